@@ -1,0 +1,195 @@
+"""Network namespaces and veth pairs, driven with iproute2 so that a person can repeat every step by hand.
+
+Holds no topology. It must never touch a device of the namespace it was started in, nor end a process
+that does not live in the namespace it was asked about.
+"""
+
+import contextlib
+import ctypes
+import os
+import select
+import signal
+import subprocess
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+_RUN_DIR = Path("/run/netns")  # where `ip netns` mounts the names
+_CLONE_NEWNET = 0x40000000
+_END_DEADLINE_S = 5.0
+
+
+class Namespace:
+    """One named network namespace; creating the object does nothing yet."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.path = _RUN_DIR / name
+
+    def __repr__(self) -> str:
+        return f"Namespace({self.name!r})"
+
+    def create(self) -> None:
+        """Create the namespace with its loopback up.
+
+        Raises:
+            subprocess.CalledProcessError: it exists already, or we are not root.
+        """
+        create_all([self])
+
+    def delete(self) -> None:
+        """End every process living in the namespace and delete it; fine if it does not exist."""
+        delete_all([self])
+
+    def exists(self) -> bool:
+        """Tell whether a namespace of this name exists."""
+        return self.path.exists()
+
+    def argv(self, *argv: str) -> list[str]:
+        """Return the command line that runs `argv` inside."""
+        return ["ip", "netns", "exec", self.name, *argv]
+
+    def run(
+        self,
+        *argv: str,
+        check: bool = True,
+        timeout: float | None = 30,
+        input: str | None = None,  # noqa: A002
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command inside, to its end, with both outputs captured."""
+        return _run(self.argv(*argv), check=check, timeout=timeout, input=input)
+
+    def popen(self, *argv: str, **options: Any) -> subprocess.Popen[str]:
+        """Start a command inside; `pid` is the command's own. The caller waits for it."""
+        return subprocess.Popen(self.argv(*argv), text=True, **options)
+
+    def ip(self, *lines: str) -> None:
+        """Run lines of iproute2's `ip` inside, in one process; the first that fails ends it."""
+        _run(["ip", "-n", self.name, "-batch", "-"], input="\n".join(lines) + "\n")
+
+    def sysctl(self, settings: dict[str, int]) -> None:
+        """Write settings below /proc/sys/net, named with slashes: `ipv6/conf/all/forwarding`."""
+        with self.enter():  # /proc/sys/net shows the namespace of the thread that opens it
+            for name, value in settings.items():
+                Path("/proc/sys/net", name).write_text(f"{value}\n")
+
+    @contextlib.contextmanager
+    def enter(self) -> Iterator[None]:
+        """Move the calling thread inside for the time of the block.
+
+        Sockets made in the block stay inside for good. The block must not await, nor start threads.
+        """
+        home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            inside = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                _set_namespace(inside)
+            finally:
+                os.close(inside)
+            try:
+                yield
+            finally:
+                _set_namespace(home)
+        finally:
+            os.close(home)
+
+
+def create_all(namespaces: Iterable[Namespace]) -> None:
+    """Create several namespaces with one command, each with its loopback up."""
+    names = [namespace.name for namespace in namespaces]
+    lines = [f"netns add {name}" for name in names]
+    _run(["ip", "-batch", "-"], input="\n".join(lines) + "\n")
+    for name in names:
+        _run(["ip", "-n", name, "link", "set", "lo", "up"])
+
+
+def delete_all(namespaces: Iterable[Namespace]) -> None:
+    """End all that lives in these namespaces and delete those that exist."""
+    existing = [namespace for namespace in namespaces if namespace.exists()]
+    if not existing:
+        return
+    end_processes(existing)
+    lines = [f"netns del {namespace.name}" for namespace in existing]
+    _run(["ip", "-batch", "-"], input="\n".join(lines) + "\n")
+
+
+def processes(namespaces: Iterable[Namespace]) -> list[int]:
+    """Return the processes that live in any of these namespaces, except our own."""
+    inodes = set()
+    for namespace in namespaces:
+        with contextlib.suppress(OSError):
+            inodes.add(_identity(namespace.path))
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdecimal() and int(entry.name) != os.getpid():
+            with contextlib.suppress(OSError):  # ended meanwhile, or a zombie: it has no namespace any more
+                if _identity(entry / "ns" / "net") in inodes:
+                    found.append(int(entry.name))
+    return found
+
+
+def end_processes(namespaces: Iterable[Namespace]) -> None:
+    """Kill what lives in these namespaces and wait until it is gone.
+
+    Raises:
+        TimeoutError: something survived SIGKILL for five seconds.
+    """
+    namespaces = list(namespaces)
+    deadline = time.monotonic() + _END_DEADLINE_S
+    while pids := processes(namespaces):  # again, since a process may fork while it is being killed
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"processes {pids} in {namespaces} survived SIGKILL")
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                _kill_and_wait(pid, deadline)
+
+
+def veth(near: tuple[Namespace, str], far: tuple[Namespace, str], near_lladdr: str, far_lladdr: str) -> str:
+    """Return the `ip` line that creates a veth pair directly inside two namespaces."""
+    return (
+        f"link add {near[1]} netns {near[0].name} address {near_lladdr} type veth "
+        f"peer name {far[1]} netns {far[0].name} address {far_lladdr}"
+    )
+
+
+def _run(
+    argv: list[str],
+    *,
+    check: bool = True,
+    timeout: float | None = 30,
+    input: str | None = None,  # noqa: A002
+) -> subprocess.CompletedProcess[str]:
+    try:
+        return subprocess.run(
+            argv,
+            check=check,
+            timeout=timeout,
+            input="" if input is None else input,  # never our own terminal
+            text=True,
+            capture_output=True,
+        )
+    except subprocess.CalledProcessError as error:
+        error.add_note(f"{error.stdout}{error.stderr}".strip())
+        raise
+
+
+def _set_namespace(fd: int) -> None:
+    libc = ctypes.CDLL(None, use_errno=True)  # os.setns is new in Python 3.12
+    if libc.setns(fd, _CLONE_NEWNET) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"setns: {os.strerror(number)}")
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    status = path.stat()
+    return status.st_dev, status.st_ino
+
+
+def _kill_and_wait(pid: int, deadline: float) -> None:
+    fd = os.pidfd_open(pid)
+    try:
+        signal.pidfd_send_signal(fd, signal.SIGKILL)
+        select.select([fd], [], [], max(0.0, deadline - time.monotonic()))
+    finally:
+        os.close(fd)
