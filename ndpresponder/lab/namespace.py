@@ -145,12 +145,18 @@ def end_processes(namespaces: Iterable[Namespace]) -> None:
                 _kill_and_wait(pid, deadline)
 
 
-def veth(near: tuple[Namespace, str], far: tuple[Namespace, str], near_lladdr: str, far_lladdr: str) -> str:
-    """Return the `ip` line that creates a veth pair directly inside two namespaces."""
-    return (
-        f"link add {near[1]} netns {near[0].name} address {near_lladdr} type veth "
-        f"peer name {far[1]} netns {far[0].name} address {far_lladdr}"
+def veth(number: int, near: tuple[Namespace, str, str], far: tuple[Namespace, str, str]) -> str:
+    """Return the `ip` line that creates a veth pair directly inside two namespaces.
+
+    An end is (namespace, interface name, link-layer address); `number` (below 100) is unique among the
+    pairs of both namespaces.
+    """
+    # Ends of different index: the kernel would delay the news that a link is up by a second if they were equal
+    ends = (
+        f"{end[1]} netns {end[0].name} index {index} address {end[2]}"
+        for end, index in ((near, 100 + number), (far, 200 + number))
     )
+    return f"link add {next(ends)} type veth peer name {next(ends)}"
 
 
 def _run(

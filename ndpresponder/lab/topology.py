@@ -200,12 +200,16 @@ class Lab:
         nic_lladdr = VPS_LLADDR if self.uplink == "veth" else "02:00:00:00:02:02"
         hv.ip(
             "link add br0 address 02:00:00:00:01:00 type bridge mcast_snooping 0 forward_delay 0",
-            veth((inet, "eth0"), (rtr, "inet0"), "02:00:00:00:ff:02", "02:00:00:00:ff:01"),
-            veth((rtr, "lan0"), (hv, "p-rtr"), ROUTER_LLADDR, "02:00:00:00:01:01"),
-            veth((vps, nic), (hv, "p-vps"), nic_lladdr, "02:00:00:00:01:02"),
+            veth(1, (inet, "eth0", "02:00:00:00:ff:02"), (rtr, "inet0", "02:00:00:00:ff:01")),
+            veth(2, (rtr, "lan0", ROUTER_LLADDR), (hv, "p-rtr", "02:00:00:00:01:01")),
+            veth(3, (vps, nic, nic_lladdr), (hv, "p-vps", "02:00:00:00:01:02")),
             *(
-                veth((self[name], "eth0"), (vps, f"v-{name}"), _lladdr(0xC00 + index), _lladdr(0xD00 + index))
-                for index, name in enumerate(self.containers, 1)
+                veth(
+                    number,
+                    (self[name], "eth0", f"02:00:00:00:0c:{number:02x}"),
+                    (vps, f"v-{name}", f"02:00:00:00:0d:{number:02x}"),
+                )
+                for number, name in enumerate(self.containers, 4)
             ),
         )
         if self.uplink == "macvlan":
@@ -213,7 +217,6 @@ class Lab:
             vps.ip(f"link add uplink link nic address {VPS_LLADDR} type macvlan mode vepa", "link set nic up")
         rtr.ip("link set lan0 addrgenmode none")  # fe80::1 is its only link-local address
 
-        # All links of a namespace come up together: the kernel delays each later change by up to a second.
         hv.ip("link set br0 up", *(f"link set {port} master br0 up" for port in ("p-rtr", "p-vps")))
         rtr.ip(
             "address add 2001:db8:ffff::1/64 dev inet0 nodad",
@@ -281,7 +284,3 @@ def wait_until(condition: Callable[[], bool], deadline_s: float, what: str, ever
         if time.monotonic() > end:
             raise TimeoutError(f"waited {deadline_s} s for {what}")
         time.sleep(every_s)
-
-
-def _lladdr(number: int) -> str:
-    return f"02:00:00:00:{number >> 8:02x}:{number & 0xFF:02x}"
