@@ -1,0 +1,72 @@
+"""The immutable lookup from a target to whether it is ours: built once, swapped whole, never changed.
+
+Pure: no IO, no clock. Addresses are 16 octets; text and `ipaddress` stay outside.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Final, NamedTuple
+
+
+class Match(IntEnum):
+    """What the table says of a target."""
+
+    NOT_OURS = 0
+    CLAIMED = 1  # lies in a prefix of ours
+    LIVE = 2  # a source knows that this very address exists behind the host
+    EXCLUDED = 3
+
+
+class Prefix(NamedTuple):
+    """An IPv6 prefix: the value of its 128 bits, host bits zero, and its length."""
+
+    value: int
+    length: int
+
+
+_NOT_OURS: Final = Match.NOT_OURS
+_CLAIMED: Final = Match.CLAIMED
+_LIVE: Final = Match.LIVE
+_EXCLUDED: Final = Match.EXCLUDED
+
+# One entry for each distinct prefix length, longest first: bits to shift away, and what must remain.
+_Lengths = tuple[tuple[int, frozenset[int]], ...]
+
+
+def _by_length(prefixes: Iterable[Prefix]) -> _Lengths:
+    networks: dict[int, set[int]] = {}
+    for value, length in prefixes:
+        networks.setdefault(128 - length, set()).add(value >> (128 - length))
+    return tuple((shift, frozenset(networks[shift])) for shift in sorted(networks))
+
+
+@dataclass(frozen=True, slots=True)
+class TargetTable:
+    """The targets of one uplink. Build it with `TargetTable.build`."""
+
+    live: frozenset[bytes]
+    claimed: _Lengths
+    excluded: _Lengths
+
+    @classmethod
+    def build(
+        cls, live: Iterable[bytes] = (), claimed: Iterable[Prefix] = (), excluded: Iterable[Prefix] = ()
+    ) -> "TargetTable":
+        """Build a table from live addresses, claimed prefixes and excluded prefixes."""
+        return cls(frozenset(live), _by_length(claimed), _by_length(excluded))
+
+    def match(self, target: bytes, value: int) -> Match:
+        """Return what this table says of `target`, whose 128 bits are `value`; an exclusion beats every claim."""
+        for shift, networks in self.excluded:
+            if value >> shift in networks:
+                return _EXCLUDED
+        if target in self.live:
+            return _LIVE
+        for shift, networks in self.claimed:
+            if value >> shift in networks:
+                return _CLAIMED
+        return _NOT_OURS
+
+
+EMPTY: Final = TargetTable.build()

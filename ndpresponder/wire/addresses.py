@@ -1,0 +1,31 @@
+"""IPv6 and link-layer addresses as bytes: the constants, classes and groups that neighbor discovery names."""
+
+from typing import Final
+
+UNSPECIFIED: Final = bytes(16)
+LOOPBACK: Final = bytes(15) + b"\x01"
+ALL_NODES: Final = bytes.fromhex("ff020000000000000000000000000001")
+ALL_NODES_LLADDR: Final = bytes.fromhex("333300000001")  # RFC 2464 7
+SOLICITED_NODE_PREFIX: Final = bytes.fromhex("ff0200000000000000000001ff")  # /104, RFC 4291 2.7.1
+V4_MAPPED_PREFIX: Final = bytes(10) + b"\xff\xff"  # /96, RFC 4291 2.5.5.2
+NO_LLADDR: Final = bytes(6)
+
+
+def solicited_node(target: bytes) -> bytes:
+    """Return the solicited-node group of `target`: ff02::1:ff00:0/104 and its low 24 bits (RFC 4291 2.7.1)."""
+    return SOLICITED_NODE_PREFIX + target[13:]
+
+
+def is_link_local(address: bytes) -> bool:
+    """Tell whether `address` lies in fe80::/10 (RFC 4291 2.5.6)."""
+    return address[0] == 0xFE and address[1] & 0xC0 == 0x80
+
+
+def is_multicast(address: bytes) -> bool:
+    """Tell whether `address` lies in ff00::/8 (RFC 4291 2.7)."""
+    return address[0] == 0xFF
+
+
+def is_unicast_lladdr(lladdr: bytes) -> bool:
+    """Tell whether `lladdr` can belong to one station: neither a group address nor all zero."""
+    return not lladdr[0] & 1 and lladdr != NO_LLADDR

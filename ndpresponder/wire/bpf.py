@@ -1,0 +1,51 @@
+"""The classic BPF program that lets only neighbor solicitations reach the packet socket, as data.
+
+Encoding: struct sock_filter {u16 code; u8 jt; u8 jf; u32 k} in host byte order (linux/filter.h). Jumps count
+instructions to skip. A load beyond the end of the frame ends the program with 0: the frame is not ours.
+"""
+
+import struct
+from typing import Final, NamedTuple
+
+from ndpresponder.wire.layout import (
+    ETH_P_IPV6,
+    ETHER_TYPE,
+    ICMP_TYPE,
+    ICMPV6,
+    NEIGHBOR_SOLICITATION,
+    NEXT_HEADER,
+)
+
+LOAD_HALF: Final = 0x28  # BPF_LD | BPF_H | BPF_ABS
+LOAD_BYTE: Final = 0x30  # BPF_LD | BPF_B | BPF_ABS
+JUMP_IF_EQUAL: Final = 0x15  # BPF_JMP | BPF_JEQ | BPF_K
+RETURN: Final = 0x06  # BPF_RET | BPF_K
+
+WHOLE_FRAME: Final = 0x40000  # more octets than any frame has
+
+
+class Instruction(NamedTuple):
+    """One instruction; see linux/filter.h."""
+
+    code: int
+    jump_true: int
+    jump_false: int
+    operand: int
+
+
+# A VLAN-tagged frame passes too: the kernel has taken the tag away before a socket bound to ETH_P_IPV6 sees it.
+SOLICITATIONS: Final = (
+    Instruction(LOAD_HALF, 0, 0, ETHER_TYPE.start),
+    Instruction(JUMP_IF_EQUAL, 0, 5, ETH_P_IPV6),
+    Instruction(LOAD_BYTE, 0, 0, NEXT_HEADER),
+    Instruction(JUMP_IF_EQUAL, 0, 3, ICMPV6),
+    Instruction(LOAD_BYTE, 0, 0, ICMP_TYPE),
+    Instruction(JUMP_IF_EQUAL, 0, 1, NEIGHBOR_SOLICITATION),
+    Instruction(RETURN, 0, 0, WHOLE_FRAME),
+    Instruction(RETURN, 0, 0, 0),
+)
+
+
+def encode(program: tuple[Instruction, ...]) -> bytes:
+    """Return `program` as the kernel takes it: 8 octets for each instruction."""
+    return b"".join(struct.pack("=HBBI", *instruction) for instruction in program)
