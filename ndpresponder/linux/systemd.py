@@ -1,0 +1,76 @@
+"""What the daemon tells systemd: ready, reloading, stopping, status and the watchdog's heartbeat.
+
+Without NOTIFY_SOCKET everything in here does nothing. It must never raise for a manager that went away, nor hold
+up the loop for one that does not read.
+"""
+
+import os
+import socket
+import time
+from collections.abc import Mapping
+
+_TIMEOUT_S = 0.5
+
+
+class Notifier:
+    """Sends state to the manager that started us (sd_notify(3))."""
+
+    def __init__(self, environ: Mapping[str, str] = os.environ) -> None:
+        path = environ.get("NOTIFY_SOCKET", "")
+        # "@name" is an abstract socket: its first octet is NUL. Other forms (vsock:) are not for a process on a host.
+        self._address = {"@": "\0" + path[1:], "/": path}.get(path[:1], "")
+        self._socket: socket.socket | None = None
+
+    def ready(self, status: str) -> None:
+        """Say that start-up, or a reload, is complete."""
+        self._send("READY=1", f"STATUS={_one_line(status)}")
+
+    def status(self, text: str) -> None:
+        """Set the line that `systemctl status` shows."""
+        self._send(f"STATUS={_one_line(text)}")
+
+    def reloading(self) -> None:
+        """Say that a reload has begun; `ready` ends it."""
+        self._send("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
+
+    def stopping(self) -> None:
+        """Say that shutdown has begun."""
+        self._send("STOPPING=1")
+
+    def watchdog(self) -> None:
+        """Say that the loop still runs."""
+        self._send("WATCHDOG=1")
+
+    def close(self) -> None:
+        """Close the socket; a later message opens another."""
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+    def _send(self, *lines: str) -> bool:
+        """Return whether the manager took the message."""
+        if not self._address:
+            return False
+        try:
+            if self._socket is None:
+                self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+                self._socket.settimeout(_TIMEOUT_S)
+            self._socket.sendto("\n".join(lines).encode("utf-8", "backslashreplace"), self._address)
+        except OSError:  # the manager went away, or its queue stayed full
+            return False
+        return True
+
+
+def watchdog_interval_s(environ: Mapping[str, str] = os.environ, pid: int | None = None) -> float | None:
+    """Return how often to call `watchdog`, half of what the unit allows, or None when nobody watches this process."""
+    usec, watched = environ.get("WATCHDOG_USEC", ""), environ.get("WATCHDOG_PID", "")
+    if not usec.isdecimal() or int(usec) == 0:
+        return None
+    if watched and watched != str(os.getpid() if pid is None else pid):
+        return None
+    return int(usec) / 2e6
+
+
+def _one_line(text: str) -> str:
+    """Keep text from becoming another assignment."""
+    return " ".join(text.splitlines())

@@ -1,0 +1,74 @@
+"""The native protocol of systemd's journal: one datagram per event, one field per key.
+
+It lets `journalctl NDP_REASON=not_ours` find what happened. A journal that is full, gone or refuses the
+datagram must never cost more than the event: `send` says so and never raises.
+"""
+
+import os
+import re
+import socket
+from collections.abc import Mapping
+
+SOCKET_PATH = "/run/systemd/journal/socket"
+IDENTIFIER = "ndpresponder"
+PRIORITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}  # syslog's
+_NOT_IN_A_FIELD_NAME = re.compile(r"[^A-Z0-9_]")
+_FIELD_NAME_MAX = 64
+
+
+def is_journal(fd: int, environ: Mapping[str, str]) -> bool:
+    """Return whether `fd` is the stream that systemd connected to the journal."""
+    try:
+        status = os.fstat(fd)
+    except OSError:
+        return False
+    return environ.get("JOURNAL_STREAM") == f"{status.st_dev}:{status.st_ino}"
+
+
+def field_name(key: str) -> str:
+    """Return the journal field for an event's key: `interface` becomes `NDP_INTERFACE`."""
+    return ("NDP_" + _NOT_IN_A_FIELD_NAME.sub("_", key.upper()))[:_FIELD_NAME_MAX]
+
+
+def encode(fields: Mapping[str, object]) -> bytes:
+    r"""Return the datagram: `NAME=value\n`, or NAME, a 64-bit little-endian length and the raw value."""
+    parts = []
+    for name, value in fields.items():
+        raw = str(value).encode("utf-8", "backslashreplace")
+        if b"\n" in raw:
+            parts.append(b"%b\n%b%b\n" % (name.encode(), len(raw).to_bytes(8, "little"), raw))
+        else:
+            parts.append(b"%b=%b\n" % (name.encode(), raw))
+    return b"".join(parts)
+
+
+class Journal:
+    """A lazily opened way to the journal; unconnected, so a restarted journald is found again."""
+
+    def __init__(self, path: str = SOCKET_PATH, timeout_s: float = 0.1) -> None:
+        self._path = path
+        self._timeout_s = timeout_s  # how long a stuck journald may hold up the caller
+        self._socket: socket.socket | None = None
+
+    def send(self, level: str, message: str, event: Mapping[str, object]) -> bool:
+        """Send one event and return whether the journal took it."""
+        fields: dict[str, object] = {
+            "MESSAGE": message,
+            "PRIORITY": PRIORITIES.get(level, 6),
+            "SYSLOG_IDENTIFIER": IDENTIFIER,
+        }
+        fields.update((field_name(key), value) for key, value in event.items())
+        try:
+            if self._socket is None:
+                self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+                self._socket.settimeout(self._timeout_s)
+            self._socket.sendto(encode(fields), self._path)
+        except OSError:  # gone, full (EAGAIN after the timeout) or too large (EMSGSIZE)
+            return False
+        return True
+
+    def close(self) -> None:
+        """Close the socket; a later `send` opens another."""
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None

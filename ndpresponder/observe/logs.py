@@ -1,0 +1,235 @@
+"""What people and machines read about the daemon's life: one event, one line, in one of four forms.
+
+State changes are logged at info, packets only at debug behind `Logs.debug` and a limiter. Nothing in here may
+raise because an output is gone or slow to appear, print a byte that a terminal would obey, or grow with what
+strangers send.
+"""
+
+import json
+import logging
+import os
+import sys
+from collections.abc import Hashable, Mapping
+from datetime import UTC, datetime
+from typing import TextIO, cast
+
+import structlog
+from structlog.typing import EventDict, FilteringBoundLogger, Processor
+
+from ndpresponder.config import LogConfig
+from ndpresponder.observe.journal import Journal, is_journal
+
+Logger = FilteringBoundLogger
+LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}  # logging's own numbers
+
+
+def get_logger(**context: object) -> Logger:
+    """Return a logger whose events carry `context`; valid before and after `configure`."""
+    return cast(Logger, structlog.get_logger(**context))
+
+
+def configure(
+    config: LogConfig,
+    stream: TextIO | None = None,
+    environ: Mapping[str, str] = os.environ,
+    journal: Journal | None = None,
+) -> "Logs":
+    """Send all events of structlog, and the standard library's from warning up, to `stream` (stderr) or the journal."""
+    logs = Logs(stream or sys.stderr, environ, journal or Journal())
+    logs.apply(config)
+    structlog.configure(
+        processors=logs.processors,
+        wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG),
+        logger_factory=lambda *_: logs.output,
+        cache_logger_on_first_use=False,
+    )
+    root = logging.getLogger()
+    for handler in [handler for handler in root.handlers if isinstance(handler, _Forwarder)]:
+        root.removeHandler(handler)
+    root.addHandler(_Forwarder())
+    root.setLevel(logging.WARNING)
+    return logs
+
+
+class Logs:
+    """The level and the form of the log, both of which `apply` may change while loggers are in use."""
+
+    def __init__(self, stream: TextIO, environ: Mapping[str, str], journal: Journal) -> None:
+        self.output = Output(stream)
+        self.processors: list[Processor] = []  # shared by every logger, hence changed in place
+        self.debug = False  # the guard for logging on the frame path
+        self._threshold = LEVELS["info"]
+        self._stream = stream
+        self._environ = environ
+        self._journal = journal
+
+    def apply(self, config: LogConfig) -> None:
+        """Take over a level and a format; "auto" means the journal, a terminal or logfmt, whatever stderr is."""
+        self._threshold = LEVELS[config.level]
+        self.debug = config.level == "debug"
+        form = config.format if config.format != "auto" else self._detect()
+        tail: list[Processor]
+        match form:
+            case "console":
+                tail = [_stamp("%H:%M:%S"), _escape_unprintable, self._console()]
+            case "json":
+                tail = [_stamp(None), structlog.processors.format_exc_info, _as_json]
+            case "journal":
+                tail = [structlog.processors.format_exc_info, self._to_journal]
+            case _:
+                tail = [_stamp(None), structlog.processors.format_exc_info, _as_logfmt]
+        self.processors[:] = [self._gate, *tail]
+
+    def _detect(self) -> str:
+        try:
+            fd = self._stream.fileno()
+        except (OSError, ValueError):  # an in-memory stream has none
+            return "logfmt"
+        if is_journal(fd, self._environ):
+            return "journal"
+        return "console" if os.isatty(fd) else "logfmt"
+
+    def _console(self) -> Processor:
+        colors = self._stream.isatty() and not self._environ.get("NO_COLOR") and self._environ.get("TERM") != "dumb"
+        return structlog.dev.ConsoleRenderer(
+            colors=colors, exception_formatter=structlog.dev.plain_traceback, sort_keys=False
+        )
+
+    def _gate(self, _: object, level: str, event: EventDict) -> EventDict:
+        if LEVELS[level] < self._threshold:
+            raise structlog.DropEvent
+        return event
+
+    def _to_journal(self, _: object, level: str, event: EventDict) -> str:
+        keys = {key: value for key, value in event.items() if key not in ("event", "exception")}
+        message = f"{event['event']} {logfmt(keys)}".rstrip()
+        if "exception" in event:
+            message += f"\n{event['exception']}"
+        if self._journal.send(level, message, event):
+            raise structlog.DropEvent
+        return logfmt({"level": level, "event": event.pop("event"), **event})
+
+
+class Output:
+    """The end of structlog's chain: writes a line, and when it cannot, counts it."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self.lost = 0
+
+    def write(self, line: str) -> None:
+        """Write and flush one line."""
+        try:
+            self._stream.write(line + "\n")
+            self._stream.flush()
+        except (OSError, ValueError):  # a broken pipe, a full disk, a closed stream: logging is not worth dying for
+            self.lost += 1
+
+    debug = info = warning = error = critical = write
+
+
+class _Forwarder(logging.Handler):
+    """Passes what asyncio and libraries log to structlog."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        log = get_logger()
+        say = log.error if record.levelno >= logging.ERROR else log.warning
+        try:
+            message = record.getMessage()
+        except (TypeError, ValueError):  # arguments that do not fit the library's own format string
+            message = str(record.msg)
+        say(message, logger=record.name, **({"exc_info": record.exc_info} if record.exc_info else {}))
+
+
+def logfmt(event: Mapping[str, object]) -> str:
+    """Return `key=value` pairs; a value that could be misread, or obeyed by a terminal, is quoted as in JSON."""
+    return " ".join(f"{key}={_logfmt_value(value)}" for key, value in event.items())
+
+
+def _logfmt_value(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    text = str(value)
+    if text.isprintable() and not any(char in text for char in ' ="\\'):
+        return text
+    return json.dumps(text, ensure_ascii=not text.isprintable())
+
+
+def _as_logfmt(_: object, __: str, event: EventDict) -> str:
+    return logfmt(event)
+
+
+def _as_json(_: object, __: str, event: EventDict) -> str:
+    return json.dumps(event, default=str)
+
+
+def _stamp(form: str | None) -> Processor:
+    """Put time, level and event in front; `form` is strftime's for local time, None means ISO 8601 in UTC."""
+
+    def stamp(_: object, level: str, event: EventDict) -> EventDict:
+        now = datetime.now(UTC)
+        text = now.astimezone().strftime(form) if form else now.isoformat(timespec="milliseconds")
+        return {"timestamp": text, "level": level, "event": event.pop("event"), **event}
+
+    return stamp
+
+
+def _escape_unprintable(_: object, __: str, event: EventDict) -> EventDict:
+    for key, value in event.items():
+        if key != "exc_info" and not (text := str(value)).isprintable():
+            event[key] = text.encode("unicode_escape").decode()
+    return event
+
+
+class OncePerCause:
+    """Says yes to the first sight of a cause; knows at most `causes_max` of them and says no to all others."""
+
+    def __init__(self, causes_max: int = 1024) -> None:
+        self._causes_max = causes_max
+        self._seen: set[Hashable] = set()
+
+    @property
+    def full(self) -> bool:
+        """Whether new causes are no longer told apart from old ones."""
+        return len(self._seen) >= self._causes_max
+
+    def first(self, cause: Hashable) -> bool:
+        """Return whether `cause` was never seen before, and remember it."""
+        if cause in self._seen or self.full:
+            return False
+        self._seen.add(cause)
+        return True
+
+    def forget(self, cause: Hashable) -> None:
+        """Make the next sight of `cause` a first one: it was over in between."""
+        self._seen.discard(cause)
+
+
+class RateLimiter:
+    """Lets one event per cause and interval pass and tells how many it held back.
+
+    A cause is made of what we choose (an interface, an outcome), never of what strangers choose. With more than
+    `causes_max` of them the one admitted longest ago makes room, and its count is lost.
+    """
+
+    def __init__(self, interval_s: float = 1.0, causes_max: int = 256) -> None:
+        self._interval_s = interval_s
+        self._causes_max = causes_max
+        self._causes: dict[Hashable, list[float]] = {}  # cause -> [silent until, held back]
+
+    def admit(self, cause: Hashable, now_s: float) -> int | None:
+        """Return None to stay silent, else how many events of this cause were held back before this one."""
+        state = self._causes.get(cause)
+        if state is not None and now_s < state[0]:
+            state[1] += 1
+            return None
+        held_back = 0
+        if state is not None:
+            held_back = int(state[1])
+            del self._causes[cause]  # goes to the end of the queue
+        elif len(self._causes) >= self._causes_max:
+            del self._causes[next(iter(self._causes))]
+        self._causes[cause] = [now_s + self._interval_s, 0]
+        return held_back

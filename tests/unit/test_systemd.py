@@ -1,0 +1,101 @@
+"""systemd hears what it should, through a real datagram socket."""
+
+import os
+import socket
+import time
+from pathlib import Path
+
+import pytest
+
+from ndpresponder.linux.systemd import Notifier, watchdog_interval_s
+
+
+@pytest.fixture(params=["path", "abstract"])
+def manager(request, tmp_path: Path):
+    """Yield (a socket that listens as systemd does, the value of NOTIFY_SOCKET)."""
+    name = str(tmp_path / "notify") if request.param == "path" else f"@ndpresponder-test-{os.getpid()}"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as receiver:
+        receiver.bind(name.replace("@", "\0", 1) if name.startswith("@") else name)
+        receiver.settimeout(5)
+        yield receiver, name
+
+
+def test_each_state_is_one_datagram(manager) -> None:
+    receiver, name = manager
+    notifier = Notifier({"NOTIFY_SOCKET": name})
+
+    notifier.ready("answering on uplink")
+    notifier.status("waiting for uplink")
+    notifier.watchdog()
+    notifier.stopping()
+    notifier.close()
+
+    assert [receiver.recv(4096) for _ in range(4)] == [
+        b"READY=1\nSTATUS=answering on uplink",
+        b"STATUS=waiting for uplink",
+        b"WATCHDOG=1",
+        b"STOPPING=1",
+    ]
+
+
+def test_reloading_carries_the_monotonic_clock_in_microseconds(manager) -> None:
+    receiver, name = manager
+    notifier = Notifier({"NOTIFY_SOCKET": name})
+
+    before = time.monotonic_ns() // 1000
+    notifier.reloading()
+    after = time.monotonic_ns() // 1000
+    notifier.close()
+
+    first, second = receiver.recv(4096).decode().split("\n")
+    assert first == "RELOADING=1"
+    assert before <= int(second.removeprefix("MONOTONIC_USEC=")) <= after
+
+
+def test_a_status_cannot_smuggle_in_another_assignment(manager) -> None:
+    receiver, name = manager
+    notifier = Notifier({"NOTIFY_SOCKET": name})
+
+    notifier.status("bad\nSTOPPING=1\udcff")
+    notifier.close()
+
+    assert receiver.recv(4096) == rb"STATUS=bad STOPPING=1\udcff"
+
+
+@pytest.mark.parametrize("address", ["", "vsock:2:1234", "relative", "/nonexistent/notify", "/" + "x" * 200])
+def test_no_manager_is_no_error(address: str) -> None:
+    notifier = Notifier({"NOTIFY_SOCKET": address})
+
+    notifier.ready("")
+    notifier.close()
+
+
+def test_a_manager_that_never_reads_does_not_hold_up_the_loop_for_long(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as deaf:
+        deaf.bind(str(tmp_path / "notify"))
+        notifier = Notifier({"NOTIFY_SOCKET": str(tmp_path / "notify")})
+        began, longest, sent = time.monotonic(), 0.0, 0
+        while longest < 0.3 and time.monotonic() - began < 5:  # until the queue is full
+            before = time.monotonic()
+            notifier.watchdog()
+            longest, sent = max(longest, time.monotonic() - before), sent + 1
+        notifier.close()
+
+    assert sent > 1
+    assert 0.3 < longest < 2
+
+
+@pytest.mark.parametrize(
+    ("expected", "environ"),
+    [
+        (1.5, {"WATCHDOG_USEC": "3000000"}),
+        (1.5, {"WATCHDOG_USEC": "3000000", "WATCHDOG_PID": "42"}),
+        (None, {"WATCHDOG_USEC": "3000000", "WATCHDOG_PID": "43"}),
+        (None, {"WATCHDOG_USEC": "0"}),
+        (None, {"WATCHDOG_USEC": "-1"}),
+        (None, {"WATCHDOG_USEC": "soon"}),
+        (None, {}),
+    ],
+)
+def test_the_watchdog_is_fed_twice_as_often_as_it_asks(expected, environ) -> None:
+    assert watchdog_interval_s(environ, pid=42) == expected
