@@ -124,9 +124,11 @@ def test_auto_is_the_journal_when_stderr_is_its_stream(journald, tmp_path: Path)
 
 def test_without_its_journal_the_event_goes_to_stderr_as_text() -> None:
     stream = io.StringIO()
-    configure(LogConfig(format="journal"), stream, {}, Journal("/nonexistent/socket"))
+    journal = Journal("/nonexistent/socket")
+    configure(LogConfig(format="journal"), stream, {}, journal)
 
-    get_logger(interface="uplink").info("hello", interface="uplink")
+    get_logger(interface="uplink").info("hello")
+    journal.close()
 
     assert stream.getvalue() == "level=info event=hello interface=uplink\n"
 
