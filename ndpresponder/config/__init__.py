@@ -1,0 +1,8 @@
+"""The settings: declared in `tree`, read from flags, environment and TOML file by `load`.
+
+The daemon imports the finished tree from here and must never need anything else of this package.
+"""
+
+from ndpresponder.config.tree import Config, InterfaceConfig, LimitsConfig, LogConfig, MetricsConfig
+
+__all__ = ["Config", "InterfaceConfig", "LimitsConfig", "LogConfig", "MetricsConfig"]

@@ -1,0 +1,44 @@
+"""How a fault in the configuration is worded: where, which key, what is wrong, what to do.
+
+It must never decide what a fault is; `values`, `document` and `judge` do.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+
+class Wrong(ValueError):
+    """One value is wrong: what is wrong with it, and what to do."""
+
+    def __init__(self, message: str, hint: str) -> None:
+        super().__init__(message, hint)
+        self.message = message
+        self.hint = hint
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One fault, or one warning, in one line for a person."""
+
+    where: str  # "FILE:LINE", "flag --prefix", "environment NDPRESPONDER_LOG"
+    path: str  # "interface[0].prefixes[1]"; empty outside a file
+    message: str
+    hint: str
+
+    def __str__(self) -> str:
+        place = f"{self.where}: {self.path}" if self.path else self.where
+        return f"{place}: {self.message}; {self.hint}"
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """Return the known word most like this one, or an empty string."""
+    import difflib  # only a mistake pays for the import
+
+    folded = {name.lower(): name for name in known}
+    matches = difflib.get_close_matches(word.lower(), folded, n=1, cutoff=0.6)
+    return folded[matches[0]] if matches else ""
+
+
+def listed(words: Iterable[str]) -> str:
+    """Join words for a sentence."""
+    return ", ".join(words)

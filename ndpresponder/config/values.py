@@ -1,0 +1,232 @@
+"""Turn one raw value (of a TOML document, a flag or the environment) into the setting's type, or say what is wrong.
+
+Every function raises `Wrong` and nothing else, whatever it is given. None may look at another setting,
+a file or the host: that is for `judge` and for `ndpresponder check`.
+"""
+
+from collections.abc import Callable
+from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address
+
+from ndpresponder.config.problem import Wrong, listed, nearest
+
+# Addresses that never lie behind a host; a prefix that overlaps one of them cannot be claimed.
+RESERVED = (
+    (IPv6Network("ff00::/8"), "multicast"),
+    (IPv6Network("fe80::/10"), "link-local"),
+    (IPv6Network("::1/128"), "loopback"),
+    (IPv6Network("::/128"), "unspecified"),
+    (IPv6Network("::ffff:0:0/96"), "IPv4-mapped"),
+)
+LEVELS = ("debug", "info", "warning", "error")
+# What people write for them elsewhere, the one-letter levels of the ndpresponder written in Go among it.
+LEVEL_ALIASES = {
+    "warn": "warning",
+    "v": "debug",
+    "d": "debug",
+    "i": "info",
+    "w": "warning",
+    "e": "error",
+    "f": "error",
+    "n": "error",
+}
+NAME_BYTES = 15  # IFNAMSIZ - 1
+SOCKET_PATH_BYTES = 107  # sizeof(sun_path) - 1
+
+
+def kind_of(raw: object) -> str:
+    """Name the TOML type of a raw value."""
+    if isinstance(raw, bool):
+        return "a boolean"
+    names = {int: "an integer", float: "a float", str: "text", list: "an array", dict: "a table"}
+    return names.get(type(raw), "a date or time")
+
+
+def text(raw: object, example: str) -> str:
+    """Return the raw value if it is printable text."""
+    if not isinstance(raw, str):
+        raise Wrong(f"must be text, not {kind_of(raw)}", f'write it in quotes, such as "{example}"')
+    if not raw.isprintable():
+        raise Wrong(f"{raw!r} holds a character that cannot be printed", f'write it like "{example}"')
+    return raw
+
+
+def boolean(raw: object) -> bool:
+    """Return the raw value if it is true or false."""
+    if not isinstance(raw, bool):
+        raise Wrong(f"must be true or false, not {kind_of(raw)}", "write true or false, without quotes")
+    return raw
+
+
+def integer(low: int, high: int) -> Callable[[object], int]:
+    """Return a function that accepts the integers from low to high."""
+
+    def parse(raw: object) -> int:
+        if isinstance(raw, bool) or not isinstance(raw, int):
+            raise Wrong(f"must be an integer, not {kind_of(raw)}", f"write a number from {low} to {high}")
+        if not low <= raw <= high:
+            limit, side = (low, "less") if raw < low else (high, "more")
+            shown = raw if abs(raw) < 10**20 else "the number"
+            raise Wrong(f"{shown} is {side} than {limit}", f"write a number from {low} to {high}")
+        return raw
+
+    return parse
+
+
+def choice(words: tuple[str, ...]) -> Callable[[object], str]:
+    """Return a function that accepts exactly these words."""
+
+    def parse(raw: object) -> str:
+        if text(raw, words[0]) in words:
+            return str(raw)
+        near = nearest(str(raw), words)
+        hint = f'did you mean "{near}"?' if near else "write one of these words"
+        raise Wrong(f"{raw!r} is not one of {listed(words)}", hint)
+
+    return parse
+
+
+def log_level(raw: object) -> str:
+    """Accept a level by its word, a common alias, or the letter the Go ndpresponder uses."""
+    word = text(raw, "info")
+    folded = LEVEL_ALIASES.get(word.lower(), word.lower())
+    return folded if folded in LEVELS else choice(LEVELS)(word)
+
+
+def interface_name(raw: object) -> str:
+    """Accept what the kernel accepts as the name of an interface (dev_valid_name)."""
+    name = text(raw, "eth0")
+    if not name:
+        raise Wrong("the interface name is empty", 'write the name `ip link` shows, such as "eth0"')
+    if "@" in name:
+        before = name.partition("@")[0] or "eth0"
+        raise Wrong(f"{name!r} is not an interface name", f'write "{before}": `ip link` shows a peer after the @')
+    if name in (".", "..") or "/" in name or ":" in name or any(letter.isspace() for letter in name):
+        raise Wrong(
+            f"{name!r} is not an interface name: no slash, colon or space can be in one",
+            'write the name `ip link` shows, such as "eth0"',
+        )
+    if len(name.encode()) > NAME_BYTES:
+        raise Wrong(
+            f"{name!r} is longer than the {NAME_BYTES} bytes the kernel allows an interface name",
+            "write the name `ip link` shows",
+        )
+    return name
+
+
+def network(raw: object) -> IPv6Network:
+    """Accept an IPv6 prefix without host bits; a bare address is a /128."""
+    word = text(raw, "2001:db8::/112")
+    try:
+        return IPv6Network(word) if "%" not in word else _not_a_network(word)
+    except ValueError:
+        return _not_a_network(word)
+
+
+def _not_a_network(word: str) -> IPv6Network:
+    """Raise the reason why this is no IPv6 prefix."""
+    address, slash, length = word.partition("/")
+    if "%" in word:
+        plain = address.partition("%")[0] + slash + length
+        raise Wrong(f"{word!r} has a zone", f"write {plain}; the interface goes into `name` or after an @")
+    try:
+        known = IPv6Address(address)
+    except ValueError:
+        _refuse_ipv4(word)
+        raise Wrong(f"{word!r} is not an IPv6 prefix", 'write one such as "2001:db8::/112"') from None
+    if not (length.isascii() and length.isdigit()) or len(length) > 3 or int(length) > 128:
+        raise Wrong(f"{word!r} has no valid prefix length", f"write {known}/ and a number from 0 to 128")
+    masked = IPv6Network((known, int(length)), strict=False)
+    raise Wrong(
+        f"{word!r} has host bits set",
+        f"write {masked} for the whole prefix, or {known}/128 for this one address",
+    )
+
+
+def _refuse_ipv4(word: str) -> None:
+    try:
+        IPv4Network(word, strict=False)
+    except ValueError:
+        return
+    raise Wrong(f"{word!r} is IPv4", "leave it out: IPv4 has ARP, neighbor discovery is IPv6 only")
+
+
+def prefix(raw: object) -> IPv6Network:
+    """Accept a prefix that can be claimed: unicast addresses which may lie behind a host."""
+    claimed = network(raw)
+    if claimed.prefixlen == 0:
+        raise Wrong(
+            f"{raw!r} is every address there is: no neighbor of this link could keep its own",
+            "write the prefix that is routed to this host or used behind it",
+        )
+    for block, name in RESERVED:
+        if claimed.subnet_of(block):
+            raise Wrong(f"{raw!r} is {name}", "write a global or unique local prefix")
+        if claimed.overlaps(block):
+            raise Wrong(f"{raw!r} covers {name} addresses ({block})", "write a narrower prefix")
+    return claimed
+
+
+def listen(raw: object) -> str:
+    """Accept `ADDR:PORT`, `unix:PATH`, or nothing for off."""
+    where = text(raw, "[::1]:9846")
+    if not where:
+        return where
+    if where.startswith("unix:"):
+        return _socket_path(where)
+    address, colon, port = where.rpartition(":")
+    digits = port.isascii() and port.isdigit()
+    if not colon:
+        hint = f"write [::1]:{where}" if digits else "write [::1]:9846, 127.0.0.1:9846 or unix:/run/metrics.sock"
+        raise Wrong(f"{where!r} is neither ADDR:PORT nor unix:PATH", hint)
+    if address in ("", "*"):
+        port = port if digits else "9846"
+        raise Wrong(
+            f"{where!r} does not say on which address",
+            f"write [::1]:{port} for this host only, [::]:{port} for every address it has",
+        )
+    bracketed = address.startswith("[") and address.endswith("]")
+    try:
+        ip = ip_address(address[1:-1] if bracketed else address)
+    except ValueError:
+        ip = None
+    if ip is None and not bracketed and _is_address(where):
+        raise Wrong(f"{where!r} has no port", f"write [{where}]:9846")
+    if ip is None or (bracketed and ip.version == 4):
+        raise Wrong(
+            f"{where!r}: {address!r} is not an IP address",
+            "write [::1] or 127.0.0.1: names are not resolved",
+        )
+    if ip.version == 6 and not bracketed:
+        near = f"[{address}]:{port}"
+        raise Wrong(f"{where!r}: an IPv6 address needs brackets before its port", f"write {near}")
+    if not digits or len(port) > 5 or not 1 <= int(port) <= 65535:
+        raise Wrong(f"{where!r}: {port!r} is not a port", f"write {address}: and a number from 1 to 65535")
+    return where
+
+
+def _is_address(word: str) -> bool:
+    try:
+        ip_address(word)
+    except ValueError:
+        return False
+    return True
+
+
+def _socket_path(where: str) -> str:
+    path = where.removeprefix("unix:")
+    if not path.startswith("/"):
+        raise Wrong(f"{where!r} has no absolute path", "write it like unix:/run/ndpresponder/metrics.sock")
+    if len(path.encode()) > SOCKET_PATH_BYTES:
+        raise Wrong(
+            f"{where!r} is longer than the {SOCKET_PATH_BYTES} bytes of a socket's path", "choose a shorter one"
+        )
+    return where
+
+
+def rate(word: str) -> tuple[int, int | None]:
+    """Split `N[/BURST]` into numbers; their ranges are checked where they are set."""
+    number, slash, burst = word.partition("/")
+    parts = [number, burst] if slash else [number]
+    if not all(part.isascii() and part.removeprefix("-").isdigit() and len(part) <= 18 for part in parts):
+        raise Wrong(f"{word!r} is not N or N/BURST", "write numbers such as 1000 or 1000/400")
+    return int(number), int(burst) if slash else None
