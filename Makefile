@@ -1,0 +1,38 @@
+# Each target prepares what it needs by itself, the first time; .ci/setup says what that is.
+# ARGS are handed on:  make demo ARGS=--keep    make test ARGS='tests/unit -x'    make bench ARGS=...
+
+ARGS =
+bin = .venv/bin
+
+.PHONY: help demo test bench check clean
+
+help:
+	@echo 'make demo    build a VPS of network namespaces, and show a container unreachable, then reachable (root)'
+	@echo 'make test    run the tests (root)'
+	@echo 'make bench   measure the hot path, and the daemon against other responders (root)'
+	@echo 'make check   lint, types and the layering of the modules'
+	@echo 'make clean   remove what the others made: .venv, caches, build output'
+
+demo:
+	@.ci/setup demo
+	@$(bin)/ndpresponder demo $(ARGS)
+
+test:
+	@.ci/setup test
+	@$(bin)/python -m pytest $(ARGS)
+
+bench:
+	@.ci/setup bench
+	@$(bin)/python bench/hotpath.py $(ARGS)
+	@$(bin)/python bench/wire.py $(ARGS)
+
+check:
+	@.ci/setup check
+	$(bin)/ruff check .
+	$(bin)/ruff format --check .
+	$(bin)/mypy
+	$(bin)/python -m pytest -q tests/unit/test_layering.py
+
+clean:
+	rm -rf .venv .cache .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist
+	find . -name __pycache__ -prune -exec rm -rf {} +
