@@ -97,13 +97,13 @@ class Lab:
 
     def down(self) -> None:
         """End all processes in the lab's namespaces and delete them; fine if there are none."""
-        self._reap()
+        self.reap(*self._children)
         delete_all(self._leftovers())
 
     def reset(self) -> None:
         """Make a used lab like new: no filter, no snooping, no foreign process, no neighbour known."""
         end_processes(self._namespaces.values())
-        self._reap()
+        self.reap(*self._children)
         self.filter("none")
         self.snooping(False)
         self["vps"].ip("neigh flush proxy dev uplink")
@@ -128,6 +128,16 @@ class Lab:
         child = self[host].popen(*argv, **options)
         self._children.append(child)
         return child
+
+    def reap(self, *children: subprocess.Popen[str]) -> None:
+        """Kill children made by `popen`, collect their exit status and close their pipes."""
+        for child in children:
+            child.kill()
+            child.wait()
+            for pipe in (child.stdin, child.stdout, child.stderr):
+                if pipe is not None:
+                    pipe.close()
+            self._children.remove(child)
 
     def filter(self, name: Filter) -> None:
         """Put an anti-spoofing filter on the VPS's port of the hypervisor, in place of the one there."""
@@ -262,15 +272,6 @@ class Lab:
         """Return every namespace of this name, also those of an earlier lab with more containers."""
         ours = re.compile(re.escape(self.name) + r"-(inet|rtr|hv|vps|c[0-9a-f]+)")
         return [Namespace(path.name) for path in self["hv"].path.parent.glob("*") if ours.fullmatch(path.name)]
-
-    def _reap(self) -> None:
-        for child in self._children:
-            child.kill()
-            child.wait()
-            for pipe in (child.stdin, child.stdout, child.stderr):
-                if pipe is not None:
-                    pipe.close()
-        self._children.clear()
 
 
 def wait_until(condition: Callable[[], bool], deadline_s: float, what: str, every_s: float = 0.02) -> None:

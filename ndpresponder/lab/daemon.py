@@ -1,0 +1,99 @@
+"""Run the real daemon in the lab's VPS, as a process of its own, and ask it over HTTP.
+
+Knows the daemon only from outside: its command line, its exit code and its endpoints.
+"""
+
+import contextlib
+import http.client
+import os
+import subprocess
+import sys
+import tempfile
+from types import TracebackType
+from typing import Self
+
+from ndpresponder.lab.topology import Lab, wait_until
+
+METRICS_PORT = 9846
+_READY_DEADLINE_S = 10.0
+_STOP_DEADLINE_S = 5.0
+
+
+class Daemon:
+    """`ndpresponder <flags>` in the VPS from the start of the context, where it is ready, to its end."""
+
+    def __init__(self, lab: Lab, *flags: str, port: int = METRICS_PORT) -> None:
+        self.flags = (*flags, "--metrics", f"127.0.0.1:{port}")
+        self._lab = lab
+        self._port = port
+
+    def __enter__(self) -> Self:
+        self._output = tempfile.TemporaryFile("w+")
+        environment = {key: value for key, value in os.environ.items() if not key.startswith("NDPRESPONDER_")}
+        try:
+            self.process = self._lab.popen(
+                "vps",
+                sys.executable,
+                "-m",
+                "ndpresponder",
+                *self.flags,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=self._output,
+                stderr=subprocess.STDOUT,
+            )
+            wait_until(self._is_ready, _READY_DEADLINE_S, "the daemon to be ready")
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.stop()
+        self._lab.reap(self.process)
+        self._output.close()
+
+    def stop(self) -> int:
+        """End the daemon as systemd would, and return its exit code.
+
+        Raises:
+            subprocess.TimeoutExpired: it still runs five seconds after SIGTERM.
+        """
+        self.process.terminate()
+        return self.process.wait(_STOP_DEADLINE_S)
+
+    def log(self) -> str:
+        """Return what the daemon has printed so far."""
+        self._output.seek(0)
+        return self._output.read()
+
+    def get(self, path: str) -> tuple[int, str]:
+        """Fetch `path` over HTTP from inside the VPS: status and body.
+
+        Raises:
+            OSError: nobody listens.
+        """
+        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=5)
+        with contextlib.closing(connection):
+            with self._lab["vps"].enter():
+                connection.connect()
+            connection.request("GET", path)
+            response = connection.getresponse()
+            return response.status, response.read().decode()
+
+    def samples(self) -> dict[str, float]:
+        """Scrape /metrics: each sample's name with its labels, as printed, and its value."""
+        _, body = self.get("/metrics")
+        lines = (line.rpartition(" ") for line in body.splitlines() if line and not line.startswith("#"))
+        return {name: float(value) for name, _, value in lines}
+
+    def _is_ready(self) -> bool:
+        if self.process.poll() is not None:
+            raise ChildProcessError(f"the daemon ended with exit code {self.process.returncode}:\n{self.log()}")
+        try:
+            return self.get("/readyz")[0] == http.client.OK
+        except ConnectionRefusedError:
+            return False

@@ -1,0 +1,232 @@
+"""`ndpresponder demo`: show, on a lab of network namespaces, what answers through a provider's filter.
+
+It must leave nothing behind: not after Ctrl-C, and nothing of an earlier run that was killed. Only `--keep`
+leaves the lab, never the daemon.
+"""
+
+import argparse
+import contextlib
+import dataclasses
+import json
+import os
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from ndpresponder.errors import ExitCode
+from ndpresponder.lab.daemon import Daemon
+from ndpresponder.lab.filters import FILTERS, Filter
+from ndpresponder.lab.topology import CONTAINER, CONTAINER_PREFIX, DEFAULT_NAME, Lab, Ping, Uplink
+from ndpresponder.lab.watch import Advertisement, AdvertisementWatch
+
+_FLAGS = ("--prefix", CONTAINER_PREFIX, "--iface", "uplink")
+_NOTHING, _KERNEL, _DAEMON = "nothing", "kernel proxy_ndp", "ndpresponder"
+_PACKAGES = {"ip": "iproute2", "nft": "nftables", "ping": "iputils-ping"}
+_COUNTERS = ("solicitations_received_total", "advertisements_sent_total", "solicitations_ignored_total")
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One cell of the table: a ping from the internet side to the container, and what answered for it."""
+
+    uplink: Uplink
+    answers: str
+    ping: Ping
+    advertisement: Advertisement | None
+    expected: bool
+
+    def __str__(self) -> str:
+        if self.advertisement is None:
+            return "reachable" if self.ping else "unreachable"
+        source = self.advertisement.source
+        return f"reachable, NA from {source}" if self.ping else f"unreachable, NA from {source} dropped"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `demo`."""
+    parser.add_argument(
+        "--uplink",
+        choices=("veth", "macvlan", "both"),
+        default="both",
+        help="the VPS's interface; macvlan drops multicast it did not ask for, as virtio-net does (default: both)",
+    )
+    parser.add_argument(
+        "--filter", choices=FILTERS, default="strict", help="the hypervisor's anti-spoofing filter (default: strict)"
+    )
+    parser.add_argument("--keep", action="store_true", help="leave the lab up and say how to enter it")
+    parser.add_argument("--down", action="store_true", help="remove a lab left up by --keep, and do nothing else")
+    parser.add_argument(
+        "--name", default=DEFAULT_NAME, help=f"first part of the namespaces' names (default: {DEFAULT_NAME})"
+    )
+    parser.add_argument("--json", action="store_true", help="print the findings as JSON; progress goes to stderr")
+
+
+def main(args: argparse.Namespace) -> ExitCode:
+    """Run the demo and tell whether it showed what it should."""
+    if os.geteuid() != 0:
+        return _fail(ExitCode.NO_PERMISSION, "the demo creates network namespaces: run it as root")
+    packages = _PACKAGES | ({"ebtables": "ebtables"} if args.filter == "ebtables" else {})
+    for command, package in packages.items():
+        if shutil.which(command) is None:
+            return _fail(ExitCode.SYSTEM, f"{command!r} is not on the PATH: apt install {package}")
+    try:
+        with _alone(args.name), _cleaned_up(args) as say:
+            return ExitCode.OK if args.down else _show(args, say)
+    except subprocess.CalledProcessError as error:
+        return _fail(ExitCode.SYSTEM, "\n".join([shlex.join(error.cmd), *getattr(error, "__notes__", ())]))
+    except OSError as error:
+        return _fail(ExitCode.SYSTEM, str(error))
+
+
+class _Say:
+    """Prints progress, one line per step, with the seconds since the start."""
+
+    def __init__(self, to_stderr: bool) -> None:
+        self._file = sys.stderr if to_stderr else sys.stdout
+        self._start = time.monotonic()
+
+    def __call__(self, text: str) -> None:
+        print(f"{time.monotonic() - self._start:5.1f} s  {text}", file=self._file, flush=True)
+
+
+@contextlib.contextmanager
+def _alone(name: str) -> Iterator[None]:
+    """Hold a lock that ends with the process: an abstract socket name.
+
+    Raises:
+        OSError: another demo of this name is running.
+    """
+    with socket.socket(socket.AF_UNIX) as lock:
+        try:
+            lock.bind(f"\0ndpresponder-demo-{name}")
+        except OSError as error:
+            raise OSError(f"a demo named {name!r} is running: let it end, or choose another --name") from error
+        yield
+
+
+@contextlib.contextmanager
+def _cleaned_up(args: argparse.Namespace) -> Iterator[_Say]:
+    """Remove the lab at the end, however that comes; with `--keep` only when it comes early."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    for number in before:
+        signal.signal(number, lambda number, _: sys.exit(128 + number))
+    keep = False
+    try:
+        yield _Say(args.json)
+        keep = args.keep and not args.down
+    finally:
+        for number in before:
+            signal.signal(number, signal.SIG_IGN)  # a second Ctrl-C must not stop the cleaning
+        if not keep:
+            Lab(args.name).down()
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _show(args: argparse.Namespace, say: _Say) -> ExitCode:
+    uplinks: tuple[Uplink, ...] = ("veth", "macvlan") if args.uplink == "both" else (args.uplink,)
+    trials: list[Trial] = []
+    for uplink in uplinks:
+        say(f"{uplink}: build router, hypervisor with filter {args.filter!r}, VPS and containers: {args.name}-*")
+        lab = Lab(args.name, uplink)
+        lab.up()
+        lab.filter(args.filter)
+        if uplink == uplinks[0]:
+            say("the VPS pings its gateway first: its kernel cannot resolve it from link-local through such a filter")
+        trials.append(_try(lab, _NOTHING, args.filter, say))
+        lab.kernel_proxy()
+        trials.append(_try(lab, _KERNEL, args.filter, say))
+        lab.kernel_proxy(on=False)
+        say(f"{uplink}: start the daemon in the VPS: {shlex.join(['ndpresponder', *_FLAGS])}")
+        with Daemon(lab, *_FLAGS) as daemon:
+            trials.append(_try(lab, _DAEMON, args.filter, say))
+            samples = daemon.samples()
+    counters = {name: int(value) for name, value in samples.items() if value and _is_shown(name)}
+    showed = all(trial.expected for trial in trials) and any("advertisements_sent" in name for name in counters)
+    if args.json:
+        print(json.dumps(_document(args, trials, counters, showed), indent=2))
+    else:
+        print(_report(uplinks, trials, counters, showed))
+    if args.keep:
+        print(_how_to_go_on(lab), file=sys.stderr if args.json else sys.stdout)
+    return ExitCode.OK if showed else ExitCode.PROBLEM
+
+
+def _try(lab: Lab, answers: str, used_filter: Filter, say: _Say) -> Trial:
+    """Ping the container from the internet side, so that the router solicits from its link-local address."""
+    lab.resolve_gateway()
+    lab.forget(CONTAINER)
+    with AdvertisementWatch(lab) as watch:
+        ping = lab.ping("inet", CONTAINER, count=3)
+        advertisements = watch.take(CONTAINER)
+    passes = answers == _DAEMON or (answers == _KERNEL and used_filter == "none")
+    expected = ping.received == (ping.sent if passes else 0) and bool(advertisements) == (answers != _NOTHING)
+    trial = Trial(lab.uplink, answers, ping, advertisements[0] if advertisements else None, expected)
+    say(f"{lab.uplink}: answered by {answers}: {ping.received} of {ping.sent} pings inet -> {CONTAINER}")
+    return trial
+
+
+def _is_shown(sample: str) -> bool:
+    return sample.removeprefix("ndpresponder_").startswith(_COUNTERS)
+
+
+def _document(args: argparse.Namespace, trials: list[Trial], counters: dict[str, int], showed: bool) -> dict[str, Any]:
+    return {
+        "filter": args.filter,
+        "trials": [dataclasses.asdict(trial) for trial in trials],
+        "counters": counters,
+        "ok": showed,
+    }
+
+
+def _report(uplinks: tuple[Uplink, ...], trials: list[Trial], counters: dict[str, int], showed: bool) -> str:
+    rows = [["who answers", *(f"uplink {uplink}" for uplink in uplinks)]]
+    for answers in (_NOTHING, _KERNEL, _DAEMON):
+        rows.append([answers, *(str(trial) for trial in trials if trial.answers == answers)])
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = ["", *("   ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)]
+    advertisement = trials[-1].advertisement
+    if advertisement:
+        lines += [
+            "",
+            "the advertisement, as it left the VPS",
+            f"  Ethernet  {advertisement.lladdr_source} -> {advertisement.lladdr_destination}",
+            f"  IPv6      {advertisement.source} -> {advertisement.destination}",
+            f"  target    {advertisement.target}   flags: {', '.join(advertisement.flags)}",
+        ]
+    lines += ["", "counters, from /metrics", *(f"  {name} {value}" for name, value in counters.items()), ""]
+    unexpected = [f"{trial.answers} on {trial.uplink}" for trial in trials if not trial.expected]
+    if showed:
+        lines.append("As it should be: the container is reachable with ndpresponder.")
+    else:
+        lines.append(f"NOT as it should be: {', '.join(unexpected) or 'no advertisement was counted'}.")
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _how_to_go_on(lab: Lab) -> str:
+    name = "" if lab.name == DEFAULT_NAME else f" --name {lab.name}"
+    enter = [f"  ip netns exec {lab.netns(host)} bash" for host in lab.hosts]
+    return "\n".join(
+        [
+            "",
+            f"The lab (uplink {lab.uplink}) is still there. To enter it:",
+            *enter,
+            "In it, for instance:",
+            f"  ip netns exec {lab.netns('vps')} ndpresponder {shlex.join(_FLAGS)}",
+            f"  ip netns exec {lab.netns('inet')} ping {CONTAINER}",
+            "To remove it:",
+            f"  ndpresponder demo --down{name}",
+        ]
+    )
+
+
+def _fail(code: ExitCode, message: str) -> ExitCode:
+    print(f"ndpresponder demo: {message}", file=sys.stderr)
+    return code
