@@ -14,7 +14,7 @@ from typing import Literal, NoReturn, get_args, get_origin
 from ndpresponder import __version__
 from ndpresponder.config.problem import nearest
 from ndpresponder.config.tree import leaves
-from ndpresponder.errors import ExitCode, NdpresponderError
+from ndpresponder.errors import ConfigError, ExitCode, NdpresponderError
 
 WIDTH = 100
 
@@ -238,7 +238,7 @@ class Command:
     run: Callable[[argparse.Namespace, Mapping[str, str]], int]
 
 
-COMMANDS = {
+COMMANDS: Mapping[str, Command] = {
     "run": Command("answer neighbor solicitations", run_parser, run),
     "check": Command("validate the configuration and print what is in effect", check_parser, check),
     "demo": Command("show it at work in a lab of network namespaces", demo_parser, demo),
@@ -267,8 +267,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return dispatch(sys.argv[1:] if argv is None else argv, os.environ)
     except NdpresponderError as error:
-        for line in str(error).splitlines():
-            print(f"ndpresponder: {line}" if not line.startswith(" ") else line, file=sys.stderr)
+        for message in error.problems if isinstance(error, ConfigError) else (str(error),):
+            print(f"ndpresponder: {message}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         return 130

@@ -71,9 +71,9 @@ def _unreadable(name: str, error: OSError | ValueError) -> tuple[str, str]:
         except OSError:
             names = []
         near = nearest(path.name, names)
-        if not near:
-            near = next((other for other in sorted(names) if other.endswith(".toml")), "")
-        return "does not exist", f"did you mean {path.parent / near}?" if near else "check the path"
+        others = sorted(other for other in names if other.endswith(".toml"))[:3]
+        beside = f"beside it there is {listed(others)}" if others else "check the path"
+        return "does not exist", f"did you mean {path.parent / near}?" if near else beside
     reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     return f"cannot be read: {reason}", "check the path"
 
@@ -155,7 +155,8 @@ class _Reader:
             return
         if not isinstance(value, list):
             table.broken.add(key.name)
-            fix = f'write {key.name} = ["{value}"]' if isinstance(value, str) else "write it in square brackets"
+            plain = isinstance(value, str) and value.isprintable()
+            fix = f'write {key.name} = ["{value}"]' if plain else "write it in square brackets"
             self.report(path, f"must be an array, not {kind_of(value)}", fix)
             return
         found, places = [], []

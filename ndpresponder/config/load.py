@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from ipaddress import IPv6Network
 from typing import Any
 
-from ndpresponder.config import document, values
+from ndpresponder.config import values
 from ndpresponder.config.draft import Given, Table, build_config
 from ndpresponder.config.host import Host
 from ndpresponder.config.judge import judge
@@ -136,8 +136,10 @@ def load(options: Mapping[str, Any], environ: Mapping[str, str], host: Host | No
     warnings: list[Problem] = []
     flags = from_flags(options, problems)
     environment = from_environment(environ, problems)
-    name = options.get("config") or environ.get("NDPRESPONDER_CONFIG")
-    draft = document.read(name, problems) if name else Table()
+    name = options.get("config")
+    if name is None:
+        name = environ.get("NDPRESPONDER_CONFIG")
+    draft = _read(name, problems) if name else Table()
     _merge(draft, environment, flags)
     for layer in (environment, flags):
         _apply_settings(draft, layer)
@@ -148,6 +150,12 @@ def load(options: Mapping[str, Any], environ: Mapping[str, str], host: Host | No
     if problems:
         raise ConfigError(tuple(str(problem) for problem in sorted(problems, key=_line)))
     return Loaded(build_config(draft), draft, tuple(sorted(warnings, key=_line)))
+
+
+def _read(name: str, problems: list[Problem]) -> Table:
+    from ndpresponder.config import document  # flags alone need not wait for tomllib
+
+    return document.read(name, problems)
 
 
 def _line(problem: Problem) -> int:

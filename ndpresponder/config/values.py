@@ -4,7 +4,7 @@ Every function raises `Wrong` and nothing else, whatever it is given. None may l
 a file or the host: that is for `judge` and for `ndpresponder check`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address
 
 from ndpresponder.config.problem import Wrong, listed, nearest
@@ -19,7 +19,7 @@ RESERVED = (
 )
 LEVELS = ("debug", "info", "warning", "error")
 # What people write for them elsewhere, the one-letter levels of the ndpresponder written in Go among it.
-LEVEL_ALIASES = {
+LEVEL_ALIASES: Mapping[str, str] = {
     "warn": "warning",
     "v": "debug",
     "d": "debug",
@@ -124,10 +124,9 @@ def network(raw: object) -> IPv6Network:
 
 def _not_a_network(word: str) -> IPv6Network:
     """Raise the reason why this is no IPv6 prefix."""
-    address, slash, length = word.partition("/")
+    address, _, length = word.partition("/")
     if "%" in word:
-        plain = address.partition("%")[0] + slash + length
-        raise Wrong(f"{word!r} has a zone", f"write {plain}; the interface goes into `name` or after an @")
+        raise Wrong(f"{word!r} has a zone", "leave the % and what follows it out: the uplink says which link is meant")
     try:
         known = IPv6Address(address)
     except ValueError:
