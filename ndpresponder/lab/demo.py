@@ -9,6 +9,7 @@ import contextlib
 import dataclasses
 import json
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -16,11 +17,11 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ndpresponder.errors import ExitCode
+from ndpresponder.errors import ExitCode, PermissionMissing, SystemRefused
 from ndpresponder.lab.daemon import Daemon
 from ndpresponder.lab.filters import FILTERS, Filter
 from ndpresponder.lab.topology import CONTAINER, CONTAINER_PREFIX, DEFAULT_NAME, Lab, Ping, Uplink
@@ -28,7 +29,7 @@ from ndpresponder.lab.watch import Advertisement, AdvertisementWatch
 
 _FLAGS = ("--prefix", CONTAINER_PREFIX, "--iface", "uplink")
 _NOTHING, _KERNEL, _DAEMON = "nothing", "kernel proxy_ndp", "ndpresponder"
-_PACKAGES = {"ip": "iproute2", "nft": "nftables", "ping": "iputils-ping"}
+_PACKAGES: Mapping[str, str] = {"ip": "iproute2", "nft": "nftables", "ping": "iputils-ping"}
 _COUNTERS = ("solicitations_received_total", "advertisements_sent_total", "solicitations_ignored_total")
 
 
@@ -63,26 +64,42 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--keep", action="store_true", help="leave the lab up and say how to enter it")
     parser.add_argument("--down", action="store_true", help="remove a lab left up by --keep, and do nothing else")
     parser.add_argument(
-        "--name", default=DEFAULT_NAME, help=f"first part of the namespaces' names (default: {DEFAULT_NAME})"
+        "--name",
+        type=_name,
+        default=DEFAULT_NAME,
+        help=f"first part of the namespaces' names (default: {DEFAULT_NAME})",
     )
     parser.add_argument("--json", action="store_true", help="print the findings as JSON; progress goes to stderr")
 
 
 def main(args: argparse.Namespace) -> ExitCode:
-    """Run the demo and tell whether it showed what it should."""
+    """Run the demo and tell whether it showed what it should.
+
+    Raises:
+        PermissionMissing: we are not root.
+        SystemRefused: a command is missing or failed, or another demo is running.
+    """
     if os.geteuid() != 0:
-        return _fail(ExitCode.NO_PERMISSION, "the demo creates network namespaces: run it as root")
-    packages = _PACKAGES | ({"ebtables": "ebtables"} if args.filter == "ebtables" else {})
-    for command, package in packages.items():
+        raise PermissionMissing("the demo creates network namespaces: run it as root")
+    packages = [*_PACKAGES.items(), *([("ebtables", "ebtables")] if args.filter == "ebtables" else [])]
+    for command, package in packages:
         if shutil.which(command) is None:
-            return _fail(ExitCode.SYSTEM, f"{command!r} is not on the PATH: apt install {package}")
+            raise SystemRefused(f"{command!r} is not on the PATH: apt install {package}")
     try:
         with _alone(args.name), _cleaned_up(args) as say:
             return ExitCode.OK if args.down else _show(args, say)
     except subprocess.CalledProcessError as error:
-        return _fail(ExitCode.SYSTEM, "\n".join([shlex.join(error.cmd), *getattr(error, "__notes__", ())]))
+        raise SystemRefused("\n".join([shlex.join(error.cmd), *getattr(error, "__notes__", ())])) from error
+    except BrokenPipeError:
+        raise
     except OSError as error:
-        return _fail(ExitCode.SYSTEM, str(error))
+        raise SystemRefused(str(error)) from error
+
+
+def _name(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,40}", text):
+        raise argparse.ArgumentTypeError(f"{text!r}: letters, digits, '.', '_' and '-' only, 41 at most")
+    return text
 
 
 class _Say:
@@ -101,13 +118,13 @@ def _alone(name: str) -> Iterator[None]:
     """Hold a lock that ends with the process: an abstract socket name.
 
     Raises:
-        OSError: another demo of this name is running.
+        SystemRefused: another demo of this name is running.
     """
     with socket.socket(socket.AF_UNIX) as lock:
         try:
             lock.bind(f"\0ndpresponder-demo-{name}")
         except OSError as error:
-            raise OSError(f"a demo named {name!r} is running: let it end, or choose another --name") from error
+            raise SystemRefused(f"a demo named {name!r} is running: let it end, or choose another --name") from error
         yield
 
 
@@ -225,8 +242,3 @@ def _how_to_go_on(lab: Lab) -> str:
             f"  ndpresponder demo --down{name}",
         ]
     )
-
-
-def _fail(code: ExitCode, message: str) -> ExitCode:
-    print(f"ndpresponder demo: {message}", file=sys.stderr)
-    return code

@@ -4,6 +4,7 @@ Reads with a few slices of its own: what watches the responder must not share th
 """
 
 import socket
+from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import IPv6Address
 from types import TracebackType
@@ -15,7 +16,7 @@ _ETH_P_ALL = 3  # a socket for IPv6 alone would come after the bridge has taken 
 _ETH_P_IPV6 = b"\x86\xdd"
 _ICMPV6 = 58
 _ADVERTISEMENT = 136
-_FLAGS = {0x80: "Router", 0x40: "Solicited", 0x20: "Override"}
+_FLAGS: Mapping[int, str] = {0x80: "Router", 0x40: "Solicited", 0x20: "Override"}
 
 
 @dataclass(frozen=True, slots=True)
