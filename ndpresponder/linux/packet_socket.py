@@ -24,7 +24,7 @@ from ndpresponder.errors import LinkNotReady, PermissionMissing, SystemRefused
 from ndpresponder.wire.bpf import Instruction, encode
 from ndpresponder.wire.layout import ADVERTISEMENT_LENGTH, ETH_P_IPV6
 
-# linux/if_packet.h, linux/if_arp.h, asm/socket.h
+# linux/if_packet.h, asm/socket.h
 _SOL_PACKET: Final = 263
 _PACKET_ADD_MEMBERSHIP: Final = 1
 _PACKET_RX_RING: Final = 5
@@ -38,7 +38,6 @@ _TPACKET_V2: Final = 1
 _TP_STATUS_USER: Final = 1
 _TP_STATUS_COPY: Final = 2
 _SO_ATTACH_FILTER: Final = 26
-_ARPHRD_ETHER: Final = 1
 
 SLOTS: Final = 8192
 SLOT_SIZE: Final = 256
@@ -50,6 +49,7 @@ _SLOT_WORDS: Final = SLOT_SIZE // 4
 _FRAME: Final = 66  # where the frame starts in its slot
 _PACKET_TYPE: Final = 42
 _MAX_FRAME: Final = 65536
+_SEND_BUFFER: Final = 1 << 20  # the kernel lowers it to net.core.wmem_max
 _LINK_ERRORS: Final = (errno.ENETDOWN, errno.ENODEV, errno.ENXIO)
 
 
@@ -78,7 +78,6 @@ class PacketSocket:
 
     __slots__ = (
         "_arena",
-        "_arena_size",
         "_messages",
         "_position",
         "_ring",
@@ -86,21 +85,18 @@ class PacketSocket:
         "_socket",
         "_words",
         "index",
-        "lladdr",
     )
 
-    def __init__(self, sock: socket.socket, ring: mmap.mmap, index: int, lladdr: bytes) -> None:
+    def __init__(self, sock: socket.socket, ring: mmap.mmap, index: int) -> None:
         """Wrap a bound socket and its mapped ring; both belong to this object from now on."""
         self._socket = sock
         self._ring = ring
         self._words = memoryview(ring).cast("I")
         self._position = 0
         self._arena = bytearray(BATCH * ADVERTISEMENT_LENGTH)
-        self._arena_size = 0
         self._messages = _prepare_messages(self._arena)
         self._sendmmsg = ctypes.CDLL(None, use_errno=True).sendmmsg
         self.index = index
-        self.lladdr = lladdr
 
     def __enter__(self) -> "PacketSocket":
         return self
@@ -153,12 +149,12 @@ class PacketSocket:
             return None
         return self._words[word + 4] + self._words[word + 5] * 1e-9
 
-    def send(self, advertisements: list[bytes]) -> list[int]:
-        """Send at most `BATCH` advertisements; return the errno of each one that the kernel refused."""
+    def send(self, advertisements: list[bytes]) -> list[tuple[int, int]]:
+        """Send at most `BATCH` advertisements; return position and errno of each one that the kernel refused."""
         count = len(advertisements)
         data = b"".join(advertisements)
         self._arena[: len(data)] = data
-        refused: list[int] = []
+        refused: list[tuple[int, int]] = []
         done = 0
         while done < count:
             sent = self._sendmmsg(
@@ -171,7 +167,7 @@ class PacketSocket:
                 error = ctypes.get_errno()
                 if error == errno.EINTR:
                     continue
-                refused.append(error)
+                refused.append((done, error))
                 done += 1
         return refused
 
@@ -205,7 +201,7 @@ def open_packet_socket(name: str, index: int, program: tuple[Instruction, ...]) 
     Raises:
         PermissionMissing: CAP_NET_RAW is missing.
         LinkNotReady: there is no such link now, or it has another index.
-        SystemRefused: the kernel has no memory for the ring, or the link is not Ethernet.
+        SystemRefused: the kernel has no memory for the ring.
     """
     try:
         sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC, 0)
@@ -216,27 +212,7 @@ def open_packet_socket(name: str, index: int, program: tuple[Instruction, ...]) 
     except OSError as error:
         raise SystemRefused(f"cannot open a packet socket: {error.strerror}") from error
     try:
-        _attach_filter(sock, program)
-        sock.setsockopt(_SOL_PACKET, _PACKET_VERSION, _TPACKET_V2)
-        sock.setsockopt(_SOL_PACKET, _PACKET_COPY_THRESH, 1)
-        request = struct.pack("=IIII", _BLOCK_SIZE, _RING_SIZE // _BLOCK_SIZE, SLOT_SIZE, SLOTS)
-        sock.setsockopt(_SOL_PACKET, _PACKET_RX_RING, request)
-        ring = mmap.mmap(sock.fileno(), _RING_SIZE, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE)
-        # A NIC that filters multicast (virtio-net, macvlan) hides the solicitations without this membership,
-        # which the kernel drops together with the socket.
-        sock.setsockopt(
-            _SOL_PACKET, _PACKET_ADD_MEMBERSHIP, struct.pack("=iHH8s", index, _PACKET_MR_ALLMULTI, 0, b"")
-        )
-        try:
-            sock.setsockopt(_SOL_PACKET, _PACKET_IGNORE_OUTGOING, 1)
-        except OSError as error:
-            if error.errno != errno.ENOPROTOOPT:  # before Linux 4.20; our own frames then end as `own_frame`
-                raise
-        sock.bind((name, ETH_P_IPV6))
-        bound = sock.getsockname()
-        if socket.if_nametoindex(name) != index or bound[3] != _ARPHRD_ETHER:
-            raise LinkNotReady(f"{name} changed while it was being opened")
-        return PacketSocket(sock, ring, index, bound[4])
+        return PacketSocket(sock, _bind(sock, name, index, program), index)
     except OSError as error:
         sock.close()
         if error.errno in _LINK_ERRORS:
@@ -247,9 +223,31 @@ def open_packet_socket(name: str, index: int, program: tuple[Instruction, ...]) 
         raise
 
 
+def _bind(sock: socket.socket, name: str, index: int, program: tuple[Instruction, ...]) -> mmap.mmap:
+    """Make `sock` ready and bind it to the link, last; return its receive ring."""
+    _attach_filter(sock, program)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
+    sock.setsockopt(_SOL_PACKET, _PACKET_VERSION, _TPACKET_V2)
+    sock.setsockopt(_SOL_PACKET, _PACKET_COPY_THRESH, 1)
+    request = struct.pack("=IIII", _BLOCK_SIZE, _RING_SIZE // _BLOCK_SIZE, SLOT_SIZE, SLOTS)
+    sock.setsockopt(_SOL_PACKET, _PACKET_RX_RING, request)
+    ring = mmap.mmap(sock.fileno(), _RING_SIZE, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE)
+    # A NIC that filters multicast (virtio-net, macvlan) hides the solicitations without this membership, which
+    # the kernel drops together with the socket.
+    membership = struct.pack("=iHH8s", index, _PACKET_MR_ALLMULTI, 0, b"")
+    sock.setsockopt(_SOL_PACKET, _PACKET_ADD_MEMBERSHIP, membership)
+    try:
+        sock.setsockopt(_SOL_PACKET, _PACKET_IGNORE_OUTGOING, 1)
+    except OSError as error:
+        if error.errno != errno.ENOPROTOOPT:  # before Linux 4.20; our own frames then end as `own_frame`
+            raise
+    sock.bind((name, ETH_P_IPV6))
+    if socket.if_nametoindex(name) != index:
+        raise LinkNotReady(f"{name} changed while it was being opened")
+    return ring
+
+
 def _attach_filter(sock: socket.socket, program: tuple[Instruction, ...]) -> None:
     """Attach `program`; on a socket that has a filter already the two are exchanged atomically (socket(7))."""
     code = ctypes.create_string_buffer(encode(program), 8 * len(program))
-    sock.setsockopt(
-        socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("@HP", len(program), ctypes.addressof(code))
-    )
+    sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("@HP", len(program), ctypes.addressof(code)))

@@ -1,0 +1,177 @@
+"""The composition root: builds every part once, runs their tasks, and tells systemd.
+
+Nothing imports this but `cli`. It holds no policy of its own: what a failure means is decided by `supervise`,
+what a frame means by `responder`, what is ours by `targets`.
+"""
+
+import asyncio
+import contextlib
+import platform
+import signal
+import time
+from collections.abc import Iterator
+from functools import partial
+
+from ndpresponder import __version__
+from ndpresponder.config import Config
+from ndpresponder.errors import ConfigError, ExitCode, NdpresponderError
+from ndpresponder.linux.netlink import Links, LinkWatcher
+from ndpresponder.linux.systemd import Notifier, watchdog_interval_s
+from ndpresponder.observe.logs import Logs, configure, get_logger
+from ndpresponder.supervise import supervise
+from ndpresponder.targets.board import Entry, TargetBoard
+from ndpresponder.targets.sources.static import StaticSource, as_prefix
+from ndpresponder.uplink import Uplink
+
+_HOUSEKEEPING_S = 10.0
+_METRICS_WAIT_S = 1.0
+
+
+def run(config: Config) -> ExitCode:
+    """Run the daemon until SIGTERM or SIGINT and return how it ended."""
+    logs = configure(config.log)
+    try:
+        return asyncio.run(Daemon(config, logs).run())
+    except BaseExceptionGroup as group:
+        fatal, unexpected = group.split(NdpresponderError)
+        if unexpected is not None or fatal is None:
+            raise
+        error = next(_leaves(fatal))
+        get_logger().error("stopped", why=str(error))
+        return error.exit_code
+
+
+def _leaves(group: BaseExceptionGroup[NdpresponderError]) -> Iterator[NdpresponderError]:
+    for exception in group.exceptions:
+        if isinstance(exception, NdpresponderError):
+            yield exception
+        else:
+            yield from _leaves(exception)
+
+
+class Daemon:
+    """Everything that lives as long as the process."""
+
+    def __init__(self, config: Config, logs: Logs, notifier: Notifier | None = None) -> None:
+        """Wire the parts together; nothing is opened yet."""
+        self._config = config
+        self._logs = logs
+        self._log = get_logger()
+        self._notifier = notifier or Notifier()
+        self._started_s = time.time()
+        self._uplinks = {
+            interface.name: Uplink(interface, config.limits, logs, config.dry_run) for interface in config.interfaces
+        }
+        self._watcher = LinkWatcher(self._uplinks, self._follow)
+        self._links_known = asyncio.Event()
+
+    async def run(self) -> ExitCode:
+        """Answer until told to stop."""
+        loop = asyncio.get_running_loop()
+        stop = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        board = self._build_board(loop)
+        self._log.info("starting", version=__version__, python=platform.python_version(), dry_run=self._config.dry_run)
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                running = [tasks.create_task(self._run_source(board, entry)) for entry in board.entries]
+                await asyncio.sleep(0)  # what is known without asking anybody is ours before the first frame comes
+                board.rebuild()
+                running.append(tasks.create_task(self._watch_links()))
+                running.append(tasks.create_task(self._keep_house()))
+                if self._config.metrics.listen:
+                    running.append(tasks.create_task(self._serve_metrics(board)))
+                await stop.wait()
+                self._notifier.stopping()
+                for task in running:
+                    task.cancel()
+        finally:
+            for uplink in self._uplinks.values():
+                uplink.close()
+            self._notifier.close()
+        self._log.info("stopped")
+        return ExitCode.OK
+
+    # Targets
+
+    def _build_board(self, loop: asyncio.AbstractEventLoop) -> TargetBoard:
+        board = TargetBoard(
+            {
+                interface.name: frozenset(as_prefix(network) for network in interface.exclude)
+                for interface in self._config.interfaces
+            },
+            lambda uplink, table: self._uplinks[uplink].apply(table),
+            loop.call_later,
+        )
+        for interface in self._config.interfaces:
+            board.add(StaticSource(interface.name, interface.prefixes))
+        return board
+
+    async def _run_source(self, board: TargetBoard, entry: Entry) -> None:
+        source = entry.source
+
+        def failed(error: Exception, pause_s: float) -> None:
+            board.fail(entry)
+            self._say_retry(f"{source.kind} {source.name}", error, pause_s)
+
+        await supervise(partial(source.run, partial(board.publish, entry)), failed)
+
+    # Uplinks
+
+    async def _watch_links(self) -> None:
+        await supervise(self._watcher.run, partial(self._say_retry, "netlink"))
+
+    def _follow(self, links: Links) -> None:
+        if not self._links_known.is_set():
+            _refuse_other_than_ethernet(links)
+        for name, link in links.items():
+            self._uplinks[name].follow(link)
+        status = self._status()
+        if self._links_known.is_set():
+            self._notifier.status(status)
+        else:  # what exists is served; what does not exist yet must not hold up the start of the host
+            self._links_known.set()
+            self._notifier.ready(status)
+
+    def _status(self) -> str:
+        answering = [uplink.name for uplink in self._uplinks.values() if uplink.ready]
+        waiting = [uplink.name for uplink in self._uplinks.values() if not uplink.ready]
+        parts = (("answering on", answering), ("waiting for", waiting))
+        return "; ".join(f"{verb} {', '.join(names)}" for verb, names in parts if names)
+
+    def _readiness(self) -> tuple[bool, str]:
+        return self._links_known.is_set() and all(uplink.ready for uplink in self._uplinks.values()), self._status()
+
+    # Housekeeping
+
+    async def _keep_house(self) -> None:
+        watchdog_s = watchdog_interval_s()
+        while True:
+            self._notifier.watchdog()
+            for uplink in self._uplinks.values():
+                uplink.collect_drops()
+            await asyncio.sleep(min(watchdog_s or _HOUSEKEEPING_S, _HOUSEKEEPING_S))
+
+    async def _serve_metrics(self, board: TargetBoard) -> None:
+        with contextlib.suppress(TimeoutError):  # answering comes first, but a netlink that fails must show
+            await asyncio.wait_for(self._links_known.wait(), _METRICS_WAIT_S)
+        from ndpresponder import metrics  # late: see there
+
+        listen = self._config.metrics.listen
+        listening = partial(self._log.info, "serving metrics", listen=listen)
+        await metrics.serve(listen, self._uplinks.values(), board, self._readiness, self._started_s, listening)
+
+    def _say_retry(self, what: str, error: Exception, pause_s: float) -> None:
+        self._log.warning("failed, trying again", what=what, why=str(error), pause_s=pause_s)
+
+
+def _refuse_other_than_ethernet(links: Links) -> None:
+    problems = [
+        f"interface {name!r} is not Ethernet (hardware type {link.hardware_type}): nobody solicits neighbors there; "
+        "name the interface towards the router"
+        for name, link in links.items()
+        if link is not None and not link.ethernet
+    ]
+    if problems:
+        raise ConfigError(tuple(problems))

@@ -1,0 +1,27 @@
+"""A token bucket: so many a second, so many at once. Time is passed in by its clock."""
+
+from collections.abc import Callable
+
+
+class TokenBucket:
+    """Holds at most `burst` tokens and gains `rate` of them a second; starts full."""
+
+    __slots__ = ("_burst", "_clock", "_filled_s", "_rate", "_tokens")
+
+    def __init__(self, rate: float, burst: float, clock: Callable[[], float]) -> None:
+        """Limit to `rate` a second; `clock` returns seconds that never go back."""
+        self._rate = rate
+        self._burst = burst
+        self._clock = clock
+        self._tokens = float(burst)
+        self._filled_s = clock()
+
+    def take(self) -> bool:
+        """Take one token, or return False when there is none."""
+        now_s = self._clock()
+        self._tokens = min(self._burst, self._tokens + (now_s - self._filled_s) * self._rate)
+        self._filled_s = now_s
+        if self._tokens < 1:
+            return False
+        self._tokens -= 1
+        return True

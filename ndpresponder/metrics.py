@@ -1,0 +1,75 @@
+"""Shows the live daemon to the exporter and serves it; imported only when somebody wants metrics.
+
+prometheus_client costs more time than the rest of the start, so the daemon answers first and imports this then.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator
+
+from ndpresponder import __version__
+from ndpresponder.observe.exporter import (
+    BoardView,
+    Exporter,
+    ReloadView,
+    SourceView,
+    TargetsView,
+    UplinkView,
+    metrics_route,
+)
+from ndpresponder.observe.http import HttpServer, health, readiness
+from ndpresponder.targets.board import TargetBoard
+from ndpresponder.uplink import Uplink
+
+
+async def serve(
+    listen: str,
+    uplinks: Collection[Uplink],
+    board: TargetBoard,
+    ready: Callable[[], tuple[bool, str]],
+    loaded_s: float,
+    on_listening: Callable[[], None],
+) -> None:
+    """Serve /metrics, /healthz and /readyz at `listen` until cancelled; `loaded_s` is when the settings were read.
+
+    Raises:
+        SystemRefused: `listen` cannot be listened on.
+    """
+    exporter = Exporter(
+        uplinks=lambda: _view_uplinks(uplinks),
+        board=lambda: _view_board(board, uplinks),
+        reload=lambda: ReloadView(successful=True, last_success_s=loaded_s),
+        version=__version__,
+    )
+    routes = {"/metrics": metrics_route(exporter), "/healthz": health, "/readyz": readiness(ready)}
+    server = HttpServer(listen, routes)
+    await server.start()
+    on_listening()
+    try:
+        await asyncio.Event().wait()
+    finally:
+        await server.close()
+
+
+def _view_uplinks(uplinks: Collection[Uplink]) -> Iterator[UplinkView]:
+    for uplink in uplinks:
+        uplink.collect_drops()
+        yield UplinkView(uplink.name, uplink.tally)
+
+
+def _view_board(board: TargetBoard, uplinks: Collection[Uplink]) -> BoardView:
+    prefixes: Counter[tuple[str, str]] = Counter()
+    addresses: Counter[tuple[str, str]] = Counter()
+    for uplink in uplinks:
+        for entry in board.entries:
+            if entry.serves(uplink.name):
+                prefixes[uplink.name, entry.source.kind] += len(entry.targets.claimed)
+                addresses[uplink.name, entry.source.kind] += len(entry.targets.live)
+    return BoardView(
+        generation=board.generation,
+        targets=[TargetsView(*labels, prefixes[labels], addresses[labels]) for labels in prefixes],
+        sources=[
+            SourceView(entry.source.kind, entry.source.name, entry.up, entry.last_sync_s, entry.resyncs)
+            for entry in board.entries
+        ],
+    )

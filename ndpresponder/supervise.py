@@ -1,0 +1,35 @@
+"""The one place that decides what a failure means: try again, or let it end the process."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from ndpresponder.errors import LinkGone, LinkNotReady, SourceUnavailable
+
+_RETRY: Final = (LinkGone, LinkNotReady, SourceUnavailable)
+_FIRST_PAUSE_S: Final = 0.2
+_LAST_PAUSE_S: Final = 2.0
+_STEADY_S: Final = 10.0  # after running this long a failure counts as a first one again
+
+
+async def supervise(
+    run: Callable[[], Awaitable[None]],
+    on_failure: Callable[[Exception, float], None],
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+) -> None:
+    """Run `run` until it returns, again after each failure that can heal; any other exception passes through.
+
+    `on_failure` is told the failure and the pause in seconds before the next attempt.
+    """
+    loop = asyncio.get_running_loop()
+    pause_s = _FIRST_PAUSE_S
+    while True:
+        started_s = loop.time()
+        try:
+            return await run()
+        except _RETRY as error:
+            if loop.time() - started_s > _STEADY_S:
+                pause_s = _FIRST_PAUSE_S
+            on_failure(error, pause_s)
+            await sleep(pause_s)
+            pause_s = min(2 * pause_s, _LAST_PAUSE_S)

@@ -1,0 +1,95 @@
+"""Merges what the sources say into one immutable table for each uplink, and swaps a table when it changed.
+
+A source that fails keeps its last set; the board only remembers that it is down. Bursts are coalesced: the
+tables are rebuilt `COALESCE_S` after the first change, not after each.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Final, Protocol
+
+from ndpresponder.targets.source import NOTHING, Source, TargetSet
+from ndpresponder.targets.table import EMPTY, Prefix, TargetTable
+
+COALESCE_S: Final = 0.05
+
+
+class Schedule(Protocol):
+    """`call_later` of an event loop."""
+
+    def __call__(self, delay: float, callback: Callable[[], None], /) -> object:
+        """Call `callback` in `delay` seconds."""
+
+
+@dataclass(slots=True)
+class Entry:
+    """What is known of one source."""
+
+    source: Source
+    targets: TargetSet = NOTHING
+    up: bool = False
+    last_sync_s: float = 0.0  # Unix time; 0: never
+    resyncs: dict[str, int] = field(default_factory=dict)  # cause -> count
+
+    def serves(self, uplink: str) -> bool:
+        """Tell whether this source's targets are answered on `uplink`."""
+        return self.source.uplinks is None or uplink in self.source.uplinks
+
+
+class TargetBoard:
+    """Holds the last set of every source and hands each uplink its table."""
+
+    def __init__(
+        self,
+        excluded: Mapping[str, frozenset[Prefix]],
+        apply: Callable[[str, TargetTable], None],
+        call_later: Schedule,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """Serve the uplinks named in `excluded`, which maps each to what it must never answer for."""
+        self._excluded = excluded
+        self._apply = apply
+        self._call_later = call_later
+        self._clock = clock
+        self._tables = dict.fromkeys(excluded, EMPTY)
+        self._pending = False
+        self.entries: list[Entry] = []
+        self.generation = 0  # how often a table was swapped
+
+    def add(self, source: Source) -> Entry:
+        """Make room for `source`; what it publishes goes to `publish` with the returned entry."""
+        entry = Entry(source)
+        self.entries.append(entry)
+        return entry
+
+    def publish(self, entry: Entry, targets: TargetSet) -> None:
+        """Take the complete set of a source."""
+        cause = "start" if entry.last_sync_s == 0 else "change" if entry.up else "recovery"
+        entry.resyncs[cause] = entry.resyncs.get(cause, 0) + 1
+        entry.up = True
+        entry.last_sync_s = self._clock()
+        if targets != entry.targets:
+            entry.targets = targets
+            if not self._pending:
+                self._pending = True
+                self._call_later(COALESCE_S, self.rebuild)
+
+    def fail(self, entry: Entry) -> None:
+        """Note that a source cannot be read now. Its last set stays in force."""
+        entry.up = False
+
+    def rebuild(self) -> None:
+        """Build the tables now and hand over those that changed."""
+        self._pending = False
+        for uplink, excluded in self._excluded.items():
+            serving = [entry.targets for entry in self.entries if entry.serves(uplink)]
+            table = TargetTable.build(
+                live=frozenset().union(*(targets.live for targets in serving)),
+                claimed=frozenset().union(*(targets.claimed for targets in serving)),
+                excluded=excluded,
+            )
+            if table != self._tables[uplink]:
+                self._tables[uplink] = table
+                self.generation += 1
+                self._apply(uplink, table)

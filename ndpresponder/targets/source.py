@@ -1,0 +1,41 @@
+"""What a source of targets is: it says which addresses are behind the host, always all of them at once."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from ndpresponder.targets.table import Prefix
+
+
+@dataclass(frozen=True, slots=True)
+class TargetSet:
+    """All that one source knows now."""
+
+    live: frozenset[bytes] = frozenset()
+    claimed: frozenset[Prefix] = frozenset()
+
+
+NOTHING: Final = TargetSet()
+
+
+class Source(Protocol):
+    """One source of targets; `kind` and `name` are its metric labels."""
+
+    @property
+    def kind(self) -> str:
+        """Return which sort of source this is: static, bridge, docker, ..."""
+
+    @property
+    def name(self) -> str:
+        """Return which one of its kind this is."""
+
+    @property
+    def uplinks(self) -> frozenset[str] | None:
+        """Return the uplinks its targets are answered on; None: on all."""
+
+    async def run(self, publish: Callable[[TargetSet], None]) -> None:
+        """Publish the complete set now and after every change; return when it can never change again.
+
+        Raises:
+            SourceUnavailable: it cannot be read now; its last set stays, and `run` is called again.
+        """

@@ -1,0 +1,31 @@
+"""The prefixes that a person configured: known at once, never changing."""
+
+from collections.abc import Callable, Iterable
+from ipaddress import IPv6Network
+
+from ndpresponder.targets.source import TargetSet
+from ndpresponder.targets.table import Prefix
+
+
+def as_prefix(network: IPv6Network) -> Prefix:
+    """Return the bits and the length of `network`."""
+    return Prefix(int(network.network_address), network.prefixlen)
+
+
+class StaticSource:
+    """The prefixes of one uplink; a /128 names a host that exists, so it is live."""
+
+    kind = "static"
+
+    def __init__(self, uplink: str, networks: Iterable[IPv6Network]) -> None:
+        networks = tuple(networks)
+        self.name = uplink
+        self.uplinks: frozenset[str] | None = frozenset((uplink,))
+        self._targets = TargetSet(
+            live=frozenset(network.network_address.packed for network in networks if network.prefixlen == 128),
+            claimed=frozenset(as_prefix(network) for network in networks if network.prefixlen < 128),
+        )
+
+    async def run(self, publish: Callable[[TargetSet], None]) -> None:
+        """Publish the configured set, once."""
+        publish(self._targets)
