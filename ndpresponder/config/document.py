@@ -7,23 +7,31 @@ It must never raise anything because of what the file holds, and never judge set
 import os
 import re
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path as FilePath
 from typing import Any
 
 from ndpresponder.config.draft import Given, Table
 from ndpresponder.config.locate import Path, locate
-from ndpresponder.config.problem import Problem, Wrong, listed, nearest
+from ndpresponder.config.problem import Problem, Wrong, listed, nearest, printable
 from ndpresponder.config.tree import Config, Key, keys, leaves
 from ndpresponder.config.values import kind_of
 
 VERSION = 1
 MAX_BYTES = 1 << 20  # far above any real file, far below what /dev/zero would give
 _POSITION = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
+_SYNTAX_HINTS: Mapping[str, str] = {
+    "Invalid value": 'write text in quotes, such as level = "info"',
+    "Expected newline": 'write one key = value on each line, and text in quotes, such as level = "info"',
+    "Illegal character '\\n'": "close the text with a quote on the same line",
+    "Cannot": "a key or table stands there twice: keep one",
+    "Expected '='": "write key = value, and the names of tables in brackets",
+}
 
 
 def read(name: str, problems: list[Problem]) -> Table:
     """Read one configuration file; what is wrong with it is added to the problems."""
-    shown = name if name.isprintable() else ascii(name)
+    shown = printable(name)
     try:
         with open(name, "rb") as file:
             data = file.read(MAX_BYTES + 1)
@@ -81,19 +89,12 @@ def _unreadable(name: str, error: OSError | ValueError) -> tuple[str, str]:
 def _syntax(name: str, source: str, message: str) -> Problem:
     """Word an error of `tomllib`, whose line stands at the end of its message."""
     position = _POSITION.search(message)
-    what = message[: position.start()] if position else message
-    line = int(position[1]) if position and position[1] else source.count("\n", 0, len(source.rstrip())) + 1
-    hint = "see https://toml.io for the syntax"
     if position is None:
-        what, hint, line = "a number has far too many digits", "write a smaller number", 0
-    elif what == "Invalid value":
-        hint = 'write text in quotes, such as level = "info"'
-    elif what.startswith("Cannot"):
-        hint = "a key or table stands there twice: keep one"
-    elif "Expected '='" in what:
-        hint = "write key = value, and table names in brackets"
-    where = f"{name}:{line}" if line else name
-    return Problem(where, "", f"is not TOML: {what[:1].lower()}{what[1:]}", hint)
+        return Problem(name, "", "is not TOML: a number has far too many digits", "write a smaller number")
+    what = message[: position.start()]
+    line = int(position[1]) if position[1] else source.count("\n", 0, len(source.rstrip())) + 1
+    hint = next((hint for start, hint in _SYNTAX_HINTS.items() if what.startswith(start)), "see https://toml.io")
+    return Problem(f"{name}:{line}", "", f"is not TOML: {what[:1].lower()}{what[1:]}", hint)
 
 
 class _Reader:
@@ -118,11 +119,8 @@ class _Reader:
         """Check the whole document."""
         if "version" not in raw:
             self.report(("version",), "missing", f"write version = {VERSION} as the first line")
-        else:
-            version = raw["version"]
-            if type(version) is not int or version != VERSION:
-                shown = f"must be {VERSION}" if type(version) is not int else "is not a version this program knows"
-                self.report(("version",), shown, f"write version = {VERSION}")
+        elif type(raw["version"]) is not int or raw["version"] != VERSION:
+            self.report(("version",), f"must be {VERSION}, the only version there is", f"write version = {VERSION}")
         return self.table(Config, {name: raw[name] for name in raw if name != "version"}, ())
 
     def table(self, cls: type[Any], raw: dict[str, Any], path: Path) -> Table:
@@ -155,8 +153,7 @@ class _Reader:
             return
         if not isinstance(value, list):
             table.broken.add(key.name)
-            plain = isinstance(value, str) and value.isprintable()
-            fix = f'write {key.name} = ["{value}"]' if plain else "write it in square brackets"
+            fix = f'write {key.name} = ["{value}"]' if isinstance(value, str) else "write it in square brackets"
             self.report(path, f"must be an array, not {kind_of(value)}", fix)
             return
         found, places = [], []
@@ -182,13 +179,7 @@ class _Reader:
 
 def dotted(path: Path) -> str:
     """Write a path as text: interface[0].prefixes[1]."""
-    words = ""
-    for step in path:
-        if isinstance(step, int):
-            words += f"[{step}]"
-        else:
-            words += f".{step if step.isprintable() else ascii(step)}"
-    return words.removeprefix(".")
+    return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path).removeprefix(".")
 
 
 def _advise(name: str, known: dict[str, Key], root: bool) -> str:

@@ -40,7 +40,9 @@ def _element(given: Given, number: int) -> tuple[str, str]:
 def _no_prefix(table: Table) -> Problem:
     if table.path:
         hint = 'write prefixes = ["2001:db8::/112"] with your own prefix'
-        return Problem(table.where, f"{table.path}.prefixes", "missing: there is nothing to answer for", hint)
+        what = "is empty" if "prefixes" in table.values else "missing"
+        where = table.values.get("prefixes", table).where
+        return Problem(where, f"{table.path}.prefixes", f"{what}: there is nothing to answer for", hint)
     message = f"{table.of('name')!r} has no prefix to answer for"
     return Problem(table.where, "", message, "add --prefix 2001:db8::/112 with your own prefix")
 

@@ -223,7 +223,7 @@ def _no_uplink(name: str | None, environment: Layer, flags: Layer, host: Host) -
         return Problem(claims[0].where, "", f"no uplink to answer for {claims[0].network} on", known)
     if name:
         hint = f'write [[interface]], name = "{uplink or "eth0"}" and prefixes = ["2001:db8::/112"]'
-        return Problem(name if name.isprintable() else ascii(name), "", "no uplink", hint)
+        return Problem(name, "", "no uplink", hint)
     raise NothingToDo(
         "nothing to do: no uplink and no prefix given. Try, with your own prefix,\n"
         f"    ndpresponder --prefix 2001:db8::/112 --iface {uplink or 'eth0'}\n"

@@ -69,7 +69,9 @@ class _Scanner:
         if repeated:
             array = (*self._descend((), names[:-1], line), names[-1])
             self.arrays[array] = self.arrays.get(array, 0) + 1
-        return self._descend((), names, line)
+        path = self._descend((), names, line)
+        self.lines[path] = line  # a longer name may have implied the table before this line
+        return path
 
     def _descend(self, path: Path, names: list[str], line: int) -> Path:
         """Follow names from a table; in an array of tables that is its latest table."""
@@ -79,7 +81,6 @@ class _Scanner:
             if path in self.arrays:
                 path = (*path, self.arrays[path] - 1)
                 self.lines.setdefault(path, line)
-        self.lines[path] = line  # a name can be implied by a longer one before its own line comes
         return path
 
     def _dotted(self) -> list[str]:

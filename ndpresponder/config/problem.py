@@ -27,7 +27,14 @@ class Problem:
 
     def __str__(self) -> str:
         place = f"{self.where}: {self.path}" if self.path else self.where
-        return f"{place}: {self.message}; {self.hint}"
+        return printable(f"{place}: {self.message}; {self.hint}")
+
+
+def printable(words: str) -> str:
+    """Escape what would break a line or a terminal: names of files and keys may hold anything."""
+    if words.isprintable():
+        return words
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in words)
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

@@ -116,6 +116,8 @@ def interface_name(raw: object) -> str:
 def network(raw: object) -> IPv6Network:
     """Accept an IPv6 prefix without host bits; a bare address is a /128."""
     word = text(raw, "2001:db8::/112")
+    if word != word.strip():
+        raise Wrong(f"{word!r} begins or ends with a space", "write it without")
     try:
         return IPv6Network(word) if "%" not in word else _not_a_network(word)
     except ValueError:
@@ -174,6 +176,11 @@ def listen(raw: object) -> str:
         return _socket_path(where)
     address, colon, port = where.rpartition(":")
     digits = port.isascii() and port.isdigit()
+    bare = where.strip("[]")
+    if digits and ":" in address and _is_address(address):
+        raise Wrong(f"{where!r}: an IPv6 address needs brackets before its port", f"write [{address}]:{port}")
+    if _is_address(bare):
+        raise Wrong(f"{where!r} has no port", f"write {f'[{bare}]' if ':' in bare else bare}:9846")
     if not colon:
         hint = f"write [::1]:{where}" if digits else "write [::1]:9846, 127.0.0.1:9846 or unix:/run/metrics.sock"
         raise Wrong(f"{where!r} is neither ADDR:PORT nor unix:PATH", hint)
@@ -184,20 +191,12 @@ def listen(raw: object) -> str:
             f"write [::1]:{port} for this host only, [::]:{port} for every address it has",
         )
     bracketed = address.startswith("[") and address.endswith("]")
-    try:
-        ip = ip_address(address[1:-1] if bracketed else address)
-    except ValueError:
-        ip = None
-    if ip is None and not bracketed and _is_address(where):
-        raise Wrong(f"{where!r} has no port", f"write [{where}]:9846")
-    if ip is None or (bracketed and ip.version == 4):
+    plain = address[1:-1] if bracketed else address
+    if not _is_address(plain) or bracketed != (":" in plain):
         raise Wrong(
             f"{where!r}: {address!r} is not an IP address",
             "write [::1] or 127.0.0.1: names are not resolved",
         )
-    if ip.version == 6 and not bracketed:
-        near = f"[{address}]:{port}"
-        raise Wrong(f"{where!r}: an IPv6 address needs brackets before its port", f"write {near}")
     if not digits or len(port) > 5 or not 1 <= int(port) <= 65535:
         raise Wrong(f"{where!r}: {port!r} is not a port", f"write {address}: and a number from 1 to 65535")
     return where
