@@ -1,0 +1,165 @@
+"""Who is measured: how each responder is started and ended in the benchmark's namespace, and what it has used.
+
+Every one answers for the same 256 addresses, with its stock settings except where a line says why not.
+"""
+
+import shutil
+import subprocess
+import sys
+import tempfile
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from ipaddress import IPv6Address
+from os import sysconf
+from pathlib import Path
+from typing import Final
+
+from link import FIRST_TARGET, PREFIX, TARGETS, UPLINK, BenchError, Link
+
+_TICKS_PER_S: Final = sysconf("SC_CLK_TCK")
+
+
+class Responder(ABC):
+    """One contestant."""
+
+    name: str
+    has_process: bool  # else its work shows only in its core's time, and only while frames are received on that core
+
+    def why_not(self) -> str | None:
+        """Return why it cannot run here, or None."""
+        return None
+
+    @abstractmethod
+    def start(self, link: Link) -> None:
+        """Begin to answer, on the responder's core."""
+
+    @abstractmethod
+    def stop(self) -> None:
+        """Stop answering and leave nothing behind."""
+
+    @abstractmethod
+    def cpu_s(self) -> float:
+        """Return the user and system time used so far."""
+
+    def rss_mb(self) -> float | None:
+        """Return the resident memory; None for what lives in the kernel."""
+        return None
+
+    def complaint(self) -> str:
+        """Return what it said last, for an error message."""
+        return ""
+
+
+class ProcessResponder(Responder):
+    """A daemon in the foreground. `config` is the text of its configuration file, whose path replaces `{config}`."""
+
+    has_process = True
+
+    def __init__(self, name: str, *argv: str, config: str = "") -> None:
+        self.name = name
+        self._argv = argv
+        self._config = config
+        self._files: tempfile.TemporaryDirectory[str] | None = None
+        self._process: subprocess.Popen[str] | None = None
+
+    def why_not(self) -> str | None:
+        if shutil.which(self._argv[0]):
+            return None
+        return f"not installed: apt-get install {self.name}"
+
+    def start(self, link: Link) -> None:
+        self._files = tempfile.TemporaryDirectory(prefix="ndpbench-")
+        config = Path(self._files.name, "config")
+        config.write_text(self._config)
+        argv = [str(config) if word == "{config}" else word for word in self._argv]
+        with self._log().open("w") as log:
+            self._process = link.responder.popen(
+                "taskset",
+                "--cpu-list",
+                str(link.responder_core),
+                *argv,
+                stdout=log,
+                stderr=log,
+                stdin=subprocess.DEVNULL,
+            )
+
+    def stop(self) -> None:
+        if self._process is not None:
+            self._process.terminate()
+            try:
+                self._process.wait(5)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+            self._process = None
+        if self._files is not None:
+            self._files.cleanup()
+            self._files = None
+
+    def cpu_s(self) -> float:
+        fields = self._proc("stat").rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / _TICKS_PER_S
+
+    def rss_mb(self) -> float | None:
+        line = next(line for line in self._proc("status").splitlines() if line.startswith("VmRSS"))
+        return int(line.split()[1]) * 1024 / 1e6
+
+    def complaint(self) -> str:
+        return self._log().read_text()[-2000:]
+
+    def _log(self) -> Path:
+        assert self._files is not None
+        return Path(self._files.name, "log")
+
+    def _proc(self, name: str) -> str:
+        assert self._process is not None
+        try:
+            return Path("/proc", str(self._process.pid), name).read_text()
+        except OSError:
+            raise BenchError(f"{self.name} ended by itself:\n{self.complaint()}") from None
+
+
+class KernelResponder(Responder):
+    """The kernel's own proxy: an entry for each address, and no delay (the stock one leaves 136 answers a second)."""
+
+    name = "proxy_ndp"
+    has_process = False
+    _settings: Final[Mapping[str, int]] = {
+        "ipv6/conf/all/forwarding": 1,
+        f"ipv6/conf/{UPLINK}/forwarding": 1,
+        f"ipv6/conf/{UPLINK}/proxy_ndp": 1,
+    }
+
+    def start(self, link: Link) -> None:
+        self._link = link
+        link.responder.sysctl({**self._settings, f"ipv6/neigh/{UPLINK}/proxy_delay": 0})
+        link.responder.ip(*self._entries("add"))
+
+    def stop(self) -> None:
+        self._link.responder.ip(*self._entries("del"))
+        self._link.responder.sysctl(dict.fromkeys(self._settings, 0))
+
+    def cpu_s(self) -> float:
+        name = f"cpu{self._link.responder_core} "
+        line = next(line for line in Path("/proc/stat").read_text().splitlines() if line.startswith(name))
+        user, nice, system, _, _, irq, softirq, *_ = map(int, line.split()[1:])
+        return (user + nice + system + irq + softirq) / _TICKS_PER_S
+
+    def _entries(self, verb: str) -> Iterator[str]:
+        first = int(IPv6Address(FIRST_TARGET))
+        for number in range(first, first + TARGETS):
+            yield f"neigh {verb} proxy {IPv6Address(number)} dev {UPLINK}"
+
+
+def all_responders() -> list[Responder]:
+    """Return the contestants, ours first."""
+    # Metrics on: the memory is that of a daemon that has imported everything
+    ours = ("--prefix", PREFIX, "--iface", UPLINK, "--metrics", "[::1]:9846")
+    ndppd = f"proxy {UPLINK} {{\n  rule {PREFIX} {{\n    static\n  }}\n}}\n"
+    npd6 = f"prefix=2001:db8:0:0:0:0:0:\ninterface={UPLINK}\n"  # seven groups: a /112
+    return [
+        ProcessResponder("ndpresponder", sys.executable, "-m", "ndpresponder", *ours),
+        KernelResponder(),
+        ProcessResponder("ndppd", "ndppd", "-c", "{config}", config=ndppd),
+        ProcessResponder("npd6", "npd6", "-f", "-l", "-", "-c", "{config}", config=npd6),
+    ]
