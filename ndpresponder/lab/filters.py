@@ -38,9 +38,9 @@ def commands(name: Filter, port: str, prefix: str, lladdr: str) -> list[tuple[li
             forward = ["ebtables", "-A", "FORWARD", "-i", port]
             return [
                 (["nft", "-f", "-"], clean),
+                ([*forward, "-s", "!", lladdr, "-j", "DROP"], ""),
                 ([*forward, "-p", "IPv6", "--ip6-src", prefix, "-j", "ACCEPT"], ""),
                 ([*forward, "-p", "IPv6", "-j", "DROP"], ""),
-                ([*forward, "-s", "!", lladdr, "-j", "DROP"], ""),
             ]
     return [(["nft", "-f", "-"], clean + rules)]
 

@@ -189,12 +189,15 @@ class Lab:
         Raises:
             TimeoutError: the gateway did not answer.
         """
+        # an entry that waits for a forwarded packet goes on asking from link-local: it must go first
+        self.run("vps", "ip", "-6", "neigh", "del", GATEWAY, "dev", "uplink", check=False)
         if not self.ping("vps", GATEWAY):
             raise TimeoutError(f"{GATEWAY} does not answer pings from {self.netns('vps')}")
 
     def kernel_proxy(self, target: str = CONTAINER, on: bool = True) -> None:
         """Let the VPS's kernel itself answer for `target` (`proxy_ndp`), or stop it."""
-        self["vps"].sysctl({"ipv6/conf/uplink/proxy_ndp": int(on)})
+        # by default it puts an answer off by up to 0.8 s
+        self["vps"].sysctl({"ipv6/conf/uplink/proxy_ndp": int(on), "ipv6/neigh/uplink/proxy_delay": 0})
         self["vps"].ip(f"neigh {'replace' if on else 'del'} proxy {target} dev uplink")
 
     def _wire(self) -> None:
