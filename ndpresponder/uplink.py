@@ -19,7 +19,7 @@ from ndpresponder.linux.netlink import Link
 from ndpresponder.linux.packet_socket import PacketSocket, open_packet_socket
 from ndpresponder.observe.logs import Logs, RateLimiter, get_logger
 from ndpresponder.observe.tally import Tally
-from ndpresponder.outcome import Outcome
+from ndpresponder.outcome import Kind, Outcome
 from ndpresponder.responder import Policy, Responder, UplinkState
 from ndpresponder.targets.table import TargetTable
 from ndpresponder.wire.bpf import SOLICITATIONS
@@ -27,8 +27,14 @@ from ndpresponder.wire.layout import DESTINATION, SOURCE, TARGET
 from ndpresponder.wire.solicitation import kind_of
 
 MAX_GREETED: Final = 4096  # targets whose first answer is logged; a scan must neither grow memory nor flood the log
+_GREETINGS_PER_BATCH: Final = 8  # under load the line may come later, the answer never
 _GREETING_BURST: Final = 64
 _GREETINGS_PER_S: Final = 1.0
+_ANSWERED: Final = (
+    (Kind.MULTICAST, Outcome.ANSWERED_MULTICAST),
+    (Kind.UNICAST, Outcome.ANSWERED_UNICAST),
+    (Kind.DAD, Outcome.ANSWERED_DAD),
+)
 
 
 class Uplink:
@@ -137,30 +143,30 @@ class Uplink:
             self._take_error(socket)
             return
         tally, respond, debug = self.tally, self.responder.respond, self._logs.debug
-        received, ended = tally.received, tally.ended
         outcomes: list[Outcome] = []
         advertisements: list[bytes] = []
         for frame, to_other_host in socket.receive():
             outcome, advertisement = respond(frame, to_other_host)
-            ended[outcome] += 1
-            if advertisement is None:
-                received[kind_of(frame)] += 1
-                if debug:
-                    self._log_frame(outcome, frame)
-            else:
-                received[outcome] += 1  # an answer's outcome has the value of its kind
+            if advertisement is not None:
                 outcomes.append(outcome)
                 advertisements.append(advertisement)
-                if debug:
-                    self._log_frame(outcome, frame)
+            else:
+                tally.received[kind_of(frame)] += 1
+                tally.ended[outcome] += 1
+            if debug:
+                self._log_frame(outcome, frame)
         if advertisements:
+            for kind, answered in _ANSWERED:
+                count = outcomes.count(answered)
+                tally.received[kind] += count
+                tally.ended[answered] += count
             if refused := socket.send(advertisements):
                 self._count_refused(refused, outcomes)
             if len(refused) < len(advertisements):
                 tally.last_answer_s = now_s = time.time()
                 tally.durations.observe(max(0.0, now_s - oldest_s))
             if not refused and len(self._greeted) < MAX_GREETED:
-                self._greet(advertisements)
+                self._greet(advertisements[:_GREETINGS_PER_BATCH])
 
     def _take_error(self, socket: PacketSocket) -> None:
         """Clear what made an empty socket readable, or the loop would spin on it."""

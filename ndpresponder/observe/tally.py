@@ -34,7 +34,6 @@ class Tally:
 
     Invariant at every moment the event loop can observe:
     `sum(received) == sum(ended)`, that is received = answered + ignored over all reasons.
-    `received` is counted from the frame's own bytes, `ended` from what was decided about it.
     """
 
     received: list[int] = field(default_factory=lambda: [0] * len(Kind))
