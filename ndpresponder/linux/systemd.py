@@ -8,8 +8,9 @@ import os
 import socket
 import time
 from collections.abc import Mapping
+from typing import Final
 
-_TIMEOUT_S = 0.5
+_TIMEOUT_S: Final = 0.5
 
 
 class Notifier:

@@ -8,12 +8,13 @@ import os
 import re
 import socket
 from collections.abc import Mapping
+from typing import Final
 
-SOCKET_PATH = "/run/systemd/journal/socket"
-IDENTIFIER = "ndpresponder"
-PRIORITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}  # syslog's
-_NOT_IN_A_FIELD_NAME = re.compile(r"[^A-Z0-9_]")
-_FIELD_NAME_MAX = 64
+SOCKET_PATH: Final = "/run/systemd/journal/socket"
+IDENTIFIER: Final = "ndpresponder"
+PRIORITIES: Final[Mapping[str, int]] = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}  # syslog's
+_NOT_IN_A_FIELD_NAME: Final = re.compile(r"[^A-Z0-9_]")
+_FIELD_NAME_MAX: Final = 64
 
 
 def is_journal(fd: int, environ: Mapping[str, str]) -> bool:

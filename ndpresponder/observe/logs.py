@@ -11,7 +11,7 @@ import os
 import sys
 from collections.abc import Hashable, Mapping
 from datetime import UTC, datetime
-from typing import TextIO, cast
+from typing import Final, TextIO, cast
 
 import structlog
 from structlog.typing import EventDict, FilteringBoundLogger, Processor
@@ -20,7 +20,13 @@ from ndpresponder.config import LogConfig
 from ndpresponder.observe.journal import Journal, is_journal
 
 Logger = FilteringBoundLogger
-LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}  # logging's own numbers
+LEVELS: Final[Mapping[str, int]] = {
+    "debug": 10,
+    "info": 20,
+    "warning": 30,
+    "error": 40,
+    "critical": 50,
+}  # logging's own numbers
 
 
 def get_logger(**context: object) -> Logger:

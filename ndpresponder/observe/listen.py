@@ -1,0 +1,105 @@
+"""Opens the socket that /metrics is served on, and says in words why the system will not have it.
+
+It may replace the socket file that a dead process left behind, and must never remove anything else.
+"""
+
+import errno
+import os
+import socket
+import stat
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Final
+
+from ndpresponder.errors import SystemRefused
+
+_MODE: Final = 0o660
+_NOT_OURS: Final = "it is not ours to use; choose a port from 1024 up, or a directory this user may write to"
+_ADVICE: Final[Mapping[int, str]] = {
+    errno.EADDRINUSE: "another process listens there; stop that one (`ss -lxtp` shows it) or choose another address",
+    errno.EADDRNOTAVAIL: "no interface has this address; use one of this host's (`ip address`), [::1] or 127.0.0.1",
+    errno.EACCES: _NOT_OURS,
+    errno.EPERM: _NOT_OURS,
+    errno.EROFS: _NOT_OURS,
+    errno.EAFNOSUPPORT: "the system forbids this kind of socket (RestrictAddressFamilies= in the unit?)",
+    errno.ENOENT: "the directory does not exist; create it (RuntimeDirectory= in the unit)",
+}
+
+
+def open_listener(listen: str) -> tuple[socket.socket, Callable[[], None]]:
+    """Return a listening socket for `ADDR:PORT`, `[v6]:PORT` or `unix:PATH`, and what to call when it is closed.
+
+    Raises:
+        SystemRefused: the system will not have it; the message says why and what to do.
+    """
+    try:
+        if listen.startswith("unix:"):
+            return _open_unix(Path(listen.removeprefix("unix:")))
+        return _open_tcp(listen), lambda: None
+    except OSError as error:
+        advice = _ADVICE.get(error.errno or 0, "choose another address")
+        raise SystemRefused(f"--metrics {listen}: {error.strerror or error}: {advice}") from error
+
+
+def _open_tcp(listen: str) -> socket.socket:
+    host, _, port = listen.rpartition(":")
+    numeric = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV  # a name service must not hold up the loop
+    node = host.strip("[]").encode()  # bytes: for a str Python loads its tables of international names
+    infos = socket.getaddrinfo(node, port, type=socket.SOCK_STREAM, flags=numeric)
+    family, kind, proto, _, address = infos[0]
+    listener = socket.socket(family, kind, proto)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)  # [::] means IPv4 as well
+        listener.bind(address)
+        listener.listen()
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+def _open_unix(path: Path) -> tuple[socket.socket, Callable[[], None]]:
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        _clear(path)
+        before = os.umask(0o777 & ~_MODE)  # so that nobody else can connect between bind and a chmod
+        try:
+            listener.bind(str(path))
+        finally:
+            os.umask(before)
+        listener.listen()
+        inode = _inode(path)
+    except BaseException:
+        listener.close()
+        raise
+
+    def remove() -> None:
+        """Unlink the socket file, unless somebody has put another in its place."""
+        if _inode(path) == inode:
+            path.unlink(missing_ok=True)
+
+    return listener, remove
+
+
+def _inode(path: Path) -> tuple[int, int] | None:
+    try:
+        status = path.lstat()
+    except FileNotFoundError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _clear(path: Path) -> None:
+    """Remove a socket that no process listens on; one that is in use will make `bind` fail."""
+    try:
+        mode = path.lstat().st_mode
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(mode):
+        raise SystemRefused(f"--metrics unix:{path}: this is not a socket; remove it or choose another path")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)
+        if probe.connect_ex(str(path)) == errno.ECONNREFUSED:
+            path.unlink(missing_ok=True)
