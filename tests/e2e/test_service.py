@@ -1,0 +1,259 @@
+"""The units under a real systemd, booted in the lab's VPS, with the wheel installed, behind the filter."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from nspawn import Machine, debian_root
+
+from ndpresponder.errors import ExitCode
+from ndpresponder.lab import Lab, wait_until
+from ndpresponder.lab.topology import CONTAINER, CONTAINER_PREFIX, VPS
+
+ROOT = Path(__file__).parents[2]
+UNIT = "ndpresponder.service"
+INSTANCE = "ndpresponder@uplink.service"
+CONFIGURATION = "/etc/ndpresponder/ndpresponder.toml"
+INSTALL = f"""
+set -e
+python3 -m venv /opt/ndpresponder
+/opt/ndpresponder/bin/pip install --quiet --no-index --find-links /share/wheels ndpresponder
+ln -s /opt/ndpresponder/bin/ndpresponder /usr/local/bin/
+install -m 644 /share/systemd/ndpresponder.service /share/systemd/ndpresponder@.service /etc/systemd/system/
+install -D -m 644 /share/systemd/ndpresponder.toml {CONFIGURATION}
+sed -i 's/^name = .*/name = "uplink"/' {CONFIGURATION}
+cp {CONFIGURATION} /share/good.toml
+systemctl daemon-reload
+"""
+FETCH = """
+import sys, urllib.request
+print(urllib.request.urlopen(f"http://{sys.argv[1]}:9846/metrics", timeout=1).read().decode())
+"""
+CAP_NET_RAW = 1 << 13
+DYNAMIC_USERS = range(61184, 65520)
+
+pytestmark = pytest.mark.needs("systemd-nspawn", "mmdebstrap", "unshare", "nsenter", "ip", "nft", "ping")
+
+
+@pytest.fixture(scope="module")
+def vps_lab() -> Iterator[Lab]:
+    with Lab(f"ndpt{os.getpid()}m") as lab:
+        lab.filter("strict")
+        yield lab
+
+
+@pytest.fixture(scope="module")
+def installed(vps_lab: Lab) -> Iterator[Machine]:
+    """Boot a Debian in the VPS and install the wheel, the units and the reference configuration there."""
+    with Machine(debian_root(), vps_lab.netns("vps")) as machine:
+        if machine.run("python3", "-c", "import tomllib", check=False).returncode:
+            pytest.skip("this release's own Python is older than 3.11")
+        pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--wheel-dir", str(machine.share / "wheels"), str(ROOT)]
+        subprocess.run(pip, check=True, timeout=300, capture_output=True)
+        subprocess.run(["cp", "-r", ROOT / "systemd", machine.share], check=True)
+        machine.run("sh", "-c", INSTALL, timeout=120)
+        yield machine
+
+
+@pytest.fixture
+def machine(installed: Machine) -> Iterator[Machine]:
+    """Give each test the machine as it was after the installation, with the units stopped."""
+    yield installed
+    installed.run("systemctl", "stop", UNIT, INSTANCE)
+    installed.run("systemctl", "reset-failed", UNIT, INSTANCE, check=False)
+    installed.run("sh", "-c", "rm -rf /etc/systemd/system/*.d /run/systemd/system/*.d /etc/default/ndpresponder-*")
+    installed.run("cp", "/share/good.toml", CONFIGURATION)
+    installed.run("systemctl", "daemon-reload")
+
+
+@pytest.fixture
+def service(machine: Machine) -> Machine:
+    machine.run("systemctl", "start", UNIT)
+    return machine
+
+
+def show(machine: Machine, *properties: str, unit: str = UNIT) -> dict[str, str]:
+    """Return properties of a unit as systemd knows them now."""
+    lines = machine.run("systemctl", "show", unit, *(f"--property={name}" for name in properties)).stdout.splitlines()
+    return dict(line.partition("=")[::2] for line in lines)
+
+
+def journal(machine: Machine, *matches: str) -> list[dict[str, str]]:
+    """Return the journal's entries that match, with all their fields."""
+    shown = machine.run("journalctl", "--output=json", "--quiet", *matches).stdout
+    return [json.loads(line) for line in shown.splitlines()]
+
+
+def drop_in(machine: Machine, *lines: str) -> None:
+    """Change the unit's [Service] section as `systemctl edit` would."""
+    (machine.share / "drop-in.conf").write_text("\n".join(["[Service]", *lines, ""]))
+    machine.run("install", "-D", "/share/drop-in.conf", f"/etc/systemd/system/{UNIT}.d/test.conf")
+    machine.run("systemctl", "daemon-reload")
+
+
+def configure(machine: Machine, pattern: str, replacement: str) -> None:
+    """Change the configuration file inside."""
+    text, count = re.subn(pattern, replacement, machine.run("cat", CONFIGURATION).stdout, flags=re.MULTILINE)
+    assert count == 1
+    (machine.share / "changed.toml").write_text(text)
+    machine.run("cp", "/share/changed.toml", CONFIGURATION)
+
+
+def reachable(lab: Lab) -> bool:
+    """Tell whether a container answers a ping from the internet, address resolution included."""
+    lab.forget(CONTAINER)
+    lab.resolve_gateway()
+    return lab.ping("inet", CONTAINER).received == 1
+
+
+def wait_for_failure(machine: Machine, unit: str = UNIT) -> dict[str, str]:
+    """Start a unit that cannot run, wait until systemd gives it up, and return how it ended."""
+    machine.run("systemctl", "start", unit, check=False)
+    wait_until(lambda: show(machine, "ActiveState", unit=unit)["ActiveState"] == "failed", 5.0, "the unit to fail")
+    return show(machine, "ExecMainStatus", "NRestarts", unit=unit)
+
+
+def test_systemctl_start_returns_when_containers_are_reachable(machine: Machine, vps_lab: Lab) -> None:
+    assert not reachable(vps_lab)
+    machine.run("systemctl", "start", UNIT)
+    assert reachable(vps_lab)
+    assert show(machine, "ActiveState", "SubState", "StatusText", "NRestarts") == {
+        "ActiveState": "active",
+        "SubState": "running",
+        "StatusText": "answering on uplink",
+        "NRestarts": "0",
+    }
+
+
+def test_the_daemon_runs_as_nobody_else_and_may_open_raw_sockets_only(service: Machine) -> None:
+    pid = show(service, "MainPID")["MainPID"]
+    status = dict(line.split(":\t", 1) for line in service.run("cat", f"/proc/{pid}/status").stdout.splitlines())
+    uids = {int(uid) for uid in status["Uid"].split()}
+    assert len(uids) == 1
+    assert uids.pop() in DYNAMIC_USERS
+    capabilities = {name: int(status[name], 16) for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")}
+    assert capabilities == dict.fromkeys(capabilities, CAP_NET_RAW)
+    assert (status["NoNewPrivs"], status["Seccomp"]) == ("1", "2")
+
+
+def test_the_first_answer_is_one_journal_entry_with_fields(service: Machine, vps_lab: Lab) -> None:
+    since = service.run("date", "+%s.%N").stdout.strip()
+    assert reachable(vps_lab)
+    assert reachable(vps_lab)
+    (entry,) = journal(service, f"--since=@{since}", f"--unit={UNIT}", f"NDP_TARGET={CONTAINER}")
+    assert entry["MESSAGE"].startswith("first answer for this target")
+    assert entry["NDP_INTERFACE"] == "uplink"
+    assert entry["PRIORITY"] == "6"
+
+
+def test_metrics_are_served_inside_the_sandbox(service: Machine, vps_lab: Lab) -> None:
+    assert reachable(vps_lab)
+    exposition = service.run("python3", "-c", FETCH, "[::1]").stdout
+    assert 'advertisements_sent_total{interface="uplink",kind="solicited"} 1.0' in exposition
+    assert "process_start_time_seconds" in exposition
+    assert 'ndpresponder_kernel_drops_total{interface="uplink"} 0.0' in exposition
+
+
+def test_metrics_are_for_this_host_whatever_they_listen_on(machine: Machine) -> None:
+    configure(machine, r"^listen = .*", 'listen = "[::]:9846"')
+    machine.run("systemctl", "start", UNIT)
+    assert "ndpresponder_build_info" in machine.run("python3", "-c", FETCH, "[::1]").stdout
+    assert "timed out" in machine.run("python3", "-c", FETCH, f"[{VPS}]", check=False).stderr
+
+
+def test_systemctl_stop_is_clean_and_fast(service: Machine, vps_lab: Lab) -> None:
+    began = time.monotonic()
+    service.run("systemctl", "stop", UNIT)
+    assert time.monotonic() - began < 2.0
+    assert show(service, "ActiveState", "Result", "ExecMainStatus") == {
+        "ActiveState": "inactive",
+        "Result": "success",
+        "ExecMainStatus": "0",
+    }
+    assert not reachable(vps_lab)
+
+
+def test_a_daemon_that_hangs_is_replaced(machine: Machine, vps_lab: Lab) -> None:
+    drop_in(machine, "WatchdogSec=1s")
+    machine.run("systemctl", "start", UNIT)
+    hanging = show(machine, "MainPID")["MainPID"]
+    machine.run("systemctl", "kill", "--signal=STOP", UNIT)
+    wait_until(
+        lambda: show(machine, "ActiveState", "NRestarts") == {"ActiveState": "active", "NRestarts": "1"},
+        10.0,
+        "the watchdog to replace the daemon",
+    )
+    assert show(machine, "MainPID")["MainPID"] != hanging
+    assert reachable(vps_lab)
+
+
+def test_a_daemon_that_works_is_left_alone_by_the_watchdog(machine: Machine) -> None:
+    drop_in(machine, "WatchdogSec=1s")
+    machine.run("systemctl", "start", UNIT)
+    first = show(machine, "WatchdogTimestampMonotonic")["WatchdogTimestampMonotonic"]
+
+    def beats_after_s() -> float:
+        return (int(show(machine, "WatchdogTimestampMonotonic")["WatchdogTimestampMonotonic"]) - int(first)) / 1e6
+
+    wait_until(lambda: beats_after_s() > 2.0, 10.0, "heartbeats for two periods")
+    assert show(machine, "NRestarts")["NRestarts"] == "0"
+
+
+def test_a_killed_daemon_is_back_within_two_seconds(service: Machine, vps_lab: Lab) -> None:
+    service.run("systemctl", "kill", "--signal=KILL", UNIT)
+    wait_until(
+        lambda: show(service, "ActiveState", "NRestarts") == {"ActiveState": "active", "NRestarts": "1"},
+        2.0,
+        "the daemon to be back",
+    )
+    assert reachable(vps_lab)
+
+
+def test_a_bad_configuration_is_told_once_and_not_tried_again(machine: Machine) -> None:
+    since = machine.run("date", "+%s.%N").stdout.strip()
+    configure(machine, r'^router_flag = "auto"', 'router_flag = "sometimes"')
+    assert wait_for_failure(machine) == {"ExecMainStatus": str(int(ExitCode.CONFIG)), "NRestarts": "0"}
+    said = "\n".join(entry["MESSAGE"] for entry in journal(machine, f"--since=@{since}", f"--unit={UNIT}"))
+    assert re.search(rf"{CONFIGURATION}:\d+: .*router_flag.*sometimes", said), said
+
+
+def test_a_missing_capability_is_told_with_the_line_that_grants_it(machine: Machine) -> None:
+    since = machine.run("date", "+%s.%N").stdout.strip()
+    drop_in(machine, "AmbientCapabilities=", "CapabilityBoundingSet=")
+    assert wait_for_failure(machine) == {"ExecMainStatus": str(int(ExitCode.NO_PERMISSION)), "NRestarts": "0"}
+    said = "\n".join(entry["MESSAGE"] for entry in journal(machine, f"--since=@{since}", f"--unit={UNIT}"))
+    assert "AmbientCapabilities=CAP_NET_RAW" in said
+
+
+def test_an_uplink_that_is_not_there_yet_does_not_hold_up_the_start(machine: Machine) -> None:
+    configure(machine, r'^name = "uplink"', 'name = "later0"')
+    machine.run("systemctl", "start", UNIT, timeout=10)
+    assert show(machine, "ActiveState", "StatusText") == {
+        "ActiveState": "active",
+        "StatusText": "waiting for later0",
+    }
+
+
+def test_an_instance_answers_on_its_interface(machine: Machine, vps_lab: Lab) -> None:
+    machine.run("sh", "-c", f"echo NDPRESPONDER_PREFIX={CONTAINER_PREFIX} >/etc/default/ndpresponder-uplink")
+    machine.run("systemctl", "start", INSTANCE)
+    assert show(machine, "StatusText", unit=INSTANCE)["StatusText"] == "answering on uplink"
+    assert reachable(vps_lab)
+
+
+def test_an_instance_without_a_prefix_is_not_tried_again(machine: Machine) -> None:
+    ended = wait_for_failure(machine, INSTANCE)
+    assert ended["NRestarts"] == "0"
+    assert ended["ExecMainStatus"] in {str(int(ExitCode.USAGE)), str(int(ExitCode.CONFIG))}
+
+
+@pytest.mark.parametrize("unit", [UNIT, INSTANCE])
+def test_systemd_finds_no_fault_in_the_units(machine: Machine, unit: str) -> None:
+    verified = machine.run("systemd-analyze", "verify", "--man=no", unit, check=False)
+    assert (verified.returncode, verified.stdout + verified.stderr) == (0, "")
