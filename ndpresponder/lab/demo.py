@@ -131,7 +131,8 @@ def _alone(name: str) -> Iterator[None]:
 @contextlib.contextmanager
 def _cleaned_up(args: argparse.Namespace) -> Iterator[_Say]:
     """Remove the lab at the end, however that comes; with `--keep` only when it comes early."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: handler for number in numbers if (handler := signal.getsignal(number)) != signal.SIG_IGN}
     for number in before:
         signal.signal(number, lambda number, _: sys.exit(128 + number))
     keep = False
