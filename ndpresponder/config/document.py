@@ -20,6 +20,7 @@ from ndpresponder.config.values import kind_of
 VERSION = 1
 MAX_BYTES = 1 << 20  # far above any real file, far below what /dev/zero would give
 _POSITION = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
+_NAMES = re.compile(r"\('(.*?)',?\)")  # `tomllib` shows names as a tuple
 _SYNTAX_HINTS: Mapping[str, str] = {
     "Invalid value": 'write text in quotes, such as level = "info"',
     "Expected newline": 'write one key = value on each line, and text in quotes, such as level = "info"',
@@ -94,6 +95,9 @@ def _syntax(name: str, source: str, message: str) -> Problem:
     what = message[: position.start()]
     line = int(position[1]) if position[1] else source.count("\n", 0, len(source.rstrip())) + 1
     hint = next((hint for start, hint in _SYNTAX_HINTS.items() if what.startswith(start)), "see https://toml.io")
+    if not position[1]:
+        hint = "close what is open: a bracket, a brace or a quote"
+    what = _NAMES.sub(lambda names: names[1].replace("', '", "."), what)
     return Problem(f"{name}:{line}", "", f"is not TOML: {what[:1].lower()}{what[1:]}", hint)
 
 
@@ -170,7 +174,7 @@ class _Reader:
         """Check an array of tables."""
         assert key.table is not None
         if not isinstance(value, list) or not all(isinstance(each, dict) for each in value):
-            what = kind_of(value) if not isinstance(value, list) else "an array of something else"
+            what = kind_of(value) if not isinstance(value, list) else "an array of other things"
             self.report(path, f"must be an array of tables, not {what}", f"write [[{key.name}]] in double brackets")
             table.broken.add(key.name)
             value = [value] if isinstance(value, dict) else []

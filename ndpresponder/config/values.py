@@ -176,7 +176,7 @@ def listen(raw: object) -> str:
         return _socket_path(where)
     address, colon, port = where.rpartition(":")
     digits = port.isascii() and port.isdigit()
-    bare = where.strip("[]")
+    bare = where[1:-1] if where.startswith("[") and where.endswith("]") else where
     if digits and ":" in address and _is_address(address):
         raise Wrong(f"{where!r}: an IPv6 address needs brackets before its port", f"write [{address}]:{port}")
     if _is_address(bare):

@@ -115,7 +115,7 @@ class Writer:
         self.lines[path] = self.text.count("\n") + 1
 
     def gap(self) -> None:
-        self.text += self.draw(st.sampled_from(("", " ", "\n", " # ] } = \"\n", "\r\n\t")))
+        self.text += self.draw(st.sampled_from(("", " ", "\n", ' # ] } = "\n', "\r\n\t")))
 
     def keys(self) -> list[str]:
         return list(self.draw(st.lists(st.sampled_from(self.KEYS), max_size=3, unique=True)))
