@@ -220,6 +220,16 @@ static void run_first(double seconds) {
   printf("{\"first_answer_ns\": null, \"sent\": %llu}\n", (unsigned long long)n.sent);
 }
 
+/* How long this process wanted its core and another one had it. */
+static double waited_s(void) {
+  double ran, waited = 0;
+  FILE *file = fopen("/proc/self/schedstat", "r");
+  if (!file) return 0;
+  if (fscanf(file, "%lf %lf", &ran, &waited) != 2) waited = 0;
+  fclose(file);
+  return waited / 1e9;
+}
+
 static int ascending(const void *a, const void *b) {
   uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
   return (x > y) - (x < y);
@@ -271,10 +281,10 @@ int main(int argc, char **argv) {
   socklen_t size = sizeof kernel;
   getsockopt(fd, SOL_PACKET, PACKET_STATISTICS, &kernel, &size);
   printf("{\"mode\": \"%s\", \"seconds\": %.3f, \"sent\": %llu, \"answered\": %llu, \"answered_in_warmup\": %llu, \"from_target\": %llu, "
-         "\"invalid\": %llu, \"duplicate\": %llu, \"lost\": %llu, \"unsent\": %llu, \"missed_by_generator\": %u", mode, took,
+         "\"invalid\": %llu, \"duplicate\": %llu, \"lost\": %llu, \"unsent\": %llu, \"missed_by_generator\": %u, \"waited_s\": %.4f", mode, took,
          (unsigned long long)n.sent, (unsigned long long)n.answered, (unsigned long long)answered_before,
          (unsigned long long)n.from_target, (unsigned long long)n.invalid, (unsigned long long)n.duplicate,
-         (unsigned long long)n.lost, (unsigned long long)n.unsent, kernel.tp_drops);
+         (unsigned long long)n.lost, (unsigned long long)n.unsent, kernel.tp_drops, waited_s());
   if (delay_ns) {
     qsort(delay_ns, delays, sizeof *delay_ns, ascending);
     printf(", \"p50_us\": %.2f, \"p99_us\": %.2f, \"p999_us\": %.2f, \"max_us\": %.2f", percentile_us(.5), percentile_us(.99),

@@ -41,6 +41,10 @@ class Responder(ABC):
     def cpu_s(self) -> float:
         """Return the user and system time used so far."""
 
+    def waited_s(self) -> float:
+        """Return how long it wanted its core and another process had it."""
+        return 0.0
+
     def rss_mb(self) -> float | None:
         """Return the resident memory; None for what lives in the kernel."""
         return None
@@ -99,6 +103,9 @@ class ProcessResponder(Responder):
     def cpu_s(self) -> float:
         fields = self._proc("stat").rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / _TICKS_PER_S
+
+    def waited_s(self) -> float:
+        return int(self._proc("schedstat").split()[1]) / 1e9
 
     def rss_mb(self) -> float | None:
         line = next(line for line in self._proc("status").splitlines() if line.startswith("VmRSS"))
