@@ -1,0 +1,164 @@
+"""A wire between two namespaces, and a packet socket at its far end that plays the router, or a stranger.
+
+`Wire` is the cables, `Peer` sends frames and collects the advertisements that come back. It decides nothing about what
+is right. Import it as `from peer import Peer, Wire`.
+"""
+
+import contextlib
+import fcntl
+import select
+import socket
+import struct
+import time
+from collections.abc import Callable, Iterator
+from types import TracebackType
+from typing import Self
+
+from conftest import OURS
+from frames import ROUTER_LLADDR, TARGET, UPLINK_LLADDR, packed, solicitation
+
+from ndpresponder.lab.namespace import Namespace, create_all, delete_all, veth
+from ndpresponder.lab.topology import wait_until
+
+ANSWER_DEADLINE_S = 5.0  # of a busy machine; nothing waits that long unless it fails
+MARKER = "2001:db8::ffff"  # asked for last: its answer shows that all before it were seen
+
+SIOCGIFFLAGS = 0x8913
+IFF_RUNNING = 0x40
+ETH_P_ALL = 3
+SOL_PACKET = 263
+PACKET_IGNORE_OUTGOING = 23
+SO_RCVBUFFORCE = 33
+
+
+class Wire:
+    """Cables `up0` - `far0`, `up1` - `far1`, ... between the namespaces `near` and `far`; a context manager.
+
+    Nobody but us speaks at the far end: it has no IPv6.
+    """
+
+    def __init__(self, word: str, cables: int = 1) -> None:
+        self.near = Namespace(f"{OURS}{word}-near")
+        self.far = Namespace(f"{OURS}{word}-far")
+        self._cables = range(cables)
+
+    def __enter__(self) -> Self:
+        create_all([self.near, self.far])
+        try:
+            quiet = {"accept_dad": 0, "accept_ra": 0, "router_solicitations": 0}
+            self.near.sysctl({f"ipv6/conf/default/{key}": value for key, value in quiet.items()})
+            self.far.sysctl({"ipv6/conf/default/disable_ipv6": 1})
+            for number in self._cables:
+                self.plug(number)
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
+        return self
+
+    def plug(self, number: int = 0) -> None:
+        """Lay one cable; returns when frames pass."""
+        up, far = f"up{number}", f"far{number}"
+        self.near.ip(veth(number, (self.near, up, UPLINK_LLADDR), (self.far, far, ROUTER_LLADDR)))
+        self.far.ip(f"link set {far} up")
+        self.near.ip(f"link set {up} up")
+        wait_until(lambda: is_running(self.near, up), 5, f"{up} to carry frames")
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        delete_all([self.near, self.far])
+
+
+class Peer:
+    """The router's end of a wire: sends frames and collects advertisements; a context manager."""
+
+    def __init__(self, namespace: Namespace, interface: str = "far0") -> None:
+        with namespace.enter():
+            self.socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
+            try:
+                self.socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 8 << 20)
+                self.socket.setsockopt(SOL_PACKET, PACKET_IGNORE_OUTGOING, 1)
+                self.socket.bind((interface, ETH_P_ALL))
+            except BaseException:
+                self.socket.close()
+                raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.socket.close()
+
+    def send(self, *frames: bytes) -> None:
+        """Send frames."""
+        for frame in frames:
+            self.socket.send(frame)
+
+    def advertisements(self, deadline_s: float = ANSWER_DEADLINE_S) -> Iterator[bytes]:
+        """Yield each advertisement that arrives until `deadline_s` has passed; 0 is for what is there already."""
+        end = time.monotonic() + deadline_s
+        while select.select([self.socket], [], [], max(0.0, end - time.monotonic()))[0]:
+            frame = self.socket.recv(65536)
+            if frame[12:14] == b"\x86\xdd" and frame[20] == 58 and frame[54] == 136:
+                yield frame
+
+    def collect(self, count: int, deadline_s: float = ANSWER_DEADLINE_S) -> list[bytes]:
+        """Return the next `count` advertisements, fewer if the deadline passes first."""
+        return [frame for _, frame in zip(range(count), self.advertisements(deadline_s), strict=False)]
+
+    def ask(self, *frames: bytes) -> list[bytes]:
+        """Send frames and return the advertisements they caused: all that came before the answer to one frame more.
+
+        Raises:
+            TimeoutError: that frame, which is in order, was not answered.
+        """
+        self.send(*frames, solicitation(MARKER))
+        answers: list[bytes] = []
+        for answer in self.advertisements():
+            if answer[62:78] == packed(MARKER):
+                return answers
+            answers.append(answer)
+        raise TimeoutError(f"no answer for {MARKER}; before it came {len(answers)}")
+
+    def await_answer(
+        self, target: str = TARGET, deadline_s: float = ANSWER_DEADLINE_S, every_s: float = 0.002
+    ) -> bytes:
+        """Solicit `target` again and again until it is answered; return the first answer."""
+        end = time.monotonic() + deadline_s
+        while time.monotonic() < end:
+            with contextlib.suppress(OSError):  # the link is down
+                self.send(solicitation(target))
+            for answer in self.advertisements(every_s):
+                if answer[62:78] == packed(target):
+                    return answer
+        raise TimeoutError(f"{target} was not answered within {deadline_s} s")
+
+    def drain(self) -> None:
+        """Forget what has arrived so far."""
+        for _ in self.advertisements(0):
+            pass
+
+
+def is_running(namespace: Namespace, interface: str) -> bool:
+    """Tell whether the kernel passes frames on an interface (IFF_RUNNING)."""
+    with namespace.enter(), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asked:
+        request = struct.pack("16sh22x", interface.encode(), 0)
+        with contextlib.suppress(OSError):
+            flags: int = struct.unpack("16xh22x", fcntl.ioctl(asked, SIOCGIFFLAGS, request))[0]
+            return bool(flags & IFF_RUNNING)
+    return False
+
+
+def seconds_until(condition: Callable[[], bool], deadline_s: float) -> float:
+    """Call `condition` until it holds, without a pause; return how long that took.
+
+    Raises:
+        TimeoutError: it did not within `deadline_s`.
+    """
+    start = time.monotonic()
+    while not condition():
+        if time.monotonic() - start > deadline_s:
+            raise TimeoutError(f"waited {deadline_s} s")
+    return time.monotonic() - start
