@@ -8,6 +8,7 @@ from typing import Any
 
 from ndpresponder.config.document import VERSION
 from ndpresponder.config.draft import Given, Table
+from ndpresponder.config.problem import printable
 from ndpresponder.config.tree import Config, Key, keys
 
 COLUMN = 40  # where the comments begin
@@ -32,7 +33,7 @@ def _quoted(value: object) -> str:
 
 
 def _line(key: str, value: str, origin: str) -> str:
-    return f"{f'{key}{value}':<{COLUMN}}# {origin}"
+    return f"{f'{key}{value}':<{COLUMN}}# {printable(origin)}"
 
 
 def _assignment(key: Key, value: Any, given: Given | None) -> list[str]:
