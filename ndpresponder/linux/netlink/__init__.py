@@ -1,0 +1,8 @@
+"""What the kernel says, followed by netlink. The only package that imports pyroute2.
+
+`bell` tells that something changed, `session` asks, the other modules know what to ask and what the answer means.
+"""
+
+from ndpresponder.linux.netlink.links import Link, Links, LinkWatcher, is_reachable
+
+__all__ = ["Link", "LinkWatcher", "Links", "is_reachable"]

@@ -1,0 +1,146 @@
+"""What the kernel says of the uplinks: index, address, state, own addresses, default gateways."""
+
+import contextlib
+import errno
+import socket
+import struct
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from pyroute2.netlink.exceptions import NetlinkError
+
+from ndpresponder.linux.netlink import bell
+from ndpresponder.linux.netlink.bell import Bell
+from ndpresponder.linux.netlink.session import Interrupted, asking, is_error, packed
+from ndpresponder.linux.sysctl import forwarding
+
+# linux/rtnetlink.h, linux/neighbour.h, net/if.h, linux/if_arp.h
+_GROUPS: Final = bell.LINK | bell.IPV6_ADDRESS | bell.IPV6_ROUTE | bell.IPV6_NETCONF
+_ROUTE_EVENTS: Final = (24, 25)  # RTM_NEWROUTE, RTM_DELROUTE
+_UNICAST: Final = 1  # RTN_UNICAST
+_CONFIRMED: Final = 0x02 | 0x40 | 0x80  # NUD_REACHABLE | NUD_NOARP | NUD_PERMANENT
+_UP_AND_RUNNING: Final = 0x1 | 0x40  # IFF_UP | IFF_RUNNING
+_ARPHRD_ETHER: Final = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """One uplink as the kernel shows it."""
+
+    name: str  # as configured; the kernel accepts an alternative name too
+    device: str  # its present main name
+    index: int
+    lladdr: bytes
+    hardware_type: int  # ARPHRD_*
+    up: bool
+    forwarding: bool
+    addresses: frozenset[bytes]
+    gateways: frozenset[bytes]
+
+    @property
+    def ethernet(self) -> bool:
+        """Whether neighbor discovery by Ethernet addresses takes place here at all."""
+        return self.hardware_type == _ARPHRD_ETHER
+
+
+Links = Mapping[str, Link | None]
+
+
+class LinkWatcher:
+    """Publishes the state of the named uplinks, None for one that does not exist, whenever it changes."""
+
+    def __init__(
+        self, names: Iterable[str], publish: Callable[[Links], None], buffer: int = bell.RECEIVE_BUFFER
+    ) -> None:
+        """Watch `names`; `buffer` is the receive buffer for events asked for, in octets."""
+        self._names = tuple(names)
+        self._publish = publish
+        self._bell = Bell(_GROUPS, _matters, buffer)
+        self._links: Links | None = None
+
+    @property
+    def overruns(self) -> int:
+        """How often the kernel had to drop events because nobody had read them yet."""
+        return self._bell.overruns
+
+    async def run(self) -> None:
+        """Follow the uplinks until cancelled.
+
+        Raises:
+            SourceUnavailable: netlink failed; run again.
+        """
+        async with contextlib.aclosing(self._bell.rings()) as rings:
+            async for _ in rings:
+                with contextlib.suppress(Interrupted):
+                    await self._ask()
+
+    async def _ask(self) -> None:
+        async with asking() as netlink:
+            links = {name: await _ask_link(netlink, name) for name in self._names}
+        if links != self._links:
+            self._links = links
+            self._publish(links)
+
+
+async def is_reachable(index: int, address: bytes) -> bool:
+    """Tell whether the kernel's neighbor entry for `address` on the link `index` is confirmed or permanent.
+
+    Raises:
+        SourceUnavailable: the kernel cannot be asked now.
+    """
+    async with asking() as netlink:
+        text = socket.inet_ntop(socket.AF_INET6, address)
+        try:
+            entries = await netlink.neigh("get", family=socket.AF_INET6, ifindex=index, dst=text)
+        except NetlinkError as error:
+            if is_error(error, errno.ENOENT, errno.ENODEV):
+                return False
+            raise
+        return any(entry["state"] & _CONFIRMED for entry in entries)
+
+
+def _matters(event: bytes) -> bool:
+    """Tell whether `event` can concern an uplink: of routes only default ones do, and a router has many others."""
+    if len(event) < 18:
+        return True
+    (kind,) = struct.unpack_from("=H", event, 4)
+    destination_length = event[17]
+    return kind not in _ROUTE_EVENTS or destination_length == 0
+
+
+async def _ask_link(netlink: Any, name: str) -> Link | None:
+    try:
+        (link,) = await netlink.link("get", ifname=name)
+        index = link["index"]
+        addresses = await netlink.addr("dump", family=socket.AF_INET6, index=index)
+        own = frozenset([packed(address.get("address")) async for address in addresses])
+        routes = await netlink.route("dump", family=socket.AF_INET6, oif=index, type=_UNICAST)
+        gateways = [gateway async for route in routes for gateway in _gateways(route, index)]
+    except NetlinkError as error:
+        if is_error(error, errno.ENODEV):
+            return None
+        raise
+    device = link.get("ifname")
+    lladdr = link.get("address") or ""
+    return Link(
+        name=name,
+        device=device,
+        index=index,
+        lladdr=bytes.fromhex(lladdr.replace(":", "")),
+        hardware_type=link["ifi_type"],
+        up=link["flags"] & _UP_AND_RUNNING == _UP_AND_RUNNING,
+        forwarding=forwarding(device),
+        addresses=own,
+        gateways=frozenset(gateways),
+    )
+
+
+def _gateways(route: Any, index: int) -> Iterable[bytes]:
+    """Yield the next hops of a default route by way of the link `index`."""
+    if route["dst_len"]:
+        return
+    hops = route.get("multipath") or ()
+    for hop in (*(hop for hop in hops if hop["oif"] == index), *(() if hops else (route,))):
+        if gateway := hop.get("gateway"):
+            yield packed(gateway)
