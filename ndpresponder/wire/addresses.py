@@ -16,6 +16,11 @@ def solicited_node(target: bytes) -> bytes:
     return SOLICITED_NODE_PREFIX + target[13:]
 
 
+def group_lladdr(group: bytes) -> bytes:
+    """Return the Ethernet address of a multicast group: 33:33 and its low 32 bits (RFC 2464 7)."""
+    return b"\x33\x33" + group[12:]
+
+
 def is_link_local(address: bytes) -> bool:
     """Tell whether `address` lies in fe80::/10 (RFC 4291 2.5.6)."""
     return address[0] == 0xFE and address[1] & 0xC0 == 0x80
@@ -24,6 +29,11 @@ def is_link_local(address: bytes) -> bool:
 def is_multicast(address: bytes) -> bool:
     """Tell whether `address` lies in ff00::/8 (RFC 4291 2.7)."""
     return address[0] == 0xFF
+
+
+def is_global(address: bytes) -> bool:
+    """Tell whether `address` is a unicast one that routers forward: global (RFC 4291 2.5.4) or unique local."""
+    return not is_multicast(address) and not is_link_local(address) and address[:15] != bytes(15)
 
 
 def is_unicast_lladdr(lladdr: bytes) -> bool:

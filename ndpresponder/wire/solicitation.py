@@ -1,11 +1,23 @@
-"""What a neighbor solicitation says beyond its fixed fields: its kind and its options (RFC 4861 4.3, 4.6).
+"""What a neighbor solicitation says beyond its fixed fields, and the ones we send (RFC 4861 4.3, 4.6).
 
 Pure, and safe on any bytes: a malformed message is a reason for silence, never an exception.
 """
 
+import struct
+
 from ndpresponder.outcome import Kind, Outcome
-from ndpresponder.wire.addresses import UNSPECIFIED
-from ndpresponder.wire.layout import DESTINATION, ETHERNET_DESTINATION, SOURCE, SOURCE_LLADDR_OPTION
+from ndpresponder.wire.addresses import UNSPECIFIED, group_lladdr, solicited_node
+from ndpresponder.wire.checksum import checksum
+from ndpresponder.wire.layout import (
+    DESTINATION,
+    ETH_P_IPV6,
+    ETHERNET_DESTINATION,
+    ICMPV6,
+    NDP_HOP_LIMIT,
+    NEIGHBOR_SOLICITATION,
+    SOURCE,
+    SOURCE_LLADDR_OPTION,
+)
 
 
 def kind_of(frame: bytes) -> Kind:
@@ -39,3 +51,21 @@ def source_lladdr(options: bytes) -> bytes | Outcome | None:
                 found = options[position + 2 : position + 8]
         position += length
     return found
+
+
+def solicit(lladdr: bytes, source: bytes, target: bytes) -> bytes:
+    """Return the 86-octet address resolution of `target`, asked by `source` at `lladdr` (7.2.2)."""
+    destination = solicited_node(target)
+    message = struct.pack("!BBHI16sBB6s", NEIGHBOR_SOLICITATION, 0, 0, 0, target, SOURCE_LLADDR_OPTION, 1, lladdr)
+    check = checksum(source, destination, message)
+    header = struct.pack(
+        "!6s6sHIHBB",
+        group_lladdr(destination),
+        lladdr,
+        ETH_P_IPV6,
+        0x60000000,  # version 6, traffic class 0, flow label 0
+        len(message),
+        ICMPV6,
+        NDP_HOP_LIMIT,
+    )
+    return header + source + destination + message[:2] + check.to_bytes(2, "big") + message[4:]
