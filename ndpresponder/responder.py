@@ -58,6 +58,8 @@ from ndpresponder.wire.solicitation import source_lladdr
 # How many requesters are remembered. A link has a handful of routers; strangers can make up any number, so
 # the memory is emptied when it is full: about 1 kB each, rebuilt in some microseconds.
 MAX_REQUESTERS: Final = 4096
+# Longer options are read again in each frame: with SEND they differ anyway, and a stranger fills a whole frame.
+MAX_REMEMBERED_OPTIONS: Final = 64
 
 _from_bytes = int.from_bytes
 _SUMMED = slice(DESTINATION.start, OPTIONS)  # what the checksum covers and no requester repeats
@@ -261,7 +263,8 @@ class Responder:
             for is_live in (True, False)
         )
         prepared = requester._replace(options=options, known_sum=known_sum, live=live, claimed=claimed)
-        self._remember(frame[REQUESTER], prepared)
+        if len(options) <= MAX_REMEMBERED_OPTIONS:
+            self._remember(frame[REQUESTER], prepared)
         return prepared
 
     def _override_flag(self, is_live: bool) -> int:

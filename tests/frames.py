@@ -51,7 +51,7 @@ def solicitation(
     source: str | bytes = ROUTER,
     destination: str | bytes | None = None,
     *,
-    slla: str | bytes | None | EllipsisType = ...,
+    slla: str | bytes | EllipsisType | None = ...,
     options: bytes = b"",
     kind: int = 135,
     code: int = 0,
