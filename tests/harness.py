@@ -25,6 +25,7 @@ COMMAND = str(Path(sys.executable).with_name("ndpresponder"))
 READY_DEADLINE_S = 15.0
 STOP_DEADLINE_S = 5.0
 FOLLOW_DEADLINE_S = 0.1  # within which the daemon follows every change of its uplink
+COUNTED_DEADLINE_S = 5.0
 ATTEMPTS = 3  # at a deadline that a busy machine may spoil
 
 SAMPLE = re.compile(r"ndpresponder_(?P<name>\w+)\{(?P<labels>.*)\} (?P<value>\S+)")
@@ -159,6 +160,15 @@ class Installed:
                 counters[" ".join((COUNTED[sample["name"]], *labels.values()))] = int(float(sample["value"]))
         return +counters
 
+    def caused(self, act: Callable[[], None], frames: int, interface: str = "up0") -> Counter[str]:
+        """Return what is counted on an uplink because of `act`, which makes it receive so many frames."""
+        before = self.counters(interface)
+        act()
+        wait_until(
+            lambda: total(self.counters(interface) - before, "received") >= frames, COUNTED_DEADLINE_S, "the frames"
+        )
+        return self.counters(interface) - before
+
     def interfaces(self) -> list[str]:
         """Return the uplinks that are counted."""
         return re.findall(r'^ndpresponder_interface_up\{interface="([^"]*)"\}', self.scrape(), re.MULTILINE)
@@ -186,6 +196,16 @@ class Installed:
 def total(counters: Counter[str], word: str) -> int:
     """Add up the counters whose name begins with `word`."""
     return sum(count for name, count in counters.items() if name.split()[0] == word)
+
+
+def received_as(frame: bytes) -> str:
+    """Return the counter under which a frame is received, which its addresses alone decide."""
+    untagged = frame[:12] + frame[16:] if frame[12:14] == b"\x81\x00" else frame
+    if len(untagged) < 54:
+        return "received multicast" if untagged[0] & 1 else "received unicast"
+    if not any(untagged[22:38]):
+        return "received dad"
+    return "received multicast" if untagged[38] == 0xFF else "received unicast"
 
 
 def clean_environment() -> dict[str, str]:

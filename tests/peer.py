@@ -9,8 +9,10 @@ import fcntl
 import select
 import socket
 import struct
+import subprocess
+import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
 from typing import Self
 
@@ -139,6 +141,41 @@ class Peer:
         """Forget what has arrived so far."""
         for _ in self.advertisements(0):
             pass
+
+
+FLOOD = """
+import socket, sys
+with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0) as wire:
+    wire.bind((sys.argv[1], 0))
+    frames = [bytes.fromhex(line) for line in sys.stdin]
+    while True:
+        for frame in frames:
+            wire.send(frame)
+"""
+
+
+class Flood:
+    """A process that sends the same frames over and over, as fast as it can, while the context is open."""
+
+    def __init__(self, namespace: Namespace, frames: Iterable[bytes], interface: str = "far0") -> None:
+        self._namespace = namespace
+        self._text = "\n".join(frame.hex() for frame in frames)
+        self._interface = interface
+
+    def __enter__(self) -> Self:
+        argv = (sys.executable, "-c", FLOOD, self._interface)
+        self._process = self._namespace.popen(*argv, stdin=subprocess.PIPE)
+        stdin = self._process.stdin
+        assert stdin is not None
+        with stdin:
+            stdin.write(self._text)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._process.kill()
+        self._process.wait()
 
 
 def is_running(namespace: Namespace, interface: str) -> bool:
