@@ -18,7 +18,7 @@ MODULES = {
 }
 LONGEST_FILE = 300
 PURE_STDLIB = "bisect collections dataclasses enum functools ipaddress itertools operator struct types typing"
-LOWER_LAYERS = "wire outcome limits responder targets announce linux observe config errors supervise uplink"
+LOWER_LAYERS = "wire outcome limits responder targets announce groups presence keepalive linux observe config errors supervise uplink"
 
 
 @dataclass(frozen=True)
@@ -55,13 +55,18 @@ LAYERS = {
     "groups": Layer("wire targets.table", pure=True),
     "presence": Layer("announce groups linux observe.logs targets.table wire"),
     "keepalive": Layer("linux wire"),
+    "groups": Layer("wire targets.table", pure=True),
+    "presence": Layer("wire announce groups targets.table linux observe.logs"),
+    "keepalive": Layer("wire linux"),
     "linux": Layer("linux wire errors"),
     "linux.netlink": Layer("linux wire errors", third_party="pyroute2"),
     "observe": Layer("observe outcome errors config limits", third_party="structlog prometheus_client h11"),
     "lab": Layer("lab linux errors"),
     "config": Layer("config errors"),
     "supervise": Layer("errors"),
-    "uplink": Layer("wire responder targets.table linux observe.tally observe.logs outcome limits config errors"),
+    "uplink": Layer(
+        "wire responder presence keepalive targets.table linux observe.tally observe.logs outcome limits config errors"
+    ),
     "metrics": Layer("observe targets.board uplink"),
     "daemon": Layer(f"{LOWER_LAYERS} metrics"),
     "diagnose": Layer(f"diagnose {LOWER_LAYERS}", third_party="h11"),
