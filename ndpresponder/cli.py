@@ -5,6 +5,7 @@ message instead of a traceback, and decide nothing about a setting: `config` dec
 """
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -266,6 +267,8 @@ def dispatch(argv: Sequence[str], environ: Mapping[str, str]) -> int:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code; --help, --version and wrong use raise SystemExit."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a poor locale must not end in UnicodeEncodeError
     try:
         return dispatch(sys.argv[1:] if argv is None else argv, os.environ)
     except NdpresponderError as error:

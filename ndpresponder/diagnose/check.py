@@ -27,7 +27,7 @@ def main(options: argparse.Namespace, environ: Mapping[str, str], host: Host | N
         raise
     except ConfigError as error:
         if options.json:
-            print(json.dumps({"valid": False, "problems": error.problems}, indent=2, ensure_ascii=False))
+            print(json.dumps({"valid": False, "problems": error.problems}, indent=2))
         else:
             print(*error.problems, sep="\n", file=sys.stderr)
         return error.exit_code
@@ -35,7 +35,7 @@ def main(options: argparse.Namespace, environ: Mapping[str, str], host: Host | N
     if options.json and not options.quiet:
         data, origins = as_data(loaded.config, loaded.draft)
         report = {"valid": True, "configuration": data, "origins": origins, "warnings": warnings}
-        print(json.dumps(report, indent=2, ensure_ascii=False))
+        print(json.dumps(report, indent=2))
     elif not options.quiet:
         for warning in warnings:
             print(f"warning: {warning}", file=sys.stderr)

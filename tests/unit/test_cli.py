@@ -99,9 +99,10 @@ def test_no_configuration_at_all_exits_with_2_and_an_example(capsys: pytest.Capt
 
 def test_a_wrong_configuration_exits_with_78(capsys: pytest.CaptureFixture[str]) -> None:
     assert exit_code("-i", "eth0", "-n", "::/0", "-x", "x") == 78
-    assert [
-        ":".join(line.split(":")[:2]) for line in capsys.readouterr().err.splitlines()
-    ] == ["ndpresponder: flag --prefix", "ndpresponder: flag --exclude"]
+    assert [":".join(line.split(":")[:2]) for line in capsys.readouterr().err.splitlines()] == [
+        "ndpresponder: flag --prefix",
+        "ndpresponder: flag --exclude",
+    ]
 
 
 def test_our_own_errors_end_in_their_message_and_code(

@@ -1,0 +1,81 @@
+"""The installed command: its exit codes, its output on pipes, and no traceback whatever it is given."""
+
+import os
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+COMMAND = Path(sys.executable).with_name("ndpresponder")
+REFERENCE = Path(__file__).parents[2] / "systemd/ndpresponder.toml"
+
+
+def run(*argv: str | bytes, **environ: str) -> subprocess.CompletedProcess[str]:
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("NDPRESPONDER_")}
+    return subprocess.run(
+        [COMMAND, *argv], env=inherited | environ, capture_output=True, text=True, errors="replace", timeout=20
+    )
+
+
+@pytest.mark.parametrize(
+    ("code", "argv"),
+    [
+        (0, ["--help"]),
+        (0, ["--version"]),
+        (0, ["check", "--config", str(REFERENCE)]),
+        (0, ["check", "--prefix", "2001:db8::/112", "--iface", "uplink"]),
+        (2, []),
+        (2, ["chekc"]),
+        (2, ["--prefx", "2001:db8::/112"]),
+        (78, ["--config", "/nonexistent/ndpresponder.toml"]),
+        (78, ["--config", "/"]),
+        (78, ["--config", "/dev/zero"]),
+        (78, ["check", "--prefix", "2001:db8::1/112", "--iface", "eth0"]),
+        (78, ["--prefix", "fe80::/64", "--iface", "eth0"]),
+        (78, ["--prefix", "ff02::/16", "--iface", "eth0"]),
+        (78, ["--prefix", "::/0", "--iface", "eth0"]),
+        (78, ["--prefix", b"\xff\xfe\n", "--iface", b"\x80"]),
+        (78, ["check", "--config", b"/\xff\n\x1b[2J", "--json"]),
+    ],
+)
+def test_an_exit_code(code: int, argv: list[str | bytes]) -> None:
+    done = run(*argv)
+    assert (code, False) == (done.returncode, "Traceback" in done.stderr)
+    assert done.stdout or done.stderr
+    assert (done.stdout + done.stderr).replace("\n", "").isprintable()
+
+
+def test_module_and_command_are_the_same() -> None:
+    module = subprocess.run([sys.executable, "-m", "ndpresponder", "-V"], capture_output=True, text=True)
+    assert run("-V").stdout == module.stdout
+
+
+def test_the_environment_alone_is_a_configuration() -> None:
+    done = run("check", NDPRESPONDER_IFACE="uplink", NDPRESPONDER_PREFIX="2001:db8::/112", NDPRESPONDER_LOG="D")
+    tree = tomllib.loads(done.stdout)
+    assert (
+        tree["interface"][0]["name"],
+        tree["interface"][0]["prefixes"],
+        tree["log"]["level"],
+    ) == ("uplink", ["2001:db8::/112"], "debug")
+
+
+def test_a_configuration_may_come_through_a_pipe() -> None:
+    script = f"{COMMAND} check --config <(cat {REFERENCE}) | {COMMAND} check --quiet --config /dev/stdin"
+    done = subprocess.run(["bash", "-o", "pipefail", "-c", script], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+def test_a_reader_that_leaves_early_sees_no_traceback() -> None:
+    done = subprocess.run(["bash", "-c", f"{COMMAND} --help | true"], capture_output=True, text=True)
+    assert done.stderr == ""
+
+
+def test_output_that_the_locale_cannot_show_is_escaped() -> None:
+    done = run(
+        *("check", "-i", "uplink", "-n", "2001:db8::/112", "-m", "unix:/ü"), PYTHONIOENCODING="ascii", LC_ALL="C"
+    )
+    assert done.returncode == 0
+    assert "\\xfc" in done.stdout
