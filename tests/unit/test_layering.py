@@ -18,7 +18,10 @@ MODULES = {
 }
 LONGEST_FILE = 300
 PURE_STDLIB = "bisect collections dataclasses enum functools ipaddress itertools operator struct types typing"
-LOWER_LAYERS = "wire outcome limits responder targets announce groups presence keepalive linux observe config errors supervise uplink"
+LOWER_LAYERS = (
+    "wire outcome limits responder targets announce groups presence keepalive "
+    "linux observe config errors supervise uplink"
+)
 
 
 @dataclass(frozen=True)
@@ -55,9 +58,6 @@ LAYERS = {
     "groups": Layer("wire targets.table", pure=True),
     "presence": Layer("announce groups linux observe.logs targets.table wire"),
     "keepalive": Layer("linux wire"),
-    "groups": Layer("wire targets.table", pure=True),
-    "presence": Layer("wire announce groups targets.table linux observe.logs"),
-    "keepalive": Layer("wire linux"),
     "linux": Layer("linux wire errors"),
     "linux.netlink": Layer("linux wire errors", third_party="pyroute2"),
     "observe": Layer("observe outcome errors config limits", third_party="structlog prometheus_client h11"),
