@@ -256,8 +256,7 @@ class Responder:
             destination, ethernet_destination, flags = ALL_NODES, ALL_NODES_LLADDR, 0
         elif lladdr is not None and is_unicast_lladdr(lladdr) and lladdr != state.lladdr:
             ethernet_destination = lladdr  # behind VRRP it differs from the frame's source
-        if self._policy.router_flag == "always" or (self._policy.router_flag == "auto" and state.forwarding):
-            flags |= ROUTER_FLAG
+        flags |= self._router_flag(state)
         live, claimed = (
             prepare(state.lladdr, ethernet_destination, destination, flags | self._override_flag(is_live))
             for is_live in (True, False)
@@ -267,16 +266,22 @@ class Responder:
             self._remember(frame[REQUESTER], prepared)
         return prepared
 
+    def unsolicited_flags(self) -> int:
+        """Return the flags of the advertisement that announces a live target: R and O, never S (7.2.6)."""
+        return (self._router_flag(self._state) if self._state else 0) | self._override_flag(True)
+
+    def _router_flag(self, state: UplinkState) -> int:
+        router_flag = self._policy.router_flag
+        return ROUTER_FLAG if router_flag == "always" or (router_flag == "auto" and state.forwarding) else 0
+
     def _override_flag(self, is_live: bool) -> int:
         # 7.2.8 asks a proxy to leave it unset, so that the address's real owner wins; nobody else owns a live one
         override = self._policy.override
         return OVERRIDE_FLAG if override == "always" or (override == "auto" and is_live) else 0
 
     def _unmatched(self, match: Match, target: bytes) -> Outcome:
-        if match is _EXCLUDED or target in self._never:
-            return Outcome.EXCLUDED
         if is_multicast(target) or target in (UNSPECIFIED, LOOPBACK):  # 7.1.1: Target Address is not multicast
             return Outcome.BAD_TARGET
         if is_link_local(target):
             return Outcome.LINK_LOCAL_TARGET
-        return Outcome.NOT_OURS
+        return Outcome.EXCLUDED if match is _EXCLUDED or target in self._never else Outcome.NOT_OURS

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final, NamedTuple
 
+from ndpresponder.wire.addresses import LOOPBACK, is_link_local, is_multicast
+
 
 class Match(IntEnum):
     """What the table says of a target."""
@@ -25,6 +27,9 @@ class Prefix(NamedTuple):
     length: int
 
 
+# What no source can make ours, whatever it says: :: and ::1, link-local, multicast (RFC 4291 2.5.2, 2.5.3, 2.5.6, 2.7)
+_NEVER_OURS: Final = (Prefix(0, 127), Prefix(0xFE80 << 112, 10), Prefix(0xFF << 120, 8))
+
 _NOT_OURS: Final = Match.NOT_OURS
 _CLAIMED: Final = Match.CLAIMED
 _LIVE: Final = Match.LIVE
@@ -41,6 +46,15 @@ def _by_length(prefixes: Iterable[Prefix]) -> _Lengths:
     return tuple((shift, frozenset(networks[shift])) for shift in sorted(networks))
 
 
+def _overlap(one: Prefix, other: Prefix) -> bool:
+    shift = 128 - min(one.length, other.length)
+    return one.value >> shift == other.value >> shift
+
+
+def _can_be_ours(address: bytes) -> bool:
+    return address > LOOPBACK and not is_multicast(address) and not is_link_local(address)
+
+
 @dataclass(frozen=True, slots=True)
 class TargetTable:
     """The targets of one uplink. Build it with `TargetTable.build`."""
@@ -54,7 +68,10 @@ class TargetTable:
         cls, live: Iterable[bytes] = (), claimed: Iterable[Prefix] = (), excluded: Iterable[Prefix] = ()
     ) -> "TargetTable":
         """Build a table from live addresses, claimed prefixes and excluded prefixes."""
-        return cls(frozenset(live), _by_length(claimed), _by_length(excluded))
+        claimed = frozenset(claimed)
+        # Excluded only where somebody claims them: each more length is one more look-up for every solicitation
+        never = [block for block in _NEVER_OURS if any(_overlap(block, prefix) for prefix in claimed)]
+        return cls(frozenset(filter(_can_be_ours, live)), _by_length(claimed), _by_length([*excluded, *never]))
 
     def match(self, target: bytes, value: int) -> Match:
         """Return what this table says of `target`, whose 128 bits are `value`; an exclusion beats every claim."""

@@ -1,0 +1,193 @@
+"""The board hands each uplink the union of what its sources said last, once for each burst of changes."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from answering import addresses, prefixes
+
+from ndpresponder.targets.board import COALESCE_S, Entry, TargetBoard
+from ndpresponder.targets.source import TargetSet
+from ndpresponder.targets.table import TargetTable
+
+
+class Named:
+    """A source that says what the test makes it say."""
+
+    kind = "test"
+
+    def __init__(self, name: str = "a", uplinks: frozenset[str] | None = None) -> None:
+        self.name = name
+        self.uplinks = uplinks
+
+    async def run(self, publish: Callable[[TargetSet], None]) -> None:
+        raise NotImplementedError
+
+
+class Bench:
+    """A board, the timers it set, and the tables it handed over."""
+
+    def __init__(self, **excluded: Any) -> None:
+        self.timers: list[tuple[float, Callable[[], None]]] = []
+        self.applied: list[tuple[str, TargetTable]] = []
+        self.now_s = 1000.0
+        self.board = TargetBoard(
+            excluded or {"eth0": frozenset()},
+            lambda uplink, table: self.applied.append((uplink, table)),
+            lambda delay, callback: self.timers.append((delay, callback)),
+            lambda: self.now_s,
+        )
+
+    def add(self, *arguments: Any) -> Entry:
+        return self.board.add(Named(*arguments))
+
+    def expire(self) -> None:
+        timers, self.timers = self.timers, []
+        for _, callback in timers:
+            callback()
+
+
+ONE = TargetSet(addresses("2001:db8::1"))
+TWO = TargetSet(addresses("2001:db8::2"))
+CLAIM = TargetSet(claimed=frozenset(prefixes("2001:db8:1::/64")))
+
+
+def test_what_a_source_says_is_applied_after_the_burst() -> None:
+    bench = Bench()
+    entry = bench.add()
+    bench.board.publish(entry, ONE)
+    assert bench.applied == []
+    bench.expire()
+    assert bench.applied == [("eth0", TargetTable.build(ONE.live))]
+
+
+def test_a_burst_sets_one_timer_and_only_its_end_is_applied() -> None:
+    bench = Bench()
+    entry = bench.add()
+    for number in range(1000):
+        bench.board.publish(entry, TargetSet(addresses(f"2001:db8::{number:x}")))
+    assert [delay for delay, _ in bench.timers] == [COALESCE_S]
+    bench.expire()
+    assert bench.applied == [("eth0", TargetTable.build(addresses("2001:db8::3e7")))]
+
+
+def test_a_change_after_the_burst_starts_another() -> None:
+    bench = Bench()
+    entry = bench.add()
+    for targets in (ONE, TWO):
+        bench.board.publish(entry, targets)
+        bench.expire()
+    assert [table.live for _, table in bench.applied] == [ONE.live, TWO.live]
+    assert bench.board.generation == 2
+
+
+def test_the_same_set_again_is_no_change() -> None:
+    bench = Bench()
+    entry = bench.add()
+    bench.board.publish(entry, ONE)
+    bench.expire()
+    bench.board.publish(entry, TargetSet(frozenset(ONE.live)))
+    assert bench.timers == []
+
+
+def test_a_burst_that_ends_where_it_began_is_no_change() -> None:
+    bench = Bench()
+    entry = bench.add()
+    for targets in (ONE, TargetSet()):
+        bench.board.publish(entry, targets)
+    bench.expire()
+    assert bench.applied == []
+    assert bench.board.generation == 0
+
+
+def test_sources_add_up() -> None:
+    bench = Bench()
+    for targets in (ONE, TWO, CLAIM):
+        bench.board.publish(bench.add(), targets)
+    bench.expire()
+    assert bench.applied == [("eth0", TargetTable.build(ONE.live | TWO.live, CLAIM.claimed))]
+
+
+def test_what_two_sources_say_stays_until_neither_says_it() -> None:
+    bench = Bench()
+    first, second = bench.add("a"), bench.add("b")
+    bench.board.publish(first, ONE)
+    bench.board.publish(second, ONE)
+    bench.board.rebuild()
+    bench.board.publish(first, TargetSet())
+    bench.board.rebuild()
+    assert len(bench.applied) == 1
+    bench.board.publish(second, TargetSet())
+    bench.board.rebuild()
+    assert bench.applied[-1] == ("eth0", TargetTable.build())
+
+
+def test_a_source_that_fails_keeps_its_last_set_and_is_down() -> None:
+    bench = Bench()
+    entry = bench.add()
+    bench.board.publish(entry, ONE)
+    bench.board.fail(entry)
+    bench.board.rebuild()
+    assert not entry.up
+    assert bench.applied == [("eth0", TargetTable.build(ONE.live))]
+
+
+def test_a_source_serves_its_uplinks_and_one_without_serves_all() -> None:
+    bench = Bench(eth0=frozenset(), eth1=frozenset())
+    bench.board.publish(bench.add("a", frozenset({"eth1"})), ONE)
+    bench.board.publish(bench.add("b"), TWO)
+    bench.board.rebuild()
+    assert dict(bench.applied) == {
+        "eth0": TargetTable.build(TWO.live),
+        "eth1": TargetTable.build(ONE.live | TWO.live),
+    }
+
+
+def test_only_the_uplink_whose_table_changed_is_told() -> None:
+    bench = Bench(eth0=frozenset(), eth1=frozenset())
+    bench.board.publish(bench.add("a", frozenset({"eth1"})), ONE)
+    bench.board.rebuild()
+    assert [uplink for uplink, _ in bench.applied] == ["eth1"]
+
+
+def test_each_uplink_has_its_own_exclusions() -> None:
+    excluded = frozenset(prefixes("2001:db8:1::/112"))
+    bench = Bench(eth0=excluded, eth1=frozenset())
+    bench.board.publish(bench.add(), CLAIM)
+    bench.board.rebuild()
+    assert dict(bench.applied) == {
+        "eth0": TargetTable.build(claimed=CLAIM.claimed, excluded=excluded),
+        "eth1": TargetTable.build(claimed=CLAIM.claimed),
+    }
+
+
+@pytest.mark.parametrize(
+    ("resyncs", "steps"),
+    [
+        ({}, ""),
+        ({"start": 1}, "p"),
+        ({"start": 1, "change": 2}, "ppp"),
+        ({"start": 1, "recovery": 1, "change": 1}, "pfpp"),
+        ({"start": 1, "recovery": 1}, "pffp"),
+        ({"start": 1}, "fp"),
+    ],
+)
+def test_why_a_source_was_read_is_counted(resyncs: dict[str, int], steps: str) -> None:
+    bench = Bench()
+    entry = bench.add()
+    for step in steps:
+        if step == "p":
+            bench.board.publish(entry, ONE)
+        else:
+            bench.board.fail(entry)
+    assert entry.resyncs == resyncs
+
+
+def test_when_a_source_was_read_last_is_known() -> None:
+    bench = Bench()
+    entry = bench.add()
+    assert entry.last_sync_s == 0
+    bench.board.publish(entry, ONE)
+    bench.now_s = 1060.0
+    bench.board.fail(entry)
+    assert entry.last_sync_s == 1000.0

@@ -1,0 +1,93 @@
+"""What heals is tried again, with growing pauses; what does not heal passes through."""
+
+import asyncio
+
+import pytest
+
+from ndpresponder.errors import LinkGone, LinkNotReady, PermissionMissing, SourceUnavailable
+from ndpresponder.supervise import supervise
+
+
+class SkippingLoop(asyncio.SelectorEventLoop):
+    """An event loop whose clock can be moved on."""
+
+    skipped_s = 0.0
+
+    def time(self) -> float:
+        return super().time() + self.skipped_s
+
+
+class Failing:
+    """Raises each of `failures` in turn, `after_s` seconds into its run, then returns."""
+
+    def __init__(self, *failures: BaseException, after_s: float = 0) -> None:
+        self.failures = list(failures)
+        self.after_s = after_s
+        self.pauses_s: list[float] = []
+        self.told: list[tuple[Exception, float]] = []
+
+    async def run(self) -> None:
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, SkippingLoop)
+        loop.skipped_s += self.after_s
+        if self.failures:
+            raise self.failures.pop(0)
+
+    async def sleep(self, seconds: float) -> None:
+        self.pauses_s.append(seconds)
+
+    def supervised(self) -> None:
+        def on_failure(error: Exception, pause_s: float) -> None:
+            self.told.append((error, pause_s))
+
+        with asyncio.Runner(loop_factory=SkippingLoop) as runner:
+            runner.run(supervise(self.run, on_failure, self.sleep))
+
+
+def test_what_returns_is_not_run_again() -> None:
+    failing = Failing()
+    failing.supervised()
+    assert (failing.told, failing.pauses_s) == ([], [])
+
+
+@pytest.mark.parametrize("failure", [LinkGone("gone"), LinkNotReady("not yet"), SourceUnavailable("down")])
+def test_a_failure_that_heals_is_told_and_tried_again(failure: Exception) -> None:
+    failing = Failing(failure)
+    failing.supervised()
+    assert failing.told == [(failure, 0.2)]
+    assert failing.pauses_s == [0.2]
+
+
+def test_pauses_grow_up_to_two_seconds() -> None:
+    failing = Failing(*[SourceUnavailable("down")] * 6)
+    failing.supervised()
+    assert failing.pauses_s == [0.2, 0.4, 0.8, 1.6, 2.0, 2.0]
+
+
+def test_after_a_steady_run_pauses_start_over() -> None:
+    failing = Failing(*[SourceUnavailable("down")] * 4, after_s=11)
+    failing.supervised()
+    assert failing.pauses_s == [0.2] * 4
+
+
+@pytest.mark.parametrize("failure", [PermissionMissing("CAP_NET_RAW"), ValueError("a bug"), KeyboardInterrupt()])
+def test_any_other_exception_passes_through(failure: BaseException) -> None:
+    failing = Failing(failure)
+    with pytest.raises(type(failure)):
+        failing.supervised()
+    assert failing.told == []
+
+
+def test_cancelling_ends_a_pause() -> None:
+    async def run() -> None:
+        raise SourceUnavailable("down")
+
+    async def main() -> None:
+        failed = asyncio.Event()
+        task = asyncio.create_task(supervise(run, lambda *_: failed.set()))
+        await failed.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(main())
