@@ -46,9 +46,8 @@ def _by_length(prefixes: Iterable[Prefix]) -> _Lengths:
     return tuple((shift, frozenset(networks[shift])) for shift in sorted(networks))
 
 
-def _overlap(one: Prefix, other: Prefix) -> bool:
-    shift = 128 - min(one.length, other.length)
-    return one.value >> shift == other.value >> shift
+def _near_never_ours(prefix: Prefix) -> bool:
+    return prefix.value < 2 or prefix.value + (1 << 128 - prefix.length) > 0xFE80 << 112
 
 
 def _can_be_ours(address: bytes) -> bool:
@@ -69,9 +68,9 @@ class TargetTable:
     ) -> "TargetTable":
         """Build a table from live addresses, claimed prefixes and excluded prefixes."""
         claimed = frozenset(claimed)
-        # Excluded only where somebody claims them: each more length is one more look-up for every solicitation
-        never = [block for block in _NEVER_OURS if any(_overlap(block, prefix) for prefix in claimed)]
-        return cls(frozenset(filter(_can_be_ours, live)), _by_length(claimed), _by_length([*excluded, *never]))
+        if any(map(_near_never_ours, claimed)):  # else spare every solicitation three look-ups
+            excluded = (*excluded, *_NEVER_OURS)
+        return cls(frozenset(filter(_can_be_ours, live)), _by_length(claimed), _by_length(excluded))
 
     def match(self, target: bytes, value: int) -> Match:
         """Return what this table says of `target`, whose 128 bits are `value`; an exclusion beats every claim."""
