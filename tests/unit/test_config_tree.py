@@ -46,6 +46,14 @@ def test_a_setting_stands_in_the_reference_file_with_its_default_and_meaning(pat
         assert [word for word in get_args(key.kind) if f'"{word}"' not in comment and word != value] == []
 
 
+@pytest.mark.parametrize(
+    "word",
+    ["--iface", "--prefix", "--exclude", "--rate", "NDPRESPONDER_IFACE", "NDPRESPONDER_PREFIX", "NDPRESPONDER_CONFIG"],
+)
+def test_what_no_single_setting_declares_stands_in_the_reference_file_as_well(word: str) -> None:
+    assert word in REFERENCE.read_text()
+
+
 def test_the_reference_file_is_valid() -> None:
     loaded = load({"config": str(REFERENCE)}, {})
     assert ("eth0", (IPv6Network("2001:db8::/112"),)) == (
