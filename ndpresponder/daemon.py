@@ -13,11 +13,12 @@ from collections.abc import Iterator
 from functools import partial
 
 from ndpresponder import __version__
-from ndpresponder.config import Config
+from ndpresponder.config import Config, InterfaceConfig
 from ndpresponder.errors import ConfigError, ExitCode, NdpresponderError
-from ndpresponder.linux.netlink import Links, LinkWatcher
+from ndpresponder.keepalive import GatewayKeepalive
+from ndpresponder.linux.netlink import Links, LinkWatcher, is_reachable
 from ndpresponder.linux.systemd import Notifier, watchdog_interval_s
-from ndpresponder.observe.logs import Logs, configure, get_logger
+from ndpresponder.observe.logs import Logs, RateLimiter, configure, get_logger
 from ndpresponder.supervise import supervise
 from ndpresponder.targets.board import Entry, TargetBoard
 from ndpresponder.targets.sources.static import StaticSource, as_prefix
@@ -25,6 +26,7 @@ from ndpresponder.uplink import Uplink
 
 _HOUSEKEEPING_S = 10.0
 _METRICS_WAIT_S = 1.0
+_RETRY_LOG_S = 60.0
 
 
 def run(config: Config) -> ExitCode:
@@ -57,6 +59,7 @@ class Daemon:
         self._config = config
         self._logs = logs
         self._log = get_logger()
+        self._limiter = RateLimiter(_RETRY_LOG_S)
         self._notifier = notifier or Notifier()
         self._started_s = time.time()
         self._uplinks = {
@@ -80,6 +83,7 @@ class Daemon:
                 board.rebuild()
                 running.append(tasks.create_task(self._watch_links()))
                 running.append(tasks.create_task(self._keep_house()))
+                running.extend(tasks.create_task(self._keep_gateways(uplink)) for uplink in self._config.interfaces)
                 if self._config.metrics.listen:
                     running.append(tasks.create_task(self._serve_metrics(board)))
                 await stop.wait()
@@ -143,6 +147,15 @@ class Daemon:
     def _readiness(self) -> tuple[bool, str]:
         return self._links_known.is_set() and all(uplink.ready for uplink in self._uplinks.values()), self._status()
 
+    async def _keep_gateways(self, config: InterfaceConfig) -> None:
+        if self._config.dry_run:
+            return
+        uplink = self._uplinks[config.name]
+        keepalive = GatewayKeepalive(
+            config.gateway_keepalive, lambda: uplink.link if uplink.ready else None, is_reachable, uplink.send_unasked
+        )
+        await supervise(keepalive.run, partial(self._say_retry, "gateway keep-alive"))
+
     # Housekeeping
 
     async def _keep_house(self) -> None:
@@ -163,7 +176,9 @@ class Daemon:
         await metrics.serve(listen, self._uplinks.values(), board, self._readiness, self._started_s, listening)
 
     def _say_retry(self, what: str, error: Exception, pause_s: float) -> None:
-        self._log.warning("failed, trying again", what=what, why=str(error), pause_s=pause_s)
+        held_back = self._limiter.admit(what, time.monotonic())
+        if held_back is not None:
+            self._log.warning("failed, trying again", what=what, why=str(error), pause_s=pause_s, suppressed=held_back)
 
 
 def _refuse_other_than_ethernet(links: Links) -> None:

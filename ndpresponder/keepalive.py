@@ -42,14 +42,14 @@ class GatewayKeepalive:
         if self._policy == "never":
             return
         while True:
-            pause_s = INTERVAL_S if await self.solicit_once() else REACHABLE_INTERVAL_S
+            pause_s = await self.solicit_once()
             await asyncio.sleep(pause_s)
 
-    async def solicit_once(self) -> bool:
-        """Solicit each gateway that needs it; return whether any did."""
+    async def solicit_once(self) -> float:
+        """Solicit each gateway that needs it; return after how many seconds to look again."""
         link = self._link()
         if link is None or (self._policy == "auto" and not link.forwarding):
-            return False
+            return INTERVAL_S
         frames = []
         for gateway in sorted(link.gateways):
             source = _source_towards(gateway, link)
@@ -59,7 +59,7 @@ class GatewayKeepalive:
                 frames.append(solicit(link.lladdr, source, gateway))
         if frames and self._link() == link:
             self._send(frames)
-        return bool(frames)
+        return INTERVAL_S if frames or not link.gateways else REACHABLE_INTERVAL_S
 
 
 def _source_towards(gateway: bytes, link: Link) -> bytes | None:

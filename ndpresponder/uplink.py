@@ -20,10 +20,11 @@ from ndpresponder.linux.packet_socket import PacketSocket, open_packet_socket
 from ndpresponder.observe.logs import Logs, RateLimiter, get_logger
 from ndpresponder.observe.tally import Tally
 from ndpresponder.outcome import Kind, Outcome
+from ndpresponder.presence import Presence
 from ndpresponder.responder import Policy, Responder, UplinkState
 from ndpresponder.targets.table import TargetTable
 from ndpresponder.wire.bpf import SOLICITATIONS
-from ndpresponder.wire.layout import DESTINATION, SOURCE, TARGET
+from ndpresponder.wire.layout import DESTINATION, ICMP_TYPE, NEIGHBOR_ADVERTISEMENT, SOURCE, TARGET
 from ndpresponder.wire.solicitation import kind_of
 
 MAX_GREETED: Final = 4096  # targets whose first answer is logged; a scan must neither grow memory nor flood the log
@@ -65,6 +66,10 @@ class Uplink:
         policy = Policy(config.router_flag, config.override, config.unicast, config.dad, dry_run)
         take = TokenBucket(limits.rate, limits.burst, clock).take if limits.rate else None
         self.responder = Responder(policy, take)
+        self._presence: Presence | None = None
+        if not dry_run:
+            flags = self.responder.unsolicited_flags
+            self._presence = Presence(config.announce, config.mld_source, self.send_unasked, flags, self._log)
 
     @property
     def ready(self) -> bool:
@@ -74,6 +79,8 @@ class Uplink:
     def apply(self, table: TargetTable) -> None:
         """Answer for the targets of `table` from the next frame on."""
         self.responder.table = table
+        if self._presence is not None:
+            self._presence.apply(table)
 
     def follow(self, link: Link | None) -> None:
         """Adapt to what the kernel says of the link now.
@@ -94,6 +101,8 @@ class Uplink:
         state = UplinkState(link.lladdr, link.addresses, link.gateways, link.forwarding)
         self.responder.follow(state if link.up else None)
         self.tally.up = link.up
+        if self._presence is not None:
+            self._presence.follow(link if link.up else None)
         self._tell(self.link, link)
         self._warn_of_gateways(link)
         self.link = link
@@ -126,6 +135,8 @@ class Uplink:
     def _close(self) -> None:
         self.tally.up = False
         self.responder.follow(None)
+        if self._presence is not None:
+            self._presence.follow(None)
         if self._socket is not None:
             self.collect_drops()
             asyncio.get_running_loop().remove_reader(self._socket)
@@ -168,6 +179,17 @@ class Uplink:
             if not refused and len(self._greeted) < MAX_GREETED:
                 self._greet(advertisements[:_GREETINGS_PER_BATCH])
 
+    def send_unasked(self, frames: list[bytes]) -> None:
+        """Send what nobody solicited: announcements, solicitations of ours, reports."""
+        socket, tally = self._socket, self.tally
+        if socket is None:
+            return
+        for frame in frames:
+            if error := socket.send_one(frame):
+                self._say_refused(error)
+            elif frame[ICMP_TYPE] == NEIGHBOR_ADVERTISEMENT:
+                tally.unsolicited += 1
+
     def _take_error(self, socket: PacketSocket) -> None:
         """Clear what made an empty socket readable, or the loop would spin on it."""
         error = socket.take_error()
@@ -175,12 +197,14 @@ class Uplink:
             self._log.warning("the packet socket failed", error=os.strerror(error))
 
     def _count_refused(self, refused: list[tuple[int, int]], outcomes: list[Outcome]) -> None:
-        tally = self.tally
+        ended = self.tally.ended
         for position, error in refused:
-            tally.ended[outcomes[position]] -= 1
-            tally.ended[Outcome.SEND_FAILED] += 1
-            tally.send_errors[error] = tally.send_errors.get(error, 0) + 1
-        error = refused[0][1]
+            ended[outcomes[position]] -= 1
+            ended[Outcome.SEND_FAILED] += 1
+            self._say_refused(error)
+
+    def _say_refused(self, error: int) -> None:
+        self.tally.send_errors[error] = self.tally.send_errors.get(error, 0) + 1
         if (held_back := self._limiter.admit(error, self._clock())) is not None:
             self._log.warning("the kernel refused to send", error=os.strerror(error), suppressed=held_back)
 

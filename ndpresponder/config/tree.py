@@ -44,7 +44,7 @@ class LogConfig:
     format: Annotated[
         Literal["auto", "console", "json", "logfmt", "journal"],
         Setting(
-            "form of the log; auto: journal fields under systemd, console otherwise",
+            "form of the log; auto: journal fields under systemd, console on a terminal, else logfmt",
             flags=("-o", "--log-format"),
             env="NDPRESPONDER_LOG_FORMAT",
             metavar="FORMAT",
@@ -106,6 +106,18 @@ class InterfaceConfig:
     dad: Annotated[Literal["defend", "ignore"], Setting("what to do when another host wants one of our addresses")] = (
         "defend"
     )
+    announce: Annotated[
+        Literal["live", "never"],
+        Setting("announce live targets when they or the link appear", flags=("-a", "--announce"), metavar="live|never"),
+    ] = "live"
+    gateway_keepalive: Annotated[
+        Literal["auto", "always", "never"],
+        Setting("keep the kernel's entry of the gateway alive; auto: while the uplink forwards and it needs it"),
+    ] = "auto"
+    mld_source: Annotated[
+        Literal["linklocal", "global", "both"],
+        Setting("where the reports of joined groups come from, on a link that snoops MLD"),
+    ] = "linklocal"
 
 
 @dataclass(frozen=True, slots=True)

@@ -171,6 +171,14 @@ class PacketSocket:
                 done += 1
         return refused
 
+    def send_one(self, frame: bytes) -> int:
+        """Send one frame of any length; return the errno if the kernel refused, else 0."""
+        try:
+            self._socket.send(frame)
+        except OSError as error:
+            return error.errno or errno.EIO
+        return 0
+
     def take_error(self) -> int:
         """Return and clear the pending error of the socket (ENETDOWN when the uplink went down), 0 for none."""
         return self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)

@@ -189,30 +189,6 @@ def _escape_unprintable(_: object, __: str, event: EventDict) -> EventDict:
     return event
 
 
-class OncePerCause:
-    """Says yes to the first sight of a cause; knows at most `causes_max` of them and says no to all others."""
-
-    def __init__(self, causes_max: int = 1024) -> None:
-        self._causes_max = causes_max
-        self._seen: set[Hashable] = set()
-
-    @property
-    def full(self) -> bool:
-        """Whether new causes are no longer told apart from old ones."""
-        return len(self._seen) >= self._causes_max
-
-    def first(self, cause: Hashable) -> bool:
-        """Return whether `cause` was never seen before, and remember it."""
-        if cause in self._seen or self.full:
-            return False
-        self._seen.add(cause)
-        return True
-
-    def forget(self, cause: Hashable) -> None:
-        """Make the next sight of `cause` a first one: it was over in between."""
-        self._seen.discard(cause)
-
-
 class RateLimiter:
     """Lets one event per cause and interval pass and tells how many it held back.
 

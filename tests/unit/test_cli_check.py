@@ -79,6 +79,9 @@ router_flag = "auto"                    # default
 override = "auto"                       # default
 unicast = "always"                      # default
 dad = "defend"                          # default
+announce = "live"                       # default
+gateway_keepalive = "auto"              # default
+mld_source = "linklocal"                # default
 """,
         "",
     )

@@ -11,7 +11,10 @@ from ndpresponder.errors import ConfigError
 
 HEAD = "version = 1\n"
 UPLINK = '[[interface]]\nname = "eth0"\nprefixes = ["2001:db8::/112"]\n'
-KNOWN_HERE = "known here: name, prefixes, exclude, allow_wide, router_flag, override, unicast, dad"
+KNOWN_HERE = (
+    "known here: name, prefixes, exclude, allow_wide, router_flag, override, unicast, dad, "
+    "announce, gateway_keepalive, mld_source"
+)
 
 KEYS = (
     ("allow_wide = 1", ("allow_wide: must be true or false, not an integer; write true or false, without quotes",)),

@@ -20,7 +20,7 @@ LONGEST_FILE = 300
 PURE_STDLIB = "bisect collections dataclasses enum functools ipaddress itertools operator struct types typing"
 LOWER_LAYERS = (
     "wire outcome limits responder targets announce groups presence keepalive "
-    "linux observe config errors supervise uplink"
+    "linux observe config errors supervise uplink keepalive presence"
 )
 
 

@@ -17,7 +17,7 @@ import structlog
 
 from ndpresponder.config import LogConfig
 from ndpresponder.observe.journal import Journal
-from ndpresponder.observe.logs import OncePerCause, RateLimiter, configure, get_logger, logfmt
+from ndpresponder.observe.logs import RateLimiter, configure, get_logger, logfmt
 
 
 @pytest.fixture(autouse=True)
@@ -275,22 +275,3 @@ def test_the_limiter_forgets_the_cause_admitted_longest_ago() -> None:
     assert limiter.admit("c", 1.0) == 0  # "b" made room
     assert limiter.admit("a", 1.1) is None
     assert limiter.admit("b", 1.0) == 0
-
-
-def test_once_per_cause_is_once_until_forgotten() -> None:
-    once = OncePerCause()
-
-    assert once.first("a")
-    assert not once.first("a")
-    once.forget("a")
-    once.forget("never seen")
-    assert once.first("a")
-
-
-def test_once_per_cause_stays_silent_when_full() -> None:
-    once = OncePerCause(causes_max=2)
-
-    assert [once.first(n) for n in range(4)] == [True, True, False, False]
-    assert once.full
-    once.forget(0)
-    assert once.first(9)
