@@ -39,7 +39,10 @@ class Outcome(IntEnum):
     # Length and form
     TOO_SHORT = 3, "the frame is shorter than an Ethernet, an IPv6 and a solicitation header (78 octets)"
     NOT_IPV6 = 4, "the EtherType or the IP version is not IPv6's"
-    NOT_ICMPV6 = 5, "the IPv6 next header is not ICMPv6; extension headers and fragments are silent (RFC 6980)"
+    NOT_ICMPV6 = (
+        5,
+        "the IPv6 next header is not ICMPv6; extension headers and fragments are silent (RFC 6980)",
+    )
     BAD_PAYLOAD_LENGTH = 6, "the IPv6 payload length is zero or longer than the frame"
     NOT_SOLICITATION = 7, "the ICMPv6 type is not 135"
     BAD_CODE = 8, "the ICMPv6 code is not 0"
@@ -52,7 +55,10 @@ class Outcome(IntEnum):
     BAD_SLLA_LENGTH = 13, "a source link-layer address option is not 8 octets long"
     BAD_TARGET = 14, "the target is multicast, unspecified or loopback"
     DAD_WITH_SLLA = 15, "the source is unspecified, yet there is a source link-layer address option"
-    DAD_BAD_DESTINATION = 16, "the source is unspecified and the destination is not the target's solicited-node group"
+    DAD_BAD_DESTINATION = (
+        16,
+        "the source is unspecified and the destination is not the target's solicited-node group",
+    )
 
     # Addresses
     BAD_SOURCE = 17, "the source is multicast, loopback or an IPv4-mapped address"
