@@ -21,7 +21,8 @@ from ndpresponder.linux.systemd import Notifier, watchdog_interval_s
 from ndpresponder.observe.logs import Logs, RateLimiter, configure, get_logger
 from ndpresponder.supervise import supervise
 from ndpresponder.targets.board import Entry, TargetBoard
-from ndpresponder.targets.sources.static import StaticSource, as_prefix
+from ndpresponder.targets.sources import build_sources
+from ndpresponder.targets.sources.static import as_prefix
 from ndpresponder.uplink import Uplink
 
 _HOUSEKEEPING_S = 10.0
@@ -108,8 +109,8 @@ class Daemon:
             lambda uplink, table: self._uplinks[uplink].apply(table),
             loop.call_later,
         )
-        for interface in self._config.interfaces:
-            board.add(StaticSource(interface.name, interface.prefixes))
+        for source in build_sources(self._config):
+            board.add(source)
         return board
 
     async def _run_source(self, board: TargetBoard, entry: Entry) -> None:
