@@ -113,9 +113,11 @@ async def _ask_link(netlink: Any, name: str) -> Link | None:
     try:
         (link,) = await netlink.link("get", ifname=name)
         index = link["index"]
-        addresses = await netlink.addr("dump", family=socket.AF_INET6, index=index)
+        # dump_filter=None: the kernel alone selects. pyroute2 would let it dump all that the host has, and then take
+        # multipath routes away because they have no one `oif`.
+        addresses = await netlink.addr("dump", family=socket.AF_INET6, index=index, dump_filter=None)
         own = frozenset([packed(address.get("address")) async for address in addresses])
-        routes = await netlink.route("dump", family=socket.AF_INET6, oif=index, type=_UNICAST)
+        routes = await netlink.route("dump", family=socket.AF_INET6, oif=index, type=_UNICAST, dump_filter=None)
         gateways = [gateway async for route in routes for gateway in _gateways(route, index)]
     except NetlinkError as error:
         if is_error(error, errno.ENODEV):
@@ -140,7 +142,7 @@ def _gateways(route: Any, index: int) -> Iterable[bytes]:
     """Yield the next hops of a default route by way of the link `index`."""
     if route["dst_len"]:
         return
-    hops = route.get("multipath") or ()
-    for hop in (*(hop for hop in hops if hop["oif"] == index), *(() if hops else (route,))):
-        if gateway := hop.get("gateway"):
+    for hop in route.get("multipath") or (route,):
+        gateway = hop.get("gateway")
+        if gateway and hop.get("oif") == index:
             yield packed(gateway)
