@@ -1,0 +1,119 @@
+"""Whatever sources say, fail and say again, each uplink ends with the union of what its sources said last."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from ndpresponder.targets.board import COALESCE_S, Entry, TargetBoard
+from ndpresponder.targets.source import TargetSet
+from ndpresponder.targets.table import EMPTY, Prefix, TargetTable
+
+UPLINKS = ("eth0", "eth1")
+EXCLUDED = {"eth0": frozenset({Prefix(0x20010DB8 << 96 | 1, 128)}), "eth1": frozenset[Prefix]()}
+BASE = 0x20010DB8 << 96
+target_sets = st.builds(
+    TargetSet,
+    live=st.frozensets(st.integers(0, 5).map(lambda host: (BASE + host).to_bytes(16, "big"))),
+    claimed=st.frozensets(st.integers(0, 3).map(lambda net: Prefix(BASE + (net << 64), 64))),
+)
+serving = st.sampled_from([None, frozenset({"eth0"}), frozenset({"eth1"}), frozenset(UPLINKS)])
+
+
+class Named(NamedTuple):
+    name: str
+    uplinks: frozenset[str] | None
+    kind: str = "test"
+
+    async def run(self, publish: Callable[[TargetSet], None]) -> None:
+        raise NotImplementedError
+
+
+class Board(RuleBasedStateMachine):
+    @initialize(served=st.lists(serving, min_size=1, max_size=4))
+    def start(self, served: list[frozenset[str] | None]) -> None:
+        self.timers: list[Callable[[], None]] = []
+        self.tables = dict.fromkeys(UPLINKS, EMPTY)
+        self.swaps = 0
+        self.rebuilt = False
+        self.board = TargetBoard(EXCLUDED, self.apply, self.call_later, lambda: 1.0)
+        sources = [Named(f"s{number}", uplinks) for number, uplinks in enumerate(served)]
+        self.entries = [self.board.add(source) for source in sources]
+        self.said = [TargetSet()] * len(sources)
+        self.up = [False] * len(sources)
+
+    def apply(self, uplink: str, table: TargetTable) -> None:
+        assert table != self.tables[uplink], "swapped for an equal table"
+        self.tables[uplink] = table
+        self.swaps += 1
+
+    def call_later(self, delay: float, callback: Callable[[], None]) -> None:
+        assert delay == COALESCE_S
+        self.timers.append(callback)
+
+    def pick(self, data: st.DataObject) -> tuple[int, Entry]:
+        number = data.draw(st.integers(0, len(self.entries) - 1))
+        return number, self.entries[number]
+
+    @rule(data=st.data(), said=target_sets)
+    def publish(self, data: st.DataObject, said: TargetSet) -> None:
+        number, entry = self.pick(data)
+        self.board.publish(entry, said)
+        self.said[number], self.up[number] = said, True
+
+    @rule(data=st.data())
+    def publish_the_same(self, data: st.DataObject) -> None:
+        number, entry = self.pick(data)
+        before = len(self.timers)
+        self.board.publish(entry, self.said[number])
+        self.up[number] = True
+        assert len(self.timers) == before
+
+    @rule(data=st.data())
+    def fail(self, data: st.DataObject) -> None:
+        number, entry = self.pick(data)
+        self.board.fail(entry)
+        self.up[number] = False
+
+    @precondition(lambda self: self.timers)
+    @rule()
+    def expire(self) -> None:
+        self.timers.pop()()
+        self.check_tables()
+
+    @rule()
+    def rebuild_at_once(self) -> None:
+        """Start-up does not wait for the timer."""
+        self.board.rebuild()
+        self.check_tables()
+
+    def check_tables(self) -> None:
+        self.rebuilt = True
+        for uplink in UPLINKS:
+            live: set[bytes] = set()
+            claimed: set[Prefix] = set()
+            for entry, targets in zip(self.entries, self.said, strict=True):
+                if entry.source.uplinks is None or uplink in entry.source.uplinks:
+                    live |= targets.live
+                    claimed |= targets.claimed
+            assert self.tables[uplink] == TargetTable.build(live, claimed, EXCLUDED[uplink])
+
+    @invariant()
+    def nothing_is_forgotten(self) -> None:
+        if hasattr(self, "board"):
+            assert [entry.up for entry in self.entries] == self.up
+            assert [entry.targets for entry in self.entries] == self.said
+            assert self.board.generation == self.swaps
+
+    def teardown(self) -> None:
+        for callback in getattr(self, "timers", []):
+            callback()
+            self.rebuilt = True
+        if getattr(self, "rebuilt", False):
+            self.check_tables()
+
+
+Board.TestCase.settings = settings(max_examples=settings.default.max_examples // 2, stateful_step_count=25)
+TestBoard = Board.TestCase

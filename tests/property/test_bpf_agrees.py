@@ -1,0 +1,82 @@
+"""The socket's filter decides as libpcap's program does, and keeps nothing away that would be answered.
+
+Both run in a small interpreter of classic BPF (bpf(4), linux/filter.h), which knows what they use and no more.
+"""
+
+from collections.abc import Sequence
+
+import pytest
+from answering import make_responder
+from frames import solicitation, tagged
+from generated import any_frames
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from ndpresponder.wire.bpf import SOLICITATIONS, Instruction
+
+EXPRESSION = "icmp6 and ip6[6] == 58 and ip6[40] == 135"
+ETHERNET = 1  # DLT_EN10MB
+LOADS = {0x20: 4, 0x28: 2, 0x30: 1}  # absolute: word, half word, byte
+JUMPS = {
+    0x15: lambda value, operand: value == operand,
+    0x25: lambda value, operand: value > operand,
+    0x35: lambda value, operand: value >= operand,
+    0x45: lambda value, operand: value & operand != 0,
+}
+
+
+def run(program: Sequence[Instruction], frame: bytes) -> int:
+    """Return how many octets of `frame` the program lets through."""
+    position = accumulator = 0
+    while True:
+        code, if_true, if_false, operand = program[position]
+        position += 1
+        if code in LOADS:
+            octets = frame[operand : operand + LOADS[code]]
+            if len(octets) < LOADS[code]:
+                return 0
+            accumulator = int.from_bytes(octets, "big")
+        elif code in JUMPS:
+            position += if_true if JUMPS[code](accumulator, operand) else if_false
+        elif code == 0x54:  # and
+            accumulator &= operand
+        elif code == 0x06:  # return
+            return operand
+        else:
+            raise NotImplementedError(f"instruction {code:#x}")
+
+
+@pytest.fixture(scope="module")
+def of_libpcap() -> list[Instruction]:
+    """Return what libpcap makes of `EXPRESSION`."""
+    from scapy.arch.common import compile_filter
+
+    try:
+        program = compile_filter(EXPRESSION, linktype=ETHERNET)
+    except ImportError:
+        pytest.skip("needs libpcap")
+    items = [program.bf_insns[position] for position in range(program.bf_len)]
+    return [Instruction(item.code, item.jt, item.jf, item.k) for item in items]
+
+
+@given(any_frames)
+@example(solicitation(next_header=6))
+@example(tagged(solicitation(), 5))
+@example(solicitation()[:55])
+@example(solicitation()[:54])
+def test_the_filter_decides_as_libpcaps_program(of_libpcap: list[Instruction], frame: bytes) -> None:
+    # how much of a frame is let through is the business of whoever captures; scapy says 65,535 octets
+    assert bool(run(SOLICITATIONS, frame)) == bool(run(of_libpcap, frame))
+
+
+@given(any_frames, st.booleans())
+def test_the_filter_lets_through_all_that_is_answered(frame: bytes, unspecific: bool) -> None:
+    outcome, _ = make_responder(claimed=("::/0",) if unspecific else ("2001:db8::/32",), excluded=()).respond(frame)
+    if outcome.answered:
+        assert run(SOLICITATIONS, frame) >= len(frame)
+
+
+@given(any_frames)
+def test_what_the_filter_lets_through_has_the_form_of_a_solicitation(frame: bytes) -> None:
+    if run(SOLICITATIONS, frame):
+        assert (frame[12:14], frame[20], frame[54]) == (b"\x86\xdd", 58, 135)
