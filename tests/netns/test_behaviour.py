@@ -20,15 +20,18 @@ version = 1
 [[interface]]
 name = "up0"
 prefixes = ["2001:db8::/112", "2001:db8::c2"]
+announce = "never"
 [[interface]]
 name = "up1"
 prefixes = ["2001:db8::/112", "2001:db8::c2"]
+announce = "never"
 router_flag = "always"
 override = "always"
 unicast = "live"
 [[interface]]
 name = "up2"
 prefixes = ["2001:db8::/112", "2001:db8::c2"]
+announce = "never"
 router_flag = "never"
 override = "never"
 """

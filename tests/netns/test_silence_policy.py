@@ -26,6 +26,7 @@ dad = "ignore"
 [[interface]]
 name = "up2"
 prefixes = ["2001:db8::/112", "2001:db8::c2"]
+announce = "never"
 unicast = "live"
 """
 NOISE = [
