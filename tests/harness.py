@@ -48,6 +48,7 @@ class Installed:
         self.flags = flags
         self._namespace = namespace
         self._wait = wait
+        self._told_to_stop = False
 
     def __enter__(self) -> Self:
         with contextlib.ExitStack() as stack:
@@ -83,9 +84,11 @@ class Installed:
             if error is not None:
                 error.add_note(self.log())
                 return
-            assert self.is_alive(), f"it ended by itself:\n{self.log()}"
-            self.check_sums()
-            assert self.stop() == 0, self.log()
+            if not self._told_to_stop:
+                assert self.is_alive(), f"it ended by itself:\n{self.log()}"
+                self.check_sums()
+                self.stop()
+            assert self.process.returncode == 0, self.log()
             assert "Traceback" not in self.log(), self.log()
 
     def _end(self) -> None:
@@ -113,6 +116,7 @@ class Installed:
 
     def stop(self) -> int:
         """End it as systemd would and return its exit code."""
+        self._told_to_stop = True
         self.process.terminate()
         return self.process.wait(STOP_DEADLINE_S)
 

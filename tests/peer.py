@@ -57,13 +57,15 @@ class Wire:
             raise
         return self
 
-    def plug(self, number: int = 0) -> None:
-        """Lay one cable; returns when frames pass."""
+    def plug(self, number: int = 0, pair: int | None = None) -> None:
+        """Lay one cable; returns as soon as frames pass. Cables of another `pair` have other interface indexes."""
         up, far = f"up{number}", f"far{number}"
-        self.near.ip(veth(number, (self.near, up, UPLINK_LLADDR), (self.far, far, ROUTER_LLADDR)))
+        self.near.ip(
+            veth(number if pair is None else pair, (self.near, up, UPLINK_LLADDR), (self.far, far, ROUTER_LLADDR))
+        )
         self.far.ip(f"link set {far} up")
         self.near.ip(f"link set {up} up")
-        wait_until(lambda: is_running(self.near, up), 5, f"{up} to carry frames")
+        await_running(self.near, up)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -102,8 +104,10 @@ class Peer:
         """Yield each advertisement that arrives until `deadline_s` has passed; 0 is for what is there already."""
         end = time.monotonic() + deadline_s
         while select.select([self.socket], [], [], max(0.0, end - time.monotonic()))[0]:
-            frame = self.socket.recv(65536)
-            if frame[12:14] == b"\x86\xdd" and frame[20] == 58 and frame[54] == 136:
+            frame = b""
+            with contextlib.suppress(OSError):  # the link went down meanwhile
+                frame = self.socket.recv(65536)
+            if len(frame) >= 78 and frame[12:14] == b"\x86\xdd" and frame[20] == 58 and frame[54] == 136:
                 yield frame
 
     def collect(self, count: int, deadline_s: float = ANSWER_DEADLINE_S) -> list[bytes]:
@@ -186,6 +190,11 @@ def is_running(namespace: Namespace, interface: str) -> bool:
             flags: int = struct.unpack("16xh22x", fcntl.ioctl(asked, SIOCGIFFLAGS, request))[0]
             return bool(flags & IFF_RUNNING)
     return False
+
+
+def await_running(namespace: Namespace, interface: str) -> None:
+    """Return as soon as the kernel passes frames on an interface."""
+    wait_until(lambda: is_running(namespace, interface), 5, f"{interface} to carry frames", every_s=0.001)
 
 
 def seconds_until(condition: Callable[[], bool], deadline_s: float) -> float:
