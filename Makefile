@@ -23,8 +23,8 @@ test:
 
 bench:
 	@.ci/setup bench
-	@$(bin)/python bench/hotpath.py $(ARGS)
-	@$(bin)/python bench/wire.py $(ARGS)
+	@$(bin)/python bench/hotpath.py
+	@$(bin)/python bench/wire.py --short $(ARGS)
 
 check:
 	@.ci/setup check

@@ -170,12 +170,12 @@ static unsigned listen_all(void) {
   }
 }
 
-/* Waits until nothing has come for 50 ms (at most 1 s), then calls what is still outstanding lost. */
+/* Waits until nothing has come for 100 ms (at most 1 s), then calls what is still unanswered lost. */
 static void settle(void) {
   u64 start = now(CLOCK_MONOTONIC), last = start;
-  for (u64 at = start; at - last < 50000000 && at - start < 1000000000; at = now(CLOCK_MONOTONIC))
+  for (u64 at = start; at - last < 100000000 && at - start < 1000000000; at = now(CLOCK_MONOTONIC))
     if (listen_all()) last = at;
-  n.lost += outstanding;
+  n.lost = n.sent - n.answered;
   outstanding = 0;
   memset(pending, 0, targets * sizeof *pending);
 }
@@ -186,12 +186,8 @@ static double run_window(double seconds, u64 window) {
   for (; at < end; at = now(CLOCK_MONOTONIC)) {
     if (listen_all()) heard_at = at;
     if (outstanding + step <= window) ask(window - outstanding);
-    else if (at - heard_at > 20000000) { /* a window that stands still for 20 ms was lost, and is replaced */
-      n.lost += outstanding;
-      outstanding = 0;
-      memset(pending, 0, targets * sizeof *pending);
-      heard_at = at;
-    }
+    else if (at - heard_at > 100000000) /* a window that stands still for 100 ms is given up, and replaced */
+      outstanding = 0, heard_at = at;
   }
   return (at - start) / 1e9;
 }

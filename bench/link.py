@@ -18,6 +18,7 @@ UPLINK: Final = "uplink"
 PREFIX: Final = "2001:db8::/112"
 FIRST_TARGET: Final = "2001:db8::1000"
 TARGETS: Final = 256
+TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
 _ASKER, _ASKER_LLADDR = "fe80::1", "02:00:00:00:00:01"
 _SOURCE, _BINARY = ROOT / "bench" / "generator.c", ROOT / ".cache" / "generator"
 _ADDRESSES = ("iface=asker", f"source={_ASKER}", f"target={FIRST_TARGET}")
@@ -80,8 +81,19 @@ class Link:
         )
         wait_for(self._is_up, 3, "the veth pair is not up")
 
+    def busy(self, within_s: float = 0.25) -> float:
+        """Return how much of the two cores is in use, as a share of the busier one."""
+        cores = (self.asker_core, self.responder_core)
+        before = [core_time_s(core) for core in cores]
+        time.sleep(within_s)
+        return max(core_time_s(core) - used for core, used in zip(cores, before, strict=True)) / within_s
+
     def _is_up(self) -> bool:
         return "state UP" in self.responder.run("ip", "-o", "link", "show", UPLINK).stdout
+
+    def start_responder(self, *argv: str, **options: Any) -> subprocess.Popen[str]:
+        """Start a command on the responder's core."""
+        return self.responder.popen("taskset", "-c", str(self.responder_core), *argv, **options)
 
     def receive_on_own_core(self, on: bool) -> None:
         """Have each end's received frames processed on its own core, or (off) on the sender's, as a veth does."""
@@ -139,3 +151,11 @@ def wait_for(condition: Callable[[], bool], deadline_s: float, complaint: str) -
         if time.monotonic() > end:
             raise TimeoutError(complaint)
         time.sleep(0.01)
+
+
+def core_time_s(core: int) -> float:
+    """Return how long a core has been at work since the machine started."""
+    name = f"cpu{core} "
+    line = next(line for line in Path("/proc/stat").read_text().splitlines() if line.startswith(name))
+    user, nice, system, _, _, irq, softirq, *_ = map(int, line.split()[1:])
+    return (user + nice + system + irq + softirq) / TICKS_PER_S

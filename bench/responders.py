@@ -10,13 +10,10 @@ import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from ipaddress import IPv6Address
-from os import sysconf
 from pathlib import Path
 from typing import Final
 
-from link import FIRST_TARGET, PREFIX, TARGETS, UPLINK, BenchError, Link
-
-_TICKS_PER_S: Final = sysconf("SC_CLK_TCK")
+from link import FIRST_TARGET, PREFIX, TARGETS, TICKS_PER_S, UPLINK, BenchError, Link, core_time_s
 
 
 class Responder(ABC):
@@ -77,15 +74,7 @@ class ProcessResponder(Responder):
         config.write_text(self._config)
         argv = [str(config) if word == "{config}" else word for word in self._argv]
         with self._log().open("w") as log:
-            self._process = link.responder.popen(
-                "taskset",
-                "--cpu-list",
-                str(link.responder_core),
-                *argv,
-                stdout=log,
-                stderr=log,
-                stdin=subprocess.DEVNULL,
-            )
+            self._process = link.start_responder(*argv, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
 
     def stop(self) -> None:
         if self._process is not None:
@@ -102,7 +91,7 @@ class ProcessResponder(Responder):
 
     def cpu_s(self) -> float:
         fields = self._proc("stat").rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / _TICKS_PER_S
+        return (int(fields[11]) + int(fields[12])) / TICKS_PER_S
 
     def waited_s(self) -> float:
         return int(self._proc("schedstat").split()[1]) / 1e9
@@ -147,10 +136,7 @@ class KernelResponder(Responder):
         self._link.responder.sysctl(dict.fromkeys(self._settings, 0))
 
     def cpu_s(self) -> float:
-        name = f"cpu{self._link.responder_core} "
-        line = next(line for line in Path("/proc/stat").read_text().splitlines() if line.startswith(name))
-        user, nice, system, _, _, irq, softirq, *_ = map(int, line.split()[1:])
-        return (user + nice + system + irq + softirq) / _TICKS_PER_S
+        return core_time_s(self._link.responder_core)
 
     def _entries(self, verb: str) -> Iterator[str]:
         first = int(IPv6Address(FIRST_TARGET))

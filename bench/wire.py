@@ -2,7 +2,8 @@
 """Measure the daemon on a wire, beside the kernel's proxy_ndp, ndppd and npd6, and say whether the bars are met.
 
 Needs root. The responders take turns, round after round, so that a busy moment of the machine falls on all of them;
-each figure is the median of its rounds, with the lowest and the highest beside it. README.md says what each one means.
+each figure is the median of its rounds, with the lowest and the highest beside it. A round in which other processes
+took more than 3 % of a core does not count if there is a quiet one. README.md says what each figure means.
 """
 
 import argparse
@@ -20,11 +21,12 @@ from responders import Responder, all_responders
 
 RATES: Final = (10_000, 50_000, 100_000, 200_000)
 WINDOW: Final = 256
-QUIET: Final = 3.0  # a turn in which others took more than this many percent of a core is taken again
+QUIET: Final = 3.0  # a turn in which others took more than this many percent of a core is repeated, then left out
+IDLE: Final = 0.1  # a turn begins when neither core is busier than this
 OURS: Final = "ndpresponder"
 
 Sample = dict[str, float]
-Results = dict[str, list[Sample]]  # per responder, one sample per round
+Results = dict[str, list[Sample]]  # of each responder, one sample per round
 
 
 @dataclass(frozen=True)
@@ -119,25 +121,39 @@ def saturate(link: Link, responder: Responder, seconds: float) -> tuple[dict[str
     return report, used * 1e6 / max(report["answered"] + report["answered_in_warmup"], 1)
 
 
-def quietest(attempts: Iterator[Sample]) -> Sample:
+def attempts(link: Link, responder: Responder, options: argparse.Namespace) -> Iterator[Sample]:
+    """Yield measurements, each begun when the machine was idle or the patience for that ran out."""
+    for _ in range(options.attempts):
+        end = time.monotonic() + options.patience
+        while link.busy() > IDLE and time.monotonic() < end:
+            pass
+        yield measure(link, responder, options.seconds)
+
+
+def quietest(samples: Iterator[Sample]) -> Sample:
     """Return the first attempt that was quiet, or else the least disturbed of all."""
-    best = next(attempts)
-    while best["disturbed"] > QUIET and (another := next(attempts, None)):
+    best = next(samples)
+    while best["disturbed"] > QUIET and (another := next(samples, None)):
         best = min(best, another, key=lambda sample: sample["disturbed"])
     return best
 
 
+def values_of(samples: list[Sample], key: str) -> list[float]:
+    """Return one figure of the rounds that were quiet, or of all of them if none was."""
+    quiet = [sample for sample in samples if sample["disturbed"] <= QUIET]
+    return [sample[key] for sample in quiet or samples if key in sample]
+
+
 def middle(results: Results, name: str, key: str) -> float | None:
     """Return the median over the rounds, None for what does not exist there."""
-    values = [sample[key] for sample in results.get(name, []) if key in sample]
+    values = values_of(results.get(name, []), key)
     return median(values) if values else None
 
 
 def ratio(results: Results, key: str, name: str, other: str) -> float | None:
-    """Return the median of the ratios within each round: what slows a round slows both."""
-    pairs = zip(results.get(name, []), results.get(other, []), strict=False)
-    ratios = [a[key] / b[key] for a, b in pairs if key in a and b.get(key)]
-    return median(ratios) if ratios else None
+    """Return how many times the other's figure this one's is."""
+    a, b = middle(results, name, key), middle(results, other, key)
+    return a / b if a is not None and b else None
 
 
 def table(results: Results) -> Iterator[str]:
@@ -147,10 +163,12 @@ def table(results: Results) -> Iterator[str]:
     for row in MEASURES:
         cells = []
         for name in names:
-            values = [sample[row.key] for sample in results[name] if row.key in sample]
+            values = values_of(results[name], row.key)
             low, mid, high = (f"{f(values):,.{row.digits}f}" if values else "-" for f in (min, median, max))
             cells.append(mid if low == high else f"{mid} ({low}-{high})")
         yield f"{row.title:30}" + "".join(f"{cell:>28}" for cell in cells)
+    counted = [f"{len(values_of(samples, 'disturbed'))} of {len(samples)}" for samples in results.values()]
+    yield f"{'rounds counted':30}" + "".join(f"{cell:>28}" for cell in counted)
     for other in ("npd6", "proxy_ndp"):
         for key, title in (("saturation", "answered/s"), ("own_core", "answered/s, one core"), ("p50_us", "p50")):
             ratios = [ratio(results, key, name, other) for name in names]
@@ -205,8 +223,7 @@ def run(options: argparse.Namespace) -> int:
         print(f"generator on core {link.asker_core}, responders on core {link.responder_core}", file=sys.stderr)
         for number in range(1, options.rounds + 1):
             for responder in responders:
-                attempts = (measure(link, responder, options.seconds) for _ in range(options.attempts))
-                sample = quietest(attempts)
+                sample = quietest(attempts(link, responder, options))
                 results[responder.name].append(sample)
                 turn = f"round {number}/{options.rounds} {responder.name}"
                 figures = f"{sample['saturation']:,.0f} answered/s; others took {sample['disturbed']:.1f} % of a core"
@@ -231,6 +248,13 @@ def main() -> int:
     )
     parser.add_argument("--rounds", type=int, help="how often everyone takes a turn (default 5)")
     parser.add_argument("--short", action="store_true", help="1 second, 3 rounds: two to four minutes")
+    parser.add_argument(
+        "--patience",
+        type=float,
+        default=5,
+        metavar="S",
+        help="wait so long for an idle machine before each turn (default 5)",
+    )
     parser.add_argument("--only", action="append", default=[], metavar="NAME", help="measure only this one; repeatable")
     parser.add_argument("--json", action="store_true", help="every sample of every round, for machines")
     parser.add_argument("--bars", action="store_true", help="exit with 1 if a bar is not met")
