@@ -46,12 +46,17 @@ class TargetBoard:
         apply: Callable[[str, TargetTable], None],
         call_later: Schedule,
         clock: Callable[[], float] = time.time,
+        on_change: Callable[[], None] = lambda: None,
     ) -> None:
-        """Serve the uplinks named in `excluded`, which maps each to what it must never answer for."""
+        """Serve the uplinks named in `excluded`, which maps each to what it must never answer for.
+
+        `on_change` is called after the tables were rebuilt, whether or not any differs.
+        """
         self._excluded = excluded
         self._apply = apply
         self._call_later = call_later
         self._clock = clock
+        self._on_change = on_change
         self._tables = dict.fromkeys(excluded, EMPTY)
         self._pending = False
         self.entries: list[Entry] = []
@@ -93,3 +98,19 @@ class TargetBoard:
                 self._tables[uplink] = table
                 self.generation += 1
                 self._apply(uplink, table)
+        self._on_change()
+
+    def downstream(self) -> dict[bytes, str]:
+        """Return the downstream interface of each live target that is answered for and whose source knows it."""
+        found: dict[bytes, str] = {}
+        for entry in self.entries:
+            if entry.targets.downstream:
+                live = self._live(entry)
+                for interface, targets in entry.targets.downstream.items():
+                    found.update(dict.fromkeys(targets & live, interface))
+        return found
+
+    def _live(self, entry: Entry) -> frozenset[bytes]:
+        """Return what is answered for as live on some uplink that `entry` serves."""
+        tables = [table for uplink, table in self._tables.items() if entry.serves(uplink)]
+        return frozenset().union(*(table.answered_live() for table in tables))

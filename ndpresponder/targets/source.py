@@ -1,7 +1,7 @@
 """What a source of targets is: it says which addresses are behind the host, always all of them at once."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from ndpresponder.targets.table import Prefix
@@ -13,6 +13,8 @@ class TargetSet:
 
     live: frozenset[bytes] = frozenset()
     claimed: frozenset[Prefix] = frozenset()
+    # Downstream interface by name -> the live targets that live there, as far as the source knows
+    downstream: Mapping[str, frozenset[bytes]] = field(default_factory=dict, hash=False)
 
 
 NOTHING: Final = TargetSet()

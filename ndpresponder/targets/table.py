@@ -84,5 +84,11 @@ class TargetTable:
                 return _CLAIMED
         return _NOT_OURS
 
+    def answered_live(self) -> frozenset[bytes]:
+        """Return the live targets that no exclusion takes away."""
+        if not self.excluded:
+            return self.live
+        return frozenset(target for target in self.live if self.match(target, int.from_bytes(target, "big")) is _LIVE)
+
 
 EMPTY: Final = TargetTable.build()

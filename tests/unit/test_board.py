@@ -191,3 +191,22 @@ def test_when_a_source_was_read_last_is_known() -> None:
     bench.now_s = 1060.0
     bench.board.fail(entry)
     assert entry.last_sync_s == 1000.0
+
+
+def test_downstream_interfaces_are_known_for_live_targets_that_are_answered_for() -> None:
+    bench = Bench(eth0=frozenset(prefixes("2001:db8::bad/128")), eth1=frozenset())
+    near = TargetSet(
+        live=addresses("2001:db8::1", "2001:db8::bad"),
+        downstream={"br0": addresses("2001:db8::1", "2001:db8::bad"), "br1": addresses("2001:db8::9")},
+    )
+    bench.board.publish(bench.add("a", frozenset({"eth0"})), near)
+    bench.board.publish(bench.add("b", frozenset({"eth1"})), TWO)
+    bench.expire()
+    assert bench.board.downstream() == dict.fromkeys(addresses("2001:db8::1"), "br0")
+
+
+def test_a_rebuild_is_told_even_when_no_table_differs() -> None:
+    told: list[int] = []
+    board = TargetBoard({"eth0": frozenset()}, lambda *_: None, lambda *_: None, on_change=lambda: told.append(1))
+    board.rebuild()
+    assert told == [1]

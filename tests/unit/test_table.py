@@ -89,3 +89,9 @@ def test_an_ordinary_table_looks_up_no_more_than_what_it_was_built_from() -> Non
     table = TargetTable.build(claimed=prefixes("2001:db8::/64", "2001:db8:1::/64", "2001:db8:2::/112"))
     assert [shift for shift, _ in table.claimed] == [16, 64]
     assert table.excluded == ()
+
+
+def test_an_exclusion_takes_live_targets_away() -> None:
+    live = addresses("2001:db8::1", "2001:db8::2")
+    assert TargetTable.build(live, excluded=prefixes("2001:db8::2/127")).answered_live() == addresses("2001:db8::1")
+    assert TargetTable.build(live).answered_live() == live
