@@ -53,7 +53,7 @@ LAYERS = {
     "responder": Layer("wire outcome targets.table", pure=True),
     "targets": Layer("targets wire errors linux"),
     "targets.table": Layer("wire", pure=True),
-    "targets.sources": Layer("targets wire errors linux config", third_party="h11"),
+    "targets.sources": Layer("targets wire errors linux config observe.logs", third_party="h11"),
     "announce": Layer("wire", pure=True),
     "groups": Layer("wire targets.table", pure=True),
     "presence": Layer("announce groups linux observe.logs targets.table wire"),
