@@ -65,7 +65,7 @@ def test_a_prefix_of_any_length_has_its_first_and_last_address_and_no_other(leng
 
 
 @pytest.mark.parametrize("target", NEVER_OURS)
-@pytest.mark.parametrize("claimed", ["::/0", "::/1", "8000::/1", "fe80::/64", "ff02::/16", "::/127"])
+@pytest.mark.parametrize("claimed", ["2001:db8::/64", "::/0", "::/1", "8000::/1", "fe80::/64", "ff02::/16", "::/127"])
 def test_no_source_can_make_such_an_address_ours(target: str, claimed: str) -> None:
     table = TargetTable.build(live=addresses(target), claimed=prefixes(claimed))
     assert match(table, target) in (Match.EXCLUDED, Match.NOT_OURS)
