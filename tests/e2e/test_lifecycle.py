@@ -129,7 +129,7 @@ def test_a_macvlan_made_again_is_answered_at_once(wire):
 
         within(FOLLOW_DEADLINE_S, remake)
         assert peer.await_answer()[6:12] == lladdr(OTHER_LLADDR)
-        seconds_until(lambda: daemon.descriptors() == descriptors, 5)
+        seconds_until(lambda: daemon.descriptors() <= descriptors, 5)
 
 
 def test_renamed_away_it_is_silent_and_back_it_is_answered_at_once(wire, daemon, peer):
@@ -175,7 +175,7 @@ def test_nothing_is_left_open_after_many_changes(wire, daemon, peer):
         wire.plug(0, 40 + number % 2)
         with Peer(wire.far) as again:
             again.await_answer()
-    seconds_until(lambda: daemon.descriptors() == descriptors, 5)
+    seconds_until(lambda: daemon.descriptors() <= descriptors, 5)
 
 
 def test_each_uplink_answers_for_its_own_prefixes():

@@ -1,0 +1,151 @@
+"""The Linux kernel as the client: what a router's own neighbor discovery makes of our advertisements.
+
+All through the strict anti-spoofing filter of the lab's hypervisor.
+"""
+
+import json
+from collections.abc import Iterator
+
+import pytest
+from conftest import LAB_COMMANDS, OURS, require
+from harness import Installed
+
+from ndpresponder.lab import AdvertisementWatch, Lab, Namespace, wait_until
+from ndpresponder.lab.namespace import veth
+from ndpresponder.lab.topology import CONTAINER, CONTAINER_PREFIX, VPS_LLADDR
+
+C2 = "2001:db8::c2"
+FREE = "2001:db8::2:1"  # on the same link, of nobody
+UPLINK = "uplink"
+# In milliseconds, but for the delay, which is in seconds and cannot be less. With these an entry lives 0.2 s.
+SHORT = {
+    "ipv6/neigh/lan0/base_reachable_time_ms": 200,
+    "ipv6/neigh/lan0/retrans_time_ms": 100,
+    "ipv6/neigh/lan0/delay_first_probe_time": 1,
+}
+
+
+@pytest.fixture(scope="module")
+def vps_lab() -> Iterator[Lab]:
+    require(*LAB_COMMANDS)
+    with Lab(f"{OURS}kernel") as lab:
+        lab.filter("strict")
+        lab.resolve_gateway()
+        yield lab
+
+
+@pytest.fixture(scope="module")
+def daemon(vps_lab) -> Iterator[Installed]:
+    with Installed(vps_lab["vps"], "--prefix", CONTAINER_PREFIX, "--iface", UPLINK) as daemon:
+        yield daemon
+
+
+@pytest.fixture
+def other_host(vps_lab) -> Iterator[Namespace]:
+    """A host on the same bridge as the router and the VPS, which detects duplicates as hosts do."""
+    other, hypervisor = Namespace(f"{OURS}kernel-other"), vps_lab["hv"]
+    other.create()
+    try:
+        other.sysctl({"ipv6/conf/default/accept_dad": 1, "ipv6/conf/default/router_solicitation_delay": 0})
+        hypervisor.ip(
+            veth(50, (hypervisor, "p-other", "02:00:00:00:50:01"), (other, "eth0", "02:00:00:00:50:02")),
+            "link set p-other master br0 up",
+        )
+        other.ip("link set eth0 up")
+        yield other
+    finally:
+        hypervisor.run("ip", "link", "del", "p-other", check=False)  # with its namespace it would go some time later
+        other.delete()
+
+
+def state(lab: Lab, target: str) -> str:
+    """Return the state of the router's entry."""
+    (name,) = lab.neighbour(target).get("state", ["NONE"])
+    return name
+
+
+@pytest.mark.parametrize("host", ["inet", "rtr"])
+def test_an_unknown_target_becomes_reachable_with_the_first_ping(vps_lab, daemon, host):
+    vps_lab.forget()
+    assert vps_lab.ping(host, CONTAINER, count=3, interval=0.05).received == 3
+    assert (state(vps_lab, CONTAINER), vps_lab.neighbour()["lladdr"]) == ("REACHABLE", VPS_LLADDR)
+    assert "router" in vps_lab.neighbour()  # the VPS forwards, and says so
+
+
+def test_an_advertisement_sourced_from_the_target_is_all_that_is_sent(vps_lab, daemon):
+    vps_lab.forget()
+    with AdvertisementWatch(vps_lab) as watch:
+        assert vps_lab.ping("inet", CONTAINER)
+        (advertisement,) = watch.take(CONTAINER)
+    assert (advertisement.source, advertisement.destination) == (CONTAINER, "fe80::1")
+    assert advertisement.flags == ("Router", "Solicited")
+
+
+def test_a_reachability_probe_by_unicast_is_answered(vps_lab, daemon):
+    assert vps_lab.ping("inet", CONTAINER)
+    before = daemon.counters(UPLINK)["received unicast"]
+    vps_lab["rtr"].ip(f"neigh replace {CONTAINER} lladdr {VPS_LLADDR} dev lan0 nud probe")
+    wait_until(lambda: state(vps_lab, CONTAINER) == "REACHABLE", 5, "the entry to be confirmed")
+    assert daemon.counters(UPLINK)["received unicast"] > before
+
+
+def test_no_ping_is_lost_while_the_entry_is_probed_again_and_again(vps_lab, daemon):
+    vps_lab["rtr"].sysctl(SHORT)
+    vps_lab.forget()  # an entry that is reachable already stays so for as long as was said before
+    try:
+        assert vps_lab.ping("inet", CONTAINER)
+        before = daemon.counters(UPLINK)["received unicast"]
+        ping = vps_lab.ping("inet", CONTAINER, count=120, interval=0.04)
+        assert (ping.sent, ping.received) == (120, 120)
+        assert daemon.counters(UPLINK)["received unicast"] - before >= 3
+    finally:
+        vps_lab["rtr"].sysctl(
+            {
+                "ipv6/neigh/lan0/base_reachable_time_ms": 30_000,
+                "ipv6/neigh/lan0/retrans_time_ms": 1000,
+                "ipv6/neigh/lan0/delay_first_probe_time": 5,
+            }
+        )
+
+
+def test_an_entry_goes_when_the_daemon_stops_and_comes_when_it_is_back(make_lab):
+    lab = make_lab()
+    lab["rtr"].sysctl(SHORT)
+    flags = ("--prefix", CONTAINER_PREFIX, "--iface", UPLINK)
+    with Installed(lab["vps"], *flags):
+        assert lab.ping("inet", CONTAINER)
+    lab.forget()
+    assert not lab.ping("inet", CONTAINER, deadline=0.3)
+    with Installed(lab["vps"], *flags):
+        wait_until(lambda: bool(lab.ping("inet", CONTAINER, deadline=0.3)), 5, "an answer")
+
+
+@pytest.mark.parametrize("target", [CONTAINER, C2, "2001:db8::abcd"])
+def test_another_host_cannot_take_a_target(vps_lab, daemon, other_host, target):
+    before = daemon.counters(UPLINK)
+    other_host.ip(f"address add {target}/64 dev eth0", f"address add {FREE}/64 dev eth0")
+    wait_until(lambda: not is_tentative(other_host, FREE), 5, "duplicate address detection")
+    wait_until(lambda: "dadfailed" in flags_of(other_host, target), 5, "a failure")
+    assert "dadfailed" not in flags_of(other_host, FREE)
+    counted = daemon.counters(UPLINK) - before
+    assert counted["sent dad"] >= 1
+    assert counted["received dad"] > counted["sent dad"]  # the free address is not ours
+
+
+def flags_of(namespace: Namespace, address: str) -> dict[str, bool]:
+    """Return the flags of an address, as `ip -j` shows them."""
+    (link,) = json.loads(namespace.run("ip", "-j", "-6", "address", "show", "dev", "eth0").stdout)
+    (found,) = [info for info in link["addr_info"] if info["local"] == address]
+    return {name: value for name, value in found.items() if value is True}
+
+
+def is_tentative(namespace: Namespace, address: str) -> bool:
+    return "tentative" in flags_of(namespace, address)
+
+
+def test_the_router_and_the_vps_keep_their_own_addresses(vps_lab, daemon):
+    with AdvertisementWatch(vps_lab) as watch:
+        vps_lab.forget("2001:db8:0:0:ffff::2")
+        assert vps_lab.ping("rtr", "2001:db8:0:0:ffff::2")
+        (advertisement,) = watch.take("2001:db8::ffff:0:0:2")
+    assert "Override" in advertisement.flags  # the kernel's own
