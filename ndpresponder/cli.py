@@ -14,7 +14,7 @@ from typing import Literal, NoReturn, get_args, get_origin
 
 from ndpresponder import __version__
 from ndpresponder.config.problem import nearest
-from ndpresponder.config.tree import leaves
+from ndpresponder.config.tree import leaves, names_source
 from ndpresponder.errors import ConfigError, ExitCode, NdpresponderError
 
 WIDTH = 100
@@ -32,6 +32,7 @@ examples:
                                                          two uplinks, each with its own prefix
   ndpresponder -i eth0 -n 2001:db8::/64 -x 2001:db8::1   all of a /64 but one address
   ndpresponder -i eth0 -n 2001:db8::/64 -d -l debug      look, but send nothing
+  ndpresponder -i eth0 -N ipv6exposed                    for the containers in a Docker network
   ndpresponder --config /etc/ndpresponder/ndpresponder.toml
 
 The uplink's own addresses and its default gateways are never answered for.
@@ -161,8 +162,11 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
         if key.kind is bool:
             groups[setting.group].add_argument(*setting.flags, dest=dest, action="store_const", const=True, help=text)
         else:
-            text += f" (default: {key.default})" if key.default else ""
-            groups[setting.group].add_argument(*setting.flags, dest=dest, metavar=setting.metavar, help=text)
+            text += f" (default: {key.default})" if key.default and not key.required else ""
+            action = "append" if names_source(path, key) else "store"
+            groups[setting.group].add_argument(
+                *setting.flags, dest=dest, metavar=setting.metavar, action=action, help=text
+            )
 
 
 def add_common(parser: argparse.ArgumentParser) -> None:

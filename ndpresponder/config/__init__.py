@@ -3,6 +3,22 @@
 The daemon imports the finished tree from here and must never need anything else of this package.
 """
 
-from ndpresponder.config.tree import Config, InterfaceConfig, LimitsConfig, LogConfig, MetricsConfig
+from ndpresponder.config.tree import (
+    Config,
+    DockerSourceConfig,
+    InterfaceConfig,
+    LimitsConfig,
+    LogConfig,
+    MetricsConfig,
+    SourcesConfig,
+)
 
-__all__ = ["Config", "InterfaceConfig", "LimitsConfig", "LogConfig", "MetricsConfig"]
+__all__ = [
+    "Config",
+    "DockerSourceConfig",
+    "InterfaceConfig",
+    "LimitsConfig",
+    "LogConfig",
+    "MetricsConfig",
+    "SourcesConfig",
+]

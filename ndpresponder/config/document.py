@@ -146,7 +146,7 @@ class _Reader:
                 self.report(here, f"must be a table, not {kind_of(value)}", f"write [{name}] on its own line")
         for name, key in known.items():
             if key.required and name not in raw:
-                self.report((*path, name), "missing", f'write {name} = "eth0" in the table')
+                self.report((*path, name), "missing", f"write {name} = {key.setting.example} in the table")
                 table.broken.add(name)
         return table
 
@@ -186,6 +186,15 @@ def dotted(path: Path) -> str:
     return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path).removeprefix(".")
 
 
+def _header(path: tuple[str, ...]) -> str:
+    """Write the line that opens a table."""
+    table: Any = Config
+    for step in path:
+        key = keys(table)[step]
+        table = key.table
+    return f"[[{'.'.join(path)}]]" if key.many else f"[{'.'.join(path)}]"
+
+
 def _advise(name: str, known: dict[str, Key], root: bool) -> str:
     """Say what an unknown key was probably meant to be."""
     candidates = [*known, "version"] if root else list(known)
@@ -194,6 +203,5 @@ def _advise(name: str, known: dict[str, Key], root: bool) -> str:
         return f"did you mean {near}?"
     for path, _ in leaves():
         if path[-1] == name and len(path) > 1:
-            table = f"[[{path[0]}]]" if keys(Config)[path[0]].many else f"[{path[0]}]"
-            return f"it belongs into {table}"
+            return f"it belongs into {_header(path[:-1])}"
     return f"known here: {listed(candidates)}"

@@ -4,6 +4,7 @@ A draft is what a file, the environment and the flags are merged in; `build` tur
 It must never hold a value that its key's parser has not accepted.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -51,6 +52,17 @@ class Table:
         except Wrong as wrong:
             self.broken.add(key.name)
             problems.append(Problem(where, path, wrong.message, wrong.hint))
+
+    def set_each(self, key: Key, raws: Sequence[object], where: str, problems: list[Problem]) -> None:
+        """Check the elements of an array, which all stand in one place, and keep them."""
+        found = []
+        for raw in raws:
+            try:
+                found.append(key.parse(raw))
+            except Wrong as wrong:
+                self.broken.add(key.name)
+                problems.append(Problem(where, "", wrong.message, wrong.hint))
+        self.values[key.name] = Given(tuple(found), where, items=(where,) * len(found))
 
 
 def build(cls: type[T], table: Table) -> T:

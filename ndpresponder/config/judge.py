@@ -7,6 +7,7 @@ from ipaddress import IPv6Network
 
 from ndpresponder.config.draft import Given, Table
 from ndpresponder.config.problem import Problem
+from ndpresponder.config.tree import SourcesConfig, keys
 
 WIDEST = 64  # a link's prefix; anything wider needs an explicit word
 EMPTY = Given((), "")
@@ -15,6 +16,7 @@ EMPTY = Given((), "")
 def judge(draft: Table, problems: list[Problem], warnings: list[Problem]) -> None:
     """Add what is wrong, and what is merely pointless, to the two lists."""
     first: dict[str, str] = {}
+    followed = _judge_sources(draft, problems)
     for table in draft.arrays.get("interface", []):
         name = table.values.get("name")
         if name is not None and name.value in first:
@@ -28,7 +30,7 @@ def judge(draft: Table, problems: list[Problem], warnings: list[Problem]) -> Non
             )
         elif name is not None:
             first[name.value] = name.where
-        _judge_prefixes(table, problems, warnings)
+        _judge_prefixes(table, followed, problems, warnings)
         _judge_exclusions(table, warnings)
 
 
@@ -47,11 +49,32 @@ def _no_prefix(table: Table) -> Problem:
     return Problem(table.where, "", message, "add --prefix 2001:db8::/112 with your own prefix")
 
 
-def _judge_prefixes(table: Table, problems: list[Problem], warnings: list[Problem]) -> None:
-    """Find wide, repeated and contained prefixes, and an uplink without any."""
+def _judge_sources(draft: Table, problems: list[Problem]) -> bool:
+    """Find sources that stand twice; tell whether there is any."""
+    tables = draft.tables.get("source", Table())
+    for kind, each in tables.arrays.items():
+        for number, table in enumerate(each):
+            for name, key in keys(keys(SourcesConfig)[kind].table or SourcesConfig).items():
+                given = table.values.get(name)
+                if key.required and key.many and given and not given.value and name not in table.broken:
+                    hint = f"write {name} = {key.setting.example}"
+                    problems.append(Problem(given.where, given.path, "is empty", hint))
+            for other in each[:number]:
+                if not table.broken and _said(table) == _said(other):
+                    problems.append(Problem(table.where, table.path, f"says what {other.where} says", "leave one out"))
+                    break
+    return bool(tables.tables or tables.broken or any(tables.arrays.values()))
+
+
+def _said(table: Table) -> dict[str, object]:
+    return {name: given.value for name, given in table.values.items()}
+
+
+def _judge_prefixes(table: Table, followed: bool, problems: list[Problem], warnings: list[Problem]) -> None:
+    """Find wide, repeated and contained prefixes, and an uplink without any while no source is `followed`."""
     given = table.values.get("prefixes", EMPTY)
     prefixes: tuple[IPv6Network, ...] = given.value
-    if not prefixes and "prefixes" not in table.broken:
+    if not prefixes and not followed and "prefixes" not in table.broken:
         problems.append(_no_prefix(table))
     for number, prefix in enumerate(prefixes):
         where, path = _element(given, number)

@@ -4,7 +4,7 @@ It must never start anything: `ndpresponder check` and a reload call it just as 
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv6Network
 from typing import Any
@@ -14,7 +14,7 @@ from ndpresponder.config.draft import Given, Table, build_config
 from ndpresponder.config.host import Host
 from ndpresponder.config.judge import judge
 from ndpresponder.config.problem import Problem, Wrong
-from ndpresponder.config.tree import Config, InterfaceConfig, Key, LimitsConfig, keys, leaves
+from ndpresponder.config.tree import Config, InterfaceConfig, Key, LimitsConfig, keys, leaves, names_source
 from ndpresponder.errors import ConfigError, ExitCode
 
 _SEPARATOR = re.compile(r"[,\s]+")
@@ -56,6 +56,7 @@ class Layer:
     uplinks: dict[str, str] = field(default_factory=dict)  # name -> where
     claims: dict[str, list[Claim]] = field(default_factory=lambda: {"prefixes": [], "exclude": []})
     settings: list[tuple[tuple[str, ...], Key, object, str]] = field(default_factory=list)
+    sources: dict[str, list[Table]] = field(default_factory=dict)  # kind -> in place of the file's
     broken: bool = False  # an uplink or prefix could not be read
 
     def uplink(self, word: str, where: str) -> None:
@@ -90,6 +91,18 @@ class Layer:
         if burst is not None:
             self.settings.append((("limits", "burst"), limits["burst"], burst, where))
 
+    def source(self, kind: str, key: Key, words: Sequence[object], where: str) -> None:
+        """Take what to follow: one source of all `words`, or one for each where the key holds one value."""
+        words = tuple(dict.fromkeys(words))
+        if not words:
+            return
+        tables = self.sources[kind] = [Table(where)] if key.many else [Table(where) for _ in words]
+        if key.many:
+            tables[0].set_each(key, words, where, self.problems)
+        else:
+            for table, word in zip(tables, words, strict=True):
+                table.set(key, word, where, self.problems)
+
     def named(self) -> dict[str, str]:
         """Return the uplinks that stand after an @."""
         return {claim.uplink: claim.where for claim in self.claims["prefixes"] if claim.uplink}
@@ -108,8 +121,13 @@ def from_flags(options: Mapping[str, Any], problems: list[Problem]) -> Layer:
         layer.rate(options["rate"], "flag --rate")
     for path, key in leaves():
         given = options.get(".".join(path))
-        if given is not None:
-            layer.settings.append((path, key, given, f"flag {key.setting.flags[-1]}"))
+        if given is None:
+            continue
+        where = f"flag {key.setting.flags[-1]}"
+        if names_source(path, key):
+            layer.source(path[1], key, given, where)
+        else:
+            layer.settings.append((path, key, given, where))
     return layer
 
 
@@ -180,6 +198,8 @@ def _merge(draft: Table, environment: Layer, flags: Layer) -> None:
     for name, where in chosen.items():
         in_play.append(tables.get(name) or Table(where, values={"name": Given(name, where)}))
     draft.arrays["interface"] = in_play
+    if flags.sources:
+        draft.tables.setdefault("source", Table()).arrays.update(flags.sources)
     for layer in (environment, flags):
         for table in in_play:
             for key, claims in layer.claims.items():
@@ -192,14 +212,30 @@ def _merge(draft: Table, environment: Layer, flags: Layer) -> None:
 
 
 def _apply_settings(draft: Table, layer: Layer) -> None:
-    """Set what a layer says; a setting of an uplink goes to all uplinks in play."""
+    """Set what a layer says; a setting of an uplink goes to all uplinks in play, likewise for a kind of source."""
     for path, key, raw, where in layer.settings:
-        tables = [draft]
-        for step in path[:-1]:
-            nested = draft.arrays.get(step)
-            tables = [draft.tables.setdefault(step, Table(where))] if nested is None else nested
+        tables = _reached(draft, path[:-1], where)
+        if not tables and path[0] == "source" and where.startswith("flag "):
+            message, hint = f"there is no {path[1]} source to set this for", "leave it out, or say what to follow"
+            layer.problems.append(Problem(where, "", message, hint))
         for table in tables:
-            table.set(key, raw, where, layer.problems)
+            # A variable that is shared with other programs must not outdo what was written for this one.
+            if where.startswith(("flag ", "environment NDPRESPONDER_")) or key.name not in table.values:
+                table.set(key, raw, where, layer.problems)
+
+
+def _reached(draft: Table, path: tuple[str, ...], where: str) -> list[Table]:
+    """Return all tables of a path."""
+    cls: Any = Config
+    tables = [draft]
+    for step in path:
+        key = keys(cls)[step]
+        cls = key.table
+        if key.many:
+            tables = [inner for table in tables for inner in table.arrays.get(step, [])]
+        else:
+            tables = [table.tables.setdefault(step, Table(where)) for table in tables]
+    return tables
 
 
 def _judge_named_exclusions(draft: Table, flags: Layer) -> None:
@@ -221,6 +257,9 @@ def _no_uplink(name: str | None, environment: Layer, flags: Layer, host: Host) -
     if claims:
         known = f"add --iface {uplink}, where this host's IPv6 default route leads" if uplink else "add --iface eth0"
         return Problem(claims[0].where, "", f"no uplink to answer for {claims[0].network} on", known)
+    if flags.sources:
+        where = next(iter(flags.sources.values()))[0].where
+        return Problem(where, "", "no uplink to answer on", f"add --iface {uplink or 'eth0'}")
     if name:
         hint = f'write [[interface]], name = "{uplink or "eth0"}" and prefixes = ["2001:db8::/112"]'
         return Problem(name, "", "no uplink", hint)

@@ -53,6 +53,8 @@ def _table(cls: type[Any], value: Any, draft: Table, name: str) -> list[str]:
     rows, tables, arrays = [], [], []
     for key in keys(cls).values():
         inner = getattr(value, key.attribute)
+        if inner is None:  # a table that switches something on
+            continue
         path = f"{name}.{key.name}" if name else key.name
         if key.table is None:
             rows += _assignment(key, inner, draft.values.get(key.name))
@@ -62,15 +64,22 @@ def _table(cls: type[Any], value: Any, draft: Table, name: str) -> list[str]:
                 arrays += ["", f"[[{path}]]", *_table(key.table, each, its_draft, path)]
         else:
             its_draft = draft.tables.get(key.name) or Table()
-            tables += ["", f"[{path}]", *_table(key.table, inner, its_draft, path)]
+            lines = _table(key.table, inner, its_draft, path)
+            if lines and not lines[0]:  # tables only: they name this one themselves
+                tables += lines
+            elif lines:
+                tables += ["", f"[{path}]", *lines]
     return rows + tables + arrays
 
 
 def _data(cls: type[Any], value: Any, draft: Table, path: str, origins: dict[str, str]) -> dict[str, Any]:
     """Return a table as a dictionary and note the origins of its values."""
     data: dict[str, Any] = {}
+    tables = {key.name for key in keys(cls).values() if key.table is not None}
     for key in keys(cls).values():
         inner = getattr(value, key.attribute)
+        if inner is None:
+            continue
         here = f"{path}.{key.name}" if path else key.name
         if key.table is None:
             given = draft.values.get(key.name)
@@ -84,4 +93,4 @@ def _data(cls: type[Any], value: Any, draft: Table, path: str, origins: dict[str
             ]
         else:
             data[key.name] = _data(key.table, inner, draft.tables.get(key.name) or Table(), here, origins)
-    return data
+    return {name: value for name, value in data.items() if name not in tables or value}

@@ -8,6 +8,7 @@ the declarations. The daemon reads only the finished tree, which must never hold
 from collections.abc import Callable, Iterator
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from ipaddress import IPv6Network
+from types import NoneType
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 from ndpresponder.config import values
@@ -23,6 +24,7 @@ class Setting:
     flags: tuple[str, ...] = ()
     env: str = ""
     metavar: str = ""
+    example: str = '"eth0"'  # of a value that must be written
     group: str = "how it is answered"  # heading in --help
 
 
@@ -121,6 +123,89 @@ class InterfaceConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class BridgeSourceConfig:
+    """One downstream interface whose prefixes and neighbors are followed."""
+
+    name: Annotated[
+        str,
+        Setting(
+            "follow the addresses behind this interface: a bridge or any other downstream one; repeatable",
+            parse=values.interface_name,
+            flags=("-b", "--bridge"),
+            metavar="IF",
+            group="what is answered",
+        ),
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class RoutesSourceConfig:
+    """Which of the kernel's routes are followed."""
+
+    within: Annotated[
+        tuple[IPv6Network, ...],
+        Setting(
+            "follow the kernel's routes, all or only within these prefixes (PFX,PFX...)",
+            parse=values.network,
+            flags=("--routes",),
+            metavar="PFX",
+            group="what is answered",
+        ),
+    ] = ()
+    tables: Annotated[tuple[int, ...], Setting("routing tables, by number", parse=values.integer(1, 2**32 - 1))] = (
+        254,
+    )
+    protocols: Annotated[
+        tuple[int, ...], Setting("only routes of these protocols, by number", parse=values.integer(0, 255))
+    ] = ()
+    through: Annotated[
+        tuple[str, ...], Setting("only routes out of these interfaces", parse=values.interface_name)
+    ] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class DockerSourceConfig:
+    """Networks of a container engine that speaks Docker's API."""
+
+    networks: Annotated[
+        tuple[str, ...],
+        Setting(
+            "follow the containers in this network of Docker or Podman; '*': in all with IPv6; repeatable",
+            parse=values.network_name,
+            flags=("-N", "--docker-network"),
+            metavar="NAME",
+            group="what is answered",
+            example='["ipv6exposed"]',
+        ),
+    ]
+    url: Annotated[
+        str,
+        Setting(
+            "socket of Docker, or of what speaks its API",
+            parse=values.socket_url,
+            flags=("--docker-url",),
+            env="DOCKER_HOST",
+            metavar="unix://PATH",
+            group="what is answered",
+        ),
+    ] = "unix:///var/run/docker.sock"
+
+
+@dataclass(frozen=True, slots=True)
+class SourcesConfig:
+    """Where targets come from, beside the prefixes of the uplinks."""
+
+    bridge: Annotated[tuple[BridgeSourceConfig, ...], Setting("one table for each downstream interface")] = ()
+    docker: Annotated[tuple[DockerSourceConfig, ...], Setting("networks of Docker or Podman")] = ()
+    routes: Annotated[RoutesSourceConfig | None, Setting("the kernel's routes")] = None
+
+    @property
+    def any(self) -> bool:
+        """Whether there is a source at all."""
+        return any(getattr(self, each.name) for each in fields(self))
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """Everything the daemon is told."""
 
@@ -128,6 +213,7 @@ class Config:
     log: Annotated[LogConfig, Setting("what is logged")] = LogConfig()
     metrics: Annotated[MetricsConfig, Setting("Prometheus metrics")] = MetricsConfig()
     limits: Annotated[LimitsConfig, Setting("protection against floods")] = LimitsConfig()
+    sources: Annotated[SourcesConfig, Setting("what is followed behind the host", key="source")] = SourcesConfig()
     dry_run: Annotated[bool, Setting("decide, count and log, but send nothing", flags=("-d", "--dry-run"))] = False
 
 
@@ -156,7 +242,7 @@ def keys(table: type[Any]) -> dict[str, Key]:
     for field in fields(table):
         kind, setting = get_args(field.type)
         many = get_origin(kind) is tuple
-        element = get_args(kind)[0] if many else kind
+        element = get_args(kind)[0] if many or NoneType in get_args(kind) else kind  # a table may be absent
         parse = setting.parse
         if parse is None:
             parse = values.choice(get_args(element)) if get_origin(element) is Literal else values.boolean
@@ -173,3 +259,8 @@ def leaves(table: type[Any] = Config, path: tuple[str, ...] = ()) -> Iterator[tu
             yield (*path, key.name), key
         else:
             yield from leaves(key.table, (*path, key.name))
+
+
+def names_source(path: tuple[str, ...], key: Key) -> bool:
+    """Tell whether a key says what a source follows; each use of its flag adds to what is followed."""
+    return path[0] == "source" and key.required

@@ -221,6 +221,24 @@ def _socket_path(where: str) -> str:
     return where
 
 
+def socket_url(raw: object) -> str:
+    """Accept `unix://PATH`, as DOCKER_HOST holds it."""
+    where = text(raw, "unix:///var/run/docker.sock")
+    if not where.startswith("unix:"):
+        hint = "write unix:///var/run/docker.sock or unix:///run/podman/podman.sock"
+        raise Wrong(f"{where!r} is not the URL of a unix socket", hint)
+    path = where.removeprefix("unix:").removeprefix("//")
+    return f"unix://{_socket_path(f'unix:{path}').removeprefix('unix:')}"
+
+
+def network_name(raw: object) -> str:
+    """Accept what can be the name of a container engine's network."""
+    name = text(raw, "ipv6exposed")
+    if not name or name != name.strip():
+        raise Wrong(f"{name!r} is not the name of a network", 'write a name `docker network ls` shows, or "*" for all')
+    return name
+
+
 def rate(word: str) -> tuple[int, int | None]:
     """Split `N[/BURST]` into numbers; their ranges are checked where they are set."""
     number, slash, burst = word.partition("/")

@@ -12,6 +12,7 @@ from ipaddress import IPv6Address
 
 from ndpresponder.config.draft import Table
 from ndpresponder.config.host import ARPHRD_ETHER, Host
+from ndpresponder.config.judge import EMPTY
 from ndpresponder.config.load import NothingToDo, load
 from ndpresponder.config.problem import Problem, nearest
 from ndpresponder.config.render import as_data, as_toml
@@ -66,7 +67,7 @@ def _compare(draft: Table, host: Host) -> Iterator[Problem]:
 
 def _covered(table: Table, kind: str, addresses: list[IPv6Address]) -> Iterator[Problem]:
     """Yield the addresses that lie in a prefix of an uplink and are not excluded by hand."""
-    prefixes = table.values["prefixes"]
+    prefixes = table.values.get("prefixes", EMPTY)
     for address in addresses:
         if any(address in exclusion for exclusion in table.of("exclude") or ()):
             continue

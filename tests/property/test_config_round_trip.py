@@ -8,7 +8,15 @@ from typing import Any, get_args
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ndpresponder.config import Config, InterfaceConfig, LimitsConfig, LogConfig, MetricsConfig
+from ndpresponder.config import (
+    Config,
+    DockerSourceConfig,
+    InterfaceConfig,
+    LimitsConfig,
+    LogConfig,
+    MetricsConfig,
+    SourcesConfig,
+)
 from ndpresponder.config.document import parse
 from ndpresponder.config.draft import Table, build
 from ndpresponder.config.host import Host
@@ -32,6 +40,7 @@ prefixes = st.builds(
     st.integers(0, 2**124 - 1),
     st.integers(4, 128),
 )
+network_names = st.text(min_size=1, max_size=9).filter(lambda name: name.isprintable() and name == name.strip())
 ports = st.integers(1, 65535)
 sockets = st.text(min_size=1, max_size=20).filter(str.isprintable)
 listens = st.just("") | ports.map("[::1]:{}".format) | ports.map("0.0.0.0:{}".format) | sockets.map("unix:/{}".format)
@@ -52,12 +61,18 @@ interfaces = st.builds(
     unicast=words(InterfaceConfig, "unicast"),
     dad=words(InterfaceConfig, "dad"),
 )
+dockers = st.builds(
+    DockerSourceConfig,
+    networks=st.lists(network_names, min_size=1, max_size=3).map(tuple),
+    url=sockets.map("unix:///{}".format),
+)
 configs = st.builds(
     Config,
     interfaces=st.lists(interfaces, min_size=1, max_size=3, unique_by=lambda each: each.name).map(tuple),
     log=st.builds(LogConfig, level=words(LogConfig, "level"), format=words(LogConfig, "format")),
     metrics=st.builds(MetricsConfig, listen=listens),
     limits=st.builds(LimitsConfig, rate=st.integers(0, 10**7), burst=st.integers(1, 10**7)),
+    sources=st.builds(SourcesConfig, docker=st.lists(dockers, max_size=2, unique=True).map(tuple)),
     dry_run=st.booleans(),
 )
 

@@ -9,11 +9,20 @@ from typing import Any, Literal, get_args, get_origin
 
 import pytest
 
-from ndpresponder.config import Config, InterfaceConfig, LimitsConfig, LogConfig, MetricsConfig
+from ndpresponder.config import (
+    Config,
+    DockerSourceConfig,
+    InterfaceConfig,
+    LimitsConfig,
+    LogConfig,
+    MetricsConfig,
+    SourcesConfig,
+)
 from ndpresponder.config.load import load
 from ndpresponder.config.tree import Key, keys, leaves
 
 REFERENCE = Path(__file__).parents[2] / "systemd/ndpresponder.toml"
+WHOLE = re.sub(r"(?m)^#(?! |$)", "", REFERENCE.read_text())  # the tables of sources stand there as comments
 ALL = list(leaves())
 each_setting = pytest.mark.parametrize(("path", "key"), ALL, ids=[".".join(path) for path, _ in ALL])
 
@@ -26,8 +35,8 @@ def at(tree: Any, path: tuple[str, ...]) -> Any:
 
 @each_setting
 def test_a_setting_stands_in_the_reference_file_with_its_default_and_meaning(path: tuple[str, ...], key: Key) -> None:
-    value = at(tomllib.loads(REFERENCE.read_text()), path)
-    lines = REFERENCE.read_text().splitlines()
+    value = at(tomllib.loads(WHOLE), path)
+    lines = WHOLE.splitlines()
     table = next((number for number, line in enumerate(lines) if line.strip("[]") == ".".join(path[:-1])), -1)
     number = next(number for number, line in enumerate(lines) if number > table and line.startswith(f"{key.name} = "))
     comment = " ".join(
@@ -54,6 +63,13 @@ def test_what_no_single_setting_declares_stands_in_the_reference_file_as_well(wo
     assert word in REFERENCE.read_text()
 
 
+def test_the_reference_file_with_all_its_tables_is_valid(tmp_path: Path) -> None:
+    (tmp_path / "whole.toml").write_text(WHOLE)
+    loaded = load({"config": str(tmp_path / "whole.toml")}, {})
+    assert loaded.warnings == ()
+    assert loaded.config.sources.docker == (DockerSourceConfig(("ipv6exposed",)),)
+
+
 def test_the_reference_file_is_valid() -> None:
     loaded = load({"config": str(REFERENCE)}, {})
     assert ("eth0", (IPv6Network("2001:db8::/112"),)) == (
@@ -70,5 +86,6 @@ def test_a_default_passes_its_own_check(path: tuple[str, ...], key: Key) -> None
 
 
 def test_every_field_declares_a_setting() -> None:
-    for table in (Config, LogConfig, MetricsConfig, LimitsConfig, InterfaceConfig):
+    tables = (Config, LogConfig, MetricsConfig, LimitsConfig, InterfaceConfig, SourcesConfig, DockerSourceConfig)
+    for table in tables:
         assert {field.name for field in dataclasses.fields(table)} == {key.attribute for key in keys(table).values()}
