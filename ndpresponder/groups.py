@@ -9,11 +9,11 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Final
 
-from ndpresponder.targets.table import TargetTable
 from ndpresponder.wire.addresses import SOLICITED_NODE_PREFIX, solicited_node
 
 # As many as a Linux bridge learns (mcast_hash_max) before it stops snooping altogether
 MAX_GROUPS: Final = 4096
+_ALL_GROUPS: Final = 1 << 24
 
 
 class GroupTable:
@@ -23,29 +23,38 @@ class GroupTable:
         self._groups_max = groups_max
         self._live: frozenset[bytes] = frozenset()
         self._counts: Counter[bytes] = Counter()
+        self._joined_live: set[bytes] = set()
         self.groups: frozenset[bytes] = frozenset()
         self.left_out = 0  # groups there was no room for
 
-    def follow(self, table: TargetTable) -> bool:
-        """Take the targets of `table`; return whether `groups` changed."""
-        self._counts.update(solicited_node(target) for target in table.live - self._live)
-        self._counts.subtract(solicited_node(target) for target in self._live - table.live)
+    def follow(self, live: frozenset[bytes], claimed: Iterable[tuple[int, frozenset[int]]]) -> bool:
+        """Take the live targets and the claimed prefixes, as a `TargetTable` has them; tell whether `groups` changed.
+
+        What has room keeps it while it is needed, so that new targets throw nobody out.
+        """
+        self._counts.update(solicited_node(target) for target in live - self._live)
+        self._counts.subtract(solicited_node(target) for target in self._live - live)
         self._counts = +self._counts
-        self._live = table.live
-        groups = set(self._counts)
-        self.left_out = max(0, len(groups) - self._groups_max)
-        if self.left_out:
-            groups = set(sorted(groups)[: self._groups_max])
-        for shift, networks in table.claimed:  # the narrowest prefixes first
+        self._live = live
+        self._joined_live &= self._counts.keys()
+        waiting = self._counts.keys() - self._joined_live
+        room = self._groups_max - len(self._joined_live)
+        self._joined_live.update(sorted(waiting)[:room] if room else ())
+        self.left_out = max(0, len(waiting) - room)
+        groups = set(self._joined_live)
+        for shift, networks in claimed:  # the narrowest prefixes first
             for network in sorted(networks):
-                if len(groups) + min(1 << shift, 1 << 24) > self._groups_max:
-                    self.left_out += min(1 << shift, 1 << 24)
+                if 1 << shift > self._groups_max:
+                    self.left_out += min(1 << shift, _ALL_GROUPS)
+                    continue
+                missing = _groups_of(network << shift, 1 << shift) - groups
+                if len(groups) + len(missing) > self._groups_max:
+                    self.left_out += len(missing)
                 else:
-                    groups.update(_groups_of(network << shift, 1 << shift))
+                    groups |= missing
         before, self.groups = self.groups, frozenset(groups)
         return self.groups != before
 
 
-def _groups_of(first: int, count: int) -> Iterable[bytes]:
-    for value in range(first, first + count):
-        yield SOLICITED_NODE_PREFIX + (value & 0xFFFFFF).to_bytes(3, "big")
+def _groups_of(first: int, count: int) -> set[bytes]:
+    return {SOLICITED_NODE_PREFIX + (value & 0xFFFFFF).to_bytes(3, "big") for value in range(first, first + count)}

@@ -10,11 +10,12 @@ from collections.abc import Awaitable, Callable
 from typing import Final, Literal
 
 from ndpresponder.linux.netlink import Link
-from ndpresponder.wire.addresses import is_global
+from ndpresponder.wire.addresses import best_source
 from ndpresponder.wire.solicitation import solicit
 
+# Also how soon an entry that is no longer REACHABLE is noticed; it works for another 8 s (RFC 4861 10), or less where
+# the host's timers are shorter
 INTERVAL_S: Final = 1.0
-REACHABLE_INTERVAL_S: Final = 3.0  # an entry that stops being REACHABLE still works for 8 s (RFC 4861 10)
 
 
 class GatewayKeepalive:
@@ -42,28 +43,20 @@ class GatewayKeepalive:
         if self._policy == "never":
             return
         while True:
-            pause_s = await self.solicit_once()
-            await asyncio.sleep(pause_s)
+            await self.solicit_once()
+            await asyncio.sleep(INTERVAL_S)
 
-    async def solicit_once(self) -> float:
-        """Solicit each gateway that needs it; return after how many seconds to look again."""
+    async def solicit_once(self) -> None:
+        """Solicit each gateway that needs it now."""
         link = self._link()
         if link is None or (self._policy == "auto" and not link.forwarding):
-            return INTERVAL_S
+            return
         frames = []
         for gateway in sorted(link.gateways):
-            source = _source_towards(gateway, link)
+            source = best_source(link.addresses, gateway)
             if source is None:
                 continue
             if self._policy == "always" or not await self._is_reachable(link.index, gateway):
                 frames.append(solicit(link.lladdr, source, gateway))
         if frames and self._link() == link:
             self._send(frames)
-        return INTERVAL_S if frames or not link.gateways else REACHABLE_INTERVAL_S
-
-
-def _source_towards(gateway: bytes, link: Link) -> bytes | None:
-    """Return the uplink's global address that has most leading bits in common with `gateway`."""
-    value = int.from_bytes(gateway, "big")
-    candidates = sorted(address for address in link.addresses if is_global(address))
-    return min(candidates, key=lambda address: int.from_bytes(address, "big") ^ value, default=None)

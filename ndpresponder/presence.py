@@ -1,7 +1,7 @@
 """How an uplink makes itself heard and keeps hearing: announcements, group memberships, MLD reports.
 
 Driven by two facts, the link (`follow`) and the targets (`apply`), and by the loop's clock. It sends no more than
-its pace allows, and nothing at all while the link is down.
+its pace allows, nothing at all while the link is down, and nothing for an address that is not answered for.
 """
 
 import asyncio
@@ -14,11 +14,12 @@ from ndpresponder.groups import GroupTable
 from ndpresponder.linux.multicast import Memberships
 from ndpresponder.linux.netlink import Link
 from ndpresponder.observe.logs import Logger
-from ndpresponder.targets.table import TargetTable
+from ndpresponder.targets.table import EMPTY, TargetTable
 from ndpresponder.wire import mld
-from ndpresponder.wire.addresses import is_global
+from ndpresponder.wire.addresses import best_source
 
 _TICK_S: Final = 0.005  # the shortest sleep between two announcements
+_MEMBERSHIPS_PER_TURN: Final = 32  # joins and leaves before the event loop gets its turn: about 1 ms
 # A bridge forgets a listener after 260 s (RFC 3810 9.4); a query, which would make the kernel report, may never
 # reach us where the filter also drops what is not addressed to us
 _REPORT_INTERVAL_S: Final = 100.0
@@ -46,8 +47,10 @@ class Presence:
         self._announcer = Announcer()
         self._groups = GroupTable()
         self._memberships: Memberships | None = None
+        self._work: asyncio.Handle | None = None
         self._reported: frozenset[bytes] = frozenset()
         self._link: Link | None = None
+        self._table = EMPTY
         self._announce_timer: asyncio.TimerHandle | None = None
         self._report_timer: asyncio.TimerHandle | None = None
         self._left_out = 0
@@ -60,31 +63,25 @@ class Presence:
             self.close()
             return
         if before is None or before.index != link.index:
-            self._reset_memberships(link)
-        if before is None or (before.index, before.lladdr) != (link.index, link.lladdr):
-            if self._announce:
-                self._announcer.restart()
+            self._leave_all()
+            self._memberships = Memberships(link.index)
+            self._follow_memberships()
+        if before is None or (before.addresses, before.gateways) != (link.addresses, link.gateways):
+            self._follow_targets()
+        if before is None or before.index != link.index or before.addresses != link.addresses:
+            self._report_groups(anew=True)
+        if (
+            before is None
+            or (before.index, before.lladdr) != (link.index, link.lladdr)
+            or link.gateways - before.gateways
+        ):
+            self._announcer.restart()  # whoever hears us now may never have
             self._announce_now()
-        if self._report and (before is None or before.addresses != link.addresses):
-            self._reported = frozenset()
-            self._report_groups()
 
     def apply(self, table: TargetTable) -> None:
         """Announce the live targets of `table` that are new, and listen to the groups of all of them."""
-        if self._announce:
-            self._announcer.follow(table.live)
-            self._announce_now()
-        if self._groups.follow(table):
-            self._follow_groups()
-        if self._groups.left_out != self._left_out:
-            self._left_out = self._groups.left_out
-            if self._left_out:
-                self._log.info(
-                    "not listening to all solicited-node groups: behind a bridge that snoops MLD only live targets and "
-                    "narrow prefixes are heard",
-                    joined=len(self._groups.groups),
-                    left_out=self._left_out,
-                )
+        self._table = table
+        self._follow_targets()
 
     def close(self) -> None:
         """Fall silent and leave all groups."""
@@ -94,10 +91,27 @@ class Presence:
             if timer is not None:
                 timer.cancel()
         self._announce_timer = self._report_timer = None
-        if self._memberships is not None:
-            self._memberships.close()
-            self._memberships = None
-        self._reported = frozenset()
+        self._leave_all()
+
+    def _follow_targets(self) -> None:
+        live = self._table.answered_live()
+        if self._link is not None:  # an address of ours or of a gateway is never answered for
+            live -= self._link.addresses | self._link.gateways
+        if self._announce:
+            self._announcer.follow(live)
+            self._announce_now()
+        if self._groups.follow(live, self._table.claimed):
+            self._follow_memberships()
+            self._report_groups()
+        if self._groups.left_out != self._left_out:
+            self._left_out = self._groups.left_out
+            if self._left_out:
+                self._log.info(
+                    "not listening to all solicited-node groups: behind a bridge that snoops MLD only live targets and "
+                    "narrow prefixes are heard",
+                    joined=len(self._groups.groups),
+                    left_out=self._left_out,
+                )
 
     # Announcements
 
@@ -119,52 +133,71 @@ class Presence:
         if wait_s is not None:
             self._announce_timer = loop.call_later(max(wait_s, _TICK_S), self._announce_now)
 
-    # Groups
+    # Memberships
 
-    def _reset_memberships(self, link: Link) -> None:
+    def _follow_memberships(self) -> None:
+        if self._memberships is not None and self._join:
+            self._memberships.follow(self._groups.groups)
+            if self._work is None:
+                self._change_memberships()
+
+    def _change_memberships(self) -> None:
+        self._work = None
+        memberships = self._memberships
+        if memberships is None:
+            return
+        error = memberships.work(_MEMBERSHIPS_PER_TURN)
+        if error and error != self._join_error:
+            self._log.warning(
+                "cannot join all solicited-node groups",
+                error=os.strerror(error),
+                joined=len(memberships.joined),
+                wanted=len(self._groups.groups),
+            )
+        if error or memberships.settled:
+            self._join_error = error
+        else:
+            self._work = asyncio.get_running_loop().call_soon(self._change_memberships)
+
+    def _leave_all(self) -> None:
+        if self._work is not None:
+            self._work.cancel()
+            self._work = None
         if self._memberships is not None:
             self._memberships.close()
-        self._memberships = Memberships(link.index)
+            self._memberships = None
         self._reported = frozenset()
-        self._follow_groups()
 
-    def _follow_groups(self) -> None:
-        if self._memberships is None:
-            return
-        if self._join:
-            error = self._memberships.follow(self._groups.groups)
-            if error and error != self._join_error:
-                self._log.warning(
-                    "cannot join all solicited-node groups",
-                    error=os.strerror(error),
-                    joined=len(self._memberships.joined),
-                    wanted=len(self._groups.groups),
-                )
-            self._join_error = error
-        if self._report:
-            self._report_groups()
+    # Reports
 
-    def _report_groups(self) -> None:
+    def _report_groups(self, anew: bool = False) -> None:
         """Report what changed from a global source now and once more, and then everything again and again."""
+        if not self._report or self._link is None:
+            return
+        if anew:
+            self._reported = frozenset()
         groups = self._groups.groups
         self._send_reports(mld.TO_INCLUDE, self._reported - groups)
         self._send_reports(mld.TO_EXCLUDE, groups - self._reported)
-        changed = groups != self._reported
         self._reported = groups
-        self._schedule_report(_REPORT_REPEAT_S if changed else _REPORT_INTERVAL_S)
+        self._schedule_report(_REPORT_REPEAT_S)
 
     def _report_again(self) -> None:
+        self._report_timer = None
         self._send_reports(mld.IS_EXCLUDE, self._groups.groups)
         self._schedule_report(_REPORT_INTERVAL_S)
 
     def _schedule_report(self, delay_s: float) -> None:
+        loop = asyncio.get_running_loop()
         if self._report_timer is not None:
+            if self._report_timer.when() <= loop.time() + delay_s:
+                return  # changes that never end must not put the repeat off for ever
             self._report_timer.cancel()
-        self._report_timer = asyncio.get_running_loop().call_later(delay_s, self._report_again)
+        self._report_timer = loop.call_later(delay_s, self._report_again)
 
     def _send_reports(self, record: int, groups: Iterable[bytes]) -> None:
         link = self._link
-        source = min((address for address in link.addresses if is_global(address)), default=None) if link else None
+        source = best_source(link.addresses, mld.ALL_ROUTERS) if link else None
         if link is None or source is None:
             return
         ordered = sorted(groups)

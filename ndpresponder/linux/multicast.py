@@ -1,6 +1,7 @@
 """Group memberships on one link, held by as many sockets as the kernel's limit per socket makes necessary.
 
-The kernel announces each join and each leave by MLD itself, from a link-local address. Needs no capability.
+The kernel announces each join and each leave by MLD itself, from a link-local address. Needs no capability. A join
+takes the longer the more there are (35 us each with 5,000), so the work is done in portions that the caller chooses.
 """
 
 import errno
@@ -19,22 +20,36 @@ class Memberships:
         self._index = index
         self._sockets: list[socket.socket] = []
         self._joined: dict[bytes, socket.socket] = {}
+        self._to_leave: list[bytes] = []
+        self._to_join: list[bytes] = []
 
     @property
     def joined(self) -> frozenset[bytes]:
         """The groups that are joined now."""
         return frozenset(self._joined)
 
-    def follow(self, groups: frozenset[bytes]) -> int:
-        """Join and leave until exactly `groups` are joined; return the errno that prevented some, or 0."""
-        for group in self._joined.keys() - groups:
+    @property
+    def settled(self) -> bool:
+        """Whether there is nothing left for `work` to do."""
+        return not self._to_leave and not self._to_join
+
+    def follow(self, groups: frozenset[bytes]) -> None:
+        """Plan the changes after which exactly `groups` are joined."""
+        self._to_leave = sorted(self._joined.keys() - groups)
+        self._to_join = sorted(groups - self._joined.keys(), reverse=True)
+
+    def work(self, changes: int) -> int:
+        """Leave and join at most so many groups; return 0, or the errno after which the rest is not joined."""
+        while self._to_leave and changes:
+            group = self._to_leave.pop()
             self._change(self._joined.pop(group), socket.IPV6_LEAVE_GROUP, group)
-        error = 0
-        for group in sorted(groups - self._joined.keys()):
-            error = self._join(group)
-            if error:
-                break
-        return error
+            changes -= 1
+        while self._to_join and changes:
+            if error := self._join(self._to_join.pop()):
+                self._to_join.clear()
+                return error
+            changes -= 1
+        return 0
 
     def close(self) -> None:
         """Leave all groups."""
@@ -42,23 +57,22 @@ class Memberships:
             sock.close()
         self._sockets.clear()
         self._joined.clear()
+        self.follow(frozenset())
 
     def _join(self, group: bytes) -> int:
-        # Leaving makes room in any socket, the last one has room unless none has
+        # Leaving makes room in any socket; the last one has room unless none has
         for sock in reversed(self._sockets):
             error = self._change(sock, socket.IPV6_JOIN_GROUP, group)
-            if not error:
-                self._joined[group] = sock
             if error not in _FULL:
                 return error
         try:
             sock = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
         except OSError as failure:
             return failure.errno or errno.EIO
-        self._sockets.append(sock)
-        error = self._change(sock, socket.IPV6_JOIN_GROUP, group)
-        if not error:
-            self._joined[group] = sock
+        if error := self._change(sock, socket.IPV6_JOIN_GROUP, group):
+            sock.close()
+        else:
+            self._sockets.append(sock)
         return error
 
     def _change(self, sock: socket.socket, option: int, group: bytes) -> int:
@@ -66,4 +80,6 @@ class Memberships:
             sock.setsockopt(socket.IPPROTO_IPV6, option, group + struct.pack("@I", self._index))
         except OSError as failure:
             return failure.errno or errno.EIO
+        if option == socket.IPV6_JOIN_GROUP:
+            self._joined[group] = sock
         return 0

@@ -1,5 +1,6 @@
 """IPv6 and link-layer addresses as bytes: the constants, classes and groups that neighbor discovery names."""
 
+from collections.abc import Iterable
 from typing import Final
 
 UNSPECIFIED: Final = bytes(16)
@@ -34,6 +35,26 @@ def is_multicast(address: bytes) -> bool:
 def is_global(address: bytes) -> bool:
     """Tell whether `address` is a unicast one that routers forward: global (RFC 4291 2.5.4) or unique local."""
     return not is_multicast(address) and not is_link_local(address) and address[:15] != bytes(15)
+
+
+def is_unique_local(address: bytes) -> bool:
+    """Tell whether `address` lies in fc00::/7 (RFC 4193 3.1)."""
+    return address[0] & 0xFE == 0xFC
+
+
+def best_source(addresses: Iterable[bytes], destination: bytes) -> bytes | None:
+    """Return which of `addresses` to ask `destination` from: never a link-local one, None without a global one.
+
+    One of the destination's class comes first, and of those the one with most leading bits in common (RFC 6724 5).
+    A link-local gateway is asked from a global address, since a filter knows the provider's prefix only.
+    """
+    value = int.from_bytes(destination, "big")
+
+    def distance(address: bytes) -> tuple[bool, int]:
+        of_other_class = is_unique_local(address) != is_unique_local(destination)
+        return of_other_class, int.from_bytes(address, "big") ^ value
+
+    return min(filter(is_global, addresses), key=distance, default=None)
 
 
 def is_unicast_lladdr(lladdr: bytes) -> bool:

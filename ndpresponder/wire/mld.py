@@ -19,7 +19,7 @@ TO_EXCLUDE: Final = 4  # 5.2.12: a state-change record: "I joined this group"
 # As many records of 20 octets as fit a packet of 1,280 octets, which any IPv6 link carries
 MAX_RECORDS: Final = (1280 - 40 - 8 - 8) // 20
 
-_ALL_ROUTERS: Final = bytes.fromhex("ff020000000000000000000000000016")  # ff02::16, 5.2.14
+ALL_ROUTERS: Final = bytes.fromhex("ff020000000000000000000000000016")  # ff02::16, 5.2.14: all MLDv2-capable routers
 _ALL_ROUTERS_LLADDR: Final = bytes.fromhex("333300000016")
 # Hop-by-Hop header: next header, length 0, Router Alert option for MLD (RFC 2711 2.1), PadN
 _ROUTER_ALERT: Final = bytes((ICMPV6, 0, 5, 2, 0, 0, 1, 0))
@@ -29,7 +29,7 @@ def report(lladdr: bytes, source: bytes, record: int, groups: Sequence[bytes]) -
     """Return the frame in which `source` reports one kind of `record` for at most `MAX_RECORDS` groups."""
     records = b"".join(struct.pack("!BBH", record, 0, 0) + group for group in groups)
     message = struct.pack("!BBHHH", REPORT, 0, 0, 0, len(groups)) + records
-    check = checksum(source, _ALL_ROUTERS, message)
+    check = checksum(source, ALL_ROUTERS, message)
     message = message[:2] + check.to_bytes(2, "big") + message[4:]
     header = struct.pack(
         "!6s6sHIHBB",
@@ -41,4 +41,4 @@ def report(lladdr: bytes, source: bytes, record: int, groups: Sequence[bytes]) -
         0,  # Hop-by-Hop Options
         1,  # 5: all MLDv2 messages have a hop limit of 1
     )
-    return header + source + _ALL_ROUTERS + _ROUTER_ALERT + message
+    return header + source + ALL_ROUTERS + _ROUTER_ALERT + message
