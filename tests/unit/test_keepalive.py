@@ -1,0 +1,92 @@
+"""The kernel's entry of a gateway is kept alive when it needs it, from an address that a filter lets pass."""
+
+import asyncio
+import dataclasses
+
+import pytest
+from answering import addresses
+from frames import UPLINK_LLADDR, lladdr, packed, solicitation
+
+from ndpresponder.keepalive import GatewayKeepalive
+from ndpresponder.linux.netlink import Link
+from ndpresponder.wire.addresses import best_source
+
+OWN, GATEWAY = "2001:db8::2", "2001:db8::1"
+LINK = Link(
+    name="eth0",
+    device="eth0",
+    index=7,
+    lladdr=lladdr(UPLINK_LLADDR),
+    hardware_type=1,
+    up=True,
+    forwarding=True,
+    addresses=addresses(OWN, "fe80::2"),
+    gateways=addresses(GATEWAY),
+)
+
+
+def sent(policy: str, link: Link | None = LINK, reachable: bool = False, gone_meanwhile: bool = False) -> list[bytes]:
+    """Return what one round sends."""
+    frames: list[bytes] = []
+    links = [link, None] if gone_meanwhile else [link]
+
+    async def is_reachable(index: int, address: bytes) -> bool:
+        assert (index, address) == (7, packed(GATEWAY))
+        return reachable
+
+    keepalive = GatewayKeepalive(
+        policy, lambda: links.pop(0) if len(links) > 1 else links[0], is_reachable, frames.extend
+    )
+    asyncio.run(keepalive.solicit_once())
+    return frames
+
+
+ASKED = [solicitation(GATEWAY, source=OWN, ethernet_source=UPLINK_LLADDR)]
+
+
+@pytest.mark.parametrize(
+    ("policy", "forwarding", "reachable", "asks"),
+    [
+        ("auto", True, False, True),
+        ("auto", True, True, False),
+        ("auto", False, False, False),
+        ("always", True, True, True),
+        ("always", False, True, True),
+    ],
+)
+def test_a_gateway_is_solicited_when_the_policy_says_so(
+    policy: str, forwarding: bool, reachable: bool, asks: bool
+) -> None:
+    link = dataclasses.replace(LINK, forwarding=forwarding)
+    assert sent(policy, link, reachable) == (ASKED if asks else [])
+
+
+def test_never_ends_at_once() -> None:
+    asyncio.run(asyncio.wait_for(GatewayKeepalive("never", None, None, None).run(), 1))
+
+
+def test_nothing_is_sent_on_a_link_that_is_down_or_changed_meanwhile() -> None:
+    assert sent("always", None) == []
+    assert sent("auto", gone_meanwhile=True) == []
+
+
+def test_nothing_is_sent_without_a_global_address_or_a_gateway() -> None:
+    assert sent("always", dataclasses.replace(LINK, addresses=addresses("fe80::2"))) == []
+    assert sent("always", dataclasses.replace(LINK, gateways=frozenset())) == []
+
+
+@pytest.mark.parametrize(
+    ("own", "destination", "source"),
+    [
+        (("2001:db8::2", "2001:db8:1::2"), "2001:db8:1::1", "2001:db8:1::2"),
+        (("fd00::2", "2001:db8::2", "fe80::2"), "fe80::1", "2001:db8::2"),
+        (("fd00::2", "2001:db8::2"), "fd00::1", "fd00::2"),
+        (("fd00::2", "fe80::2"), "fe80::1", "fd00::2"),
+        (("fe80::2", "::1"), "2001:db8::1", None),
+        ((), "2001:db8::1", None),
+    ],
+)
+def test_the_source_is_the_global_address_nearest_to_the_destination(
+    own: tuple[str, ...], destination: str, source: str | None
+) -> None:
+    assert best_source(addresses(*own), packed(destination)) == (source and packed(source))
