@@ -157,16 +157,15 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
         if not setting.flags:
             continue
         dest = ".".join(path)
+        group = answered if path[0] == "source" else groups[setting.group]
         words = get_args(key.kind) if get_origin(key.kind) is Literal else ()
         text = f"{setting.help}: {', '.join(words)}" if words else setting.help
         if key.kind is bool:
-            groups[setting.group].add_argument(*setting.flags, dest=dest, action="store_const", const=True, help=text)
+            group.add_argument(*setting.flags, dest=dest, action="store_const", const=True, help=text)
         else:
             text += f" (default: {key.default})" if key.default and not key.required else ""
             action = "append" if names_source(path, key) else "store"
-            groups[setting.group].add_argument(
-                *setting.flags, dest=dest, metavar=setting.metavar, action=action, help=text
-            )
+            group.add_argument(*setting.flags, dest=dest, metavar=setting.metavar, action=action, help=text)
 
 
 def add_common(parser: argparse.ArgumentParser) -> None:

@@ -6,19 +6,23 @@ The daemon imports the finished tree from here and must never need anything else
 from ndpresponder.config.tree import (
     Config,
     DockerSourceConfig,
+    FileSourceConfig,
     InterfaceConfig,
     LimitsConfig,
     LogConfig,
     MetricsConfig,
     SourcesConfig,
+    WireguardSourceConfig,
 )
 
 __all__ = [
     "Config",
     "DockerSourceConfig",
+    "FileSourceConfig",
     "InterfaceConfig",
     "LimitsConfig",
     "LogConfig",
     "MetricsConfig",
     "SourcesConfig",
+    "WireguardSourceConfig",
 ]

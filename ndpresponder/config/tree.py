@@ -25,7 +25,7 @@ class Setting:
     env: str = ""
     metavar: str = ""
     example: str = '"eth0"'  # of a value that must be written
-    group: str = "how it is answered"  # heading in --help
+    group: str = "how it is answered"  # heading in --help; sources have their own
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +120,7 @@ class InterfaceConfig:
         Literal["linklocal", "global", "both"],
         Setting("where the reports of joined groups come from, on a link that snoops MLD"),
     ] = "linklocal"
+    verify: Annotated[bool, Setting("answer for claimed targets only once found there", flags=("--verify",))] = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +134,6 @@ class BridgeSourceConfig:
             parse=values.interface_name,
             flags=("-b", "--bridge"),
             metavar="IF",
-            group="what is answered",
         ),
     ]
 
@@ -149,7 +149,6 @@ class RoutesSourceConfig:
             parse=values.network,
             flags=("--routes",),
             metavar="PFX",
-            group="what is answered",
         ),
     ] = ()
     tables: Annotated[tuple[int, ...], Setting("routing tables, by number", parse=values.integer(1, 2**32 - 1))] = (
@@ -174,7 +173,6 @@ class DockerSourceConfig:
             parse=values.network_name,
             flags=("-N", "--docker-network"),
             metavar="NAME",
-            group="what is answered",
             example='["ipv6exposed"]',
         ),
     ]
@@ -186,9 +184,40 @@ class DockerSourceConfig:
             flags=("--docker-url",),
             env="DOCKER_HOST",
             metavar="unix://PATH",
-            group="what is answered",
         ),
     ] = "unix:///var/run/docker.sock"
+
+
+@dataclass(frozen=True, slots=True)
+class FileSourceConfig:
+    """One file of addresses and prefixes."""
+
+    path: Annotated[
+        str,
+        Setting(
+            "follow this file: an address or a prefix in each line; repeatable",
+            parse=values.file_path,
+            flags=("-f", "--address-file"),
+            metavar="FILE",
+            example='"/etc/ndpresponder/addresses"',
+        ),
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class WireguardSourceConfig:
+    """One WireGuard interface whose peers are followed."""
+
+    name: Annotated[
+        str,
+        Setting(
+            "follow the allowed-ips of this WireGuard interface's peers; repeatable",
+            parse=values.interface_name,
+            flags=("--wireguard",),
+            metavar="IF",
+            example='"wg0"',
+        ),
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,6 +226,8 @@ class SourcesConfig:
 
     bridge: Annotated[tuple[BridgeSourceConfig, ...], Setting("one table for each downstream interface")] = ()
     docker: Annotated[tuple[DockerSourceConfig, ...], Setting("networks of Docker or Podman")] = ()
+    file: Annotated[tuple[FileSourceConfig, ...], Setting("one table for each file")] = ()
+    wireguard: Annotated[tuple[WireguardSourceConfig, ...], Setting("one table for each interface")] = ()
     routes: Annotated[RoutesSourceConfig | None, Setting("the kernel's routes")] = None
 
     @property

@@ -239,6 +239,16 @@ def network_name(raw: object) -> str:
     return name
 
 
+def file_path(raw: object) -> str:
+    """Accept the absolute path of a file, which need not exist yet."""
+    path = text(raw, "/etc/ndpresponder/addresses")
+    if not path.startswith("/"):
+        raise Wrong(f"{path!r} is not an absolute path", "begin it with a slash, such as /etc/ndpresponder/addresses")
+    if path.endswith("/"):
+        raise Wrong(f"{path!r} names a directory", "name the file in it")
+    return path
+
+
 def rate(word: str) -> tuple[int, int | None]:
     """Split `N[/BURST]` into numbers; their ranges are checked where they are set."""
     number, slash, burst = word.partition("/")

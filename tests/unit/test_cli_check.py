@@ -82,6 +82,7 @@ dad = "defend"                          # default
 announce = "live"                       # default
 gateway_keepalive = "auto"              # default
 mld_source = "linklocal"                # default
+verify = false                          # default
 """,
         "",
     )

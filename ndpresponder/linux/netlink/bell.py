@@ -42,8 +42,8 @@ class Bell:
         self._buffer = buffer
         self.overruns = 0
 
-    async def rings(self) -> AsyncGenerator[None, None]:
-        """Yield once at the start and then after each change, or many changes in a row.
+    async def rings(self, every_s: float | None = None) -> AsyncGenerator[None, None]:
+        """Yield once at the start and then after each change, or many changes in a row; at least `every_s` seconds.
 
         Close it (`contextlib.aclosing`), or its socket stays until it is collected.
 
@@ -63,7 +63,9 @@ class Bell:
             while not broken:
                 yield
                 await asyncio.sleep(_PAUSE_S)
-                await rung.wait()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(every_s):
+                        await rung.wait()
                 await asyncio.sleep(_SETTLE_S)
                 rung.clear()
         raise SourceUnavailable(f"netlink: {broken[0].strerror}") from broken[0]

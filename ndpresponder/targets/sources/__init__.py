@@ -10,4 +10,17 @@ from ndpresponder.targets.sources.static import StaticSource
 
 def build_sources(config: Config) -> list[Source]:
     """Make every source that `config` asks for."""
-    return [StaticSource(interface.name, interface.prefixes) for interface in config.interfaces]
+    sources: list[Source] = [StaticSource(interface.name, interface.prefixes) for interface in config.interfaces]
+    if config.sources.docker:
+        from ndpresponder.targets.sources.docker import DockerSource
+
+        sources.extend(DockerSource(docker.networks, docker.url) for docker in config.sources.docker)
+    if config.sources.file:
+        from ndpresponder.targets.sources.file import FileSource
+
+        sources.extend(FileSource(file.path) for file in config.sources.file)
+    if config.sources.wireguard:
+        from ndpresponder.targets.sources.wireguard import WireguardSource
+
+        sources.extend(WireguardSource(wireguard.name) for wireguard in config.sources.wireguard)
+    return sources

@@ -1,0 +1,93 @@
+"""What a WireGuard interface says of its peers when a program implements it (wireguard-go, boringtun).
+
+Such a program answers on a Unix socket beside the interface, by a protocol of lines (wireguard.com/xplatform). The
+answer holds private keys: nothing but what a `Peer` has is ever kept.
+"""
+
+import asyncio
+import contextlib
+import os
+import socket
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Final
+
+from ndpresponder.errors import SourceUnavailable
+
+DIRECTORY: Final = "/var/run/wireguard"
+_DEADLINE_S: Final = 2.0
+_LINES_PER_TURN: Final = 500  # then the event loop gets its turn
+_LONGEST_LINE: Final = 1024
+_GONE: Final = (FileNotFoundError, ConnectionRefusedError)  # never there, or left behind by a process that died
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """One peer as far as IPv6 is concerned."""
+
+    last_handshake_s: int  # Unix time; 0: never
+    allowed: tuple[tuple[bytes, int], ...]  # address and prefix length
+
+
+async def peers(name: str, directory: str = DIRECTORY) -> list[Peer] | None:
+    """Return the peers of the interface `name`; None when no program implements it.
+
+    Raises:
+        SourceUnavailable: the program does not answer as it should, or not to us.
+    """
+    path = os.path.join(directory, f"{name}.sock")
+    try:
+        async with asyncio.timeout(_DEADLINE_S):
+            return await _get(path)
+    except _GONE:
+        return None
+    except PermissionError as error:
+        raise SourceUnavailable(f"{path}: permission denied; only root may see the peers of {name}") from error
+    except TimeoutError as error:
+        raise SourceUnavailable(f"{path}: no answer within {_DEADLINE_S:g} s") from error
+    except (OSError, ValueError) as error:
+        raise SourceUnavailable(f"{path}: {error}") from error
+
+
+async def _get(path: str) -> list[Peer]:
+    reader, writer = await asyncio.open_unix_connection(path, limit=_LONGEST_LINE)
+    try:
+        writer.write(b"get=1\n\n")
+        found: list[Peer] = []
+        handshake_s, allowed = 0, list[tuple[bytes, int]]()
+        in_peer = False
+        async for key, value in _lines(reader):
+            if key == "public_key":
+                if in_peer:
+                    found.append(Peer(handshake_s, tuple(allowed)))
+                in_peer, handshake_s, allowed = True, 0, []
+            elif key == "last_handshake_time_sec":
+                handshake_s = int(value)
+            elif key == "allowed_ip" and ":" in value:
+                address, _, length = value.partition("/")
+                allowed.append((socket.inet_pton(socket.AF_INET6, address), int(length)))
+            elif key == "errno" and value != "0":
+                raise ValueError(os.strerror(abs(int(value))))
+        if in_peer:
+            found.append(Peer(handshake_s, tuple(allowed)))
+        return found
+    finally:
+        writer.close()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
+
+
+async def _lines(reader: asyncio.StreamReader) -> AsyncIterator[tuple[str, str]]:
+    """Yield each line as key and value, up to the empty line that ends the answer."""
+    number = 0
+    while True:
+        line = await reader.readline()
+        if line == b"\n":
+            return
+        if not line.endswith(b"\n"):
+            raise ValueError("the answer broke off")
+        key, _, value = line.decode("ascii").rstrip("\n").partition("=")
+        yield key, value
+        number += 1
+        if number % _LINES_PER_TURN == 0:
+            await asyncio.sleep(0)
