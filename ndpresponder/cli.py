@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, NoReturn, get_args, get_origin
+from typing import Any, Literal, NoReturn, get_args, get_origin
 
 from ndpresponder import __version__
 from ndpresponder.config.problem import nearest
@@ -165,7 +165,8 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
         else:
             text += f" (default: {key.default})" if key.default and not key.required else ""
             action = "append" if names_source(path, key) else "store"
-            group.add_argument(*setting.flags, dest=dest, metavar=setting.metavar, action=action, help=text)
+            bare: dict[str, Any] = {"nargs": "?", "const": ""} if setting.bare else {}
+            group.add_argument(*setting.flags, dest=dest, metavar=setting.metavar, action=action, help=text, **bare)
 
 
 def add_common(parser: argparse.ArgumentParser) -> None:

@@ -100,7 +100,7 @@ class Presence:
         if self._announce:
             self._announcer.follow(live)
             self._announce_now()
-        if self._groups.follow(live, self._table.claimed):
+        if self._groups.follow(live, self._table.claims()):
             self._follow_memberships()
             self._report_groups()
         if self._groups.left_out != self._left_out:

@@ -11,6 +11,7 @@ from ndpresponder.config.tree import (
     LimitsConfig,
     LogConfig,
     MetricsConfig,
+    RoutesSourceConfig,
     SourcesConfig,
     WireguardSourceConfig,
 )
@@ -23,6 +24,7 @@ __all__ = [
     "LimitsConfig",
     "LogConfig",
     "MetricsConfig",
+    "RoutesSourceConfig",
     "SourcesConfig",
     "WireguardSourceConfig",
 ]

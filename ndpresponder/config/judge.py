@@ -32,6 +32,11 @@ def judge(draft: Table, problems: list[Problem], warnings: list[Problem]) -> Non
             first[name.value] = name.where
         _judge_prefixes(table, followed, problems, warnings)
         _judge_exclusions(table, warnings)
+    for table in draft.tables.get("source", Table()).arrays.get("bridge", []):
+        name = table.values.get("name")
+        if name is not None and name.value in first:
+            message = f"{name.value!r} is an uplink: its neighbors do not lie behind this host"
+            problems.append(Problem(name.where, name.path, message, "name the interface towards the containers"))
 
 
 def _element(given: Given, number: int) -> tuple[str, str]:

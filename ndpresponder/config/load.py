@@ -14,7 +14,16 @@ from ndpresponder.config.draft import Given, Table, build_config
 from ndpresponder.config.host import Host
 from ndpresponder.config.judge import judge
 from ndpresponder.config.problem import Problem, Wrong
-from ndpresponder.config.tree import Config, InterfaceConfig, Key, LimitsConfig, keys, leaves, names_source
+from ndpresponder.config.tree import (
+    Config,
+    InterfaceConfig,
+    Key,
+    LimitsConfig,
+    SourcesConfig,
+    keys,
+    leaves,
+    names_source,
+)
 from ndpresponder.errors import ConfigError, ExitCode
 
 _SEPARATOR = re.compile(r"[,\s]+")
@@ -93,6 +102,12 @@ class Layer:
 
     def source(self, kind: str, key: Key, words: Sequence[object], where: str) -> None:
         """Take what to follow: one source of all `words`, or one for each where the key holds one value."""
+        if key.setting.bare:
+            words = [part for word in words for part in str(word).split(",") if part]
+            tables = self.sources[kind] = [Table(where)]
+            if words:
+                tables[0].set_each(key, words, where, self.problems)
+            return
         words = tuple(dict.fromkeys(words))
         if not words:
             return
@@ -199,7 +214,12 @@ def _merge(draft: Table, environment: Layer, flags: Layer) -> None:
         in_play.append(tables.get(name) or Table(where, values={"name": Given(name, where)}))
     draft.arrays["interface"] = in_play
     if flags.sources:
-        draft.tables.setdefault("source", Table()).arrays.update(flags.sources)
+        sources = draft.tables.setdefault("source", Table())
+        for kind, followed in flags.sources.items():
+            if keys(SourcesConfig)[kind].many:
+                sources.arrays[kind] = followed
+            else:
+                sources.tables.setdefault(kind, Table()).values.update(followed[0].values)
     for layer in (environment, flags):
         for table in in_play:
             for key, claims in layer.claims.items():

@@ -25,6 +25,7 @@ class Setting:
     env: str = ""
     metavar: str = ""
     example: str = '"eth0"'  # of a value that must be written
+    bare: bool = False  # the flag may stand without a value
     group: str = "how it is answered"  # heading in --help; sources have their own
 
 
@@ -145,10 +146,11 @@ class RoutesSourceConfig:
     within: Annotated[
         tuple[IPv6Network, ...],
         Setting(
-            "follow the kernel's routes, all or only within these prefixes (PFX,PFX...)",
+            "follow the kernel's routes, all or only those within these prefixes; repeatable",
             parse=values.network,
             flags=("--routes",),
-            metavar="PFX",
+            metavar="PFX,...",
+            bare=True,
         ),
     ] = ()
     tables: Annotated[tuple[int, ...], Setting("routing tables, by number", parse=values.integer(1, 2**32 - 1))] = (
@@ -294,4 +296,4 @@ def leaves(table: type[Any] = Config, path: tuple[str, ...] = ()) -> Iterator[tu
 
 def names_source(path: tuple[str, ...], key: Key) -> bool:
     """Tell whether a key says what a source follows; each use of its flag adds to what is followed."""
-    return path[0] == "source" and key.required
+    return path[0] == "source" and (key.required or key.setting.bare)

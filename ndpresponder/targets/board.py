@@ -91,8 +91,9 @@ class TargetBoard:
             serving = [entry.targets for entry in self.entries if entry.serves(uplink)]
             table = TargetTable.build(
                 live=frozenset().union(*(targets.live for targets in serving)),
-                claimed=frozenset().union(*(targets.claimed for targets in serving)),
+                claimed=frozenset().union(*(targets.claimed for targets in serving if not targets.refused)),
                 excluded=excluded,
+                divided=((targets.claimed, targets.refused) for targets in serving if targets.refused),
             )
             if table != self._tables[uplink]:
                 self._tables[uplink] = table

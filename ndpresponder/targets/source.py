@@ -15,6 +15,8 @@ class TargetSet:
     claimed: frozenset[Prefix] = frozenset()
     # Downstream interface by name -> the live targets that live there, as far as the source knows
     downstream: Mapping[str, frozenset[bytes]] = field(default_factory=dict, hash=False)
+    # Prefixes within claimed ones that are not ours after all: of this set, the longest prefix decides
+    refused: frozenset[Prefix] = frozenset()
 
 
 NOTHING: Final = TargetSet()

@@ -30,6 +30,8 @@ class Prefix(NamedTuple):
 # What no source can make ours, whatever it says: :: and ::1, link-local, multicast (RFC 4291 2.5.2, 2.5.3, 2.5.6, 2.7)
 _NEVER_OURS: Final = (Prefix(0, 127), Prefix(0xFE80 << 112, 10), Prefix(0xFF << 120, 8))
 
+_NEAREST, _FURTHEST = b"\0\1", b"\xfe"  # between these every address can be ours
+
 _NOT_OURS: Final = Match.NOT_OURS
 _CLAIMED: Final = Match.CLAIMED
 _LIVE: Final = Match.LIVE
@@ -37,6 +39,8 @@ _EXCLUDED: Final = Match.EXCLUDED
 
 # One entry for each distinct prefix length, longest first: bits to shift away, and what must remain.
 _Lengths = tuple[tuple[int, frozenset[int]], ...]
+# The same where the longest prefix decides: what must remain to be claimed, and to be refused.
+_Division = tuple[tuple[int, frozenset[int], frozenset[int]], ...]
 
 
 def _by_length(prefixes: Iterable[Prefix]) -> _Lengths:
@@ -44,6 +48,12 @@ def _by_length(prefixes: Iterable[Prefix]) -> _Lengths:
     for value, length in prefixes:
         networks.setdefault(128 - length, set()).add(value >> (128 - length))
     return tuple((shift, frozenset(networks[shift])) for shift in sorted(networks))
+
+
+def _divide(claimed: Iterable[Prefix], refused: Iterable[Prefix]) -> _Division:
+    ours, others = dict(_by_length(claimed)), dict(_by_length(refused))
+    nothing: frozenset[int] = frozenset()
+    return tuple((shift, ours.get(shift, nothing), others.get(shift, nothing)) for shift in sorted({*ours, *others}))
 
 
 def _near_never_ours(prefix: Prefix) -> bool:
@@ -61,16 +71,29 @@ class TargetTable:
     live: frozenset[bytes]
     claimed: _Lengths
     excluded: _Lengths
+    divided: tuple[_Division, ...] = ()
 
     @classmethod
     def build(
-        cls, live: Iterable[bytes] = (), claimed: Iterable[Prefix] = (), excluded: Iterable[Prefix] = ()
+        cls,
+        live: Iterable[bytes] = (),
+        claimed: Iterable[Prefix] = (),
+        excluded: Iterable[Prefix] = (),
+        divided: Iterable[tuple[frozenset[Prefix], frozenset[Prefix]]] = (),
     ) -> "TargetTable":
-        """Build a table from live addresses, claimed prefixes and excluded prefixes."""
-        claimed = frozenset(claimed)
-        if any(map(_near_never_ours, claimed)):  # else spare every solicitation three look-ups
+        """Build a table from live addresses, claimed prefixes and excluded prefixes.
+
+        `divided` are pairs of claimed and refused prefixes. In each pair the longest prefix decides; what one pair
+        refuses, another, or `claimed`, can still make ours.
+        """
+        claimed, live = frozenset(claimed), frozenset(live)
+        divided = tuple(divided)
+        if any(map(_near_never_ours, claimed.union(*(ours for ours, _ in divided)))):  # else spare three look-ups
             excluded = (*excluded, *_NEVER_OURS)
-        return cls(frozenset(filter(_can_be_ours, live)), _by_length(claimed), _by_length(excluded))
+        live = live.difference(
+            [address for address in live if not _NEAREST < address < _FURTHEST and not _can_be_ours(address)]
+        )
+        return cls(live, _by_length(claimed), _by_length(excluded), tuple(_divide(*pair) for pair in divided))
 
     def match(self, target: bytes, value: int) -> Match:
         """Return what this table says of `target`, whose 128 bits are `value`; an exclusion beats every claim."""
@@ -82,7 +105,24 @@ class TargetTable:
         for shift, networks in self.claimed:
             if value >> shift in networks:
                 return _CLAIMED
+        for division in self.divided:
+            for shift, ours, others in division:
+                if value >> shift in others:
+                    break
+                if value >> shift in ours:
+                    return _CLAIMED
         return _NOT_OURS
+
+    def claims(self) -> _Lengths:
+        """Return all claimed prefixes, with what is refused within them."""
+        if not self.divided:
+            return self.claimed
+        networks = dict(self.claimed)
+        for division in self.divided:
+            for shift, ours, _ in division:
+                if ours:
+                    networks[shift] = networks.get(shift, ours) | ours
+        return tuple(sorted(networks.items()))
 
     def answered_live(self) -> frozenset[bytes]:
         """Return the live targets that no exclusion takes away."""

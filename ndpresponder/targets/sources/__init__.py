@@ -23,4 +23,13 @@ def build_sources(config: Config) -> list[Source]:
         from ndpresponder.targets.sources.wireguard import WireguardSource
 
         sources.extend(WireguardSource(wireguard.name) for wireguard in config.sources.wireguard)
+    uplinks = [interface.name for interface in config.interfaces]
+    if config.sources.bridge:
+        from ndpresponder.targets.sources.bridge import BridgeSource
+
+        sources.extend(BridgeSource(bridge.name, uplinks) for bridge in config.sources.bridge)
+    if config.sources.routes is not None:
+        from ndpresponder.targets.sources.routes import RoutesSource
+
+        sources.append(RoutesSource(config.sources.routes, uplinks))
     return sources

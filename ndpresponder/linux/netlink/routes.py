@@ -1,0 +1,133 @@
+"""What the kernel's routing tables say, as far as somebody wants to know it.
+
+A table may hold a million routes: what is not wanted is dropped at its fixed header, before it is decoded. What a route
+means for targets is the source's.
+"""
+
+import contextlib
+import errno
+import socket
+import struct
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+from ndpresponder.errors import SourceUnavailable
+from ndpresponder.linux.netlink import bell
+from ndpresponder.linux.netlink.dump import HEADER_LENGTH, Refused, attribute, attributes, dump, kind_of
+
+GROUPS: Final = bell.LINK | bell.IPV6_ROUTE
+MAX_ROUTES: Final = 20_000  # wanted ones, of which each costs some microseconds whenever any of them changes
+
+# linux/rtnetlink.h
+_GETROUTE: Final = 26
+_ROUTE_EVENTS, _LINK_EVENTS = (24, 25), (16, 17)
+_RTMSG: Final = struct.Struct("=BBBBBBBBI")  # family, lengths of destination and source, tos, table, protocol, ...
+_NEXT_HOP: Final = struct.Struct("=HBBi")  # length, flags, hops, index
+_RTA_DST, _RTA_OIF, _RTA_PRIORITY, _RTA_MULTIPATH, _RTA_TABLE = 1, 4, 6, 9, 15
+_UNICAST: Final = 1
+_DECIDING: Final = (_UNICAST, 6, 7, 8, 9)  # RTN_BLACKHOLE, UNREACHABLE, PROHIBIT, THROW; not LOCAL, ANYCAST, MULTICAST
+_HEAD: Final = HEADER_LENGTH + _RTMSG.size
+_DEAD: Final = 0x01  # RTNH_F_DEAD
+_COMPAT_TABLE: Final = 256  # the first number that does not fit into the header
+
+
+class Route(NamedTuple):
+    """One route."""
+
+    value: int
+    length: int
+    table: int
+    metric: int
+    protocol: int
+    unicast: bool  # else the packet ends here
+    devices: tuple[int, ...]  # indexes of the links of those of its next hops that are alive
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which routes are of interest: never a default route, nor one for some source addresses only."""
+
+    tables: frozenset[int]
+    shortest: int  # prefix length
+    within: tuple[tuple[int, int], ...]  # value and length of prefixes that a route must overlap; none: all do
+
+    def header(self, message: bytes | memoryview) -> bool:
+        """Tell by the fixed header alone whether the route can be of interest."""
+        _, length, source_length, _, table, _, _, kind, _ = _RTMSG.unpack_from(message, HEADER_LENGTH)
+        known = table in self.tables or table not in (253, 254, 255)  # others may be written in full in an attribute
+        return length >= self.shortest and length > 0 and not source_length and kind in _DECIDING and known
+
+    def overlaps(self, value: int, length: int) -> bool:
+        """Tell whether a prefix has addresses of interest."""
+        for its_value, its_length in self.within:
+            shift = 128 - min(length, its_length)
+            if value >> shift == its_value >> shift:
+                return True
+        return not self.within
+
+    def route(self, message: bytes | memoryview) -> Route | None:
+        """Return the route of a message if it is of interest; an event may end before its next hops."""
+        if not self.header(message):
+            return None
+        _, length, _, _, table, protocol, _, kind, flags = _RTMSG.unpack_from(message, HEADER_LENGTH)
+        values = dict(attributes(message, _HEAD))
+        value = int.from_bytes(values.get(_RTA_DST, bytes(16)), "big")
+        (table,) = struct.unpack("=I", values.get(_RTA_TABLE, struct.pack("=I", table)))
+        if table not in self.tables or not self.overlaps(value, length):
+            return None
+        (metric,) = struct.unpack("=I", values.get(_RTA_PRIORITY, bytes(4)))
+        return Route(value, length, table, metric, protocol, kind == _UNICAST, tuple(_devices(values, flags)))
+
+
+async def ask_routes(wanted: Wanted) -> list[Route]:
+    """Return the wanted routes.
+
+    Raises:
+        SourceUnavailable: there are too many, or the kernel cannot be asked now.
+    """
+    table = next(iter(wanted.tables)) if len(wanted.tables) == 1 else 0  # the kernel can select one, or all
+    body = _RTMSG.pack(socket.AF_INET6, 0, 0, 0, table if table < _COMPAT_TABLE else 0, 0, 0, 0, 0)
+    filters = (attribute(_RTA_TABLE, struct.pack("=I", table)),) if table else ()
+    routes: list[Route] = []
+    try:
+        async with contextlib.aclosing(dump(_GETROUTE, body, *filters)) as slices:
+            async for messages in slices:
+                for message in messages:
+                    if wanted.header(message) and (route := wanted.route(message)) is not None:
+                        routes.append(route)
+                if len(routes) > MAX_ROUTES:
+                    raise SourceUnavailable(f"more than {MAX_ROUTES:,} routes; name the prefixes that matter")
+    except Refused as error:
+        if error.number != errno.ENOENT:  # a table without routes does not exist
+            raise
+    return routes
+
+
+def concerns(event: bytes, wanted: Wanted) -> bool:
+    """Tell whether `event` can have changed a wanted route, or which link has which name."""
+    if len(event) < HEADER_LENGTH or (kind := kind_of(event)) in _LINK_EVENTS:
+        return True
+    return kind in _ROUTE_EVENTS and (len(event) < _HEAD or wanted.route(event) is not None)
+
+
+def device_indexes(names: Iterable[str]) -> frozenset[int]:
+    """Return the indexes of those links that exist."""
+    found = set()
+    for name in names:
+        with contextlib.suppress(OSError):
+            found.add(socket.if_nametoindex(name))
+    return frozenset(found)
+
+
+def _devices(values: dict[int, bytes], flags: int) -> Iterator[int]:
+    if _RTA_MULTIPATH not in values:
+        if _RTA_OIF in values and not flags & _DEAD:
+            yield struct.unpack("=i", values[_RTA_OIF])[0]
+        return
+    hops, offset = values[_RTA_MULTIPATH], 0
+    while offset + _NEXT_HOP.size <= len(hops):
+        length, hop_flags, _, index = _NEXT_HOP.unpack_from(hops, offset)
+        if not hop_flags & _DEAD:
+            yield index
+        offset += max(length, _NEXT_HOP.size) + 3 & ~3

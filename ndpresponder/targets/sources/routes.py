@@ -1,0 +1,133 @@
+"""What the kernel would forward elsewhere than back out of an uplink, as its routes say.
+
+The longest prefix decides, as it does for the kernel: within a route that leads behind this host, a longer one that
+leads back out of an uplink, or that is unreachable, takes its part away. It must never claim a default route, nor,
+unless it is told within which prefixes, one wider than a link's prefix: half of the internet behind a tunnel is no
+reason to take it from the neighbors.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from ndpresponder.config import RoutesSourceConfig
+from ndpresponder.linux.netlink.bell import Bell
+from ndpresponder.linux.netlink.routes import GROUPS, Route, Wanted, ask_routes, concerns, device_indexes
+from ndpresponder.targets.source import TargetSet
+from ndpresponder.targets.sources.static import as_prefix
+from ndpresponder.targets.table import Prefix
+
+WIDEST: Final = 64  # what is claimed without being named
+_LOOPBACK: Final = 1  # index of `lo` in every network namespace
+_NEVER: Final = ((0xFE80 << 112, 10), (0xFF << 120, 8))  # link-local, multicast
+
+
+class RoutesSource:
+    """The routes of this host."""
+
+    kind = "routes"
+    name = "kernel"
+    uplinks: frozenset[str] | None = None
+
+    def __init__(self, config: RoutesSourceConfig, uplinks: Iterable[str]) -> None:
+        self._config = config
+        self._uplinks = frozenset(uplinks)
+        within = tuple(as_prefix(network) for network in config.within)
+        self._wanted = Wanted(frozenset(config.tables), 1 if within else WIDEST, within)
+
+    async def run(self, publish: Callable[[TargetSet], None]) -> None:
+        """Follow the routes until cancelled; see `Source.run`."""
+        loop = asyncio.get_running_loop()
+        async with contextlib.aclosing(Bell(GROUPS, self._matters).rings()) as rings:
+            async for _ in rings:
+                began_s = loop.time()
+                routes = await ask_routes(self._wanted)
+                publish(targets_of(routes, self._selection()))
+                await asyncio.sleep(loop.time() - began_s)  # however much there is, half of the loop is left to others
+
+    def _matters(self, event: bytes) -> bool:
+        return concerns(event, self._wanted)
+
+    def _selection(self) -> "Selection":
+        """Return what makes a route ours, by the links as they are numbered now."""
+        config = self._config
+        return Selection(
+            away=device_indexes(self._uplinks) | {_LOOPBACK},
+            through=device_indexes(config.through) if config.through else None,
+            protocols=frozenset(config.protocols) or None,
+            within=self._wanted.within,
+            order={table: place for place, table in enumerate(config.tables)},
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which routes lead to targets."""
+
+    away: frozenset[int]  # links that lead back where the solicitation came from, or nowhere
+    through: frozenset[int] | None = None  # the only links that count; None: all
+    protocols: frozenset[int] | None = None
+    within: tuple[tuple[int, int], ...] = ()
+    order: Mapping[int, int] | None = None  # table -> rank
+
+    def takes(self, route: Route) -> bool:
+        """Tell whether all packets that follow `route` go to where targets are."""
+        links = set(route.devices)
+        return (
+            bool(links)
+            and not links & self.away
+            and (self.through is None or links <= self.through)
+            and (self.protocols is None or route.protocol in self.protocols)
+        )
+
+
+def targets_of(routes: Iterable[Route], selection: Selection) -> TargetSet:
+    """Return what `routes` make ours."""
+    best: dict[tuple[int, int], tuple[tuple[int, int], Route]] = {}
+    order = selection.order or {}
+    for route in routes:
+        if (route.unicast and not route.devices) or _never(route):  # dead: the kernel passes it over as well
+            continue
+        rank = (order.get(route.table, 0), route.metric)
+        prefix = (route.value, route.length)
+        if prefix not in best or rank < best[prefix][0]:
+            best[prefix] = (rank, route)
+    decided: dict[Prefix, bool] = {}
+    for value, length in sorted(best, key=lambda prefix: prefix[1]):  # of routes around all of `within` the longest
+        takes = selection.takes(best[value, length][1])
+        for prefix in _clip(value, length, selection.within):
+            decided[prefix] = takes
+    return _condense(decided)
+
+
+def _never(route: Route) -> bool:
+    return any(
+        route.length >= length and route.value >> 128 - length == value >> 128 - length for value, length in _NEVER
+    )
+
+
+def _clip(value: int, length: int, within: tuple[tuple[int, int], ...]) -> Iterable[Prefix]:
+    """Yield the parts of a prefix that lie in the wanted ones."""
+    if not within:
+        yield Prefix(value, length)
+    for its_value, its_length in within:
+        shift = 128 - min(length, its_length)
+        if value >> shift == its_value >> shift:
+            yield Prefix(value, length) if length >= its_length else Prefix(its_value, its_length)
+
+
+def _condense(decided: Mapping[Prefix, bool]) -> TargetSet:
+    """Leave out what says nothing that the next wider prefix does not say already."""
+    claimed: set[Prefix] = set()
+    refused: set[Prefix] = set()
+    around: list[tuple[int, bool]] = []  # the prefixes around the present one: their last value, what is decided
+    for prefix in sorted(decided):
+        while around and prefix.value > around[-1][0]:
+            around.pop()
+        takes = decided[prefix]
+        if takes != (around[-1][1] if around else False):
+            (claimed if takes else refused).add(prefix)
+        around.append((prefix.value + (1 << 128 - prefix.length) - 1, takes))
+    return TargetSet(claimed=frozenset(claimed), refused=frozenset(refused))
