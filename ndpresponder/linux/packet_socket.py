@@ -47,9 +47,11 @@ _BLOCK_SIZE: Final = 1 << 16
 _RING_SIZE: Final = SLOTS * SLOT_SIZE
 _SLOT_WORDS: Final = SLOT_SIZE // 4
 _FRAME: Final = 66  # where the frame starts in its slot
+_SLOT_ROOM: Final = SLOT_SIZE - _FRAME
 _PACKET_TYPE: Final = 42
 _MAX_FRAME: Final = 65536
 _SEND_BUFFER: Final = 1 << 20  # the kernel lowers it to net.core.wmem_max
+_RECEIVE_BUFFER: Final = 4 << 20  # for what is larger than a slot; the kernel lowers it to net.core.rmem_max
 _LINK_ERRORS: Final = (errno.ENETDOWN, errno.ENODEV, errno.ENXIO)
 
 
@@ -78,6 +80,7 @@ class PacketSocket:
 
     __slots__ = (
         "_arena",
+        "_cut",
         "_messages",
         "_position",
         "_ring",
@@ -93,6 +96,7 @@ class PacketSocket:
         self._ring = ring
         self._words = memoryview(ring).cast("I")
         self._position = 0
+        self._cut = 0  # frames that neither a slot nor the socket's queue had room for, since the last `take_drops`
         self._arena = bytearray(BATCH * ADVERTISEMENT_LENGTH)
         self._messages = _prepare_messages(self._arena)
         self._sendmmsg = ctypes.CDLL(None, use_errno=True).sendmmsg
@@ -127,14 +131,19 @@ class PacketSocket:
             if not status & _TP_STATUS_USER:
                 return
             start = position * SLOT_SIZE
+            length = words[word + 2]
+            whole = length != _SLOT_ROOM or words[word + 1] == length
             if status & _TP_STATUS_COPY:  # larger than a slot: the whole frame waits in the socket's queue
-                frame = self._receive_copy()
+                frame, whole = self._receive_copy(), True
             else:
-                frame = ring[start + _FRAME : start + _FRAME + words[word + 2]]
+                frame = ring[start + _FRAME : start + _FRAME + length]
             to_other_host = ring[start + _PACKET_TYPE] == _PACKET_OTHERHOST
             words[word] = 0
             self._position = position = (position + 1) % SLOTS
-            yield frame, to_other_host
+            if whole:
+                yield frame, to_other_host
+            else:
+                self._cut += 1
 
     def _receive_copy(self) -> bytes:
         try:
@@ -184,10 +193,11 @@ class PacketSocket:
         return self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
 
     def take_drops(self) -> int:
-        """Return how many frames the kernel dropped since the last call because the ring was full."""
+        """Return how many frames the kernel had no room for since the last call."""
         statistics = self._socket.getsockopt(_SOL_PACKET, _PACKET_STATISTICS, 8)
         _, drops = struct.unpack("=II", statistics)
-        return int(drops)
+        cut, self._cut = self._cut, 0
+        return int(drops) + cut
 
 
 def _prepare_messages(arena: bytearray) -> "ctypes.Array[_MMsgHdr]":
@@ -233,8 +243,9 @@ def open_packet_socket(name: str, index: int, program: tuple[Instruction, ...]) 
 
 def _bind(sock: socket.socket, name: str, index: int, program: tuple[Instruction, ...]) -> mmap.mmap:
     """Make `sock` ready and bind it to the link, last; return its receive ring."""
-    _attach_filter(sock, program)
+    attach_filter(sock, program)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
     sock.setsockopt(_SOL_PACKET, _PACKET_VERSION, _TPACKET_V2)
     sock.setsockopt(_SOL_PACKET, _PACKET_COPY_THRESH, 1)
     request = struct.pack("=IIII", _BLOCK_SIZE, _RING_SIZE // _BLOCK_SIZE, SLOT_SIZE, SLOTS)
@@ -255,7 +266,7 @@ def _bind(sock: socket.socket, name: str, index: int, program: tuple[Instruction
     return ring
 
 
-def _attach_filter(sock: socket.socket, program: tuple[Instruction, ...]) -> None:
+def attach_filter(sock: socket.socket, program: tuple[Instruction, ...]) -> None:
     """Attach `program`; on a socket that has a filter already the two are exchanged atomically (socket(7))."""
     code = ctypes.create_string_buffer(encode(program), 8 * len(program))
     sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("@HP", len(program), ctypes.addressof(code)))

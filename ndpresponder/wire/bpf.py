@@ -1,10 +1,11 @@
-"""The classic BPF program that lets only neighbor solicitations reach the packet socket, as data.
+"""The classic BPF programs that let only what is asked for reach a packet socket, as data.
 
 Encoding: struct sock_filter {u16 code; u8 jt; u8 jf; u32 k} in host byte order (linux/filter.h). Jumps count
 instructions to skip. A load beyond the end of the frame ends the program with 0: the frame is not ours.
 """
 
 import struct
+from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 from ndpresponder.wire.layout import (
@@ -12,10 +13,13 @@ from ndpresponder.wire.layout import (
     ETHER_TYPE,
     ICMP_TYPE,
     ICMPV6,
+    NEIGHBOR_ADVERTISEMENT,
     NEIGHBOR_SOLICITATION,
     NEXT_HEADER,
+    TARGET,
 )
 
+LOAD_WORD: Final = 0x20  # BPF_LD | BPF_W | BPF_ABS
 LOAD_HALF: Final = 0x28  # BPF_LD | BPF_H | BPF_ABS
 LOAD_BYTE: Final = 0x30  # BPF_LD | BPF_B | BPF_ABS
 JUMP_IF_EQUAL: Final = 0x15  # BPF_JMP | BPF_JEQ | BPF_K
@@ -44,6 +48,25 @@ SOLICITATIONS: Final = (
     Instruction(RETURN, 0, 0, WHOLE_FRAME),
     Instruction(RETURN, 0, 0, 0),
 )
+
+
+def advertisements_of(targets: Iterable[bytes]) -> tuple[Instruction, ...]:
+    """Return the program that accepts neighbor advertisements whose target is one of `targets`."""
+    program = [
+        Instruction(LOAD_HALF, 0, 0, ETHER_TYPE.start),
+        Instruction(JUMP_IF_EQUAL, 0, 4, ETH_P_IPV6),
+        Instruction(LOAD_BYTE, 0, 0, NEXT_HEADER),
+        Instruction(JUMP_IF_EQUAL, 0, 2, ICMPV6),
+        Instruction(LOAD_BYTE, 0, 0, ICMP_TYPE),
+        Instruction(JUMP_IF_EQUAL, 1, 0, NEIGHBOR_ADVERTISEMENT),
+        Instruction(RETURN, 0, 0, 0),
+    ]
+    for target in sorted(targets):
+        for position, word in enumerate(struct.unpack("!4I", target)):
+            program.append(Instruction(LOAD_WORD, 0, 0, TARGET.start + 4 * position))
+            program.append(Instruction(JUMP_IF_EQUAL, 0, 7 - 2 * position, word))  # to the next target
+        program.append(Instruction(RETURN, 0, 0, WHOLE_FRAME))
+    return (*program, Instruction(RETURN, 0, 0, 0))
 
 
 def encode(program: tuple[Instruction, ...]) -> bytes:

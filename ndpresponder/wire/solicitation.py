@@ -31,7 +31,12 @@ def kind_of(frame: bytes) -> Kind:
 
 
 def source_lladdr(options: bytes) -> bytes | Outcome | None:
-    """Return the first source link-layer address among `options`, None without one, or why they are invalid.
+    """Return the first source link-layer address among `options`, None without one, or why they are invalid."""
+    return lladdr_option(options, SOURCE_LLADDR_OPTION)
+
+
+def lladdr_option(options: bytes, kind: int) -> bytes | Outcome | None:
+    """Return the first link-layer address of one `kind` among `options`, None without one, or why they are invalid.
 
     Unknown options are skipped wherever they stand (4.6: silently ignored).
     """
@@ -44,7 +49,7 @@ def source_lladdr(options: bytes) -> bytes | Outcome | None:
         length = options[position + 1] * 8
         if length == 0 or position + length > len(options):  # 7.1.1: all options have a length > 0
             return Outcome.BAD_OPTION
-        if options[position] == SOURCE_LLADDR_OPTION:
+        if options[position] == kind:
             if length != 8:  # RFC 2464 6: Ethernet's is 8 octets
                 return Outcome.BAD_SLLA_LENGTH
             if found is None:

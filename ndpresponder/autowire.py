@@ -1,0 +1,114 @@
+"""Gives live targets a route to where they live, if the host would send their packets back out of an uplink.
+
+Only routes marked as ours are ever made or removed; all of ours that are not needed go, those of an earlier run first.
+Whatever happened, it asks the kernel for what is there and makes up the difference, as the sources do.
+"""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Callable, Collection, Mapping
+from typing import Final
+
+from ndpresponder.errors import SourceUnavailable
+from ndpresponder.linux.netlink import Link
+from ndpresponder.linux.netlink.admin import require_net_admin
+from ndpresponder.linux.netlink.bell import Bell
+from ndpresponder.linux.netlink.host_routes import GROUPS, HostRoute, HostRoutes, matters, opened
+from ndpresponder.linux.netlink.session import Interrupted
+from ndpresponder.observe.logs import Logger
+
+_PAUSE_S: Final = 0.1  # at least between two looks at the kernel's routes
+
+
+class Autowire:
+    """The routes of ours on this host."""
+
+    def __init__(
+        self, downstream: Callable[[], Mapping[bytes, str]], links: Callable[[], Collection[Link]], log: Logger
+    ) -> None:
+        """Wire the live targets of `downstream` to their interfaces; `links` returns the uplinks that exist."""
+        self._downstream = downstream
+        self._links = links
+        self._log = log
+        self._changed = asyncio.Event()
+
+    def ring(self) -> None:
+        """Look again: targets or uplinks changed."""
+        self._changed.set()
+
+    async def run(self) -> None:
+        """Keep the routes right until cancelled.
+
+        Raises:
+            PermissionMissing: CAP_NET_ADMIN is missing.
+            SourceUnavailable: netlink failed; run again.
+        """
+        await require_net_admin("install_routes")
+        listening = asyncio.create_task(self._listen())
+        listening.add_done_callback(lambda _: self.ring())
+        try:
+            while not listening.done():
+                self._changed.clear()
+                try:
+                    await self._reconcile(self._wanted())
+                except Interrupted:
+                    self.ring()
+                await asyncio.sleep(_PAUSE_S)
+                await self._changed.wait()
+            await listening
+        finally:
+            listening.cancel()
+            await asyncio.gather(listening, return_exceptions=True)
+
+    async def clean(self) -> None:
+        """Remove every route of ours."""
+        try:
+            await self._reconcile(frozenset())
+        except (SourceUnavailable, Interrupted) as error:
+            self._log.warning("routes may be left: the next start with install_routes removes them", why=str(error))
+
+    async def _listen(self) -> None:
+        async with contextlib.aclosing(Bell(GROUPS, matters).rings()) as rings:
+            async for _ in rings:
+                self.ring()
+
+    def _wanted(self) -> frozenset[HostRoute]:
+        """Return the routes to have; whether each is needed the kernel knows."""
+        links = self._links()
+        # Whoever lives behind us must never be able to take an uplink's or a gateway's address
+        never = frozenset().union(*(link.addresses | link.gateways for link in links))
+        indexes: dict[str, int] = {}
+        wanted = []
+        for target, name in self._downstream().items():
+            if name not in indexes:
+                indexes[name] = _index(name)
+            if indexes[name] and target not in never:
+                wanted.append(HostRoute(target, indexes[name]))
+        uplinks = {link.index for link in links}
+        return frozenset(route for route in wanted if route.link not in uplinks)
+
+    async def _reconcile(self, wanted: frozenset[HostRoute]) -> None:
+        uplinks = {link.index for link in self._links()}
+        added = removed = 0
+        async with opened() as kernel:
+            installed = await kernel.installed()
+            for route in sorted(installed - wanted):
+                await kernel.remove(route)
+                removed += 1
+            for route in sorted(wanted - installed):
+                if await self._is_needed(kernel, route, uplinks):
+                    added += await kernel.add(route)
+        if added or removed:
+            self._log.info("routes to live targets", added=added, removed=removed)
+
+    async def _is_needed(self, kernel: HostRoutes, route: HostRoute, uplinks: Collection[int]) -> bool:
+        index = await kernel.leads_to(route.target)
+        return index is None or index in uplinks
+
+
+def _index(name: str) -> int:
+    try:
+        return socket.if_nametoindex(name)
+    except OSError:
+        return 0

@@ -1,0 +1,124 @@
+"""Routes to single hosts, marked as ours by their protocol number, so that nobody else's is ever changed or removed."""
+
+import contextlib
+import errno
+import socket
+import struct
+from collections.abc import AsyncIterator
+from typing import Any, Final, NamedTuple
+
+from pyroute2.netlink.exceptions import NetlinkError
+
+from ndpresponder.linux.netlink import bell
+from ndpresponder.linux.netlink.admin import PROTOCOL, needing_net_admin
+from ndpresponder.linux.netlink.session import asking, is_error, packed
+
+GROUPS: Final = bell.LINK | bell.IPV6_ROUTE
+
+# linux/rtnetlink.h
+_NEW_ROUTE: Final = 24
+_MAIN_TABLE: Final = 254
+_UNICAST: Final = 1
+_METRIC: Final = 1 << 20  # a route that somebody else has to the same host goes before ours
+_LINK_REFUSES: Final = (errno.ENODEV, errno.ENETDOWN, errno.EINVAL)
+_FEATURE: Final = "install_routes"
+
+
+class HostRoute(NamedTuple):
+    """A route to one address."""
+
+    target: bytes
+    link: int  # index
+
+
+class HostRoutes:
+    """The kernel's routes for the time of one `opened` block."""
+
+    def __init__(self, netlink: Any) -> None:
+        self._netlink = netlink
+
+    async def installed(self) -> set[HostRoute]:
+        """Return the routes that are ours."""
+        # dump_filter=None: the kernel alone selects
+        routes = await self._netlink.route("dump", family=socket.AF_INET6, proto=PROTOCOL, dump_filter=None)
+        return {
+            HostRoute(packed(route.get("dst")), route.get("oif"))
+            async for route in routes
+            if route["proto"] == PROTOCOL and route["dst_len"] == 128
+        }
+
+    async def leads_to(self, target: bytes) -> int | None:
+        """Return the index of the link by which packets for `target` leave; None without a route.
+
+        It is 0 if they do not leave: the address is this host's own, or somebody made it unreachable on purpose.
+        """
+        try:
+            (route,) = await self._netlink.route("get", family=socket.AF_INET6, dst=_text(target))
+        except NetlinkError as error:
+            return None if is_error(error, errno.ENETUNREACH) else 0
+        return int(route.get("oif") or 0) if route["type"] == _UNICAST else 0
+
+    async def add(self, route: HostRoute) -> bool:
+        """Add a route of ours; return whether its link takes it now.
+
+        Raises:
+            PermissionMissing: CAP_NET_ADMIN is missing.
+        """
+        try:
+            with needing_net_admin(_FEATURE):
+                await self._netlink.route("add", **_fields(route), priority=_METRIC)
+        except NetlinkError as error:
+            if is_error(error, errno.EEXIST):
+                return True
+            if is_error(error, *_LINK_REFUSES):
+                return False
+            raise
+        return True
+
+    async def remove(self, route: HostRoute) -> None:
+        """Remove a route of ours; fine if it has gone already.
+
+        Raises:
+            PermissionMissing: CAP_NET_ADMIN is missing.
+        """
+        try:
+            with needing_net_admin(_FEATURE):
+                await self._netlink.route("del", **_fields(route))
+        except NetlinkError as error:
+            if not is_error(error, errno.ESRCH, errno.ENODEV):
+                raise
+
+
+@contextlib.asynccontextmanager
+async def opened() -> AsyncIterator[HostRoutes]:
+    """Yield the kernel's routes.
+
+    Raises:
+        Interrupted: they changed while they were read; open them again.
+        SourceUnavailable: the kernel cannot be asked now.
+    """
+    async with asking() as netlink:
+        yield HostRoutes(netlink)
+
+
+def matters(event: bytes) -> bool:
+    """Tell whether `event` can make a route of ours necessary or wrong: all but the news of our own additions."""
+    if len(event) < 24:
+        return True
+    (kind,) = struct.unpack_from("=H", event, 4)
+    return kind != _NEW_ROUTE or event[21] != PROTOCOL  # struct rtmsg: rtm_protocol
+
+
+def _fields(route: HostRoute) -> dict[str, Any]:
+    return {
+        "family": socket.AF_INET6,
+        "dst": _text(route.target),
+        "dst_len": 128,
+        "oif": route.link,
+        "proto": PROTOCOL,
+        "table": _MAIN_TABLE,
+    }
+
+
+def _text(address: bytes) -> str:
+    return socket.inet_ntop(socket.AF_INET6, address)
