@@ -144,6 +144,19 @@ def test_a_full_ring_drops_the_rest_counts_it_once_and_goes_on(opened, peer):
     assert [solicitation(code=1)] == receive_all(opened, 1)
 
 
+def test_large_frames_that_nothing_has_room_for_are_drops_not_halves(opened, peer):
+    large = solicitation(options=option(11, bytes(998)))
+    peer.send(*[large] * SLOTS, solicitation(code=1))
+    received: list[bytes] = []
+    while opened.waiting_since() is not None:
+        received += [frame for frame, _ in opened.receive()]
+    assert set(received) == {large}
+    assert len(received) >= 90
+    assert len(received) + opened.take_drops() == SLOTS + 1
+    peer.send(large, solicitation(code=2))
+    assert [large, solicitation(code=2)] == receive_all(opened, 2)
+
+
 def test_allmulti_goes_with_the_socket(wire):
     assert link(wire)["allmulti"] == 0
     with open_in(wire):
