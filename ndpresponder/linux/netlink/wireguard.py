@@ -25,6 +25,7 @@ async def peers(name: str) -> list[Peer] | None:
     merged: dict[bytes, tuple[int, list[tuple[bytes, int]]]] = {}
     try:
         async with _Netlink() as netlink:
+            await netlink.setup_endpoint()  # `info` needs the number of the protocol before it would ask for it
             async for message in await netlink.info(name):
                 for peer in message.get("peers") or ():
                     _merge(merged, peer)
