@@ -28,7 +28,7 @@ _NDA_DST, _NDA_LLADDR, _NDA_IFINDEX, _NDA_MASTER = 1, 2, 8, 9
 _SKIP_STATISTICS: Final = struct.pack("=I", 1 << 3)
 _RESOLVED: Final = 0x02 | 0x04 | 0x08 | 0x10 | 0x80  # NUD_REACHABLE | STALE | DELAY | PROBE | PERMANENT
 _PERMANENT: Final = 0x80
-_MASTER, _PROXY, _EXTERNALLY_LEARNED = 0x04, 0x08, 0x10  # NTF_*
+_PROXY, _EXTERNALLY_LEARNED = 0x08, 0x10  # NTF_*
 _BODY: Final = HEADER_LENGTH + _NDMSG.size  # where the attributes of a neighbor begin
 
 
@@ -161,8 +161,8 @@ def _neighbour(message: memoryview | bytes) -> tuple[bytes | None, bytes | None]
 
 def _station(message: memoryview | bytes, bridge: int) -> bytes | None:
     """Return the link-layer address of a forwarding entry, None if it is not one of a port of `bridge`."""
-    _, _, state, flags, _ = _NDMSG.unpack_from(message, HEADER_LENGTH)
-    if state & _PERMANENT or not flags & _MASTER:  # the ports' own addresses
+    _, _, state, _, _ = _NDMSG.unpack_from(message, HEADER_LENGTH)
+    if state & _PERMANENT:  # the ports' own addresses
         return None
     values = dict(attributes(message, _BODY))
     if values.get(_NDA_MASTER) != struct.pack("=I", bridge):
