@@ -20,7 +20,7 @@ LONGEST_FILE = 300
 PURE_STDLIB = "bisect collections dataclasses enum functools ipaddress itertools operator struct types typing"
 LOWER_LAYERS = (
     "wire outcome limits responder targets announce groups presence keepalive "
-    "linux observe config errors supervise uplink keepalive presence"
+    "linux observe config errors supervise uplink keepalive presence pin autowire"
 )
 
 
@@ -58,7 +58,10 @@ LAYERS = {
     "groups": Layer("wire targets.table", pure=True),
     "presence": Layer("announce groups linux observe.logs targets.table wire"),
     "keepalive": Layer("linux wire"),
+    "pin": Layer("linux wire observe.logs errors"),
+    "autowire": Layer("linux observe.logs errors"),
     "linux": Layer("linux wire errors"),
+    "linux.engine": Layer("errors", third_party="h11"),
     "linux.netlink": Layer("linux wire errors", third_party="pyroute2"),
     "observe": Layer("observe outcome errors config limits", third_party="structlog prometheus_client h11"),
     "lab": Layer("lab linux errors"),

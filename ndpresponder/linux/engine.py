@@ -1,0 +1,135 @@
+"""A client of a container engine's HTTP API on a unix socket: one answer, or an endless stream of events.
+
+The engine is not trusted with our loop or our memory: whatever it sends, and however slowly, ends in an answer of at
+most `BODY_MAX` octets or in `SourceUnavailable`. What the octets mean is the caller's to find out.
+"""
+
+import asyncio
+import contextlib
+import grp
+import os
+from collections.abc import AsyncGenerator, AsyncIterator
+from typing import Final
+
+import h11
+
+from ndpresponder.errors import SourceUnavailable
+
+BODY_MAX: Final = (
+    4 << 20
+)  # some 14,000 containers in one network; more would be decoded for longer than answers may wait
+_HEADERS_MAX: Final = 16 << 10
+_READ: Final = 8 << 10  # octets taken at a time: a body in chunks of one octet costs 5 microseconds each
+_EVENTS_PAUSE_S: Final = 0.01  # between two reads of a stream, so that a storm of events costs a bounded share
+_LINE_MAX: Final = 1 << 20
+
+
+class Engine:
+    """The API of the engine that listens on the socket `path`; each request has a connection of its own."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    async def get(self, target: str) -> tuple[int, bytes]:
+        """Return status and body of the answer; how long to wait for it is the caller's to limit.
+
+        Raises:
+            SourceUnavailable: there is no engine, or it does not speak HTTP.
+        """
+        body = bytearray()
+        async with self._ask(target) as (status, parts):
+            async for part in parts:
+                body += part
+                if len(body) > BODY_MAX:
+                    raise SourceUnavailable(f"{self.path}: the answer to {target} is larger than {BODY_MAX >> 20} MiB")
+                await asyncio.sleep(0)  # reading what is there already does not give way by itself
+        return status, bytes(body)
+
+    @contextlib.asynccontextmanager
+    async def events(self, target: str) -> AsyncIterator[AsyncGenerator[bytes, None]]:
+        """Yield an iterator over the lines of a stream, once the engine has begun it.
+
+        A line that is too long to be held comes as empty ones, the last of them at its end.
+
+        Raises:
+            SourceUnavailable: the engine ended the stream, or never began it.
+        """
+        async with self._ask(target) as (status, parts):
+            if status != 200:
+                raise SourceUnavailable(f"{self.path}: status {status} for {target}")
+            async with contextlib.aclosing(self._lines(parts)) as lines:
+                yield lines
+
+    async def _lines(self, parts: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+        rest, skipping = b"", False
+        async for part in parts:
+            *lines, rest = (rest + part).split(b"\n")
+            for line in lines:
+                yield b"" if skipping else line
+                skipping = False
+            if len(rest) > _LINE_MAX:
+                rest, skipping = b"", True
+                yield rest
+            await asyncio.sleep(_EVENTS_PAUSE_S)
+        raise SourceUnavailable(f"{self.path}: the engine ended its events")
+
+    @contextlib.asynccontextmanager
+    async def _ask(self, target: str) -> AsyncIterator[tuple[int, AsyncGenerator[bytes, None]]]:
+        """Send a request and yield the status and the parts of the body."""
+        http = h11.Connection(h11.CLIENT, max_incomplete_event_size=_HEADERS_MAX)
+        writer: asyncio.StreamWriter | None = None
+        try:
+            reader, writer = await asyncio.open_unix_connection(self.path, limit=_READ)
+            headers = [("Host", "engine"), ("User-Agent", "ndpresponder"), ("Connection", "close")]
+            request = http.send(h11.Request(method="GET", target=target, headers=headers))
+            writer.write((request or b"") + (http.send(h11.EndOfMessage()) or b""))
+            event = await _next(http, reader)
+            while isinstance(event, h11.InformationalResponse):
+                event = await _next(http, reader)
+            if not isinstance(event, h11.Response):
+                raise SourceUnavailable(f"{self.path}: the engine closed the connection without an answer")
+            async with contextlib.aclosing(_parts(http, reader)) as parts:
+                yield event.status_code, parts
+        except h11.ProtocolError as error:
+            raise SourceUnavailable(f"{self.path}: what answers is not HTTP: {error}") from error
+        except OSError as error:
+            raise SourceUnavailable(f"{self.path}: {_explain(self.path, error)}") from error
+        finally:
+            if writer is not None:
+                writer.transport.abort()
+
+
+async def _next(http: h11.Connection, reader: asyncio.StreamReader) -> object:
+    while (event := http.next_event()) is h11.NEED_DATA:
+        http.receive_data(await reader.read(_READ))
+        await asyncio.sleep(0)
+    return event
+
+
+async def _parts(http: h11.Connection, reader: asyncio.StreamReader) -> AsyncGenerator[bytes, None]:
+    while isinstance(event := await _next(http, reader), h11.Data):
+        yield bytes(event.data)
+
+
+def _explain(path: str, error: OSError) -> str:
+    """Say what a person can do."""
+    if isinstance(error, FileNotFoundError):
+        return "there is no such socket; is the engine installed and running?"
+    if isinstance(error, ConnectionRefusedError):
+        return "nobody listens there; is the engine running?"
+    if isinstance(error, PermissionError):
+        return (
+            f"permission denied; the socket is of group {_group(path)}, which the drop-in "
+            "systemd/ndpresponder-docker.conf lets the daemon join (its members are root as good as)"
+        )
+    return error.strerror or str(error)
+
+
+def _group(path: str) -> str:
+    try:
+        number = os.stat(path).st_gid
+        return grp.getgrgid(number).gr_name
+    except KeyError:
+        return str(number)
+    except OSError:
+        return "docker or podman"
