@@ -33,7 +33,8 @@ class Following:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._loop.call_soon_threadsafe(self._task.cancel)
+        if self._thread.is_alive():
+            self._loop.call_soon_threadsafe(self._task.cancel)
         self._thread.join()
         assert self.failure is None
 
@@ -74,6 +75,13 @@ class Following:
             )
             assert last, f"not within {deadline_s} s: {self._published[-1:]}"
             return last[0]
+
+    def await_failure(self, deadline_s: float = 5.0) -> BaseException:
+        """Wait until the source fails, and return with what."""
+        self._thread.join(deadline_s)
+        failure, self.failure = self.failure, None
+        assert failure is not None, f"it did not fail within {deadline_s} s"
+        return failure
 
     def follows(self, act: Callable[[], object], holds: Callable[[TargetSet], bool]) -> float:
         """Do something and return how long after it was done its effect was published."""
