@@ -9,7 +9,7 @@ import contextlib
 import platform
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 
 from ndpresponder import __version__
@@ -67,6 +67,7 @@ class Daemon:
             interface.name: Uplink(interface, config.limits, logs, config.dry_run) for interface in config.interfaces
         }
         self._watcher = LinkWatcher(self._uplinks, self._follow)
+        self._on_links: list[Callable[[], None]] = []
         self._links_known = asyncio.Event()
 
     async def run(self) -> ExitCode:
@@ -85,6 +86,8 @@ class Daemon:
                 running.append(tasks.create_task(self._watch_links()))
                 running.append(tasks.create_task(self._keep_house()))
                 running.extend(tasks.create_task(self._keep_gateways(uplink)) for uplink in self._config.interfaces)
+                running.extend(tasks.create_task(self._pin_gateways(uplink)) for uplink in self._config.interfaces)
+                running.append(tasks.create_task(self._wire(board)))
                 if self._config.metrics.listen:
                     running.append(tasks.create_task(self._serve_metrics(board)))
                 await stop.wait()
@@ -132,6 +135,8 @@ class Daemon:
             _refuse_other_than_ethernet(links)
         for name, link in links.items():
             self._uplinks[name].follow(link)
+        for tell in self._on_links:
+            tell()
         status = self._status()
         if self._links_known.is_set():
             self._notifier.status(status)
@@ -156,6 +161,36 @@ class Daemon:
             config.gateway_keepalive, lambda: uplink.link if uplink.ready else None, is_reachable, uplink.send_unasked
         )
         await supervise(keepalive.run, partial(self._say_retry, "gateway keep-alive"))
+
+    # What only CAP_NET_ADMIN may do; imported by those who ask for it
+
+    async def _pin_gateways(self, config: InterfaceConfig) -> None:
+        if not config.pin_gateway or self._config.dry_run:
+            return
+        from ndpresponder.pin import GatewayPin
+
+        uplink = self._uplinks[config.name]
+        log = get_logger(interface=config.name)
+        pin = GatewayPin(lambda: uplink.link if uplink.ready else None, uplink.send_unasked, log)
+        self._on_links.append(pin.ring)
+        try:
+            await supervise(pin.run, partial(self._say_retry, "pinned gateway"))
+        finally:
+            await pin.release()
+
+    async def _wire(self, board: TargetBoard) -> None:
+        if not self._config.install_routes or self._config.dry_run:
+            return
+        from ndpresponder.autowire import Autowire
+
+        uplinks = self._uplinks.values()
+        autowire = Autowire(board.downstream, lambda: [uplink.link for uplink in uplinks if uplink.link], self._log)
+        self._on_links.append(autowire.ring)
+        board.on_change(autowire.ring)
+        try:
+            await supervise(autowire.run, partial(self._say_retry, "routes to live targets"))
+        finally:
+            await autowire.clean()
 
     # Housekeeping
 

@@ -3,18 +3,14 @@
 The daemon imports the finished tree from here and must never need anything else of this package.
 """
 
-from ndpresponder.config.tree import (
-    Config,
+from ndpresponder.config.sources import (
     DockerSourceConfig,
     FileSourceConfig,
-    InterfaceConfig,
-    LimitsConfig,
-    LogConfig,
-    MetricsConfig,
     RoutesSourceConfig,
     SourcesConfig,
     WireguardSourceConfig,
 )
+from ndpresponder.config.tree import Config, InterfaceConfig, LimitsConfig, LogConfig, MetricsConfig
 
 __all__ = [
     "Config",

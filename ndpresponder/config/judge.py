@@ -7,7 +7,8 @@ from ipaddress import IPv6Network
 
 from ndpresponder.config.draft import Given, Table
 from ndpresponder.config.problem import Problem
-from ndpresponder.config.tree import SourcesConfig, keys
+from ndpresponder.config.sources import SourcesConfig
+from ndpresponder.config.tree import keys
 
 WIDEST = 64  # a link's prefix; anything wider needs an explicit word
 EMPTY = Given((), "")

@@ -14,16 +14,8 @@ from ndpresponder.config.draft import Given, Table, build_config
 from ndpresponder.config.host import Host
 from ndpresponder.config.judge import judge
 from ndpresponder.config.problem import Problem, Wrong
-from ndpresponder.config.tree import (
-    Config,
-    InterfaceConfig,
-    Key,
-    LimitsConfig,
-    SourcesConfig,
-    keys,
-    leaves,
-    names_source,
-)
+from ndpresponder.config.sources import SourcesConfig
+from ndpresponder.config.tree import Config, InterfaceConfig, Key, LimitsConfig, keys, leaves, names_source
 from ndpresponder.errors import ConfigError, ExitCode
 
 _SEPARATOR = re.compile(r"[,\s]+")

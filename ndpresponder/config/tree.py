@@ -1,8 +1,9 @@
 """The settings tree: frozen, validated, built once from flags, environment and TOML file.
 
-Every setting is declared here and nowhere else: its type, its default, its meaning, its flag, its
-environment variable. Validation, `--help`, `ndpresponder check` and the test of the reference file read
-the declarations. The daemon reads only the finished tree, which must never hold an unchecked value.
+Every setting is declared here, or in `sources` for a source of targets, and nowhere else: its type, its
+default, its meaning, its flag, its environment variable. Validation, `--help`, `ndpresponder check` and the
+test of the reference file read the declarations. The daemon reads only the finished tree, which must never
+hold an unchecked value.
 """
 
 from collections.abc import Callable, Iterator
@@ -12,21 +13,10 @@ from types import NoneType
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 from ndpresponder.config import values
+from ndpresponder.config.setting import Setting
+from ndpresponder.config.sources import SourcesConfig
 
-
-@dataclass(frozen=True, slots=True)
-class Setting:
-    """What a field's annotation cannot say about the setting it holds."""
-
-    help: str
-    parse: Callable[[object], object] | None = None  # one raw value; None: the annotation says it all
-    key: str = ""  # in TOML, when it is not the field's name
-    flags: tuple[str, ...] = ()
-    env: str = ""
-    metavar: str = ""
-    example: str = '"eth0"'  # of a value that must be written
-    bare: bool = False  # the flag may stand without a value
-    group: str = "how it is answered"  # heading in --help; sources have their own
+_NO_SOURCES = SourcesConfig()
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,125 +107,15 @@ class InterfaceConfig:
         Literal["auto", "always", "never"],
         Setting("keep the kernel's entry of the gateway alive; auto: while the uplink forwards and it needs it"),
     ] = "auto"
+    pin_gateway: Annotated[
+        bool,
+        Setting("pin the gateway's link-layer address in the kernel; needs CAP_NET_ADMIN", flags=("--pin-gateway",)),
+    ] = False
     mld_source: Annotated[
         Literal["linklocal", "global", "both"],
         Setting("where the reports of joined groups come from, on a link that snoops MLD"),
     ] = "linklocal"
     verify: Annotated[bool, Setting("answer for claimed targets only once found there", flags=("--verify",))] = False
-
-
-@dataclass(frozen=True, slots=True)
-class BridgeSourceConfig:
-    """One downstream interface whose prefixes and neighbors are followed."""
-
-    name: Annotated[
-        str,
-        Setting(
-            "follow the addresses behind this interface: a bridge or any other downstream one; repeatable",
-            parse=values.interface_name,
-            flags=("-b", "--bridge"),
-            metavar="IF",
-        ),
-    ]
-
-
-@dataclass(frozen=True, slots=True)
-class RoutesSourceConfig:
-    """Which of the kernel's routes are followed."""
-
-    within: Annotated[
-        tuple[IPv6Network, ...],
-        Setting(
-            "follow the kernel's routes, all or only those within these prefixes; repeatable",
-            parse=values.network,
-            flags=("--routes",),
-            metavar="PFX,...",
-            bare=True,
-        ),
-    ] = ()
-    tables: Annotated[tuple[int, ...], Setting("routing tables, by number", parse=values.integer(1, 2**32 - 1))] = (
-        254,
-    )
-    protocols: Annotated[
-        tuple[int, ...], Setting("only routes of these protocols, by number", parse=values.integer(0, 255))
-    ] = ()
-    through: Annotated[
-        tuple[str, ...], Setting("only routes out of these interfaces", parse=values.interface_name)
-    ] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class DockerSourceConfig:
-    """Networks of a container engine that speaks Docker's API."""
-
-    networks: Annotated[
-        tuple[str, ...],
-        Setting(
-            "follow the containers in this network of Docker or Podman; '*': in all with IPv6; repeatable",
-            parse=values.network_name,
-            flags=("-N", "--docker-network"),
-            metavar="NAME",
-            example='["ipv6exposed"]',
-        ),
-    ]
-    url: Annotated[
-        str,
-        Setting(
-            "socket of Docker, or of what speaks its API",
-            parse=values.socket_url,
-            flags=("--docker-url",),
-            env="DOCKER_HOST",
-            metavar="unix://PATH",
-        ),
-    ] = "unix:///var/run/docker.sock"
-
-
-@dataclass(frozen=True, slots=True)
-class FileSourceConfig:
-    """One file of addresses and prefixes."""
-
-    path: Annotated[
-        str,
-        Setting(
-            "follow this file: an address or a prefix in each line; repeatable",
-            parse=values.file_path,
-            flags=("-f", "--address-file"),
-            metavar="FILE",
-            example='"/etc/ndpresponder/addresses"',
-        ),
-    ]
-
-
-@dataclass(frozen=True, slots=True)
-class WireguardSourceConfig:
-    """One WireGuard interface whose peers are followed."""
-
-    name: Annotated[
-        str,
-        Setting(
-            "follow the allowed-ips of this WireGuard interface's peers; repeatable",
-            parse=values.interface_name,
-            flags=("--wireguard",),
-            metavar="IF",
-            example='"wg0"',
-        ),
-    ]
-
-
-@dataclass(frozen=True, slots=True)
-class SourcesConfig:
-    """Where targets come from, beside the prefixes of the uplinks."""
-
-    bridge: Annotated[tuple[BridgeSourceConfig, ...], Setting("one table for each downstream interface")] = ()
-    docker: Annotated[tuple[DockerSourceConfig, ...], Setting("networks of Docker or Podman")] = ()
-    file: Annotated[tuple[FileSourceConfig, ...], Setting("one table for each file")] = ()
-    wireguard: Annotated[tuple[WireguardSourceConfig, ...], Setting("one table for each interface")] = ()
-    routes: Annotated[RoutesSourceConfig | None, Setting("the kernel's routes")] = None
-
-    @property
-    def any(self) -> bool:
-        """Whether there is a source at all."""
-        return any(getattr(self, each.name) for each in fields(self))
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,8 +126,15 @@ class Config:
     log: Annotated[LogConfig, Setting("what is logged")] = LogConfig()
     metrics: Annotated[MetricsConfig, Setting("Prometheus metrics")] = MetricsConfig()
     limits: Annotated[LimitsConfig, Setting("protection against floods")] = LimitsConfig()
-    sources: Annotated[SourcesConfig, Setting("what is followed behind the host", key="source")] = SourcesConfig()
+    sources: Annotated[SourcesConfig, Setting("what is followed behind the host", key="source")] = _NO_SOURCES
     dry_run: Annotated[bool, Setting("decide, count and log, but send nothing", flags=("-d", "--dry-run"))] = False
+    install_routes: Annotated[
+        bool,
+        Setting(
+            "give live targets the routes they lack to where they live; needs CAP_NET_ADMIN",
+            flags=("--install-routes",),
+        ),
+    ] = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,17 +46,13 @@ class TargetBoard:
         apply: Callable[[str, TargetTable], None],
         call_later: Schedule,
         clock: Callable[[], float] = time.time,
-        on_change: Callable[[], None] = lambda: None,
     ) -> None:
-        """Serve the uplinks named in `excluded`, which maps each to what it must never answer for.
-
-        `on_change` is called after the tables were rebuilt, whether or not any differs.
-        """
+        """Serve the uplinks named in `excluded`, which maps each to what it must never answer for."""
         self._excluded = excluded
         self._apply = apply
         self._call_later = call_later
         self._clock = clock
-        self._on_change = on_change
+        self._on_change: list[Callable[[], None]] = []
         self._tables = dict.fromkeys(excluded, EMPTY)
         self._pending = False
         self.entries: list[Entry] = []
@@ -99,7 +95,12 @@ class TargetBoard:
                 self._tables[uplink] = table
                 self.generation += 1
                 self._apply(uplink, table)
-        self._on_change()
+        for tell in self._on_change:
+            tell()
+
+    def on_change(self, tell: Callable[[], None]) -> None:
+        """Call `tell` each time after the tables were rebuilt, whether or not any differs."""
+        self._on_change.append(tell)
 
     def downstream(self) -> dict[bytes, str]:
         """Return the downstream interface of each live target that is answered for and whose source knows it."""

@@ -55,6 +55,7 @@ def test_every_value_is_shown_with_its_origin(check: Check, capsys: pytest.Captu
         """\
 version = 1
 dry_run = false                         # default
+install_routes = false                  # default
 
 [log]
 level = "debug"                         # flag --log-level
@@ -81,6 +82,7 @@ unicast = "always"                      # default
 dad = "defend"                          # default
 announce = "live"                       # default
 gateway_keepalive = "auto"              # default
+pin_gateway = false                     # default
 mld_source = "linklocal"                # default
 verify = false                          # default
 """,
