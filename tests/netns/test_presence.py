@@ -1,0 +1,192 @@
+"""What the installed command says unasked, seen at the far end of the wire, and what its kernel listens to."""
+
+import itertools
+import re
+import select
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from conftest import require
+from frames import TARGET, UPLINK_LLADDR, advertisement, packed, solicitation, solicited_node
+from harness import Installed
+from peer import Peer, Wire
+
+from ndpresponder.announce import BURST, INTERVAL_S, REPEATS, TARGETS_PER_S
+from ndpresponder.groups import MAX_GROUPS
+from ndpresponder.lab.namespace import Namespace
+from ndpresponder.lab.topology import wait_until
+
+OWN, GATEWAY, OTHER = "2001:db8:0:0:ffff::2", "2001:db8:0:0:ffff::1", "2001:db8::c2"
+ROUTES = "route add default via 2001:db8:0:0:ffff::1"
+
+
+@pytest.fixture
+def wire() -> Iterator[Wire]:
+    """Return a wire whose near end has an address and a gateway."""
+    require("ip")
+    with Wire("presence") as wire:
+        wire.near.ip(f"address add {OWN}/64 dev up0 nodad", ROUTES)
+        yield wire
+
+
+def heard(peer: Peer, until_s: float) -> list[tuple[float, bytes]]:
+    """Return every ICMPv6 frame that arrives until `until_s` (monotonic), with its time, but for the kernel's own."""
+    frames = []
+    while select.select([peer.socket], [], [], max(0.0, until_s - time.monotonic()))[0]:
+        frame = peer.socket.recv(65536)
+        if frame[12:14] == b"\x86\xdd" and frame[22:24] != b"\xfe\x80":
+            frames.append((time.monotonic(), frame))
+    return frames
+
+
+def announced(target: str = TARGET) -> set[bytes]:
+    """Return the two frames that announce a live target."""
+    to_all = advertisement(target, "ff02::1", solicited=False, override=True, ethernet_destination="33:33:00:00:00:01")
+    return {to_all, solicitation(GATEWAY, source=target, ethernet_source=UPLINK_LLADDR)}
+
+
+def listened_to(namespace: Namespace, interface: str = "up0") -> set[bytes]:
+    """Return the groups the kernel listens to, those of its own addresses among them."""
+    rows = re.findall(rf"(?m)^\d+ +{interface} +(ff02\w+)", namespace.run("cat", "/proc/net/igmp6").stdout)
+    return {bytes.fromhex(row) for row in rows}
+
+
+def write(path: Path, *lines: str) -> str:
+    """Replace the file of live addresses as another program would."""
+    new = path.with_suffix(".new")
+    new.write_text("\n".join(lines) + "\n")
+    new.rename(path)
+    return str(path)
+
+
+def configured(directory: Path, addresses: Path, *lines: str) -> str:
+    """Write a configuration that follows a file of addresses."""
+    if not addresses.exists():
+        write(addresses, "# none yet")
+    file = directory / "ndpresponder.toml"
+    interface = ('name = "up0"', 'gateway_keepalive = "never"', *lines)
+    file.write_text(
+        "\n".join(("version = 1", "[[interface]]", *interface, "[[source.file]]", f'path = "{addresses}"', ""))
+    )
+    return str(file)
+
+
+def test_a_live_target_is_announced_three_times_and_its_group_joined(wire, tmp_path):
+    addresses = tmp_path / "addresses"
+    with Peer(wire.far) as peer, Installed(wire.near, "-c", configured(tmp_path, addresses)) as daemon:
+        write(addresses, TARGET)
+        wait_until(lambda: solicited_node(TARGET) in listened_to(wire.near), 5, "the join")
+        seen = heard(peer, time.monotonic() + (REPEATS - 1) * INTERVAL_S + 1)
+        frames = [frame for _, frame in seen]
+        assert set(frames) == announced()
+        assert Counter(frames) == Counter(dict.fromkeys(announced(), REPEATS))
+        times = [at for at, frame in seen if frame[54] == 136]
+        assert all(later - earlier > INTERVAL_S - 0.05 for earlier, later in itertools.pairwise(times))
+        assert daemon.counters()["sent unsolicited"] == REPEATS
+        write(addresses, "# gone")
+        wait_until(lambda: solicited_node(TARGET) not in listened_to(wire.near), 5, "the leave")
+    assert solicited_node(TARGET) not in listened_to(wire.near)
+
+
+def test_a_target_that_goes_is_announced_no_more(wire, tmp_path):
+    addresses = tmp_path / "addresses"
+    with Peer(wire.far) as peer, Installed(wire.near, "-c", configured(tmp_path, addresses)):
+        write(addresses, TARGET, OTHER)
+        first = heard(peer, time.monotonic() + 0.5)
+        assert {frame for _, frame in first} == announced() | announced(OTHER)
+        write(addresses, OTHER)
+        later = heard(peer, time.monotonic() + 2.5)
+        assert {frame for _, frame in later[2:]} <= announced(OTHER)  # what was on its way already
+        assert sum(frame in announced() for _, frame in later) == 0
+
+
+def test_two_thousand_at_once_are_spread(wire, tmp_path):
+    addresses = tmp_path / "addresses"
+    targets = [f"2001:db8::1:{number:x}" for number in range(2000)]
+    with Peer(wire.far) as peer, Installed(wire.near, "-c", configured(tmp_path, addresses)):
+        write(addresses, *targets)
+        times = [at for at, frame in heard(peer, time.monotonic() + 3) if frame[54] == 136]
+        assert len(times) > 2 * TARGETS_PER_S
+        # a busy machine may hold frames back and let them go at once: half a second more than a second
+        in_a_second = max(sum(start <= at < start + 1 for at in times) for start in times[::20])
+        assert in_a_second <= BURST + 1.5 * TARGETS_PER_S
+        wanted = {solicited_node(target) for target in targets}
+        wait_until(lambda: wanted <= listened_to(wire.near), 10, "2,000 joins")
+        peer.await_answer(targets[-1])
+
+
+@pytest.mark.parametrize("excluded", [OWN, GATEWAY, "2001:db8::bad"])
+def test_what_is_not_answered_for_is_not_announced(wire, tmp_path, excluded):
+    addresses = tmp_path / "addresses"
+    write(addresses, excluded, TARGET)
+    flags = configured(tmp_path, addresses, 'exclude = ["2001:db8::bad"]')
+    with Peer(wire.far) as peer, Installed(wire.near, "-c", flags):
+        frames = {frame for _, frame in heard(peer, time.monotonic() + 1)}
+    assert frames == announced()
+
+
+def test_a_link_that_returns_is_told_again_and_groups_are_joined_again(wire):
+    with Peer(wire.far) as peer, Installed(wire.near, "-i", "up0", "-n", TARGET) as daemon:
+        heard(peer, time.monotonic() + 0.2)
+        wire.near.ip("link set up0 down")
+        daemon.await_line("interface is down")
+        assert heard(peer, time.monotonic() + 0.3) == []
+        wire.near.ip("link set up0 up")
+        daemon.await_line("interface is up")
+        frames = [frame for _, frame in heard(peer, time.monotonic() + 2.5) if frame[54] == 136]
+        assert len(frames) == REPEATS
+        assert solicited_node(TARGET) in listened_to(wire.near)
+
+
+def test_a_changed_lladdr_is_announced(wire):
+    with Peer(wire.far) as peer, Installed(wire.near, "-i", "up0", "-n", TARGET):
+        heard(peer, time.monotonic() + 0.2)
+        wire.near.ip("link set up0 address 02:00:00:00:00:77")
+        frames = [frame for _, frame in heard(peer, time.monotonic() + 2.5) if frame[54] == 136]
+        assert {frame[-6:].hex(":") for frame in frames} == {"02:00:00:00:00:77"}
+
+
+def test_never_announces_nothing_and_joins_all_the_same(wire):
+    with Peer(wire.far) as peer, Installed(wire.near, "-i", "up0", "-n", TARGET, "-a", "never"):
+        wait_until(lambda: solicited_node(TARGET) in listened_to(wire.near), 5, "the join")
+        assert heard(peer, time.monotonic() + 0.5) == []
+
+
+def test_dry_run_sends_nothing_at_all_and_joins_nothing(wire):
+    wire.near.sysctl({"ipv6/conf/all/forwarding": 1})
+    before = listened_to(wire.near)
+    with Peer(wire.far) as peer, Installed(wire.near, "-i", "up0", "-n", TARGET, "--dry-run") as daemon:
+        peer.send(solicitation())
+        assert heard(peer, time.monotonic() + 1.5) == []
+        assert listened_to(wire.near) == before
+        assert daemon.counters()["ignored dry_run"] == 1
+
+
+def test_a_narrow_claimed_prefix_is_joined_and_a_wide_one_is_said_once(wire):
+    prefixes = ("-n", "2001:db8::/120", "-n", "2001:db8:1::/96")
+    with Installed(wire.near, "-i", "up0", *prefixes) as daemon:
+        wanted = {solicited_node(f"2001:db8::{number:x}") for number in range(256)}
+        wait_until(lambda: wanted <= listened_to(wire.near), 5, "256 joins")
+        (line,) = daemon.lines("not listening to all")
+        assert "left_out=16777216" in line
+        assert len(listened_to(wire.near)) < MAX_GROUPS
+
+
+@pytest.mark.parametrize(("mld_source", "joins"), [("global", False), ("both", True)])
+def test_reports_come_from_a_global_source_where_asked_for(wire, tmp_path, mld_source, joins):
+    addresses = tmp_path / "addresses"
+    settings = (f'mld_source = "{mld_source}"', 'announce = "never"')
+    with Peer(wire.far) as peer, Installed(wire.near, "-c", configured(tmp_path, addresses, *settings)):
+        write(addresses, TARGET)
+        reports = [frame for _, frame in heard(peer, time.monotonic() + 1.8)]
+        assert [(frame[22:38], frame[62], frame[70], frame[74:90]) for frame in reports] == [
+            (packed(OWN), 143, record, solicited_node(TARGET))
+            for record in (4, 2)  # joined; and again: listening
+        ]
+        assert joins == (solicited_node(TARGET) in listened_to(wire.near))
+        write(addresses, "# gone")
+        reports = [frame for _, frame in heard(peer, time.monotonic() + 0.5)]
+        assert [frame[70] for frame in reports] == [3]  # left
