@@ -3,11 +3,14 @@
 Each end has a core of its own. It must never touch anything outside its two namespaces.
 """
 
+import fcntl
 import json
 import os
 import subprocess
+import sys
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -22,6 +25,7 @@ TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
 _ASKER, _ASKER_LLADDR = "fe80::1", "02:00:00:00:00:01"
 _SOURCE, _BINARY = ROOT / "bench" / "generator.c", ROOT / ".cache" / "generator"
 _ADDRESSES = ("iface=asker", f"source={_ASKER}", f"target={FIRST_TARGET}")
+_LOCK: Final = Path("/run/lock/ndpbench")  # two benchmarks would measure each other
 _FIRST_ANSWER_DEADLINE_S: Final = 10
 
 
@@ -34,7 +38,7 @@ def build_generator() -> None:
     if _BINARY.exists() and _BINARY.stat().st_mtime > _SOURCE.stat().st_mtime:
         return
     _BINARY.parent.mkdir(exist_ok=True)
-    print(f"gcc -O2 {_SOURCE.relative_to(ROOT)} -> {_BINARY.relative_to(ROOT)}", flush=True)
+    print(f"gcc -O2 {_SOURCE.relative_to(ROOT)} -> {_BINARY.relative_to(ROOT)}", file=sys.stderr)
     try:
         subprocess.run(["gcc", "-O2", "-Wall", "-o", _BINARY, _SOURCE], check=True)
     except FileNotFoundError:
@@ -49,21 +53,26 @@ class Link:
         if len(cores) < 2:
             raise BenchError("two cores are needed: one for the generator, one for the responder")
         self.asker_core, self.responder_core = cores[:2]
+        self.own_core = False  # whether frames are received on the core of the end they are for
         self._asker, self.responder = Namespace("ndpbench-asker"), Namespace("ndpbench-responder")
 
     def __enter__(self) -> Self:
-        ends = (self._asker, self.responder)
-        delete_all(ends)  # of a run that was killed
-        create_all(ends)
-        try:
+        with ExitStack() as stack:
+            lock = stack.enter_context(_LOCK.open("w"))
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise BenchError(f"another benchmark is running: it holds {_LOCK}") from None
+            ends = (self._asker, self.responder)
+            delete_all(ends)  # of a run that was killed
+            stack.callback(delete_all, ends)
+            create_all(ends)
             self._wire()
-        except BaseException:
-            delete_all(ends)
-            raise
+            self._stack = stack.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:
-        delete_all((self._asker, self.responder))
+        self._stack.close()
 
     def _wire(self) -> None:
         for end in (self._asker, self.responder):
@@ -97,6 +106,7 @@ class Link:
 
     def receive_on_own_core(self, on: bool) -> None:
         """Have each end's received frames processed on its own core, or (off) on the sender's, as a veth does."""
+        self.own_core = on
         for end, device, core in (
             (self._asker, "asker", self.asker_core),
             (self.responder, UPLINK, self.responder_core),

@@ -2,30 +2,24 @@
 """Measure the daemon on a wire, beside the kernel's proxy_ndp, ndppd and npd6, and say whether the bars are met.
 
 Needs root. The responders take turns, round after round, so that a busy moment of the machine falls on all of them;
-each figure is the median of its rounds, with the lowest and the highest beside it. A round in which other processes
-took more than 3 % of a core does not count if there is a quiet one. README.md says what each figure means.
+each figure is the median of its rounds, with the lowest and the highest beside it. README.md says what each means.
 """
 
 import argparse
 import json
 import os
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from statistics import median
-from typing import Any, Final
+from typing import Final
 
 from link import BenchError, Link, build_generator
 from responders import Responder, all_responders
+from turn import QUIET, RATES, Effort, Sample, take_turn
 
-RATES: Final = (10_000, 50_000, 100_000, 200_000)
-WINDOW: Final = 256
-QUIET: Final = 3.0  # a turn in which others took more than this many percent of a core is repeated, then left out
-IDLE: Final = 0.1  # a turn begins when neither core is busier than this
 OURS: Final = "ndpresponder"
 
-Sample = dict[str, float]
 Results = dict[str, list[Sample]]  # of each responder, one sample per round
 
 
@@ -66,80 +60,8 @@ MEASURES: Final = (
 )
 
 
-def measure(link: Link, responder: Responder, seconds: float) -> Sample:
-    """Start a responder, take every figure once, and stop it."""
-    sample: Sample = {}
-    try:
-        try:
-            first_s = link.time_to_first_answer(lambda: responder.start(link))
-        except TimeoutError as error:
-            raise BenchError(f"{responder.name}: {error}\n{responder.complaint()}") from error
-        if responder.has_process:
-            sample["first_ms"] = first_s * 1e3
-        time.sleep(0.3)  # what was asked during the start is answered, and the start itself is over
-        link.receive_on_own_core(True)
-        try:
-            own_core, own_core_cpu_us = saturate(link, responder, seconds)
-        finally:
-            link.receive_on_own_core(False)
-        waited_s = responder.waited_s()
-        report, cpu_us = saturate(link, responder, seconds)
-        sample["saturation"] = report["answered"] / report["seconds"]
-        sample["own_core"] = own_core["answered"] / own_core["seconds"]
-        sample["cpu_us"] = cpu_us if responder.has_process else own_core_cpu_us
-        reports = [own_core, report]
-        for rate in RATES:
-            report = link.ask("rate", rate=rate, seconds=seconds)
-            reports.append(report)
-            sample[f"at_{rate}"] = 100 * report["answered"] / (rate * seconds)
-        report = link.ask("latency", rate=1000, seconds=2 * seconds)
-        reports.append(report)
-        for key in ("p50_us", "p99_us", "p999_us"):
-            sample[key] = report[key]
-
-        def total(key: str) -> float:
-            return float(sum(report[key] for report in reports))
-
-        sample["from_target"] = 100 * total("from_target") / max(total("answered"), 1)
-        sample["faults"] = total("invalid") + total("duplicate")
-        sample["disturbed"] = 100 * max(total("waited_s"), responder.waited_s() - waited_s) / total("seconds")
-        if missed := total("missed_by_generator"):
-            print(f"{responder.name}: the generator missed {missed:.0f} answers: figures are too low", file=sys.stderr)
-        rss_mb = responder.rss_mb()
-        if rss_mb is not None:
-            sample["rss_mb"] = rss_mb
-    finally:
-        responder.stop()
-    return sample
-
-
-def saturate(link: Link, responder: Responder, seconds: float) -> tuple[dict[str, Any], float]:
-    """Return the generator's report and the microseconds of CPU for each answer."""
-    before = responder.cpu_s()
-    report = link.ask("window", window=WINDOW, seconds=seconds)
-    used = responder.cpu_s() - before
-    return report, used * 1e6 / max(report["answered"] + report["answered_in_warmup"], 1)
-
-
-def attempts(link: Link, responder: Responder, options: argparse.Namespace) -> Iterator[Sample]:
-    """Yield measurements, each begun when the machine was idle or the patience for that ran out."""
-    for _ in range(options.attempts):
-        end = time.monotonic() + options.patience
-        while link.busy() > IDLE and time.monotonic() < end:
-            pass
-        yield measure(link, responder, options.seconds)
-
-
-def quietest(samples: Iterator[Sample]) -> Sample:
-    """Return the first attempt that was quiet, or else the least disturbed of all."""
-    best = next(samples)
-    while best["disturbed"] > QUIET and (another := next(samples, None)):
-        best = min(best, another, key=lambda sample: sample["disturbed"])
-    return best
-
-
 def values_of(samples: list[Sample], key: str) -> list[float]:
-    """Return one figure of the rounds that were quiet, or of all of them if none was."""
+    """Return one figure of the rounds that were quiet all through, or of every round if none was."""
     quiet = [sample for sample in samples if sample["disturbed"] <= QUIET]
     return [sample[key] for sample in quiet or samples if key in sample]
 
@@ -217,13 +139,14 @@ def run(options: argparse.Namespace) -> int:
     if os.geteuid() != 0:
         raise BenchError("network namespaces are root's to make: run it with sudo")
     responders = choose(options.only)
+    effort = Effort(options.seconds, 2 if options.short else 4, options.patience)
     build_generator()
     results: Results = {responder.name: [] for responder in responders}
     with Link() as link:
         print(f"generator on core {link.asker_core}, responders on core {link.responder_core}", file=sys.stderr)
         for number in range(1, options.rounds + 1):
             for responder in responders:
-                sample = quietest(attempts(link, responder, options))
+                sample = take_turn(link, responder, effort)
                 results[responder.name].append(sample)
                 turn = f"round {number}/{options.rounds} {responder.name}"
                 figures = f"{sample['saturation']:,.0f} answered/s; others took {sample['disturbed']:.1f} % of a core"
@@ -253,14 +176,14 @@ def main() -> int:
         type=float,
         default=5,
         metavar="S",
-        help="wait so long for an idle machine before each turn (default 5)",
+        help="wait so long for an idle machine before a disturbed measurement is repeated (default 5; 1 if short)",
     )
     parser.add_argument("--only", action="append", default=[], metavar="NAME", help="measure only this one; repeatable")
     parser.add_argument("--json", action="store_true", help="every sample of every round, for machines")
     parser.add_argument("--bars", action="store_true", help="exit with 1 if a bar is not met")
     options = parser.parse_args()
     options.seconds = options.seconds or (1 if options.short else 2)
-    options.attempts = 2 if options.short else 3
+    options.patience = options.patience if options.patience is not None else (1 if options.short else 5)
     options.rounds = options.rounds or (3 if options.short else 5)
     try:
         return run(options)
