@@ -83,6 +83,7 @@ class Outcome(IntEnum):
     NOT_READY = 32, "the uplink is down or not known yet"
     DRY_RUN = 33, "an answer was ready, but `--dry-run` holds it back"
     SEND_FAILED = 34, "the kernel refused to send the answer; see `send_errors_total`"
+    NOT_VERIFIED = 35, "the target is claimed, but `verify` did not find it behind this host"
 
     @property
     def label(self) -> str:

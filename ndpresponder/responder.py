@@ -105,7 +105,7 @@ class _Requester(NamedTuple):
 class Responder:
     """Decides for one uplink; feed it frames, and tell it when the uplink or the table changes."""
 
-    __slots__ = ("_never", "_policy", "_requesters", "_state", "_take", "table")
+    __slots__ = ("_never", "_policy", "_requesters", "_state", "_take", "is_there", "table")
 
     def __init__(self, policy: Policy, take: Callable[[], bool] | None = None) -> None:
         """Start with nothing to answer; `take` spends one answer of a rate limit, or says there is none left."""
@@ -115,6 +115,7 @@ class Responder:
         self._never: frozenset[bytes] = frozenset()
         self._requesters: dict[bytes, _Requester | Outcome] = {}
         self.table: TargetTable = EMPTY
+        self.is_there: Callable[[bytes], bool] | None = None  # must say so before a claimed target is answered for
 
     def follow(self, state: UplinkState | None) -> None:
         """Answer from now on for an uplink in `state`; None while it cannot be answered on."""
@@ -192,6 +193,8 @@ class Responder:
                 return Outcome.UNICAST_POLICY, None
         elif answered is _DAD and policy.dad == "ignore":
             return Outcome.DAD_POLICY, None
+        if match is _CLAIMED and self.is_there is not None and not self.is_there(target):
+            return Outcome.NOT_VERIFIED, None
         if self._take is not None and not self._take():
             return Outcome.RATE_LIMITED, None
         if policy.dry_run:

@@ -8,12 +8,12 @@ import asyncio
 import errno
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from ipaddress import IPv6Address
 from typing import Final
 
 from ndpresponder.config import InterfaceConfig, LimitsConfig
-from ndpresponder.errors import LinkNotReady
+from ndpresponder.errors import LinkNotReady, SourceUnavailable
 from ndpresponder.limits import TokenBucket
 from ndpresponder.linux.netlink import Link
 from ndpresponder.linux.packet_socket import PacketSocket, open_packet_socket
@@ -22,7 +22,9 @@ from ndpresponder.observe.tally import Tally
 from ndpresponder.outcome import Kind, Outcome
 from ndpresponder.presence import Presence
 from ndpresponder.responder import Policy, Responder, UplinkState
+from ndpresponder.targets.probe import Kept
 from ndpresponder.targets.table import TargetTable
+from ndpresponder.verification import Verification
 from ndpresponder.wire.bpf import SOLICITATIONS
 from ndpresponder.wire.layout import DESTINATION, ICMP_TYPE, NEIGHBOR_ADVERTISEMENT, SOURCE, TARGET
 from ndpresponder.wire.solicitation import kind_of
@@ -31,6 +33,7 @@ MAX_GREETED: Final = 4096  # targets whose first answer is logged; a scan must n
 _GREETINGS_PER_BATCH: Final = 8  # under load the line may come later, the answer never
 _GREETING_BURST: Final = 64
 _GREETINGS_PER_S: Final = 1.0
+_NOT_VERIFIED: Final = Outcome.NOT_VERIFIED
 _ANSWERED: Final = (
     (Kind.MULTICAST, Outcome.ANSWERED_MULTICAST),
     (Kind.UNICAST, Outcome.ANSWERED_UNICAST),
@@ -63,6 +66,8 @@ class Uplink:
         self._greetings = TokenBucket(_GREETINGS_PER_S, _GREETING_BURST, clock)
         self._warned: set[bytes] = set()
         self._missing = False
+        self._verify = config.verify and not dry_run
+        self._verification: Verification | None = None
         policy = Policy(config.router_flag, config.override, config.unicast, config.dad, dry_run)
         take = TokenBucket(limits.rate, limits.burst, clock).take if limits.rate else None
         self.responder = Responder(policy, take)
@@ -130,6 +135,13 @@ class Uplink:
             self._log.debug("not ready", why=str(error))
             return False
         asyncio.get_running_loop().add_reader(self._socket, self._on_readable)
+        if self._verify:
+            try:
+                self._verification = Verification(link.index, self._finish, self._clock)
+            except SourceUnavailable:
+                self._close()
+                raise
+            self.responder.is_there = self._verification.verifier.is_there
         return True
 
     def _close(self) -> None:
@@ -137,6 +149,9 @@ class Uplink:
         self.responder.follow(None)
         if self._presence is not None:
             self._presence.follow(None)
+        if self._verification is not None:
+            self._verification.close()
+            self._verification = self.responder.is_there = None
         if self._socket is not None:
             self.collect_drops()
             asyncio.get_running_loop().remove_reader(self._socket)
@@ -153,14 +168,19 @@ class Uplink:
         if oldest_s is None:
             self._take_error(socket)
             return
-        tally, respond, debug = self.tally, self.responder.respond, self._logs.debug
+        self._answer(socket, socket.receive(), oldest_s)
+
+    def _answer(self, socket: PacketSocket, frames: Iterable[Kept], oldest_s: float) -> None:
+        tally, respond, debug, verification = self.tally, self.responder.respond, self._logs.debug, self._verification
         outcomes: list[Outcome] = []
         advertisements: list[bytes] = []
-        for frame, to_other_host in socket.receive():
+        for frame, to_other_host in frames:
             outcome, advertisement = respond(frame, to_other_host)
             if advertisement is not None:
                 outcomes.append(outcome)
                 advertisements.append(advertisement)
+            elif outcome is _NOT_VERIFIED and verification and verification.verifier.keep(frame, to_other_host):
+                continue  # it ends later, and is counted then
             else:
                 tally.received[kind_of(frame)] += 1
                 tally.ended[outcome] += 1
@@ -178,6 +198,11 @@ class Uplink:
                 tally.durations.observe(max(0.0, now_s - oldest_s))
             if not refused and len(self._greeted) < MAX_GREETED:
                 self._greet(advertisements[:_GREETINGS_PER_BATCH])
+
+    def _finish(self, kept: list[Kept], since_s: float) -> None:
+        """Answer, or not, what waited for its target to be verified since `since_s` of the clock."""
+        if self._socket is not None:
+            self._answer(self._socket, kept, time.time() - (self._clock() - since_s))
 
     def send_unasked(self, frames: list[bytes]) -> None:
         """Send what nobody solicited: announcements, solicitations of ours, reports."""

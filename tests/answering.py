@@ -43,10 +43,12 @@ def make_responder(
     excluded: Iterable[str] = (EXCLUDED,),
     forwarding: bool = False,
     take: Callable[[], bool] | None = None,
+    is_there: Callable[[bytes], bool] | None = None,
     **policy: Any,
 ) -> Responder:
     """Return a responder on the lab's uplink; further arguments are the fields of its `Policy`."""
     responder = Responder(Policy(**policy), take)
+    responder.is_there = is_there
     responder.follow(uplink_state(forwarding=forwarding))
     responder.table = TargetTable.build(addresses(*live), prefixes(*claimed), prefixes(*excluded))
     return responder

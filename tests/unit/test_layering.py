@@ -54,10 +54,12 @@ LAYERS = {
     "targets": Layer("targets wire errors linux"),
     "targets.table": Layer("wire", pure=True),
     "targets.sources": Layer("targets wire errors linux config observe.logs", third_party="h11"),
+    "targets.probe": Layer("linux limits wire"),
     "announce": Layer("wire", pure=True),
     "groups": Layer("wire targets.table", pure=True),
     "presence": Layer("announce groups linux observe.logs targets.table wire"),
     "keepalive": Layer("linux wire"),
+    "verification": Layer("linux targets.probe"),
     "pin": Layer("linux wire observe.logs errors"),
     "autowire": Layer("linux observe.logs errors"),
     "linux": Layer("linux wire errors"),
@@ -68,7 +70,8 @@ LAYERS = {
     "config": Layer("config errors"),
     "supervise": Layer("errors"),
     "uplink": Layer(
-        "wire responder presence keepalive targets.table linux observe.tally observe.logs outcome limits config errors"
+        "wire responder presence keepalive verification targets.table targets.probe "
+        "linux observe.tally observe.logs outcome limits config errors"
     ),
     "metrics": Layer("observe targets.board uplink"),
     "daemon": Layer(f"{LOWER_LAYERS} metrics"),

@@ -125,6 +125,11 @@ ENDINGS = [
     Row(Outcome.UNICAST_POLICY, "live, but it is claimed", _to(CLAIMED_TARGET), {"unicast": "live"}),
     Row(Outcome.DAD_POLICY, "ignore", solicitation(source="::"), {"dad": "ignore"}),
     Row(Outcome.RATE_LIMITED, "nothing left", solicitation(), {"take": lambda: False}),
+    Row(Outcome.NOT_VERIFIED, "nobody there", solicitation(), {"is_there": lambda _: False}),
+    Row(Outcome.NOT_VERIFIED, "nobody there to probe", _to(CLAIMED_TARGET), {"is_there": lambda _: False}),
+    Row(Outcome.NOT_VERIFIED, "before the rate", solicitation(), {"is_there": lambda _: False, "take": lambda: False}),
+    Row(Outcome.ANSWERED_MULTICAST, "it is there", solicitation(), {"is_there": lambda _: True}),
+    Row(Outcome.ANSWERED_MULTICAST, "live", solicitation(LIVE_TARGET), {"is_there": lambda _: False}),
     Row(Outcome.DRY_RUN, "everything else is right", solicitation(), {"dry_run": True}),
 ]
 

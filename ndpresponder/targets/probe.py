@@ -1,0 +1,151 @@
+"""Makes sure that a claimed target is there before it is answered for, and remembers for a while.
+
+What a stranger can cause by asking for many addresses is bounded (RFC 6583): so many are remembered, so many looked
+up, so many asked for in a second; what goes beyond is silence. Who was there before needs no room in those bounds, so
+that a scan crowds out nobody. Time and the kernel are passed in.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final, Protocol
+
+from ndpresponder.limits import TokenBucket
+from ndpresponder.linux.netlink.resolve import CONFIRMED, FAILED, STALE, Neighbor, Unknown
+from ndpresponder.wire.layout import TARGET
+
+KNOWN_S: Final = 30.0  # REACHABLE_TIME, RFC 4861 10
+ABSENT_S: Final = 2.0
+WAIT_S: Final = 1.0  # RetransTimer: who asked will have asked again
+MAX_REMEMBERED: Final = 4096
+MAX_PENDING: Final = 1024
+MAX_KEPT: Final = 4  # solicitations of one target that wait: a link has a handful of routers
+LOOKS_PER_S: Final = 2000  # questions to the kernel
+ASKS_PER_S: Final = 50  # the kernel's table has room for 1,024 neighbors, and keeps a vain one for three seconds
+ASKS_BURST: Final = 100
+
+Kept = tuple[bytes, bool]  # a frame, and whether it was addressed to another host
+
+
+class Kernel(Protocol):
+    """What `linux.netlink.resolve.Resolver` does."""
+
+    def look(self, target: bytes) -> Unknown | bool:
+        """Return whether `target` is there as far as is known, or whom to ask."""
+
+    def ask(self, target: bytes, unknown: Unknown) -> bool:
+        """Ask; return whether it is there as far as nobody needs to be waited for."""
+
+
+class Schedule(Protocol):
+    """`call_later` of an event loop."""
+
+    def __call__(self, delay: float, callback: Callable[..., None], /, *args: object) -> object:
+        """Call `callback` in `delay` seconds."""
+
+
+@dataclass(slots=True, eq=False)
+class _Pending:
+    neighbor: Neighbor
+    stale: bool
+    since_s: float
+    kept: list[Kept] = field(default_factory=list)
+
+
+class Verifier:
+    """What is known of the claimed targets of one uplink."""
+
+    def __init__(
+        self,
+        kernel: Kernel,
+        finish: Callable[[list[Kept], float], None],
+        call_later: Schedule,
+        clock: Callable[[], float],
+    ) -> None:
+        """Hand what was kept, and when its waiting began by `clock`, to `finish` once the outcome is known."""
+        self._kernel = kernel
+        self._finish = finish
+        self._call_later = call_later
+        self._clock = clock
+        self._known: dict[bytes, float] = {}  # target -> when it is to be verified again
+        self._absent: dict[bytes, float] = {}  # target -> when it may be asked for again
+        self._pending: dict[bytes, _Pending] = {}
+        self._waiting: dict[Neighbor, list[bytes]] = {}
+        self._may_look = TokenBucket(LOOKS_PER_S, LOOKS_PER_S / 10, clock).take
+        self._may_ask = TokenBucket(ASKS_PER_S, ASKS_BURST, clock).take
+
+    def is_there(self, target: bytes) -> bool:
+        """Tell whether `target` is known to be there now; if that is open, begin to find out."""
+        now_s = self._clock()
+        known_s = self._known.get(target)
+        if known_s is not None and known_s > now_s:
+            return True
+        if target in self._pending or self._absent.get(target, 0.0) > now_s:
+            return False
+        is_stranger = known_s is None
+        if is_stranger and not self._may_look():
+            return False
+        found = self._kernel.look(target)
+        if isinstance(found, Unknown):
+            if len(self._pending) >= MAX_PENDING or (is_stranger and not found.stale and not self._may_ask()):
+                return False
+            if not self._kernel.ask(target, found):
+                self._wait(target, found)
+                return False
+            found = True
+        self._remember(target, found)
+        return found
+
+    def keep(self, frame: bytes, to_other_host: bool) -> bool:
+        """Keep a solicitation until it is known whether its target is there; return False if nobody is waited for."""
+        pending = self._pending.get(frame[TARGET])
+        if pending is None or len(pending.kept) >= MAX_KEPT:
+            return False
+        pending.kept.append((frame, to_other_host))
+        return True
+
+    def heard(self, neighbor: Neighbor, state: int) -> None:
+        """Take what the kernel has found out of a neighbor: a NUD_* state, 0 when it has forgotten it."""
+        address = neighbor.address
+        if state & (CONFIRMED | STALE):
+            self._absent.pop(address, None)  # any sign of life
+        else:
+            self._known.pop(address, None)
+        for target in list(self._waiting.get(neighbor, ())):
+            pending = self._pending[target]
+            if state & CONFIRMED or (state & STALE and not pending.stale):
+                self._end(target, pending, True)
+            elif state & FAILED:
+                self._end(target, pending, False)
+
+    def close(self) -> None:
+        """Give up all that is waited for."""
+        for target, pending in list(self._pending.items()):
+            self._end(target, pending, False)
+
+    def _wait(self, target: bytes, unknown: Unknown) -> None:
+        pending = _Pending(unknown.neighbor, unknown.stale, self._clock())
+        self._pending[target] = pending
+        self._waiting.setdefault(unknown.neighbor, []).append(target)
+        self._call_later(WAIT_S, self._give_up, target, pending)
+
+    def _give_up(self, target: bytes, pending: _Pending) -> None:
+        if self._pending.get(target) is pending:
+            self._end(target, pending, self._kernel.look(target) is True)  # the news of it may have been lost
+
+    def _end(self, target: bytes, pending: _Pending, found: bool) -> None:
+        del self._pending[target]
+        waiting = self._waiting[pending.neighbor]
+        waiting.remove(target)
+        if not waiting:
+            del self._waiting[pending.neighbor]
+        self._remember(target, found)
+        if pending.kept:
+            self._finish(pending.kept, pending.since_s)
+
+    def _remember(self, target: bytes, found: bool) -> None:
+        self._known.pop(target, None)
+        self._absent.pop(target, None)
+        memory, seconds = (self._known, KNOWN_S) if found else (self._absent, ABSENT_S)
+        if len(memory) >= MAX_REMEMBERED:
+            del memory[next(iter(memory))]  # the one remembered longest
+        memory[target] = self._clock() + seconds

@@ -1,0 +1,35 @@
+"""The verification of one uplink's claimed targets at work: its sockets on the event loop, from open to close.
+
+What it decides is `targets.probe`'s, how the kernel is asked is `linux.netlink.resolve`'s.
+"""
+
+import asyncio
+from collections.abc import Callable
+
+from ndpresponder.linux.netlink.resolve import Resolver
+from ndpresponder.targets.probe import Kept, Verifier
+
+
+class Verification:
+    """One uplink's, for as long as its link has the same index."""
+
+    def __init__(self, index: int, finish: Callable[[list[Kept], float], None], clock: Callable[[], float]) -> None:
+        """Begin; `finish` as for `Verifier`.
+
+        Raises:
+            SourceUnavailable: the system refuses the sockets now.
+        """
+        self._loop = asyncio.get_running_loop()
+        self._resolver = Resolver(index)
+        self.verifier = Verifier(self._resolver, finish, self._loop.call_later, clock)
+        self._loop.add_reader(self._resolver, self._hear)
+
+    def close(self) -> None:
+        """End all that waits, as not found, and close the sockets."""
+        self._loop.remove_reader(self._resolver)
+        self.verifier.close()
+        self._resolver.close()
+
+    def _hear(self) -> None:
+        for neighbor, state in self._resolver.heard():
+            self.verifier.heard(neighbor, state)

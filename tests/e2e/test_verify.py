@@ -1,0 +1,93 @@
+"""With --verify a claimed target is answered for once it was found behind the VPS, and who is not there is not."""
+
+from collections.abc import Callable, Iterator
+
+import pytest
+from harness import Installed
+
+from ndpresponder.lab import Lab, wait_until
+
+C1, C2 = "2001:db8::c1", "2001:db8::c2"
+NOBODY = "2001:db8::dead"
+BRIDGE = "2001:db8::1"
+
+
+@pytest.fixture
+def daemon(lab: Lab) -> Iterator[Installed]:
+    lab.filter("strict")
+    flags = ("-i", "uplink", "-n", "2001:db8::/112", "--verify")
+    with Installed(lab["vps"], *flags) as daemon:
+        yield daemon
+
+
+def state(lab: Lab, target: str) -> str:
+    """Return what the VPS's kernel knows of a neighbor behind it."""
+    words = lab.run("vps", "ip", "-6", "neigh", "show", target, "dev", "br-ct").stdout.split()
+    return words[-1] if words else ""
+
+
+def find_cold(lab: Lab) -> None:
+    lab.run("vps", "ip", "-6", "neigh", "flush", "dev", "br-ct")
+    assert state(lab, C1) == ""
+
+
+def find_stale(lab: Lab) -> None:
+    assert lab.ping("vps", C1)
+    lab.run("vps", "ip", "-6", "neigh", "change", C1, "dev", "br-ct", "nud", "stale")
+    assert state(lab, C1) == "STALE"
+
+
+def find_confirmed(lab: Lab) -> None:
+    assert lab.ping("vps", C1)
+    lab.run("vps", "ip", "-6", "neigh", "change", C1, "dev", "br-ct", "nud", "reachable")
+
+
+@pytest.mark.parametrize("prepare", [find_cold, find_stale, find_confirmed])
+def test_a_container_that_is_there_is_answered_for_without_loss(
+    lab: Lab, daemon: Installed, prepare: Callable[[Lab], None]
+) -> None:
+    prepare(lab)
+    lab.forget(C1)
+    ping = lab.ping("inet", C1, count=3, deadline=3)
+    assert ping.received == ping.sent
+    assert state(lab, C1) in ("REACHABLE", "DELAY", "STALE", "PROBE")
+    assert daemon.counters("uplink")["ignored not_verified"] == 0
+
+
+def test_an_address_of_this_host_needs_no_neighbor(lab: Lab, daemon: Installed) -> None:
+    assert lab.ping("inet", BRIDGE, deadline=3)
+
+
+def test_nobody_is_not_answered_for_and_counted(lab: Lab, daemon: Installed) -> None:
+    assert not lab.ping("inet", NOBODY, deadline=3)
+    wait_until(lambda: daemon.counters("uplink")["ignored not_verified"] >= 1, 5, "the reason")
+    assert lab.neighbour(NOBODY).get("lladdr") is None
+
+
+def leave(lab: Lab) -> None:
+    lab["c2"].ip(f"address del {C2}/112 dev eth0")
+
+
+def test_who_left_is_forgotten_and_who_comes_is_found_soon(lab: Lab, daemon: Installed) -> None:
+    try:
+        leave(lab)
+        lab.run("vps", "ip", "-6", "neigh", "flush", "dev", "br-ct")
+        lab.forget(C2)
+        assert not lab.ping("inet", C2, deadline=3)
+    finally:
+        lab["c2"].ip(f"address add {C2}/112 dev eth0 nodad")
+        lab["c2"].ip("route replace ::/0 via 2001:db8::1")
+    wait_until(lambda: bool(lab.ping("inet", C2, deadline=1)), 5, "the container that is back")
+
+
+def test_who_is_stale_and_gone_is_not_answered_for(lab: Lab, daemon: Installed) -> None:
+    try:
+        assert lab.ping("vps", C2)
+        leave(lab)
+        lab.run("vps", "ip", "-6", "neigh", "change", C2, "dev", "br-ct", "nud", "stale")
+        lab.forget(C2)
+        assert not lab.ping("inet", C2, deadline=2)
+        wait_until(lambda: daemon.counters("uplink")["ignored not_verified"] >= 1, 5, "the reason")
+    finally:
+        lab["c2"].ip(f"address add {C2}/112 dev eth0 nodad")
+        lab["c2"].ip("route replace ::/0 via 2001:db8::1")
