@@ -16,7 +16,10 @@ from ndpresponder.targets.sources.bridge import BridgeSource
 PREFIX, OWN, BOX, OTHER = "2001:db8:b::/112", "2001:db8:b::1", "2001:db8:b::b0", "2001:db8:b::b1"
 RENUMBERED = "2001:db8:c::/112"
 SILENT = "2001:db8:5::5"  # outside of the prefix
-BRIDGE = f"link add br0 address 02:00:00:00:0b:00 type bridge mcast_snooping 0 forward_delay 0\naddress add {OWN}/112 dev br0 nodad\nlink set br0 up"
+BRIDGE = f"""\
+link add br0 address 02:00:00:00:0b:00 type bridge mcast_snooping 0 forward_delay 0
+address add {OWN}/112 dev br0 nodad
+link set br0 up"""
 PLUGGED = "link set v0 master br0 up"
 # With its last port a bridge loses its carrier, and with that the kernel its neighbors
 ANOTHER_PORT = ("link add v1 type veth peer name w1", "link set v1 master br0 up", "link set w1 up")
