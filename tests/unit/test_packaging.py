@@ -12,6 +12,7 @@ from ndpresponder.errors import ExitCode
 ROOT = Path(__file__).parents[2]
 SERVICE = ROOT / "systemd/ndpresponder.service"
 TEMPLATE = ROOT / "systemd/ndpresponder@.service"
+NET_ADMIN = ROOT / "systemd/ndpresponder-net-admin.conf"
 OF_ONE_INSTANCE = {"ExecStart", "EnvironmentFile", "RuntimeDirectory"}
 UNKNOWN_TO_SYSTEMD_252 = {"notify-reload", "FileDescriptorStorePreserve"}
 
@@ -36,6 +37,28 @@ def test_systemd_rates_the_unit_at_most_1_5(unit: Path, tmp_path: Path) -> None:
         check=False,
     )
     assert (rated.returncode, rated.stderr) == (0, ""), rated.stdout
+
+
+def test_systemd_rates_the_unit_with_cap_net_admin_as_its_drop_in_says(tmp_path: Path) -> None:
+    if shutil.which("systemd-analyze") is None:
+        pytest.skip("systemd-analyze is not installed")
+    unit = tmp_path / SERVICE.name
+    unit.write_text(SERVICE.read_text() + NET_ADMIN.read_text())  # an offline analysis reads no drop-ins
+    rated = subprocess.run(
+        ["systemd-analyze", "security", "--offline=true", "--no-pager", unit],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "Overall exposure level for ndpresponder.service: 1.7 OK" in rated.stdout
+    assert "rates it 1.7 instead of 1.5" in NET_ADMIN.read_text()
+
+
+def test_the_drop_in_grants_one_capability_and_changes_nothing_else() -> None:
+    assert _settings(NET_ADMIN) == [
+        ("AmbientCapabilities", "CAP_NET_ADMIN"),
+        ("CapabilityBoundingSet", "CAP_NET_ADMIN"),
+    ]
 
 
 def test_the_template_differs_only_where_an_instance_must() -> None:
