@@ -81,7 +81,7 @@ class Machine:
         self._state = Path(tempfile.mkdtemp(prefix="ndpresponder-machine-"))
         self.share = self._state / "share"
         self.share.mkdir()
-        self._cgroup = _cgroup2_mount() / self._state.name
+        self._cgroup = cgroup2_mount() / self._state.name
         self._cgroup.mkdir()
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
@@ -142,7 +142,7 @@ class Machine:
         if self._process is not None:
             self._process.kill()  # and with it, by --kill-child, the whole process namespace
             self._process.wait()
-        _remove_cgroup(self._cgroup)
+        remove_cgroup(self._cgroup)
         shutil.rmtree(self._state)
 
 
@@ -150,7 +150,8 @@ def _children(pid: int) -> list[int]:
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
-def _cgroup2_mount() -> Path:
+def cgroup2_mount() -> Path:
+    """Return where the host has cgroup v2."""
     for line in Path("/proc/self/mounts").read_text().splitlines():
         _, place, kind, *_ = line.split()
         if kind == "cgroup2":
@@ -158,7 +159,7 @@ def _cgroup2_mount() -> Path:
     raise RuntimeError("no cgroup2 file system is mounted")
 
 
-def _remove_cgroup(cgroup: Path) -> None:
+def remove_cgroup(cgroup: Path) -> None:
     """Remove a cgroup and all below it, once the processes in it have gone."""
     deadline = time.monotonic() + 10.0
     while "populated 1" in (cgroup / "cgroup.events").read_text():

@@ -16,6 +16,7 @@ from structlog.testing import capture_logs
 from ndpresponder.targets.source import TargetSet
 from ndpresponder.targets.sources import docker
 
+DROP_IN = "systemd/ndpresponder-docker.conf"
 A, B, C = "2001:db8::a/112", "2001:db8::b/112", "2001:db8:1::c/64"
 
 
@@ -201,7 +202,8 @@ def test_a_socket_that_may_not_be_used_is_explained_with_its_group_and_the_drop_
                 finally:
                     os.seteuid(user)
                 assert "permission denied; the socket is of group adm, " in source.failures[0]
-                assert "systemd/ndpresponder-docker.conf" in source.failures[0]
+                assert f" {DROP_IN} " in source.failures[0]
+                assert (Path(__file__).parents[2] / DROP_IN).exists()
 
     asyncio.run(run())
 

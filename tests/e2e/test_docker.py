@@ -1,0 +1,206 @@
+"""A real dockerd in the VPS: its containers are reachable from the internet, through the provider's filter, exactly
+while they run, whatever happens to them, to their network and to the daemon of Docker itself.
+"""
+
+import signal
+from collections.abc import Iterator
+
+import pytest
+from conftest import OURS, require
+from engines import NEEDS_DOCKER, Docker, network
+from harness import Installed, total
+
+from ndpresponder.lab import Lab, wait_until
+
+SUBNETS = ("--subnet", "172.26.0.0/16", "--subnet", "2001:db8::/112")
+WEB, DB = "2001:db8::a", "2001:db8::b"
+FOLLOW_S = 5.0
+
+pytestmark = pytest.mark.needs("ip", "nft", "ping", *NEEDS_DOCKER)
+
+
+@pytest.fixture(scope="module")
+def docker_lab() -> Iterator[Lab]:
+    require("ip", "nft", "ping", *NEEDS_DOCKER)
+    with Lab(f"{OURS}dk", containers=0) as lab:
+        lab["vps"].ip("link del br-ct")  # Docker makes a bridge of its own
+        lab.filter("strict")
+        yield lab
+
+
+@pytest.fixture(scope="module")
+def docker(docker_lab: Lab) -> Iterator[Docker]:
+    with Docker(docker_lab["vps"]) as docker:
+        yield docker
+
+
+@pytest.fixture
+def exposed(docker: Docker) -> Iterator[Docker]:
+    with network(docker, "exposed", *SUBNETS):
+        yield docker
+
+
+def follow(lab: Lab, docker: Docker, name: str = "exposed") -> Installed:
+    return Installed(lab["vps"], "-i", "uplink", "-N", name, "--docker-url", docker.url)
+
+
+def live(installed: Installed) -> int:
+    """Return how many addresses the daemon has of Docker."""
+    (line,) = (
+        line
+        for line in installed.scrape().splitlines()
+        if line.startswith("ndpresponder_addresses{") and 'source="docker"' in line
+    )
+    return int(float(line.rpartition(" ")[2]))
+
+
+def is_up(installed: Installed) -> bool:
+    return any(
+        line.startswith("ndpresponder_source_up{") and 'source="docker"' in line and line.endswith(" 1.0")
+        for line in installed.scrape().splitlines()
+    )
+
+
+def reachable(lab: Lab, address: str, deadline: float = 1.0) -> bool:
+    """Tell whether a container answers a ping from the internet, address resolution included."""
+    lab.forget(address)
+    lab.resolve_gateway()
+    return bool(lab.ping("inet", address, deadline=deadline))
+
+
+def await_live(installed: Installed, count: int) -> None:
+    wait_until(lambda: live(installed) == count, FOLLOW_S, f"{count} addresses")
+
+
+def assert_ignored(installed: Installed, lab: Lab, address: str) -> None:
+    """Fail unless solicitations for an address are soon ignored, all of them, as not ours."""
+
+    def ignored() -> bool:
+        before = installed.counters("uplink")
+        assert not reachable(lab, address, 0.3)
+        caused = installed.counters("uplink") - before
+        return caused["ignored not_ours"] == total(caused, "received") > 0
+
+    wait_until(ignored, FOLLOW_S, "solicitations to be ignored")
+
+
+def test_a_container_is_reachable_from_its_start_to_its_end(docker_lab: Lab, exposed: Docker) -> None:
+    with follow(docker_lab, exposed) as installed:
+        assert_ignored(installed, docker_lab, WEB)
+
+        assert exposed.run_container("web", "exposed", WEB) == WEB
+        await_live(installed, 1)
+        assert reachable(docker_lab, WEB)
+        assert_ignored(installed, docker_lab, DB)  # the rest of the subnet is nobody's
+
+        exposed.cli("rm", "-f", "web")
+        await_live(installed, 0)
+        assert_ignored(installed, docker_lab, WEB)
+
+
+@pytest.mark.parametrize(
+    ("down", "up"),
+    [
+        (("stop", "web"), ("start", "web")),
+        (("kill", "web"), ("start", "web")),
+        (("network", "disconnect", "exposed", "web"), ("network", "connect", "--ip6", WEB, "exposed", "web")),
+    ],
+    ids=["stop", "kill", "disconnect"],
+)
+def test_a_container_is_gone_while_it_is_down(
+    down: tuple[str, ...], up: tuple[str, ...], docker_lab: Lab, exposed: Docker
+) -> None:
+    exposed.run_container("web", "exposed", WEB)
+    exposed.run_container("db", "exposed", DB)
+    with follow(docker_lab, exposed) as installed:
+        await_live(installed, 2)
+        for _ in range(2):
+            exposed.cli(*down)
+            await_live(installed, 1)
+            assert_ignored(installed, docker_lab, WEB)
+            assert reachable(docker_lab, DB)
+            exposed.cli(*up)
+            await_live(installed, 2)
+            assert reachable(docker_lab, WEB)
+
+
+def test_a_container_that_restarts_is_back(docker_lab: Lab, exposed: Docker) -> None:
+    exposed.run_container("web", "exposed", WEB)
+    with follow(docker_lab, exposed) as installed:
+        await_live(installed, 1)
+        exposed.cli("restart", "web")
+        await_live(installed, 1)
+        wait_until(lambda: reachable(docker_lab, WEB), FOLLOW_S, "the container")
+
+
+def test_a_network_may_come_later_go_and_return(docker_lab: Lab, docker: Docker) -> None:
+    with follow(docker_lab, docker, "later") as installed:
+        installed.await_line("there is no such network yet")
+        for _ in range(2):
+            with network(docker, "later", *SUBNETS):
+                docker.run_container("web", "later", WEB)
+                await_live(installed, 1)
+                assert reachable(docker_lab, WEB)
+            await_live(installed, 0)
+            assert_ignored(installed, docker_lab, WEB)
+        wait_until(lambda: len(installed.lines("no such network yet")) == 3, FOLLOW_S, "the third time to be said")
+        assert len(installed.lines("the network is there")) == 2
+
+
+def test_all_networks_are_followed_and_those_without_ipv6_ignored(docker_lab: Lab, exposed: Docker) -> None:
+    exposed.cli("network", "create", "--subnet", "172.27.0.0/16", "plain")
+    try:
+        with follow(docker_lab, exposed, "*") as installed:
+            exposed.run_container("web", "exposed", WEB)
+            assert exposed.run_container("four", "plain") == ""
+            await_live(installed, 1)
+            assert reachable(docker_lab, WEB)
+    finally:
+        exposed.cli("rm", "-f", "four", check=False)
+        exposed.cli("network", "rm", "plain")
+
+
+def test_many_containers_at_once_are_all_reachable(docker_lab: Lab, exposed: Docker) -> None:
+    with follow(docker_lab, exposed) as installed:
+        addresses = [exposed.run_container(f"c{number}", "exposed") for number in range(6)]
+        assert len(set(addresses)) == 6
+        exposed.cli("restart", *(f"c{number}" for number in range(6)))
+        await_live(installed, 6)
+        assert [address for address in addresses if not reachable(docker_lab, address)] == []
+
+
+def test_containers_that_outlive_dockerd_stay_reachable(docker_lab: Lab, docker: Docker) -> None:
+    docker.kill(signal.SIGTERM)
+    docker.start("--live-restore")
+    with network(docker, "exposed", *SUBNETS), follow(docker_lab, docker) as installed:
+        docker.run_container("web", "exposed", WEB)
+        await_live(installed, 1)
+        for number in (signal.SIGKILL, signal.SIGTERM):
+            docker.kill(number)
+            wait_until(lambda: not is_up(installed), FOLLOW_S, "the source to be down")
+            assert reachable(docker_lab, WEB)
+            docker.start("--live-restore")
+            wait_until(lambda: is_up(installed), FOLLOW_S, "the source to be up")
+            assert live(installed) == 1
+            assert reachable(docker_lab, WEB)
+        docker.run_container("db", "exposed", DB)
+        await_live(installed, 2)
+        docker.cli("rm", "-f", "web")
+        await_live(installed, 1)
+
+
+def test_containers_that_end_with_dockerd_are_not_answered_for(docker_lab: Lab, docker: Docker) -> None:
+    with network(docker, "exposed", *SUBNETS):
+        docker.kill(signal.SIGTERM)
+        docker.start()
+        docker.run_container("web", "exposed", WEB)
+        with follow(docker_lab, docker) as installed:
+            await_live(installed, 1)
+            docker.kill(signal.SIGTERM)
+            wait_until(lambda: not is_up(installed), FOLLOW_S, "the source to be down")
+            docker.start()
+            wait_until(lambda: is_up(installed), FOLLOW_S, "the source to be up")
+            await_live(installed, 0)
+            docker.cli("start", "web")
+            await_live(installed, 1)
+            assert reachable(docker_lab, WEB)

@@ -1,0 +1,75 @@
+"""A real Podman service in the VPS, whose events tell less than Docker's: its containers are followed all the same."""
+
+import json
+from collections.abc import Iterator
+
+import pytest
+from conftest import OURS, require
+from engines import NEEDS_PODMAN, Podman, network
+from harness import Installed
+from test_docker import DB, SUBNETS, WEB, assert_ignored, await_live, reachable
+
+from ndpresponder.lab import Lab, wait_until
+from ndpresponder.lab.topology import GATEWAY, VPS
+
+pytestmark = pytest.mark.needs("ip", "nft", "ping", *NEEDS_PODMAN)
+
+
+@pytest.fixture(scope="module")
+def podman_lab() -> Iterator[Lab]:
+    require("ip", "nft", "ping", *NEEDS_PODMAN)
+    with Lab(f"{OURS}dkp", containers=0) as lab:
+        lab["vps"].ip(  # Podman refuses a subnet that overlaps one of the host's
+            "link del br-ct",
+            f"address del {VPS}/64 dev uplink",
+            f"address add {VPS}/128 dev uplink nodad",
+            f"route add {GATEWAY} dev uplink",
+            f"route replace ::/0 via {GATEWAY} dev uplink",
+        )
+        lab.filter("strict")
+        yield lab
+
+
+@pytest.fixture(scope="module")
+def podman(podman_lab: Lab) -> Iterator[Podman]:
+    with Podman(podman_lab["vps"]) as podman:
+        yield podman
+
+
+def settle(lab: Lab) -> None:
+    """Wait until the bridge carries, and keep its address for good.
+
+    It would take that of another port whenever one goes, and its containers would need seconds to learn it; as the host
+    needs to learn that of a container that was started again.
+    """
+    (bridge,) = json.loads(lab.run("vps", "ip", "-j", "link", "show", "type", "bridge").stdout)
+    name = bridge["ifname"]
+    lab["vps"].ip(f"link set {name} address 02:00:00:00:03:00", f"neigh flush dev {name}")
+    wait_until(
+        lambda: "tentative" not in lab.run("vps", "ip", "-6", "address", "show", "dev", name).stdout, 5, "the bridge"
+    )
+
+
+@pytest.mark.parametrize("name", ["exposed", "*"])
+def test_containers_are_reachable_exactly_while_they_run(podman_lab: Lab, podman: Podman, name: str) -> None:
+    flags = ("-i", "uplink", "-N", name, "--docker-url", podman.url)
+    with network(podman, "exposed", *SUBNETS), Installed(podman_lab["vps"], *flags) as installed:
+        podman.run_container("web", "exposed", WEB)
+        podman.run_container("db", "exposed", DB)
+        await_live(installed, 2)
+        settle(podman_lab)
+        assert reachable(podman_lab, WEB)
+        assert reachable(podman_lab, DB)
+
+        podman.cli("stop", "web")
+        await_live(installed, 1)
+        assert_ignored(installed, podman_lab, WEB)
+        podman.cli("start", "web")
+        await_live(installed, 2)
+        settle(podman_lab)
+        assert reachable(podman_lab, WEB)
+
+        podman.cli("rm", "-f", "web")
+        await_live(installed, 1)
+        assert_ignored(installed, podman_lab, WEB)
+        assert reachable(podman_lab, DB)
