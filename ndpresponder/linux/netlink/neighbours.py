@@ -29,6 +29,10 @@ _SKIP_STATISTICS: Final = struct.pack("=I", 1 << 3)
 _RESOLVED: Final = 0x02 | 0x04 | 0x08 | 0x10 | 0x80  # NUD_REACHABLE | STALE | DELAY | PROBE | PERMANENT
 _PERMANENT: Final = 0x80
 _PROXY, _EXTERNALLY_LEARNED = 0x08, 0x10  # NTF_*
+# How nearly all entries look, which there may be thousands of: read at once
+_USUAL: Final = struct.Struct("=BxxxiHBB4x16s4x6s")
+_USUAL_DST, _USUAL_LLADDR = struct.pack("=HH", 20, _NDA_DST), struct.pack("=HH", 10, _NDA_LLADDR)
+_USUAL_END: Final = HEADER_LENGTH + _USUAL.size
 _BODY: Final = HEADER_LENGTH + _NDMSG.size  # where the attributes of a neighbor begin
 
 
@@ -148,15 +152,22 @@ async def _stations(index: int) -> list[bytes]:
 
 def _neighbour(message: memoryview | bytes) -> tuple[bytes | None, bytes | None]:
     """Return the global address and, if it is resolved, the link-layer address (see `Downstream`) of an entry."""
-    _, _, state, flags, _ = _NDMSG.unpack_from(message, HEADER_LENGTH)
-    # NUD_NOARP says nothing: where nothing is resolved, the kernel makes such an entry for whatever is sent
-    values = dict(attributes(message, _BODY))
-    address = values.get(_NDA_DST)
+    if (
+        len(message) >= _USUAL_END
+        and message[_BODY : _BODY + 4] == _USUAL_DST
+        and message[_BODY + 20 : _BODY + 24] == _USUAL_LLADDR
+    ):
+        _, _, state, flags, _, address, lladdr = _USUAL.unpack_from(message, HEADER_LENGTH)
+    else:
+        _, _, state, flags, _ = _NDMSG.unpack_from(message, HEADER_LENGTH)
+        values = dict(attributes(message, _BODY))
+        address, lladdr = values.get(_NDA_DST), values.get(_NDA_LLADDR, b"")
     if address is None or flags & _PROXY or not is_global(address):
         return None, None
     if state & _PERMANENT or flags & _EXTERNALLY_LEARNED:
         return address, b""
-    return address, values.get(_NDA_LLADDR, b"") if state & _RESOLVED else None
+    # NUD_NOARP says nothing: where nothing is resolved, the kernel makes such an entry for whatever is sent
+    return address, lladdr if state & _RESOLVED else None
 
 
 def _station(message: memoryview | bytes, bridge: int) -> bytes | None:

@@ -1,0 +1,259 @@
+#!/usr/bin/env python3
+"""Measure how soon the daemon answers as the kernel says, what asking the kernel costs its answers, and its memory.
+
+Needs root. Follows a bridge whose neighbors come and go; the daemon is the shipped one, with metrics on. README.md says
+what each figure is.
+"""
+
+import argparse
+import contextlib
+import json
+import re
+import select
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from ipaddress import IPv6Address
+from pathlib import Path
+from statistics import quantiles
+from typing import Any, Final, Self
+
+from link import PREFIX, UPLINK, BenchError, Link, build_generator, wait_for
+
+from ndpresponder.lab.namespace import Namespace
+from ndpresponder.wire.layout import ETH_P_IPV6
+from ndpresponder.wire.solicitation import solicit
+
+_ASKER_LLADDR, _ASKER = bytes.fromhex("020000000001"), IPv6Address("fe80::1").packed
+_FIRST = int(IPv6Address("2001:db8:77::"))
+_EXTRA = int(IPv6Address("2001:db8:78::"))
+_ASK_EVERY_S: Final = 0.0005
+_ANSWER_DEADLINE_S: Final = 10.0
+_CHANGE_EVERY_S: Final = 0.3
+_RATE: Final = 1000  # solicitations per second while latency is measured
+
+
+@dataclass(frozen=True)
+class Figure:
+    what: str
+    value: float
+    unit: str
+    limit: float | None = None
+
+    @property
+    def met(self) -> bool:
+        return self.limit is None or self.value <= self.limit
+
+
+class OwnLink(Link):
+    """The wire in namespaces of its own, so that it disturbs no other benchmark."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._asker, self.responder = Namespace("ndpbench-src-asker"), Namespace("ndpbench-src-responder")
+
+    def asker_socket(self) -> socket.socket:
+        """Return a packet socket at the asker's end."""
+        with self._asker.enter():
+            wire = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
+        wire.bind(("asker", ETH_P_IPV6))
+        return wire
+
+    def start_asking(self, seconds: float) -> subprocess.Popen[str]:
+        """Start the generator, which solicits at an even pace and measures the answers."""
+        return self._start_generator("latency", rate=_RATE, seconds=seconds, warmup=0.3)
+
+
+class Bridge:
+    """A bridge in the responder's namespace, its neighbors, and a process that changes them without delay."""
+
+    def __init__(self, link: OwnLink) -> None:
+        self._link = link
+        self._count = 0
+
+    def __enter__(self) -> Self:
+        self._link.responder.ip("link add br0 address 02:00:00:00:0b:00 type bridge", "link set br0 up")
+        self._ip = self._link.responder.popen(
+            "taskset", "-c", str(self._link.asker_core), "ip", "-batch", "-", stdin=subprocess.PIPE
+        )
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ip.kill()
+        self._ip.communicate()
+
+    def change(self, *lines: str) -> None:
+        """Hand lines to `ip`, which runs them at once."""
+        assert self._ip.stdin is not None
+        self._ip.stdin.write("".join(f"{line}\n" for line in lines))
+        self._ip.stdin.flush()
+
+    def fill(self, count: int) -> None:
+        """Have so many neighbors."""
+        self._link.responder.ip(*(neighbour("add", _FIRST + number) for number in range(self._count, count)))
+        self._count = count
+
+
+def neighbour(verb: str, value: int) -> str:
+    """Return the `ip` line that adds or deletes a neighbor of the bridge."""
+    return f"neigh {verb} {IPv6Address(value)} lladdr 02:00:00:00:0b:01 dev br0 nud permanent"
+
+
+class Daemon:
+    """The shipped command on the responder's core."""
+
+    def __init__(self, link: OwnLink, *flags: str) -> None:
+        self._link = link
+        self._flags = flags
+
+    def __enter__(self) -> Self:
+        self._files = tempfile.TemporaryDirectory(prefix="ndpbench-")
+        self._metrics = f"{self._files.name}/metrics"
+        command = str(Path(sys.executable).with_name("ndpresponder"))
+        with Path(self._files.name, "log").open("w") as log:
+            argv = (command, "-i", UPLINK, "-b", "br0", *self._flags, "-m", f"unix:{self._metrics}")
+            self._process = self._link.start_responder(*argv, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.wait()
+        self._files.cleanup()
+
+    def await_targets(self, count: int) -> None:
+        """Wait until it knows so many live targets."""
+        wait_for(lambda: self._targets() == count, 60, f"the daemon does not know {count} targets: {self._targets()}")
+
+    def rss_mb(self) -> float:
+        """Return its resident memory."""
+        status = Path("/proc", str(self._process.pid), "status").read_text()
+        return int(re.findall(r"VmRSS:\s*(\d+)", status)[0]) * 1024 / 1e6
+
+    def _targets(self) -> int | None:
+        if self._process.poll() is not None:
+            raise BenchError(f"the daemon ended by itself:\n{Path(self._files.name, 'log').read_text()[-2000:]}")
+        with socket.socket(socket.AF_UNIX) as served, contextlib.suppress(OSError):
+            served.connect(self._metrics)
+            served.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            text = b"".join(iter(lambda: served.recv(65536), b"")).decode()
+            found = re.search(r'ndpresponder_addresses\{.*source="bridge".*\} (\S+)', text)
+            return int(float(found[1])) if found else None
+        return None
+
+
+class Asker:
+    """Asks for one target until it is answered."""
+
+    def __init__(self, link: OwnLink) -> None:
+        self._wire = link.asker_socket()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._wire.close()
+
+    def await_answer(self, value: int) -> None:
+        """Return when the target is answered."""
+        target = value.to_bytes(16, "big")
+        frame = solicit(_ASKER_LLADDR, _ASKER, target)
+        end = time.monotonic() + _ANSWER_DEADLINE_S
+        while time.monotonic() < end:
+            self._wire.send(frame)
+            while select.select([self._wire], [], [], _ASK_EVERY_S)[0]:
+                heard = self._wire.recv(2048)
+                if heard[54:55] == b"\x88" and heard[62:78] == target and heard[58] & 0x40:  # solicited
+                    return
+        raise BenchError(f"{IPv6Address(value)} is not answered")
+
+
+def follow_times(link: OwnLink, bridge: Bridge, first: int, events: int) -> list[float]:
+    """Return the milliseconds from each of some events to the first answer that it makes right."""
+    times = []
+    with Asker(link) as asker:
+        for number in range(events):
+            began = time.monotonic()
+            bridge.change(neighbour("add", first + number))
+            asker.await_answer(first + number)
+            times.append((time.monotonic() - began) * 1e3)
+            time.sleep(0.03 + number % 7 * 0.01)  # at any moment of the daemon's pace
+    bridge.change(*(neighbour("del", first + number) for number in range(events)))
+    return times
+
+
+def latency(link: OwnLink, bridge: Bridge, seconds: float, changes: bool) -> dict[str, Any]:
+    """Return what the generator sees, while neighbors change or nothing happens."""
+    generator = link.start_asking(seconds)
+    number = 0
+    while generator.poll() is None:
+        time.sleep(_CHANGE_EVERY_S)
+        if changes:
+            number += 1
+            bridge.change(neighbour("add" if number % 2 else "del", _EXTRA + 0xFFFF))
+    if changes and number % 2:
+        bridge.change(neighbour("del", _EXTRA + 0xFFFF))
+    report: dict[str, Any] = json.loads(generator.communicate()[0])
+    return report
+
+
+def percentiles(what: str, times: list[float], limit: float | None) -> Iterator[Figure]:
+    yield Figure(f"{what}, p50", quantiles(times, n=100)[49], "ms")
+    yield Figure(f"{what}, p99", quantiles(times, n=100)[98], "ms", limit)
+
+
+def measure(link: OwnLink, bridge: Bridge, events: int, seconds: float, many: int) -> Iterable[Figure]:
+    with Daemon(link, "-n", PREFIX) as daemon:
+        daemon.await_targets(0)
+        yield from percentiles("event to answer, no other neighbors", follow_times(link, bridge, _EXTRA, events), 100)
+        daemon.await_targets(0)
+        bridge.fill(10_000)
+        daemon.await_targets(10_000)
+        times = follow_times(link, bridge, _EXTRA + 0x10000, events)
+        yield from percentiles("event to answer, among 10,000 neighbors", times, None)
+        daemon.await_targets(10_000)
+    with Daemon(link, "-n", PREFIX, "--announce", "never") as daemon:
+        daemon.await_targets(10_000)
+        for what, changes, limit in (
+            ("10,000 neighbors at rest", False, None),
+            ("10,000 asked for again and again", True, 5),
+        ):
+            report = latency(link, bridge, seconds, changes)
+            yield Figure(f"answer latency, {what}, p50", report["p50_us"] / 1e3, "ms")
+            yield Figure(f"answer latency, {what}, p99", report["p99_us"] / 1e3, "ms", limit)
+            yield Figure(f"answer latency, {what}, max", report["max_us"] / 1e3, "ms")
+            yield Figure(f"answers lost, {what}", report["lost"], "", 0)
+        yield Figure("RSS with 10,000 live targets", daemon.rss_mb(), "MB")
+        bridge.fill(many)
+        daemon.await_targets(many)
+        yield Figure(f"RSS with {many:,} live targets", daemon.rss_mb(), "MB")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--events", type=int, default=100, help="of which the time is taken (default 100)")
+    parser.add_argument("--seconds", type=float, default=5, help="of each latency measurement (default 5)")
+    parser.add_argument("--many", type=int, default=100_000, help="live targets at the end (default 100,000)")
+    parser.add_argument("--json", action="store_true", help="the figures for machines")
+    options = parser.parse_args()
+    build_generator()
+    figures = []
+    with OwnLink() as link, Bridge(link) as bridge:
+        for figure in measure(link, bridge, options.events, options.seconds, options.many):
+            figures.append(figure)
+            if not options.json:
+                bar = "" if figure.limit is None else f"   {'met' if figure.met else 'MISSED'}: {figure.limit:g}"
+                print(f"{figure.what:52}{figure.value:10.2f} {figure.unit:3}{bar}", flush=True)
+    if options.json:
+        print(json.dumps([asdict(figure) for figure in figures], indent=1))
+    return 0 if all(figure.met for figure in figures) else 1
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except BenchError as error:
+        sys.exit(f"sources: {error}")
