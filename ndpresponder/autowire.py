@@ -18,6 +18,7 @@ from ndpresponder.linux.netlink.host_routes import GROUPS, HostRoute, HostRoutes
 from ndpresponder.linux.netlink.session import Interrupted
 from ndpresponder.observe.logs import Logger
 
+_MAX_GATEWAYS: Final = 1024  # remembered; who sends router advertisements can make up any number
 _PAUSE_S: Final = 0.1  # at least between two looks at the kernel's routes
 
 
@@ -32,6 +33,7 @@ class Autowire:
         self._links = links
         self._log = log
         self._changed = asyncio.Event()
+        self._gateways: set[bytes] = set()  # ever seen
 
     def ring(self) -> None:
         """Look again: targets or uplinks changed."""
@@ -76,8 +78,11 @@ class Autowire:
     def _wanted(self) -> frozenset[HostRoute]:
         """Return the routes to have; whether each is needed the kernel knows."""
         links = self._links()
-        # Whoever lives behind us must never be able to take an uplink's or a gateway's address
-        never = frozenset().union(*(link.addresses | link.gateways for link in links))
+        # Whoever lives behind us must never be able to take an uplink's or a gateway's address, not even while the
+        # default route is missing: the next one would then lead to him
+        if len(self._gateways) < _MAX_GATEWAYS:
+            self._gateways.update(*(link.gateways for link in links))
+        never = self._gateways.union(*(link.addresses | link.gateways for link in links))
         indexes: dict[str, int] = {}
         wanted = []
         for target, name in self._downstream().items():
