@@ -1,18 +1,44 @@
-"""What a WireGuard interface of the kernel's own says of its peers, by generic netlink. Needs CAP_NET_ADMIN."""
+"""What a WireGuard interface of the kernel's own says of its peers, by generic netlink. Needs CAP_NET_ADMIN.
 
+pyroute2 finds the protocol and speaks it; of the answer it hands out the peers as octets, because what it would make
+of a thousand addresses blocks the event loop for a while.
+"""
+
+import asyncio
 import errno
 import socket
-from typing import Any
+import struct
+from typing import Final
 
+from pyroute2.netlink import genlmsg
 from pyroute2.netlink.exceptions import NetlinkError
 from pyroute2.netlink.generic.wireguard import AsyncWireGuard
 
 from ndpresponder.errors import SourceUnavailable
+from ndpresponder.linux.netlink.dump import attributes
 from ndpresponder.linux.netlink.session import is_error
 from ndpresponder.linux.wireguard import Peer
 
+_SLICE: Final = 4096  # octets that are read at once
 
-class _Netlink(AsyncWireGuard):  # type: ignore[misc]  # the library leaves it untyped
+# linux/wireguard.h: WGPEER_A_*, WGALLOWEDIP_A_*
+_PUBLIC_KEY, _LAST_HANDSHAKE_TIME, _ALLOWEDIPS = 1, 6, 9
+_FAMILY, _ADDRESS, _LENGTH = 1, 2, 3
+
+_Merged = dict[bytes, tuple[int, list[tuple[bytes, int]]]]  # public key -> last handshake, allowed
+
+
+class _Device(genlmsg):  # type: ignore[misc]  # the library leaves it untyped
+    """WGDEVICE_A_*, of which nothing is decoded: the private key least of all."""
+
+    prefix = "WGDEVICE_A_"
+    nla_map = (
+        *((f"WGDEVICE_A_{number}", "none") for number in range(8)),
+        ("WGDEVICE_A_PEERS", "cdata"),
+    )
+
+
+class _Netlink(AsyncWireGuard):  # type: ignore[misc]
     module_err_level = "debug"  # a kernel without WireGuard is no error: a program may implement it
 
 
@@ -22,13 +48,15 @@ async def peers(name: str) -> list[Peer] | None:
     Raises:
         SourceUnavailable: the kernel does not say, or not to us.
     """
-    merged: dict[bytes, tuple[int, list[tuple[bytes, int]]]] = {}
+    merged: _Merged = {}
     try:
-        async with _Netlink() as netlink:
+        async with _Netlink(rcvsize=_SLICE) as netlink:
             await netlink.setup_endpoint()  # `info` needs the number of the protocol before it would ask for it
+            netlink.marshal.msg_map[netlink.prid] = _Device
             async for message in await netlink.info(name):
-                for peer in message.get("peers") or ():
+                for _, peer in attributes(message.get("peers") or b""):
                     _merge(merged, peer)
+                await asyncio.sleep(0)
     except NetlinkError as error:
         if is_error(error, errno.ENODEV, errno.ENOENT, errno.EOPNOTSUPP):
             return None
@@ -41,12 +69,13 @@ async def peers(name: str) -> list[Peer] | None:
     return [Peer(handshake_s, tuple(allowed)) for handshake_s, allowed in merged.values()]
 
 
-def _merge(merged: dict[bytes, tuple[int, list[tuple[bytes, int]]]], peer: Any) -> None:
+def _merge(merged: _Merged, octets: bytes) -> None:
     """Add one part of a peer: its allowed addresses go on in further messages, which repeat its key alone."""
-    handshake = peer.get("last_handshake_time")
-    handshake_s, allowed = merged.get(peer.get("public_key"), (0, []))
-    for entry in peer.get("allowedips") or ():
-        if entry.get("family") == socket.AF_INET6:
-            address = bytes.fromhex(entry.get("ipaddr").replace(":", ""))
-            allowed.append((address, entry.get("cidr_mask")))
-    merged[peer.get("public_key")] = (max(handshake_s, handshake["tv_sec"] if handshake else 0), allowed)
+    peer = dict(attributes(octets))
+    known_s, allowed = merged.get(peer[_PUBLIC_KEY], (0, []))
+    handshake_s = struct.unpack_from("=q", peer[_LAST_HANDSHAKE_TIME])[0] if _LAST_HANDSHAKE_TIME in peer else 0
+    for _, entry in attributes(peer.get(_ALLOWEDIPS, b"")):
+        fields = dict(attributes(entry))
+        if struct.unpack("=H", fields[_FAMILY])[0] == socket.AF_INET6:
+            allowed.append((fields[_ADDRESS], fields[_LENGTH][0]))
+    merged[peer[_PUBLIC_KEY]] = (max(known_s, handshake_s), allowed)
