@@ -49,7 +49,7 @@ class Downstream:
 
     def can_change_by(self, event: bytes, names: Collection[bytes]) -> bool:
         """Tell whether anything of this can be different after `event`; `names` are those of the links looked at."""
-        if len(event) < HEADER_LENGTH + 8:
+        if len(event) < _BODY:
             return True
         kind = kind_of(event)
         family, index = event[HEADER_LENGTH], struct.unpack_from("=i", event, HEADER_LENGTH + 4)[0]
