@@ -1,0 +1,103 @@
+"""Reports are repeated before a bridge forgets them, whatever else happens; what the wire shows is in netns/."""
+
+import asyncio
+import dataclasses
+import itertools
+from collections.abc import Callable
+
+import pytest
+from answering import addresses, prefixes
+from frames import solicited_node
+from test_keepalive import LINK
+
+from ndpresponder import presence
+from ndpresponder.observe.logs import get_logger
+from ndpresponder.presence import Presence
+from ndpresponder.targets.table import TargetTable
+from ndpresponder.wire import mld
+
+MEMBERSHIP_S = 260  # RFC 3810 9.4
+RECORD, FIRST_GROUP = 70, slice(74, 90)
+TARGET = "2001:db8::c1"
+
+
+def test_two_reports_may_be_lost_before_a_bridge_forgets() -> None:
+    assert 2 * presence._REPORT_INTERVAL_S < MEMBERSHIP_S
+
+
+@pytest.fixture
+def reports(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """Return what is sent, by an uplink whose clock runs two thousand times faster."""
+    monkeypatch.setattr(presence, "_REPORT_INTERVAL_S", 0.05)
+    monkeypatch.setattr(presence, "_REPORT_REPEAT_S", 0.02)
+    return []
+
+
+def reporter(reports: list[bytes], enough: Callable[[], None] = lambda: None) -> Presence:
+    """Return what reports; `enough` is called with the fourth report."""
+
+    def send(frames: list[bytes]) -> None:
+        reports.extend(frames)
+        if len(reports) >= 4:
+            enough()
+
+    return Presence("never", "global", send, lambda: 0, get_logger())
+
+
+def test_a_group_is_reported_again_and_again(reports: list[bytes]) -> None:
+    async def run() -> None:
+        four = asyncio.Event()
+        speaker = reporter(reports, four.set)
+        speaker.apply(TargetTable.build(addresses(TARGET)))
+        assert reports == []
+        speaker.follow(LINK)
+        await asyncio.wait_for(four.wait(), 5)
+        speaker.close()
+
+    asyncio.run(run())
+    assert [report[RECORD] for report in reports[:4]] == [mld.TO_EXCLUDE, *[mld.IS_EXCLUDE] * 3]
+    assert {report[FIRST_GROUP] for report in reports} == {solicited_node(TARGET)}
+
+
+def test_changes_that_never_end_do_not_put_the_repeat_off(reports: list[bytes]) -> None:
+    async def run() -> None:
+        speaker = reporter(reports)
+        speaker.follow(LINK)
+        for number in itertools.count(1):
+            speaker.apply(TargetTable.build(addresses(TARGET, f"2001:db8::{number:x}")))
+            await asyncio.sleep(0.005)
+            repeated = [report for report in reports if report[RECORD] == mld.IS_EXCLUDE]
+            if len(repeated) > 3:
+                break
+            assert number < 500
+        speaker.close()
+
+    asyncio.run(run())
+
+
+def test_only_the_difference_is_reported_at_once_and_in_frames_that_fit(reports: list[bytes]) -> None:
+    async def run() -> None:
+        speaker = reporter(reports)
+        speaker.follow(LINK)
+        speaker.apply(TargetTable.build(claimed=prefixes("2001:db8::/120")))
+        assert len(reports) == -(-256 // mld.MAX_RECORDS)
+        reports.clear()
+        speaker.apply(TargetTable.build(claimed=prefixes("2001:db8::/121")))
+        assert {report[RECORD] for report in reports} == {mld.TO_INCLUDE}
+        assert len(reports) == -(-128 // mld.MAX_RECORDS)
+        speaker.close()
+
+    asyncio.run(run())
+
+
+def test_a_new_source_reports_everything_anew(reports: list[bytes]) -> None:
+    async def run() -> None:
+        speaker = reporter(reports)
+        speaker.apply(TargetTable.build(addresses(TARGET)))
+        speaker.follow(dataclasses.replace(LINK, addresses=addresses("fe80::2")))
+        assert reports == []
+        speaker.follow(LINK)
+        assert [report[RECORD] for report in reports] == [mld.TO_EXCLUDE]
+        speaker.close()
+
+    asyncio.run(run())
