@@ -22,11 +22,13 @@ class Verification:
         self._loop = asyncio.get_running_loop()
         self._resolver = Resolver(index)
         self.verifier = Verifier(self._resolver, finish, self._loop.call_later, clock)
-        self._loop.add_reader(self._resolver, self._hear)
+        for heard in self._resolver.sockets():
+            self._loop.add_reader(heard, self._hear)
 
     def close(self) -> None:
         """End all that waits, as not found, and close the sockets."""
-        self._loop.remove_reader(self._resolver)
+        for heard in self._resolver.sockets():
+            self._loop.remove_reader(heard)
         self.verifier.close()
         self._resolver.close()
 

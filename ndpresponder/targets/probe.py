@@ -14,13 +14,13 @@ from ndpresponder.linux.netlink.resolve import CONFIRMED, FAILED, STALE, Neighbo
 from ndpresponder.wire.layout import TARGET
 
 KNOWN_S: Final = 30.0  # REACHABLE_TIME, RFC 4861 10
-ABSENT_S: Final = 2.0
+ABSENT_S: Final = 0.5  # who asks does so three times, a second apart: the second or third asks anew
 WAIT_S: Final = 1.0  # RetransTimer: who asked will have asked again
 MAX_REMEMBERED: Final = 4096
 MAX_PENDING: Final = 1024
 MAX_KEPT: Final = 4  # solicitations of one target that wait: a link has a handful of routers
 LOOKS_PER_S: Final = 2000  # questions to the kernel
-ASKS_PER_S: Final = 50  # the kernel's table has room for 1,024 neighbors, and keeps a vain one for three seconds
+ASKS_PER_S: Final = 50  # solicitations, which are multicast downstream
 ASKS_BURST: Final = 100
 
 Kept = tuple[bytes, bool]  # a frame, and whether it was addressed to another host
@@ -32,8 +32,8 @@ class Kernel(Protocol):
     def look(self, target: bytes) -> Unknown | bool:
         """Return whether `target` is there as far as is known, or whom to ask."""
 
-    def ask(self, target: bytes, unknown: Unknown) -> bool:
-        """Ask; return whether it is there as far as nobody needs to be waited for."""
+    def ask(self, unknown: Unknown) -> bool:
+        """Solicit; return True where there is nobody to ask."""
 
 
 class Schedule(Protocol):
@@ -88,7 +88,7 @@ class Verifier:
         if isinstance(found, Unknown):
             if len(self._pending) >= MAX_PENDING or (is_stranger and not found.stale and not self._may_ask()):
                 return False
-            if not self._kernel.ask(target, found):
+            if not self._kernel.ask(found):
                 self._wait(target, found)
                 return False
             found = True

@@ -24,6 +24,7 @@ class World:
         self.stale: set[bytes] = set()
         self.behind: dict[bytes, bytes] = {}  # target -> the router that leads to it
         self.nowhere: set[bytes] = set()
+        self.unaskable: set[bytes] = set()
         self.asked: list[bytes] = []
         self.looked = 0
         self.finished: list[tuple[list[Kept], float]] = []
@@ -36,9 +37,9 @@ class World:
             return target in self.there
         return Unknown(Neighbor(LINK, self.behind.get(target, target)), ROUTER, target in self.stale)
 
-    def ask(self, target: bytes, unknown: Unknown) -> bool:
-        self.asked.append(target)
-        return False
+    def ask(self, unknown: Unknown) -> bool:
+        self.asked.append(unknown.neighbor.address)
+        return unknown.neighbor.address in self.unaskable
 
     def _finish(self, kept: list[Kept], since_s: float) -> None:
         self.finished.append((kept, since_s))
@@ -82,6 +83,11 @@ def test_who_was_there_is_looked_up_again_after_a_while(world: World) -> None:
     world.after(probe.KNOWN_S)
     assert not world.verifier.is_there(TARGET)
     assert world.asked == [TARGET]
+
+
+def test_where_nobody_can_be_asked_who_is_routed_there_is_there(world: World) -> None:
+    world.unaskable.add(TARGET)
+    assert world.verifier.is_there(TARGET)
 
 
 def test_where_no_route_leads_nobody_is_asked_for(world: World) -> None:
@@ -200,7 +206,7 @@ def test_a_scan_asks_for_so_many_and_no_more(world: World) -> None:
         world.verifier.is_there(numbered(number))
     assert len(world.asked) == probe.ASKS_BURST
     world.after(1)
-    for number in range(1001, 2001):
+    for number in range(2001, 3001):
         world.verifier.is_there(numbered(number))
     assert len(world.asked) == probe.ASKS_BURST + probe.ASKS_PER_S
 

@@ -79,8 +79,8 @@ class LinkWatcher:
         async with asking() as netlink:
             links = {name: await _ask_link(netlink, name) for name in self._names}
         if links != self._links:
+            self._publish(links)  # which may fail: then once more
             self._links = links
-            self._publish(links)
 
 
 async def is_reachable(index: int, address: bytes) -> bool:

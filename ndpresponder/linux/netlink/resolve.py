@@ -1,13 +1,13 @@
-"""Makes the kernel find out whether a target is behind this host, and hears what it finds. Needs CAP_NET_RAW alone.
+"""Finds out whether a target is behind this host: what the kernel knows, else a solicitation of our own downstream.
 
-The kernel resolves a neighbor it does not know when it has a packet for it: an empty datagram to the discard port, with
-a hop limit of 1, is one. Of a neighbor it knows, but has not heard lately, it would take eight seconds to find out;
-a solicitation of our own, answered, confirms the kernel's entry at once.
-
-The questions are asked and answered within one call each, without waiting: some 20 us.
+It goes past the kernel's neighbor table, which a scan could fill, and past what keeps a process from sending
+datagrams (a firewall, IPAddressDeny= of systemd), so that CAP_NET_RAW is all it needs. Who is there is heard by its
+advertisement; if the kernel knows the neighbor, that confirms the kernel's own entry as well. Nothing here waits: the
+kernel's answers come within the call, in some 20 us.
 """
 
 import contextlib
+import fcntl
 import socket
 import struct
 from collections.abc import Iterator
@@ -16,9 +16,20 @@ from typing import Final, NamedTuple
 from ndpresponder.errors import SourceUnavailable
 from ndpresponder.linux.netlink import bell
 from ndpresponder.linux.netlink.dump import HEADER_LENGTH, attribute, attributes, kind_of
+from ndpresponder.linux.packet_socket import attach_filter
+from ndpresponder.wire.bpf import SOLICITATIONS
+from ndpresponder.wire.layout import (
+    ADVERTISEMENT_LENGTH,
+    ETH_P_IPV6,
+    HOP_LIMIT,
+    NDP_HOP_LIMIT,
+    NEIGHBOR_ADVERTISEMENT,
+    NEIGHBOR_SOLICITATION,
+    TARGET,
+)
 from ndpresponder.wire.solicitation import solicit
 
-# linux/netlink.h, linux/rtnetlink.h, linux/neighbour.h, linux/if_arp.h
+# linux/netlink.h, linux/rtnetlink.h, linux/neighbour.h, linux/if_arp.h, net/if.h
 _HEADER: Final = struct.Struct("=IHHII")  # nlmsghdr: length, type, flags, sequence, port
 _RTMSG: Final = struct.Struct("=BBBBBBBBI")  # family, lengths, TOS, table, protocol, scope, type, flags
 _NDMSG: Final = struct.Struct("=BxxxiHBB")  # family, index, state, flags, type
@@ -29,10 +40,19 @@ _NDA_DST: Final = 1
 _PROXY: Final = 0x08  # NTF_PROXY
 _REQUEST: Final = 1
 _ARPHRD_ETHER: Final = 1
-_DISCARD_PORT: Final = 9
+_SIOCGIFFLAGS, _IFF_NOARP = 0x8913, 0x80
+_IFREQ: Final = struct.Struct("=16sH22x")  # name, flags
+_PACKET_HOST: Final = 0
+_ADVERTISEMENTS: Final = tuple(
+    instruction._replace(operand=NEIGHBOR_ADVERTISEMENT)
+    if instruction.operand == NEIGHBOR_SOLICITATION
+    else instruction
+    for instruction in SOLICITATIONS
+)
 
+_REACHABLE: Final = 0x02
 STALE: Final = 0x04 | 0x08 | 0x10  # NUD_STALE | NUD_DELAY | NUD_PROBE: known, but not heard lately
-CONFIRMED: Final = 0x02 | 0x40 | 0x80  # NUD_REACHABLE | NUD_NOARP | NUD_PERMANENT
+CONFIRMED: Final = _REACHABLE | 0x40 | 0x80  # or NUD_NOARP | NUD_PERMANENT
 FAILED: Final = 0x20
 
 _RECEIVE_BUFFER: Final = 1 << 20
@@ -51,8 +71,8 @@ class Unknown(NamedTuple):
     """A neighbor that must be asked."""
 
     neighbor: Neighbor
-    source: bytes  # what the kernel would send from; b"" if it does not say
-    stale: bool  # the kernel knows its link-layer address
+    source: bytes  # what the kernel would send from
+    stale: bool  # the kernel knows it, but has not heard it lately
 
 
 class Resolver:
@@ -72,9 +92,13 @@ class Resolver:
                 self._events = stack.enter_context(_socket(socket.AF_NETLINK, socket.SOCK_RAW))
                 self._events.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
                 self._events.bind((0, bell.NEIGHBOR))
-                self._datagrams = stack.enter_context(_socket(socket.AF_INET6, socket.SOCK_DGRAM))
-                self._datagrams.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_UNICAST_HOPS, 1)
-                self._frames = stack.enter_context(_socket(socket.AF_PACKET, socket.SOCK_RAW))
+                self._sender = stack.enter_context(_socket(socket.AF_PACKET, socket.SOCK_RAW))
+                # On all links, since any may be downstream; a socket with its protocol is bound to all from the start
+                self._listener = stack.enter_context(
+                    _socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_IPV6))
+                )
+                attach_filter(self._listener, _ADVERTISEMENTS)
+                _drain(self._listener)  # of what came before the filter
             except OSError as error:
                 raise SourceUnavailable(f"cannot verify targets: {error.strerror}") from error
             self._sockets = stack.pop_all()
@@ -83,9 +107,9 @@ class Resolver:
         """Close the sockets."""
         self._sockets.close()
 
-    def fileno(self) -> int:
-        """Return the descriptor that becomes readable when the kernel has found out something."""
-        return self._events.fileno()
+    def sockets(self) -> tuple[socket.socket, socket.socket]:
+        """Return the sockets that become readable when `heard` has something."""
+        return self._events, self._listener
 
     def look(self, target: bytes) -> Unknown | bool:
         """Return whether `target` is behind this host as far as the kernel knows, or whom to ask."""
@@ -105,18 +129,48 @@ class Resolver:
         state = self._state(neighbor)
         if state & CONFIRMED:
             return True
-        return Unknown(neighbor, found.get(_RTA_PREFSRC, b""), bool(state & STALE))
-
-    def ask(self, target: bytes, unknown: Unknown) -> bool:
-        """Ask for `target`; return whether it is there, as far as nobody needs to be waited for."""
-        if unknown.stale and unknown.source and self._solicit(unknown):
+        if _RTA_PREFSRC not in found:  # no address of ours to ask from
             return False
-        with contextlib.suppress(OSError):  # no way there after all, or a firewall: then nobody will be heard
-            self._datagrams.sendto(b"", (socket.inet_ntop(socket.AF_INET6, target), _DISCARD_PORT))
-        return bool(self._state(unknown.neighbor) & CONFIRMED)  # where no link-layer addresses are
+        return Unknown(neighbor, found[_RTA_PREFSRC], bool(state & STALE))
+
+    def ask(self, unknown: Unknown) -> bool:
+        """Solicit a neighbor; return True where there are no link-layer addresses, and so nobody to ask."""
+        link, address = unknown.neighbor
+        with contextlib.suppress(OSError):  # the link is gone or down: nobody will be heard
+            name = socket.if_indextoname(link)
+            self._sender.bind((name, 0))
+            _, _, _, hardware_type, lladdr = self._sender.getsockname()
+            flags: int = _IFREQ.unpack(fcntl.ioctl(self._sender, _SIOCGIFFLAGS, _IFREQ.pack(name.encode(), 0)))[1]
+            if hardware_type != _ARPHRD_ETHER or flags & _IFF_NOARP:
+                return True
+            self._sender.send(solicit(lladdr, unknown.source, address))
+        return False
 
     def heard(self) -> Iterator[tuple[Neighbor, int]]:
-        """Yield what the kernel has found out: a neighbor and its NUD_* state, 0 for one it has forgotten."""
+        """Yield what is news: a neighbor and its NUD_* state, 0 for one that the kernel has forgotten."""
+        yield from self._advertised()
+        yield from self._noticed()
+
+    def _advertised(self) -> Iterator[tuple[Neighbor, int]]:
+        for _ in range(_EVENTS_PER_TURN):
+            try:
+                frame, (name, _, packet_type, _, _) = self._listener.recvfrom(_ANSWER)
+            except BlockingIOError:
+                return
+            except OSError:  # a link went down
+                continue
+            if (
+                len(frame) < ADVERTISEMENT_LENGTH - 8
+                or frame[HOP_LIMIT] != NDP_HOP_LIMIT
+                or packet_type != _PACKET_HOST
+            ):
+                continue
+            with contextlib.suppress(OSError):  # the link is gone
+                link = socket.if_nametoindex(name)
+                if link != self._uplink:
+                    yield Neighbor(link, frame[TARGET]), _REACHABLE
+
+    def _noticed(self) -> Iterator[tuple[Neighbor, int]]:
         for _ in range(_EVENTS_PER_TURN):
             try:
                 event = self._events.recv(_ANSWER)
@@ -141,17 +195,6 @@ class Resolver:
         state: int = _NDMSG.unpack_from(answer, HEADER_LENGTH)[2]
         return state
 
-    def _solicit(self, unknown: Unknown) -> bool:
-        """Solicit a neighbor ourselves; return whether its interface is one where that is possible."""
-        index, address = unknown.neighbor
-        with contextlib.suppress(OSError):
-            self._frames.bind((socket.if_indextoname(index), 0))
-            _, _, _, hardware_type, lladdr = self._frames.getsockname()
-            if hardware_type == _ARPHRD_ETHER:
-                self._frames.send(solicit(lladdr, unknown.source, address))
-                return True
-        return False
-
     def _question(self, kind: int, body: bytes, argument: bytes) -> bytes | None:
         """Ask the kernel and return its one message, an error among them."""
         self._sequence = (self._sequence + 1) & 0xFFFFFFFF
@@ -165,5 +208,11 @@ class Resolver:
         return None
 
 
-def _socket(family: int, kind: int) -> socket.socket:
-    return socket.socket(family, kind | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC, 0)
+def _socket(family: int, kind: int, protocol: int = 0) -> socket.socket:
+    return socket.socket(family, kind | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC, protocol)
+
+
+def _drain(listener: socket.socket) -> None:
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            listener.recv(1)
