@@ -181,6 +181,10 @@ class Lab:
         entries: list[dict[str, Any]] = json.loads(shown or "[]")
         return entries[0] if entries else {}
 
+    def forget_gateway(self) -> None:
+        """Make the VPS's kernel forget its gateway, as after a start or a long silence."""
+        self.run("vps", "ip", "-6", "neigh", "del", GATEWAY, "dev", "uplink", check=False)
+
     def resolve_gateway(self) -> None:
         """Let the VPS's kernel learn its gateway, by a ping of its own.
 
@@ -189,8 +193,7 @@ class Lab:
         Raises:
             TimeoutError: the gateway did not answer.
         """
-        # an entry that waits for a forwarded packet goes on asking from link-local: it must go first
-        self.run("vps", "ip", "-6", "neigh", "del", GATEWAY, "dev", "uplink", check=False)
+        self.forget_gateway()  # an entry that waits for a forwarded packet would go on asking from link-local
         if not self.ping("vps", GATEWAY):
             raise TimeoutError(f"{GATEWAY} does not answer pings from {self.netns('vps')}")
 

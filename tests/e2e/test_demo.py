@@ -70,7 +70,7 @@ def test_the_demo_shows_that_only_the_responder_gets_through_the_filter():
     assert ["", "IPv6", "2001:db8::c1 -> fe80::1"] in rows
     received = 'ndpresponder_solicitations_received_total{interface="uplink",kind="multicast"}'
     assert re.search(rf"^  {re.escape(received)} [1-9]", finished.stdout, re.MULTILINE)
-    assert "pings its gateway first" in finished.stdout
+    assert "must ping its gateway first" in finished.stdout
     assert finished.stderr == ""
     assert finished.returncode == 0
     assert namespaces() == []
