@@ -34,6 +34,8 @@ _EXTRA = int(IPv6Address("2001:db8:78::"))
 _ASK_EVERY_S: Final = 0.0005
 _ANSWER_DEADLINE_S: Final = 10.0
 _CHANGE_EVERY_S: Final = 0.3
+_ATTEMPTS: Final = 5
+_QUIET: Final = 1.0  # percent of the time that the daemon or the generator waited for its core in an undisturbed run
 _RATE: Final = 1000  # solicitations per second while latency is measured
 
 
@@ -133,6 +135,10 @@ class Daemon:
         status = Path("/proc", str(self._process.pid), "status").read_text()
         return int(re.findall(r"VmRSS:\s*(\d+)", status)[0]) * 1024 / 1e6
 
+    def waited_s(self) -> float:
+        """Return how long it wanted its core and another process had it."""
+        return int(Path("/proc", str(self._process.pid), "schedstat").read_text().split()[1]) / 1e9
+
     def _targets(self) -> int | None:
         if self._process.poll() is not None:
             raise BenchError(f"the daemon ended by itself:\n{Path(self._files.name, 'log').read_text()[-2000:]}")
@@ -185,7 +191,18 @@ def follow_times(link: OwnLink, bridge: Bridge, first: int, events: int) -> list
     return times
 
 
-def latency(link: OwnLink, bridge: Bridge, seconds: float, changes: bool) -> dict[str, Any]:
+def latency(link: OwnLink, bridge: Bridge, daemon: Daemon, seconds: float, changes: bool) -> dict[str, Any]:
+    """Return what the generator sees in the least disturbed of a few runs, and how much that one was disturbed."""
+    runs: list[dict[str, Any]] = []
+    while len(runs) < _ATTEMPTS and not (runs and runs[-1]["disturbed"] <= _QUIET):
+        waited_s = daemon.waited_s()
+        report = latency_once(link, bridge, seconds, changes)
+        waited_s = max(daemon.waited_s() - waited_s, report["waited_s"])
+        runs.append(report | {"disturbed": 100 * waited_s / report["seconds"]})
+    return min(runs, key=lambda run: float(run["disturbed"]))
+
+
+def latency_once(link: OwnLink, bridge: Bridge, seconds: float, changes: bool) -> dict[str, Any]:
     """Return what the generator sees, while neighbors change or nothing happens."""
     generator = link.start_asking(seconds)
     number = 0
@@ -221,11 +238,12 @@ def measure(link: OwnLink, bridge: Bridge, events: int, seconds: float, many: in
             ("10,000 neighbors at rest", False, None),
             ("10,000 asked for again and again", True, 5),
         ):
-            report = latency(link, bridge, seconds, changes)
+            report = latency(link, bridge, daemon, seconds, changes)
             yield Figure(f"answer latency, {what}, p50", report["p50_us"] / 1e3, "ms")
             yield Figure(f"answer latency, {what}, p99", report["p99_us"] / 1e3, "ms", limit)
             yield Figure(f"answer latency, {what}, max", report["max_us"] / 1e3, "ms")
             yield Figure(f"answers lost, {what}", report["lost"], "", 0)
+            yield Figure(f"cores taken by others, {what}", report["disturbed"], "%")
         yield Figure("RSS with 10,000 live targets", daemon.rss_mb(), "MB")
         bridge.fill(many)
         daemon.await_targets(many)

@@ -33,8 +33,11 @@ class GroupTable:
         What has room keeps it while it is needed, so that new targets throw nobody out.
         """
         self._counts.update(solicited_node(target) for target in live - self._live)
-        self._counts.subtract(solicited_node(target) for target in self._live - live)
-        self._counts = +self._counts
+        for target in self._live - live:
+            group = solicited_node(target)
+            self._counts[group] -= 1
+            if not self._counts[group]:
+                del self._counts[group]
         self._live = live
         self._joined_live &= self._counts.keys()
         waiting = self._counts.keys() - self._joined_live

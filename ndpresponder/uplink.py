@@ -85,7 +85,8 @@ class Uplink:
         """Answer for the targets of `table` from the next frame on."""
         self.responder.table = table
         if self._presence is not None:
-            self._presence.apply(table)
+            # In a turn of its own: among thousands of targets this takes milliseconds, and solicitations wait
+            asyncio.get_running_loop().call_soon(self._presence.apply, table)
 
     def follow(self, link: Link | None) -> None:
         """Adapt to what the kernel says of the link now.

@@ -53,7 +53,9 @@ class BridgeSource:
         finally:
             self._heard = None
         self._tell(self._known)
-        publish(targets_behind(self.name, self._known))
+        targets = targets_behind(self.name, self._known)
+        await asyncio.sleep(0)  # of thousands of neighbors each step takes a millisecond or two
+        publish(targets)
         await asyncio.sleep(loop.time() - began_s)  # however much there is, half of the loop is left to others
         return any(map(self._matters, heard))
 
