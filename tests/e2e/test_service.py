@@ -14,7 +14,7 @@ from nspawn import Machine, debian_root
 
 from ndpresponder.errors import ExitCode
 from ndpresponder.lab import Lab, wait_until
-from ndpresponder.lab.topology import CONTAINER, CONTAINER_PREFIX, VPS
+from ndpresponder.lab.topology import CONTAINER, CONTAINER_PREFIX, GATEWAY, ROUTER_LLADDR, VPS
 
 ROOT = Path(__file__).parents[2]
 UNIT = "ndpresponder.service"
@@ -229,6 +229,24 @@ def test_a_missing_capability_is_told_with_the_line_that_grants_it(machine: Mach
     assert wait_for_failure(machine) == {"ExecMainStatus": str(int(ExitCode.NO_PERMISSION)), "NRestarts": "0"}
     said = "\n".join(entry["MESSAGE"] for entry in journal(machine, f"--since=@{since}", f"--unit={UNIT}"))
     assert "AmbientCapabilities=CAP_NET_RAW" in said
+
+
+def test_with_the_drop_in_for_cap_net_admin_the_gateway_is_pinned_until_the_service_stops(
+    machine: Machine, vps_lab: Lab
+) -> None:
+    drop_ins = f"/etc/systemd/system/{UNIT}.d"
+    machine.run("install", "-D", "/share/systemd/ndpresponder-net-admin.conf", f"{drop_ins}/net-admin.conf")
+    machine.run("systemctl", "daemon-reload")
+    configure(machine, "^pin_gateway = false", "pin_gateway = true")
+    configure(machine, "^install_routes = false", "install_routes = true")
+    machine.run("systemctl", "start", UNIT)
+    shown = ("ip", "-6", "neigh", "show", GATEWAY, "dev", "uplink")
+    wait_until(lambda: "PERMANENT" in vps_lab.run("vps", *shown).stdout, 5, "the pin")
+    assert show(machine, "ActiveState", "NRestarts") == {"ActiveState": "active", "NRestarts": "0"}
+    machine.run("systemctl", "stop", UNIT)
+    assert show(machine, "Result") == {"Result": "success"}
+    assert "PERMANENT" not in vps_lab.run("vps", *shown).stdout
+    assert ROUTER_LLADDR in vps_lab.run("vps", *shown).stdout
 
 
 def test_an_uplink_that_is_not_there_yet_does_not_hold_up_the_start(machine: Machine) -> None:
