@@ -21,10 +21,11 @@ UPLINK: Final = "uplink"
 PREFIX: Final = "2001:db8::/112"
 FIRST_TARGET: Final = "2001:db8::1000"
 TARGETS: Final = 256
+WHOLE_PREFIX: Final[dict[str, float | str]] = {"target": "2001:db8::", "targets": 65536}
 TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
 _ASKER, _ASKER_LLADDR = "fe80::1", "02:00:00:00:00:01"
 _SOURCE, _BINARY = ROOT / "bench" / "generator.c", ROOT / ".cache" / "generator"
-_ADDRESSES = ("iface=asker", f"source={_ASKER}", f"target={FIRST_TARGET}")
+_ASKER_OPTIONS = ("iface=asker", f"source={_ASKER}")
 _LOCK: Final = Path("/run/lock/ndpbench")  # two benchmarks would measure each other
 _FIRST_ANSWER_DEADLINE_S: Final = 10
 
@@ -115,7 +116,7 @@ class Link:
             # A command of its own, because /sys shows the devices of the namespace it was mounted in
             end.run("sh", "-c", f"echo {mask} > /sys/class/net/{device}/queues/rx-0/rps_cpus")
 
-    def ask(self, mode: str, **options: float) -> dict[str, Any]:
+    def ask(self, mode: str, **options: float | str) -> dict[str, Any]:
         """Run the generator to its end and return what it reports."""
         process = self._start_generator(mode, **options)
         output, _ = process.communicate()
@@ -144,10 +145,10 @@ class Link:
             raise TimeoutError(f"no answer within {_FIRST_ANSWER_DEADLINE_S} s")
         return float(answered - began) / 1e9
 
-    def _start_generator(self, mode: str, **options: float) -> subprocess.Popen[str]:
-        options = {"cpu": self.asker_core, "targets": TARGETS, **options}
+    def _start_generator(self, mode: str, **options: float | str) -> subprocess.Popen[str]:
+        options = {"cpu": self.asker_core, "target": FIRST_TARGET, "targets": TARGETS, **options}
         arguments = [f"{key}={value}" for key, value in options.items()]
-        return self._asker.popen(str(_BINARY), mode, *_ADDRESSES, *arguments, stdout=subprocess.PIPE)
+        return self._asker.popen(str(_BINARY), mode, *_ASKER_OPTIONS, *arguments, stdout=subprocess.PIPE)
 
 
 def wait_for(condition: Callable[[], bool], deadline_s: float, complaint: str) -> None:

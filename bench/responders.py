@@ -20,6 +20,7 @@ class Responder(ABC):
     """One contestant."""
 
     name: str
+    answers_prefix: bool  # else only the addresses it has an entry for
     has_process: bool  # else its work shows only in its core's time, and only while frames are received on that core
 
     def why_not(self) -> str | None:
@@ -54,6 +55,7 @@ class Responder(ABC):
 class ProcessResponder(Responder):
     """A daemon in the foreground. `config` is the text of its configuration file, whose path replaces `{config}`."""
 
+    answers_prefix = True
     has_process = True
 
     def __init__(self, name: str, *argv: str, config: str = "") -> None:
@@ -119,6 +121,7 @@ class KernelResponder(Responder):
     """The kernel's own proxy: an entry for each address, and no delay (the stock one leaves 136 answers a second)."""
 
     name = "proxy_ndp"
+    answers_prefix = False
     has_process = False
     _settings: Final[Mapping[str, int]] = {
         "ipv6/conf/all/forwarding": 1,

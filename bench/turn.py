@@ -9,7 +9,7 @@ import time
 from dataclasses import dataclass
 from typing import Any, Final
 
-from link import BenchError, Link
+from link import WHOLE_PREFIX, BenchError, Link
 from responders import Responder
 
 RATES: Final = (10_000, 50_000, 100_000, 200_000)
@@ -45,7 +45,7 @@ class Turn:
         self._effort = effort
         self.kept: list[Measurement] = []
 
-    def measure(self, mode: str, seconds: float, **options: float) -> Measurement:
+    def measure(self, mode: str, seconds: float, **options: float | str) -> Measurement:
         """Run the generator, several times if need be, and keep the least disturbed run."""
         best = self._measure_once(mode, seconds, options)
         for _ in range(self._effort.attempts - 1):
@@ -56,14 +56,13 @@ class Turn:
         self.kept.append(best)
         return best
 
-    def _measure_once(self, mode: str, seconds: float, options: dict[str, float]) -> Measurement:
+    def _measure_once(self, mode: str, seconds: float, options: dict[str, float | str]) -> Measurement:
         cpu_s, waited_s = self._responder.cpu_s(), self._responder.waited_s()
         report = self._link.ask(mode, seconds=seconds, **options)
         cpu_s, waited_s = self._responder.cpu_s() - cpu_s, self._responder.waited_s() - waited_s
-        if self._link.own_core:
-            waited_s = 0  # then the kernel's part of the work takes turns with the process on purpose
         answered = report["answered"] + report["answered_in_warmup"]
-        disturbed = 100 * max(waited_s, report["waited_s"]) / report["seconds"]
+        # On one core the kernel's part of the work takes turns with each process: nobody else's doing
+        disturbed = 0.0 if self._link.own_core else 100 * max(waited_s, report["waited_s"]) / report["seconds"]
         return Measurement(report, cpu_s * 1e6 / max(answered, 1), disturbed)
 
     def _await_idle_machine(self) -> None:
@@ -109,6 +108,9 @@ def _figures(link: Link, responder: Responder, effort: Effort) -> Sample:
         "saturation": saturation.report["answered"] / saturation.report["seconds"],
         "cpu_us": (saturation if responder.has_process else own_core).cpu_us,
     }
+    if responder.answers_prefix:
+        scan = turn.measure("window", seconds, window=WINDOW, **WHOLE_PREFIX).report
+        sample["scan"] = scan["answered"] / scan["seconds"]
     for rate in RATES:
         offered = turn.measure("rate", seconds, rate=rate)
         sample[f"at_{rate}"] = 100 * offered.report["answered"] / int(rate * seconds)

@@ -47,6 +47,7 @@ class Bar:
 MEASURES: Final = (
     Measure("saturation", "answered/s at saturation"),
     Measure("own_core", "answered/s, all on one core"),
+    Measure("scan", "answered/s, 65,536 targets"),
     *(Measure(f"at_{rate}", f"answered %, {rate:,}/s offered", 2) for rate in RATES),
     Measure("p50_us", "latency p50, us", 1),
     Measure("p99_us", "latency p99, us", 1),
