@@ -61,7 +61,7 @@ async def peers(name: str) -> list[Peer] | None:
         if is_error(error, errno.ENODEV, errno.ENOENT, errno.EOPNOTSUPP):
             return None
         if is_error(error, errno.EPERM):
-            needed = "only CAP_NET_ADMIN may see its peers (systemd: AmbientCapabilities=CAP_NET_RAW CAP_NET_ADMIN)"
+            needed = "only CAP_NET_ADMIN may see its peers (systemd: install ndpresponder-net-admin.conf)"
             raise SourceUnavailable(f"{name}: {needed}") from error
         raise SourceUnavailable(f"netlink: {error}") from error
     except OSError as error:
