@@ -16,6 +16,7 @@ from ndpresponder import __version__
 from ndpresponder.config import Config, InterfaceConfig
 from ndpresponder.errors import ConfigError, ExitCode, NdpresponderError
 from ndpresponder.keepalive import GatewayKeepalive
+from ndpresponder.linux.loop import FrameLoop
 from ndpresponder.linux.netlink import Links, LinkWatcher, is_reachable
 from ndpresponder.linux.systemd import Notifier, watchdog_interval_s
 from ndpresponder.observe.logs import Logs, RateLimiter, configure, get_logger
@@ -34,7 +35,8 @@ def run(config: Config) -> ExitCode:
     """Run the daemon until SIGTERM or SIGINT and return how it ended."""
     logs = configure(config.log)
     try:
-        return asyncio.run(Daemon(config, logs).run())
+        with asyncio.Runner(loop_factory=FrameLoop) as runner:
+            return runner.run(Daemon(config, logs).run())
     except BaseExceptionGroup as group:
         fatal, unexpected = group.split(NdpresponderError)
         if unexpected is not None or fatal is None:

@@ -8,32 +8,21 @@ import contextlib
 import itertools
 import os
 import re
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from needs import LAB_COMMANDS, OURS, require
 
 from ndpresponder.lab import Lab, Namespace
 from ndpresponder.lab.namespace import delete_all, processes
 from ndpresponder.lab.topology import Uplink
 
 REQUIRE_ALL = os.environ.get("NDPRESPONDER_REQUIRE_ALL") == "1"
-LAB_COMMANDS = ("ip", "nft", "ping")
 NETNS = Path("/run/netns")
-OURS = f"ndpt{os.getpid()}"  # namespaces of this session are called so; other sessions may run beside it
 
 open_at_start = pytest.StashKey[set[str]]()
 leaks_found = pytest.StashKey[list[str]]()
-
-
-def require(*commands: str) -> None:
-    """Skip the calling test unless we are root and have these commands."""
-    if os.geteuid() != 0:
-        pytest.skip("needs root, for network namespaces")
-    for command in commands:
-        if shutil.which(command) is None:
-            pytest.skip(f"needs the command {command!r}")
 
 
 @pytest.fixture

@@ -16,8 +16,8 @@ from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
 from typing import Self
 
-from conftest import OURS
 from frames import ROUTER_LLADDR, TARGET, UPLINK_LLADDR, packed, solicitation
+from needs import OURS
 
 from ndpresponder.lab.namespace import Namespace, create_all, delete_all, veth
 from ndpresponder.lab.topology import wait_until

@@ -17,7 +17,6 @@ import mmap
 import os
 import socket
 import struct
-from collections.abc import Iterator
 from typing import Final
 
 from ndpresponder.errors import LinkNotReady, PermissionMissing, SystemRefused
@@ -118,32 +117,31 @@ class PacketSocket:
         self._ring.close()
         self._socket.close()
 
-    def receive(self) -> Iterator[tuple[bytes, bool]]:
-        """Yield at most `BATCH` waiting frames and whether each was addressed to another host.
+    def receive(self) -> list[tuple[bytes, bool]]:
+        """Take at most `BATCH` waiting frames, and whether each was addressed to another host.
 
         A frame's slot goes back to the kernel as soon as its octets are copied out.
         """
-        words, ring = self._words, self._ring
-        position = self._position
+        words, ring, position = self._words, self._ring, self._position
+        frames: list[tuple[bytes, bool]] = []
         for _ in range(BATCH):
             word = position * _SLOT_WORDS
             status = words[word]
             if not status & _TP_STATUS_USER:
-                return
+                break
             start = position * SLOT_SIZE
             length = words[word + 2]
-            whole = length != _SLOT_ROOM or words[word + 1] == length
-            if status & _TP_STATUS_COPY:  # larger than a slot: the whole frame waits in the socket's queue
-                frame, whole = self._receive_copy(), True
-            else:
-                frame = ring[start + _FRAME : start + _FRAME + length]
             to_other_host = ring[start + _PACKET_TYPE] == _PACKET_OTHERHOST
-            words[word] = 0
-            self._position = position = (position + 1) % SLOTS
-            if whole:
-                yield frame, to_other_host
+            if status & _TP_STATUS_COPY:  # larger than a slot: the whole frame waits in the socket's queue
+                frames.append((self._receive_copy(), to_other_host))
+            elif length != _SLOT_ROOM or words[word + 1] == length:
+                frames.append((ring[start + _FRAME : start + _FRAME + length], to_other_host))
             else:
                 self._cut += 1
+            words[word] = 0
+            position = (position + 1) % SLOTS
+        self._position = position
+        return frames
 
     def _receive_copy(self) -> bytes:
         try:
@@ -161,6 +159,9 @@ class PacketSocket:
     def send(self, advertisements: list[bytes]) -> list[tuple[int, int]]:
         """Send at most `BATCH` advertisements; return position and errno of each one that the kernel refused."""
         count = len(advertisements)
+        if count == 1:  # cheaper than by way of the arena
+            error = self.send_one(advertisements[0])
+            return [(0, error)] if error else []
         data = b"".join(advertisements)
         self._arena[: len(data)] = data
         refused: list[tuple[int, int]] = []

@@ -7,8 +7,8 @@ import subprocess
 from collections.abc import Iterator
 
 import pytest
-from conftest import OURS
 from frames import packed, solicitation
+from needs import OURS
 from peer import Peer
 
 from ndpresponder.lab import AdvertisementWatch, Daemon, Lab, Namespace, wait_until

@@ -6,9 +6,9 @@ import signal
 from collections.abc import Iterator
 
 import pytest
-from conftest import OURS, require
 from engines import NEEDS_DOCKER, Docker, network
 from harness import Installed, total
+from needs import OURS, require
 
 from ndpresponder.lab import Lab, wait_until
 

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import LAB_COMMANDS, OURS, require
 from harness import Installed
+from needs import LAB_COMMANDS, OURS, require
 
 from ndpresponder.lab import FILTERS, AdvertisementWatch, Lab, wait_until
 from ndpresponder.lab.topology import CONTAINER, CONTAINER_PREFIX, VPS_LLADDR

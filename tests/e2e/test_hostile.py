@@ -5,9 +5,9 @@ import socket
 from collections.abc import Iterator
 
 import pytest
-from conftest import require
 from frames import TARGET, advertisement, internet_checksum, option, packed, solicitation, tagged
 from harness import COMMAND, Installed, clean_environment, total
+from needs import require
 from peer import Flood, Peer, Wire, seconds_until
 
 from ndpresponder.lab import wait_until

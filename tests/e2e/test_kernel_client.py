@@ -8,8 +8,8 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from conftest import LAB_COMMANDS, OURS, require
 from harness import Installed
+from needs import LAB_COMMANDS, OURS, require
 
 from ndpresponder.lab import AdvertisementWatch, Lab, Namespace, wait_until
 from ndpresponder.lab.namespace import veth

@@ -4,9 +4,9 @@ import time
 from collections.abc import Callable, Iterator
 
 import pytest
-from conftest import require
 from frames import TARGET, advertisement, lladdr, solicitation
 from harness import FOLLOW_DEADLINE_S, Installed, within
+from needs import require
 from peer import Peer, Wire, await_running, seconds_until
 
 PREFIX = "2001:db8::/112"

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import OURS, require
 from harness import Installed
+from needs import OURS, require
 
 from ndpresponder.lab import Lab, wait_until
 from ndpresponder.lab.topology import CONTAINER

@@ -4,9 +4,9 @@ import json
 from collections.abc import Iterator
 
 import pytest
-from conftest import OURS, require
 from engines import NEEDS_PODMAN, Podman, network
 from harness import Installed
+from needs import OURS, require
 from test_docker import DB, SUBNETS, WEB, assert_ignored, await_live, reachable
 
 from ndpresponder.lab import Lab, wait_until

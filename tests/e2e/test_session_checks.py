@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 
-CONFTEST = Path(__file__).parents[1] / "conftest.py"
+TESTS = Path(__file__).parents[1]
 
 
 def session(folder: Path, test: str, **environment: str) -> tuple[int, str]:
     """Run a session with one test file under our conftest.py."""
-    shutil.copy(CONFTEST, folder)
+    for shared in ("conftest.py", "needs.py"):
+        shutil.copy(TESTS / shared, folder)
     (folder / "test_it.py").write_text(test)
     argv = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-ra", "--rootdir", str(folder), str(folder)]
     inherited = {key: value for key, value in os.environ.items() if key != "NDPRESPONDER_REQUIRE_ALL"}
@@ -51,7 +52,7 @@ LEAKS = {
     "process ": "import subprocess\ndef test_a(): subprocess.Popen(['sleep', '5'])\n",
     "file descriptor of socket:": "import os, socket\ndef test_a():\n with socket.socket() as s: os.dup(s.fileno())\n",
     "file descriptor of pipe:": "import os\ndef test_a(): os.pipe()\n",
-    "namespace ndpt": "from conftest import OURS\nfrom ndpresponder.lab import Namespace\n"
+    "namespace ndpt": "from needs import OURS\nfrom ndpresponder.lab import Namespace\n"
     "def test_a(): Namespace(OURS).create()\n",
 }
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from conftest import require
 from harness import Installed
+from needs import require
 
 from ndpresponder.lab import Lab, wait_until
 from ndpresponder.lab.namespace import Namespace

@@ -6,9 +6,9 @@ After each frame one more is sent that is certainly answered; what came before t
 from collections.abc import Iterator
 
 import pytest
-from conftest import require
 from frames import ROUTER, ROUTER_LLADDR, TARGET, UPLINK_LLADDR, advertisement, option, packed, solicitation, tagged
 from harness import FOLLOW_DEADLINE_S, Installed, total, within
+from needs import require
 from peer import Peer, Wire, is_running, seconds_until
 
 LIVE = "2001:db8::c2"

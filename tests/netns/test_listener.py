@@ -5,8 +5,8 @@ import select
 from collections.abc import Iterator
 
 import pytest
-from conftest import require
 from frames import ROUTER_LLADDR, UPLINK_LLADDR, advertisement, packed, solicitation
+from needs import require
 from peer import Peer, Wire
 
 from ndpresponder.errors import LinkNotReady

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import require
+from needs import require
 from peer import Wire
 
 from ndpresponder.lab.namespace import Namespace

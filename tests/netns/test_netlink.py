@@ -6,9 +6,9 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from conftest import require
 from frames import UPLINK_LLADDR, lladdr, packed
 from harness import FOLLOW_DEADLINE_S, within
+from needs import require
 from peer import Wire
 from watching import Watching
 

@@ -10,8 +10,8 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from conftest import require
 from frames import advertisement, option, solicitation, tagged
+from needs import require
 from peer import Flood, Peer, Wire, is_running
 
 from ndpresponder.errors import LinkNotReady, SystemRefused

@@ -5,9 +5,9 @@ import threading
 from collections.abc import Callable, Iterator
 
 import pytest
-from conftest import require
 from frames import ROUTER_LLADDR, UPLINK_LLADDR, advertisement, packed
 from harness import Installed
+from needs import require
 from peer import Peer, Wire
 
 from ndpresponder.lab.topology import wait_until

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import require
 from frames import TARGET, UPLINK_LLADDR, advertisement, packed, solicitation, solicited_node
 from harness import Installed
+from needs import require
 from peer import Peer, Wire
 
 from ndpresponder.announce import BURST, INTERVAL_S, REPEATS, TARGETS_PER_S

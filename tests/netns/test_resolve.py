@@ -5,9 +5,9 @@ from collections import Counter
 from collections.abc import Iterator
 
 import pytest
-from conftest import OURS, require
 from frames import TARGET, advertisement, packed, solicitation
 from harness import Installed, total
+from needs import OURS, require
 from peer import Peer, Wire, is_running
 
 from ndpresponder.lab import wait_until

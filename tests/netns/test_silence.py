@@ -7,9 +7,9 @@ from collections import Counter
 from collections.abc import Iterator
 
 import pytest
-from conftest import require
 from frames import TARGET, UPLINK_LLADDR, advertisement, option, solicitation, solicited_node, tagged
 from harness import FOLLOW_DEADLINE_S, Installed, received_as, within
+from needs import require
 from peer import Peer, Wire, seconds_until
 
 from ndpresponder.outcome import Outcome

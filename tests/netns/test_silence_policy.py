@@ -4,9 +4,9 @@ from collections import Counter
 from collections.abc import Iterator
 
 import pytest
-from conftest import require
 from frames import TARGET, advertisement, solicitation
 from harness import Installed, received_as, total
+from needs import require
 from peer import Flood, Peer, Wire
 
 from ndpresponder.lab import wait_until

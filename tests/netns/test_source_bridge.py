@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 import pytest
 from answering import addresses, prefixes
-from conftest import OURS, require
 from following import Following
 from harness import FOLLOW_DEADLINE_S, within
+from needs import OURS, require
 
 from ndpresponder.lab import Namespace, wait_until
 from ndpresponder.lab.namespace import create_all, delete_all, veth

@@ -5,9 +5,9 @@ from ipaddress import IPv6Network
 
 import pytest
 from answering import prefixes
-from conftest import OURS, require
 from following import Following
 from harness import FOLLOW_DEADLINE_S, within
+from needs import OURS, require
 
 from ndpresponder.config import RoutesSourceConfig
 from ndpresponder.lab import Namespace

@@ -19,7 +19,7 @@ MODULES = {
 LONGEST_FILE = 300
 PURE_STDLIB = "bisect collections dataclasses enum functools ipaddress itertools operator struct types typing"
 LOWER_LAYERS = (
-    "wire outcome limits responder targets announce groups presence keepalive "
+    "wire outcome limits requester responder narrator targets announce groups presence keepalive "
     "linux observe config errors supervise uplink keepalive presence pin autowire"
 )
 
@@ -50,7 +50,9 @@ LAYERS = {
     "outcome": Layer(pure=True),
     "errors": Layer(),
     "limits": Layer(pure=True),
-    "responder": Layer("wire outcome targets.table", pure=True),
+    "requester": Layer("wire outcome", pure=True),
+    "responder": Layer("wire outcome requester targets.table", pure=True),
+    "narrator": Layer("wire linux observe.logs outcome limits config"),
     "targets": Layer("targets wire errors linux"),
     "targets.table": Layer("wire", pure=True),
     "targets.sources": Layer("targets wire errors linux config observe.logs", third_party="h11"),
@@ -70,7 +72,7 @@ LAYERS = {
     "config": Layer("config errors"),
     "supervise": Layer("errors"),
     "uplink": Layer(
-        "wire responder presence keepalive verification targets.table targets.probe "
+        "wire requester responder narrator presence keepalive verification targets.table targets.probe "
         "linux observe.tally observe.logs outcome limits config errors"
     ),
     "metrics": Layer("observe targets.board uplink"),

@@ -6,14 +6,14 @@ import tracemalloc
 from collections.abc import Callable, Iterator
 
 import pytest
-from answering import make_responder
+from answering import make_responder, uplink_state
 from frames import ROUTER, ROUTER_LLADDR, advertisement, option, packed, solicitation
 
 from ndpresponder.outcome import Outcome
 
-REMEMBERED = 256  # instead of MAX_REQUESTERS, to be quick
+REMEMBERED = 256  # instead of MAX_REQUESTERS and MAX_ANSWERS, to be quick
 STRANGERS = 3 * REMEMBERED // 2
-ENOUGH = 1200  # octets for each requester, with its key
+ENOUGH = 1200 + 500  # octets for each requester and each answer, with their keys
 VRRP_LLADDR = "00:00:5e:00:02:01"
 
 # Octets 6 to 38 are those of `VALID` in every one of these: link-layer source, length, hop limit, source
@@ -123,6 +123,7 @@ def test_strangers_in_any_number_take_bounded_memory(
     spoof: Callable[[], Iterator[bytes]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("ndpresponder.responder.MAX_REQUESTERS", REMEMBERED)
+    monkeypatch.setattr("ndpresponder.responder.MAX_ANSWERS", REMEMBERED)
     responder = make_responder()
     respond = responder.respond
     tracemalloc.start()
@@ -135,3 +136,50 @@ def test_strangers_in_any_number_take_bounded_memory(
     assert peak < REMEMBERED * ENOUGH
     assert len(responder._requesters) <= REMEMBERED
     assert respond(VALID) == (Outcome.ANSWERED_MULTICAST, advertisement())
+
+
+def test_an_answer_that_is_remembered_is_forgotten_with_what_it_came_from() -> None:
+    responder = make_responder()
+    table, state = responder.table, uplink_state()
+    assert responder.respond(VALID) == (Outcome.ANSWERED_MULTICAST, advertisement())
+    responder.table = make_responder(claimed=()).table
+    assert responder.respond(VALID) == (Outcome.NOT_OURS, None)
+    responder.table = table
+    assert responder.respond(VALID) == (Outcome.ANSWERED_MULTICAST, advertisement())
+    responder.follow(None)
+    assert responder.respond(VALID) == (Outcome.NOT_READY, None)
+    responder.follow(state)
+    assert responder.respond(VALID) == (Outcome.ANSWERED_MULTICAST, advertisement())
+    responder.is_there = lambda target: False
+    assert responder.respond(VALID) == (Outcome.NOT_VERIFIED, None)
+
+
+def test_a_claimed_target_is_verified_again_for_each_of_the_same_frames() -> None:
+    verdicts = [True, True, False]
+    responder = make_responder(is_there=lambda target: verdicts.pop(0))
+    outcomes = [responder.respond(VALID)[0] for _ in range(3)]
+    assert outcomes == [Outcome.ANSWERED_MULTICAST, Outcome.ANSWERED_MULTICAST, Outcome.NOT_VERIFIED]
+
+
+def test_a_remembered_answer_spends_the_rate_limit_too() -> None:
+    left = [True, True, False]
+    responder = make_responder(take=lambda: left.pop(0))
+    outcomes = [responder.respond(VALID)[0] for _ in range(3)]
+    assert outcomes == [Outcome.ANSWERED_MULTICAST, Outcome.ANSWERED_MULTICAST, Outcome.RATE_LIMITED]
+
+
+def test_a_vlan_tag_is_seen_on_a_frame_whose_answer_is_remembered() -> None:
+    responder = make_responder()
+    responder.respond(VALID)
+    assert responder.respond(VALID, True) == (Outcome.VLAN_TAGGED, None)
+
+
+def test_a_full_memory_of_answers_is_emptied_only_after_many_misses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ndpresponder.responder.MAX_ANSWERS", 4)
+    monkeypatch.setattr("ndpresponder.responder.MISSES_BEFORE_FORGETTING", 8)
+    responder = make_responder()
+    sizes = []
+    for number in range(14):
+        responder.respond(solicitation(f"2001:db8::{number + 1:x}"))
+        sizes.append(len(responder._answers))
+    assert sizes == [1, 2, 3, 4, *[4] * 7, 0, 1, 2]

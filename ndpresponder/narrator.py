@@ -1,0 +1,104 @@
+"""What a person reads about one uplink: changes of state, first answers, and frames when they ask for those.
+
+Everything that a stranger can cause is limited: so many lines a second, so many targets remembered.
+"""
+
+import time
+from collections.abc import Callable
+from ipaddress import IPv6Address
+from typing import Final
+
+from ndpresponder.config import InterfaceConfig
+from ndpresponder.limits import TokenBucket
+from ndpresponder.linux.netlink import Link
+from ndpresponder.observe.logs import RateLimiter, get_logger
+from ndpresponder.outcome import Outcome
+from ndpresponder.wire.layout import DESTINATION, SOURCE, TARGET
+
+MAX_GREETED: Final = 4096  # targets whose first answer is logged; a scan must neither grow memory nor flood the log
+_GREETINGS_PER_BATCH: Final = 8  # under load the line may come later, the answer never
+_GREETING_BURST: Final = 64
+_GREETINGS_PER_S: Final = 1.0
+
+
+class Narrator:
+    """The log of one uplink."""
+
+    def __init__(self, config: InterfaceConfig, clock: Callable[[], float] = time.monotonic) -> None:
+        """Log for the uplink that `config` names."""
+        self.log = get_logger(interface=config.name)
+        self._prefixes = config.prefixes
+        self._clock = clock
+        self._limiter = RateLimiter()
+        self._greeted: set[bytes] = set()
+        self._greetings = TokenBucket(_GREETINGS_PER_S, _GREETING_BURST, clock)
+        self._warned: set[bytes] = set()
+        self._missing = False
+
+    def missing(self, link: Link | None) -> None:
+        """Tell, once, that there is no such link, or that it is of no use."""
+        if link is not None:
+            self.log.error(
+                "not an Ethernet interface: nobody solicits neighbors there", hardware_type=link.hardware_type
+            )
+        elif not self._missing:
+            self.log.warning("waiting for the interface to appear")
+        self._missing = link is None
+
+    def follow(self, before: Link | None, link: Link) -> None:
+        """Tell what changed about the link."""
+        self._missing = False
+        facts = {"index": link.index, "lladdr": link.lladdr.hex(":"), "router": link.forwarding}
+        if before is None or before.index != link.index:
+            self.log.info("answering" if link.up else "interface found, but it is down", **facts)
+        elif before.up != link.up:
+            self.log.info("interface is up: answering" if link.up else "interface is down", **facts)
+        elif (before.lladdr, before.forwarding) != (link.lladdr, link.forwarding):
+            self.log.info("interface changed", **facts)
+        for address in (link.gateways | link.addresses) - self._warned:
+            self._warn_if_covered(address, "default gateway" if address in link.gateways else "this interface")
+
+    def _warn_if_covered(self, address: bytes, owner: str) -> None:
+        target = IPv6Address(address)
+        prefix = next((prefix for prefix in self._prefixes if target in prefix), None)
+        if prefix is not None:
+            self._warned.add(address)
+            self.log.warning(
+                "the prefix covers an address that is not ours to answer for: it is excluded",
+                prefix=str(prefix),
+                target=str(target),
+                owner=owner,
+            )
+
+    def greet(self, advertisements: list[bytes]) -> None:
+        """Log the first answer for each target."""
+        greeted = self._greeted
+        if len(greeted) >= MAX_GREETED:
+            return
+        for advertisement in advertisements[:_GREETINGS_PER_BATCH]:
+            target = advertisement[TARGET]
+            if target not in greeted and self._greetings.take():
+                greeted.add(target)
+                self.log.info(
+                    "first answer for this target",
+                    target=str(IPv6Address(target)),
+                    destination=str(IPv6Address(advertisement[DESTINATION])),
+                )
+
+    def frame(self, outcome: Outcome, frame: bytes) -> None:
+        """Log one frame, at most one of each outcome a second."""
+        held_back = self._limiter.admit(outcome, self._clock())
+        if held_back is None:
+            return
+        addresses = {
+            name: str(IPv6Address(frame[place]))
+            for name, place in (("source", SOURCE), ("destination", DESTINATION), ("target", TARGET))
+            if len(frame) >= place.stop
+        }
+        event = "answered" if outcome.answered else "ignored"
+        self.log.debug(event, reason=outcome.label, **addresses, suppressed=held_back)
+
+    def limited(self, event: str, **facts: object) -> None:
+        """Warn, at most once a second for each event and its facts' text."""
+        if (held_back := self._limiter.admit((event, facts.get("error")), self._clock())) is not None:
+            self.log.warning(event, **facts, suppressed=held_back)

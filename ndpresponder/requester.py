@@ -1,0 +1,151 @@
+"""A requester: what its solicitations have in common, judged once, and the advertisements prepared for it.
+
+Pure: no socket, clock or logging; never raises, whatever the bytes. RFC numbers without a name are sections of
+RFC 4861.
+
+A frame's octets 6 to 38 (`REQUESTER`) are the same in every solicitation of one requester: link-layer source,
+EtherType, version, payload length, next header, hop limit, IPv6 source.
+"""
+
+from dataclasses import dataclass
+from typing import Final, Literal, NamedTuple
+
+from ndpresponder.outcome import Outcome
+from ndpresponder.wire.addresses import (
+    ALL_NODES,
+    ALL_NODES_LLADDR,
+    LOOPBACK,
+    UNSPECIFIED,
+    V4_MAPPED_PREFIX,
+    is_multicast,
+    is_unicast_lladdr,
+)
+from ndpresponder.wire.advertisement import Template, prepare
+from ndpresponder.wire.checksum import word_sum
+from ndpresponder.wire.layout import (
+    DESTINATION,
+    ETH_P_IPV6,
+    ETHER_TYPE,
+    ETHERNET_SOURCE,
+    HOP_LIMIT,
+    ICMP,
+    ICMPV6,
+    NDP_HOP_LIMIT,
+    NEXT_HEADER,
+    OPTIONS,
+    OVERRIDE_FLAG,
+    PAYLOAD_LENGTH,
+    ROUTER_FLAG,
+    SOLICITATION_HEADER,
+    SOLICITED_FLAG,
+    SOURCE,
+    VERSION,
+)
+from ndpresponder.wire.solicitation import source_lladdr
+
+SUMMED: Final = slice(DESTINATION.start, OPTIONS)  # what the checksum covers and no requester repeats
+_ETHER_TYPE = ETH_P_IPV6.to_bytes(2, "big")
+_NO_TEMPLATE = prepare(bytes(6), bytes(6), UNSPECIFIED, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """The settings of one uplink that shape its answers; the words are those of the configuration."""
+
+    router_flag: Literal["auto", "always", "never"] = "auto"
+    override: Literal["auto", "always", "never"] = "auto"
+    unicast: Literal["always", "live", "never"] = "always"
+    dad: Literal["defend", "ignore"] = "defend"
+    dry_run: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class UplinkState:
+    """What the kernel says of an uplink now."""
+
+    lladdr: bytes
+    own_addresses: frozenset[bytes] = frozenset()
+    gateways: frozenset[bytes] = frozenset()
+    forwarding: bool = False
+
+
+class Requester(NamedTuple):
+    """A requester whose octets `REQUESTER` are in order, and what its last options made of the answer."""
+
+    end: int  # where its message ends in the frame
+    options: bytes | None  # as last seen; None before the first were read
+    header_sum: int  # of the pseudo-header, without the destination
+    source: bytes
+    known_sum: int  # `header_sum` and the sum of `options`
+    live: Template
+    claimed: Template
+
+
+def judge(state: UplinkState, frame: bytes) -> "Requester | Outcome":
+    """Judge what the frames of one requester have in common: their octets `REQUESTER`."""
+    if frame[ETHER_TYPE] != _ETHER_TYPE or frame[VERSION] >> 4 != 6:
+        return Outcome.NOT_IPV6
+    if frame[NEXT_HEADER] != ICMPV6:  # RFC 6980 5: fragments and headers in between are silent
+        return Outcome.NOT_ICMPV6
+    length = int.from_bytes(frame[PAYLOAD_LENGTH], "big")
+    if length == 0:
+        return Outcome.BAD_PAYLOAD_LENGTH
+    if length < SOLICITATION_HEADER:  # 7.1.1: ICMP length is 24 or more octets
+        return Outcome.MESSAGE_TOO_SHORT
+    if length % 8:  # 4.6: options come in units of 8 octets, so the last one reaches past the end
+        return Outcome.BAD_OPTION
+    if frame[HOP_LIMIT] != NDP_HOP_LIMIT:  # 7.1.1: Hop Limit is 255
+        return Outcome.BAD_HOP_LIMIT
+    ethernet_source = frame[ETHERNET_SOURCE]
+    if ethernet_source == state.lladdr:
+        return Outcome.OWN_FRAME
+    if not is_unicast_lladdr(ethernet_source):
+        return Outcome.BAD_ETHERNET_SOURCE
+    source = frame[SOURCE]
+    if is_multicast(source) or source == LOOPBACK or source.startswith(V4_MAPPED_PREFIX):
+        return Outcome.BAD_SOURCE
+    if source in state.own_addresses:
+        return Outcome.OWN_SOURCE
+    header_sum = word_sum(source) + length + ICMPV6
+    return Requester(ICMP + length, None, header_sum, source, 0, _NO_TEMPLATE, _NO_TEMPLATE)
+
+
+def prepare_answers(state: UplinkState, policy: Policy, frame: bytes, requester: Requester) -> "Requester | Outcome":
+    """Read the options of a message and prepare the advertisements for its requester.
+
+    A wrong checksum is found here as well: what is remembered comes from whole messages only.
+    """
+    options = frame[OPTIONS : requester.end]
+    known_sum = requester.header_sum + word_sum(options)
+    if (word_sum(frame[SUMMED]) + known_sum) % 65535:
+        return Outcome.BAD_CHECKSUM
+    lladdr = source_lladdr(options)
+    if isinstance(lladdr, Outcome):
+        return lladdr
+    destination, ethernet_destination, flags = requester.source, frame[ETHERNET_SOURCE], SOLICITED_FLAG
+    if requester.source == UNSPECIFIED:
+        if lladdr is not None:  # 7.1.1: no source link-layer address option
+            return Outcome.DAD_WITH_SLLA
+        # 7.2.4: to all nodes, and then Solicited must be zero
+        destination, ethernet_destination, flags = ALL_NODES, ALL_NODES_LLADDR, 0
+    elif lladdr is not None and is_unicast_lladdr(lladdr) and lladdr != state.lladdr:
+        ethernet_destination = lladdr  # behind VRRP it differs from the frame's source
+    flags |= router_flag(state, policy)
+    live, claimed = (
+        prepare(state.lladdr, ethernet_destination, destination, flags | override_flag(policy, is_live))
+        for is_live in (True, False)
+    )
+    return requester._replace(options=options, known_sum=known_sum, live=live, claimed=claimed)
+
+
+def router_flag(state: UplinkState, policy: Policy) -> int:
+    """Return the Router flag of advertisements now, or 0."""
+    wanted = policy.router_flag
+    return ROUTER_FLAG if wanted == "always" or (wanted == "auto" and state.forwarding) else 0
+
+
+def override_flag(policy: Policy, is_live: bool) -> int:
+    """Return the Override flag for a live or a claimed target, or 0."""
+    # 7.2.8 asks a proxy to leave it unset, so that the address's real owner wins; nobody else owns a live one
+    override = policy.override
+    return OVERRIDE_FLAG if override == "always" or (override == "auto" and is_live) else 0
