@@ -12,7 +12,7 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from ipaddress import IPv6Address, IPv6Network
@@ -25,7 +25,8 @@ from prometheus_client import CollectorRegistry, Counter
 from ndpresponder.linux.packet_socket import BATCH, PacketSocket, open_packet_socket
 from ndpresponder.observe.tally import Tally
 from ndpresponder.outcome import Kind, Outcome
-from ndpresponder.responder import Policy, Responder, UplinkState
+from ndpresponder.requester import Policy, UplinkState
+from ndpresponder.responder import Responder
 from ndpresponder.targets.table import Prefix, TargetTable
 from ndpresponder.wire.bpf import SOLICITATIONS
 from ndpresponder.wire.layout import ETH_P_IPV6
@@ -43,6 +44,22 @@ class Figure:
     best_ns: float
     median_ns: float
     baseline: bool = False  # another way to do the stage above it
+
+
+class Frames:
+    """Frames as they come out of the ring: each time round new objects, whose hashes nobody has computed yet."""
+
+    def __init__(self, frames: Iterable[bytes]) -> None:
+        whole = list(frames)
+        self._octets = b"".join(whole)
+        self._places = [slice(i * len(whole[0]), (i + 1) * len(whole[0])) for i in range(len(whole))]
+
+    def __iter__(self) -> Iterator[bytes]:
+        octets = self._octets
+        return (octets[place] for place in self._places)
+
+    def __len__(self) -> int:
+        return len(self._places)
 
 
 def per_call(call: Callable[[], Any], runs: int, calls_each: int = 1) -> tuple[float, float]:
@@ -67,38 +84,39 @@ def pure_stages(runs: int) -> Iterator[Figure]:
     """Measure what needs no kernel: deciding, looking up, counting."""
     network = IPv6Network(PREFIX)
     claimed = [Prefix(int(network.network_address), network.prefixlen)]
-    targets = [(network.network_address + 0x1000 + i).packed for i in range(256)]
-    frames = [solicit(_ASKER_LLADDR, _ASKER, target) for target in targets]
+    targets = [address.packed for address in network]
+    asked = Frames(solicit(_ASKER_LLADDR, _ASKER, target) for target in targets)
+    again = Frames(solicit(_ASKER_LLADDR, _ASKER, target) for target in targets[:256])
     responder = Responder(Policy())
-    responder.follow(UplinkState(_OUR_LLADDR))
+    state = UplinkState(_OUR_LLADDR)
+    responder.follow(state)
     respond = responder.respond
-
-    def respond_to_all() -> None:
-        for frame in frames:
-            respond(frame)
 
     def figure(stage: str, call: Callable[[], Any], calls_each: int = 1, baseline: bool = False) -> Figure:
         return Figure(stage, *per_call(call, runs, calls_each), baseline)
 
+    def responding(stage: str, frames: Frames, outcome: Outcome, remember: bool = False) -> Figure:
+        def respond_to_all() -> None:
+            if not remember:
+                responder.follow(state)  # forgets every requester and every answer
+            for frame in frames:
+                respond(frame)
+
+        assert {respond(frame)[0] for frame in frames} == {outcome}
+        return figure(stage, respond_to_all, len(frames))
+
     responder.table = TargetTable.build(claimed=claimed)
-    assert respond(frames[0])[0] is Outcome.ANSWERED_MULTICAST
-    yield figure("validate + match + build: claimed target", respond_to_all, len(frames))
-    yield from (Figure(stage, *per_call(call, runs), baseline=True) for stage, call in _scapy(frames[0]))
+    yield responding("respond: asked before", again, Outcome.ANSWERED_MULTICAST, remember=True)
+    yield from (Figure(stage, *per_call(call, runs), baseline=True) for stage, call in _scapy(next(iter(again))))
+    yield responding("respond: claimed target", asked, Outcome.ANSWERED_MULTICAST)
     responder.table = TargetTable.build(live=targets)
-    yield figure("validate + match + build: live target", respond_to_all, len(frames))
-    foreign = solicit(_ASKER_LLADDR, _ASKER, _FOREIGN)
-    assert respond(foreign)[0] is Outcome.NOT_OURS
-    yield figure("validate + match: not ours", lambda: respond(foreign))
+    yield responding("respond: live target", asked, Outcome.ANSWERED_MULTICAST)
+    foreign = Frames(solicit(_ASKER_LLADDR, _ASKER, _FOREIGN[:14] + i.to_bytes(2, "big")) for i in range(5000))
+    yield responding("respond: not ours", foreign, Outcome.NOT_OURS)
+    strangers = Frames(solicit(bytes((2, 0, 0, 1, i // 256, i % 256)), _ASKER, targets[i]) for i in range(5000))
+    yield responding("respond: new requester", strangers, Outcome.ANSWERED_MULTICAST)
 
-    strangers = [solicit(bytes((2, 0, 0, 1, i // 256, i % 256)), _ASKER, targets[0]) for i in range(5000)]
-
-    def respond_to_strangers() -> None:  # more of them than are remembered: each is prepared anew
-        for frame in strangers:
-            respond(frame)
-
-    yield figure("validate + match + build: new requester", respond_to_strangers, len(strangers))
-
-    table, target = TargetTable.build(live=targets, claimed=claimed), targets[7]
+    table, target = TargetTable.build(live=targets[:256], claimed=claimed), targets[7]
     value = int.from_bytes(target, "big")
     yield figure("match: live among 256", lambda: table.match(target, value))
     outside = int.from_bytes(_FOREIGN, "big")

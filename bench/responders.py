@@ -21,6 +21,7 @@ class Responder(ABC):
 
     name: str
     answers_prefix: bool  # else only the addresses it has an entry for
+    quiet: float = 3.0  # percent of the time that an end may wait for its core in an undisturbed measurement
     has_process: bool  # else its work shows only in its core's time, and only while frames are received on that core
 
     def why_not(self) -> str | None:
@@ -123,6 +124,7 @@ class KernelResponder(Responder):
     name = "proxy_ndp"
     answers_prefix = False
     has_process = False
+    quiet = 10.0  # it works on the generator's core, which waits for it
     _settings: Final[Mapping[str, int]] = {
         "ipv6/conf/all/forwarding": 1,
         f"ipv6/conf/{UPLINK}/forwarding": 1,

@@ -14,7 +14,6 @@ from responders import Responder
 
 RATES: Final = (10_000, 50_000, 100_000, 200_000)
 WINDOW: Final = 256
-QUIET: Final = 3.0  # percent of the time that an end may have waited for its core in an undisturbed measurement
 _IDLE: Final = 0.1  # of a core: the machine is idle when neither core is busier
 
 Sample = dict[str, float]
@@ -49,7 +48,7 @@ class Turn:
         """Run the generator, several times if need be, and keep the least disturbed run."""
         best = self._measure_once(mode, seconds, options)
         for _ in range(self._effort.attempts - 1):
-            if best.disturbed <= QUIET:
+            if best.disturbed <= self._responder.quiet:
                 break
             self._await_idle_machine()
             best = min(best, self._measure_once(mode, seconds, options), key=lambda run: run.disturbed)
@@ -120,6 +119,7 @@ def _figures(link: Link, responder: Responder, effort: Effort) -> Sample:
     sample["from_target"] = 100 * turn.total("from_target") / max(turn.total("answered"), 1)
     sample["faults"] = turn.total("invalid") + turn.total("duplicate")
     sample["disturbed"] = max(measurement.disturbed for measurement in turn.kept)
+    sample["quiet"] = sample["disturbed"] <= responder.quiet
     if (rss_mb := responder.rss_mb()) is not None:
         sample["rss_mb"] = rss_mb
     if missed := turn.total("missed_by_generator"):

@@ -16,7 +16,7 @@ from typing import Final
 
 from link import BenchError, Link, build_generator
 from responders import Responder, all_responders
-from turn import QUIET, RATES, Effort, Sample, take_turn
+from turn import RATES, Effort, Sample, take_turn
 
 OURS: Final = "ndpresponder"
 
@@ -63,7 +63,7 @@ MEASURES: Final = (
 
 def values_of(samples: list[Sample], key: str) -> list[float]:
     """Return one figure of the rounds that were quiet all through, or of every round if none was."""
-    quiet = [sample for sample in samples if sample["disturbed"] <= QUIET]
+    quiet = [sample for sample in samples if sample["quiet"]]
     return [sample[key] for sample in quiet or samples if key in sample]
 
 
