@@ -157,11 +157,10 @@ class Uplink:
         socket = self._socket
         if socket is None:
             return
-        oldest_s = socket.waiting_since()
-        if oldest_s is None:
+        if frames := socket.receive():
+            self._answer(socket, frames, socket.received_s)
+        else:
             self._take_error(socket)
-            return
-        self._answer(socket, socket.receive(), oldest_s)
 
     def _answer(self, socket: PacketSocket, frames: Iterable[Kept], oldest_s: float) -> None:
         tally, respond, debug, verification = self.tally, self.responder.respond, self._logs.debug, self._verification

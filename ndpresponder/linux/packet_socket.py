@@ -87,6 +87,7 @@ class PacketSocket:
         "_socket",
         "_words",
         "index",
+        "received_s",
     )
 
     def __init__(self, sock: socket.socket, ring: mmap.mmap, index: int) -> None:
@@ -100,6 +101,7 @@ class PacketSocket:
         self._messages = _prepare_messages(self._arena)
         self._sendmmsg = ctypes.CDLL(None, use_errno=True).sendmmsg
         self.index = index
+        self.received_s = 0.0
 
     def __enter__(self) -> "PacketSocket":
         return self
@@ -120,10 +122,13 @@ class PacketSocket:
     def receive(self) -> list[tuple[bytes, bool]]:
         """Take at most `BATCH` waiting frames, and whether each was addressed to another host.
 
-        A frame's slot goes back to the kernel as soon as its octets are copied out.
+        A frame's slot goes back to the kernel as soon as its octets are copied out. `received_s` is then when the
+        kernel received the first of them, as Unix time.
         """
         words, ring, position = self._words, self._ring, self._position
         frames: list[tuple[bytes, bool]] = []
+        word = position * _SLOT_WORDS
+        self.received_s = words[word + 4] + words[word + 5] * 1e-9
         for _ in range(BATCH):
             word = position * _SLOT_WORDS
             status = words[word]
@@ -148,13 +153,6 @@ class PacketSocket:
             return self._socket.recv(_MAX_FRAME)
         except BlockingIOError:
             return b""
-
-    def waiting_since(self) -> float | None:
-        """Return when the next waiting frame was received, as Unix time in seconds; None if none waits."""
-        word = self._position * _SLOT_WORDS
-        if not self._words[word] & _TP_STATUS_USER:
-            return None
-        return self._words[word + 4] + self._words[word + 5] * 1e-9
 
     def send(self, advertisements: list[bytes]) -> list[tuple[int, int]]:
         """Send at most `BATCH` advertisements; return position and errno of each one that the kernel refused."""

@@ -136,7 +136,7 @@ async def until(condition: Callable[[], object], what: str, deadline_s: float = 
     """Wait for a condition."""
     try:
         async with asyncio.timeout(deadline_s):
-            while not condition():  # noqa: ASYNC110  not everything that is waited for tells
+            while not condition():
                 await asyncio.sleep(0.005)
     except TimeoutError:
         raise AssertionError(f"waited {deadline_s} s for {what}") from None
