@@ -13,15 +13,14 @@ from answering import addresses
 from standin import Following, StandIn, following, network, socket_path, until
 from structlog.testing import capture_logs
 
-from ndpresponder.targets.source import TargetSet
 from ndpresponder.targets.sources import docker
 
 DROP_IN = "systemd/ndpresponder-docker.conf"
 A, B, C = "2001:db8::a/112", "2001:db8::b/112", "2001:db8:1::c/64"
 
 
-def plain(*texts: str) -> TargetSet:
-    return TargetSet(addresses(*(text.partition("/")[0] for text in texts)))
+def plain(*texts: str) -> frozenset[bytes]:
+    return addresses(*(text.partition("/")[0] for text in texts))
 
 
 def scenario(
@@ -39,10 +38,12 @@ def scenario(
     return logs
 
 
-def follows(expected: TargetSet, *networks: dict[str, Any], names: tuple[str, ...] = ("web",)) -> list[dict[str, Any]]:
+def follows(
+    expected: frozenset[bytes], *networks: dict[str, Any], names: tuple[str, ...] = ("web",)
+) -> list[dict[str, Any]]:
     async def play(engine: StandIn, source: Following) -> None:
         await until(lambda: source.sets, "the first set")
-        assert expected == source.sets[-1]
+        assert expected == source.sets[-1].live
 
     return scenario(play, *networks, names=names)
 
@@ -74,7 +75,7 @@ def test_a_change_is_followed_at_once() -> None:
         await until(lambda: source.sets and engine._subscribers, "the first set")
         for containers in ((A, B), (B,), (), (A,)):
             engine.change(network("web", *containers))
-            await until(lambda containers=containers: source.sets[-1] == plain(*containers), "the change", 2)
+            await until(lambda containers=containers: source.sets[-1].live == plain(*containers), "the change", 2)
 
     scenario(play, network("web", A))
 
@@ -88,10 +89,10 @@ def test_two_thousand_containers_at_once_are_all_found_with_few_questions() -> N
             engine.change(network("web", *every[:number]))
             if number % 50 == 0:
                 await asyncio.sleep(0.01)
-        await until(lambda: source.sets[-1] == plain(*every), "all of them")
+        await until(lambda: source.sets[-1].live == plain(*every), "all of them")
         assert engine.asked.count("/networks") < 40
         engine.change(network("web"))
-        await until(lambda: source.sets[-1] == plain(), "none of them")
+        await until(lambda: source.sets[-1].live == plain(), "none of them")
 
     scenario(play, network("web"))
 
@@ -116,7 +117,7 @@ def test_what_no_event_says_is_found_all_the_same(monkeypatch: pytest.MonkeyPatc
     async def play(engine: StandIn, source: Following) -> None:
         await until(lambda: source.sets, "the first set")
         engine.networks = [network("web", B)]
-        await until(lambda: source.sets[-1] == plain(B), "the silent change", 1)
+        await until(lambda: source.sets[-1].live == plain(B), "the silent change", 1)
 
     scenario(play, network("web", A))
 
@@ -129,9 +130,9 @@ def test_a_network_that_comes_goes_and_returns_is_followed_and_each_is_said_once
                 engine.change(*networks)
                 before = len(source.sets)
                 await until(lambda before=before: len(source.sets) > before, "the answer")
-                assert source.sets[-1] == expected
+                assert source.sets[-1].live == expected
         engine.change(network("web", B, Scope="another"))
-        await until(lambda: source.sets[-1] == plain(B), "the network made anew")
+        await until(lambda: source.sets[-1].live == plain(B), "the network made anew")
 
     logs = scenario(play)
     assert [log["event"] for log in logs] == [docker.MISSING, "the network is there"] * 2
@@ -148,7 +149,7 @@ def test_the_set_is_kept_while_the_engine_is_away_and_asked_for_anew_when_it_ret
                 for containers in ((A,), (A, B), (B,)):
                     engine.networks = [network("web", *containers)]
                     async with engine:
-                        await until(lambda: source.sets and source.sets[-1] == plain(*containers), "the set")  # noqa: B023
+                        await until(lambda: source.sets and source.sets[-1].live == plain(*containers), "the set")  # noqa: B023
                         await until(lambda: engine._subscribers, "the events")
                         source.failures.clear()
                     published = len(source.sets)
@@ -177,7 +178,7 @@ def test_a_docker_that_lets_nothing_in_is_named_once_with_the_option(
         await until(lambda: source.sets and engine._subscribers, "the first set")
         for containers in ((A, B), (A,)):
             engine.change(network("web", *containers, Options=options))
-            await until(lambda containers=containers: source.sets[-1] == plain(*containers), "the change")
+            await until(lambda containers=containers: source.sets[-1].live == plain(*containers), "the change")
 
     logs = scenario(play, network("web", A, Options=options))
     assert len(logs) == said
@@ -215,3 +216,15 @@ def test_a_socket_that_may_not_be_used_is_explained_with_its_group_and_the_drop_
 ])  # fmt: skip
 def test_its_name_tells_it_from_others(names: tuple[str, ...], url: str, expected: str) -> None:
     assert docker.DockerSource(names, url).name == expected
+
+
+def test_live_targets_are_behind_the_bridge_of_their_network() -> None:
+    named = network("db", B, Options={"com.docker.network.bridge.name": "dbbr"})
+    web = network("web", A)
+
+    async def play(engine: StandIn, source: Following) -> None:
+        await until(lambda: source.sets, "the first set")
+        behind = {f"br-{web['Id'][:12]}": plain(A), "dbbr": plain(B)}
+        assert source.sets[-1].downstream == behind
+
+    scenario(play, web, named, names=("web", "db"))

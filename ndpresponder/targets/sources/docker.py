@@ -34,6 +34,7 @@ _ID: Final = re.compile(r"[0-9A-Za-z]{1,128}")
 _NO_CHANGE: Final = ("exec_", "health_status", "attach", "resize", "top", "export", "copy")  # a health check is three
 _ON_THE_LINK: Final = ("macvlan", "ipvlan")  # their containers sit on the uplink and answer for themselves
 _GATEWAY_MODE: Final = "com.docker.network.bridge.gateway_mode_ipv6"
+_BRIDGE_NAME: Final = "com.docker.network.bridge.name"
 _TRUSTED: Final = "com.docker.network.bridge.trusted_host_interfaces"
 
 
@@ -73,7 +74,7 @@ class DockerSource:
             self._drops_direct = _drops_direct(await self._ask("/version"))
             while True:
                 rung.clear()
-                publish(TargetSet(live=await self._addresses()))
+                publish(await self._targets())
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(POLL_S):
                         await rung.wait()
@@ -96,8 +97,9 @@ class DockerSource:
                 late.cancel()
         raise SourceUnavailable("the engine ended its events")
 
-    async def _addresses(self) -> frozenset[bytes]:
+    async def _targets(self) -> TargetSet:
         found: set[bytes] = set()
+        downstream: dict[str, frozenset[bytes]] = {}
         concerns: set[Concern] = set()
         missing = set(self._names) - {"*"}
         try:
@@ -106,14 +108,17 @@ class DockerSource:
                     missing.discard(network["Name"])
                     if self._follows(network, concerns):
                         inspected = await self._ask(f"/networks/{quote(network['Id'], safe='')}", missing_ok=True)
-                        found.update(_live(inspected))
+                        live = frozenset(_live(inspected))
+                        found |= live
+                        if interface := _interface(network):
+                            downstream[interface] = live
                     if len(found) > ADDRESSES_MAX:
                         raise SourceUnavailable(f"{self._engine.path}: more than {ADDRESSES_MAX} addresses")
         except TimeoutError as error:
             raise SourceUnavailable(f"{self._engine.path}: no answer within {ANSWER_S:.0f} s") from error
         concerns.update(Concern(name, MISSING, "docker network create --ipv6 ...") for name in missing)
         self._say(frozenset(concerns))
-        return frozenset(found)
+        return TargetSet(live=frozenset(found), downstream=downstream)
 
     def _follows(self, network: dict[str, Any], concerns: set[Concern]) -> bool:
         """Tell whether the containers in a network are ours, and note what a person may have to change."""
@@ -202,6 +207,14 @@ def _live(network: object) -> Iterator[bytes]:
             yield socket.inet_pton(socket.AF_INET6, address.partition("/")[0])
         except (OSError, ValueError) as error:
             raise SourceUnavailable("the engine gives a container an address that is none") from error
+
+
+def _interface(network: dict[str, Any]) -> str | None:
+    """Return the name of a network's bridge: as its options say, else as Docker makes it of the network's ID."""
+    named = (network.get("Options") or {}).get(_BRIDGE_NAME)
+    if network.get("Driver") != "bridge" or not isinstance(named, str | None):
+        return None
+    return named or f"br-{network['Id'][:12]}"
 
 
 def _is_closed(options: dict[str, Any]) -> bool:
