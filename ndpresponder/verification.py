@@ -23,7 +23,7 @@ class Verification:
         self._resolver = Resolver(index)
         self.verifier = Verifier(self._resolver, finish, self._loop.call_later, clock)
         for heard in self._resolver.sockets():
-            self._loop.add_reader(heard, self._hear)
+            self._loop.add_reader(heard, self.verifier.hear)
 
     def close(self) -> None:
         """End all that waits, as not found, and close the sockets."""
@@ -31,7 +31,3 @@ class Verification:
             self._loop.remove_reader(heard)
         self.verifier.close()
         self._resolver.close()
-
-    def _hear(self) -> None:
-        for neighbor, state in self._resolver.heard():
-            self.verifier.heard(neighbor, state)

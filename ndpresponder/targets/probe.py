@@ -5,7 +5,7 @@ up, so many asked for in a second; what goes beyond is silence. Who was there be
 that a scan crowds out nobody. Time and the kernel are passed in.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
@@ -34,6 +34,9 @@ class Kernel(Protocol):
 
     def ask(self, unknown: Unknown) -> bool:
         """Solicit; return True where there is nobody to ask."""
+
+    def heard(self) -> Iterator[tuple[Neighbor, int]]:
+        """Yield what is news: a neighbor and its NUD_* state, 0 for one that the kernel has forgotten."""
 
 
 class Schedule(Protocol):
@@ -84,6 +87,7 @@ class Verifier:
         is_stranger = known_s is None
         if is_stranger and not self._may_look():
             return False
+        self.hear()  # what happened before must not be taken for the answer to a question asked now
         found = self._kernel.look(target)
         if isinstance(found, Unknown):
             if len(self._pending) >= MAX_PENDING or (is_stranger and not found.stale and not self._may_ask()):
@@ -103,8 +107,12 @@ class Verifier:
         pending.kept.append((frame, to_other_host))
         return True
 
-    def heard(self, neighbor: Neighbor, state: int) -> None:
-        """Take what the kernel has found out of a neighbor: a NUD_* state, 0 when it has forgotten it."""
+    def hear(self) -> None:
+        """Take all that is news."""
+        for neighbor, state in self._kernel.heard():
+            self._take(neighbor, state)
+
+    def _take(self, neighbor: Neighbor, state: int) -> None:
         address = neighbor.address
         if state & (CONFIRMED | STALE):
             self._absent.pop(address, None)  # any sign of life

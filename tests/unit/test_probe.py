@@ -1,6 +1,6 @@
 """What is remembered of claimed targets, for how long, and what strangers can make of it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 from frames import packed, solicitation
@@ -27,6 +27,7 @@ class World:
         self.unaskable: set[bytes] = set()
         self.asked: list[bytes] = []
         self.looked = 0
+        self.news: list[tuple[Neighbor, int]] = []
         self.finished: list[tuple[list[Kept], float]] = []
         self._timers: list[tuple[float, Callable[..., None], tuple[object, ...]]] = []
         self.verifier = Verifier(self, self._finish, self._call_later, lambda: self.now_s)
@@ -40,6 +41,10 @@ class World:
     def ask(self, unknown: Unknown) -> bool:
         self.asked.append(unknown.neighbor.address)
         return unknown.neighbor.address in self.unaskable
+
+    def heard(self) -> Iterator[tuple[Neighbor, int]]:
+        while self.news:
+            yield self.news.pop(0)
 
     def _finish(self, kept: list[Kept], since_s: float) -> None:
         self.finished.append((kept, since_s))
@@ -56,12 +61,23 @@ class World:
             callback(*args)
 
     def hear(self, state: int, address: bytes = TARGET, link: int = LINK) -> None:
-        self.verifier.heard(Neighbor(link, address), state)
+        self.news.append((Neighbor(link, address), state))
+        self.verifier.hear()
 
 
 @pytest.fixture
 def world() -> World:
     return World()
+
+
+def test_what_happened_before_is_no_answer_to_a_question_asked_now(world: World) -> None:
+    world.stale.add(TARGET)
+    world.news.append((Neighbor(LINK, TARGET), CONFIRMED))  # not read yet: the loop was busy
+    assert not world.verifier.is_there(TARGET)
+    world.verifier.hear()
+    assert not world.verifier.is_there(TARGET)
+    world.hear(CONFIRMED)
+    assert world.verifier.is_there(TARGET)
 
 
 def numbered(number: int) -> bytes:
