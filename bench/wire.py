@@ -152,6 +152,9 @@ def run(options: argparse.Namespace) -> int:
                 turn = f"round {number}/{options.rounds} {responder.name}"
                 figures = f"{sample['saturation']:,.0f} answered/s; others took {sample['disturbed']:.1f} % of a core"
                 print(f"{turn}: {figures}", file=sys.stderr, flush=True)
+    for name, samples in results.items():
+        if not any(sample["quiet"] for sample in samples):
+            print(f"{name} had no quiet round: its figures are those of a busy machine", file=sys.stderr)
     verdict = bars(results)
     if options.json:
         judged = [{**vars(bar), "met": bar.met} for bar in verdict]
