@@ -142,7 +142,7 @@ NEVER_SEEN = {
 }
 # What the wire cannot bring to the responder, because the kernel's filter comes before
 FILTERED = {Outcome.NOT_ICMPV6, Outcome.NOT_SOLICITATION}
-# What needs a setting or a state of its own: test_silence_policy
+# What needs a setting or a state of its own: test_silence_policy, test_verify
 ELSEWHERE = {
     Outcome.UNICAST_POLICY,
     Outcome.DAD_POLICY,
@@ -150,6 +150,7 @@ ELSEWHERE = {
     Outcome.NOT_READY,
     Outcome.DRY_RUN,
     Outcome.SEND_FAILED,
+    Outcome.NOT_VERIFIED,
 }
 
 
