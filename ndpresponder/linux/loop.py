@@ -24,6 +24,7 @@ class _FrameSelector(selectors.EpollSelector):
     def __init__(self) -> None:
         super().__init__()
         self.callbacks: dict[int, Callable[[], None]] = {}
+        self.on_error: Callable[[Exception], None] = lambda _: None
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         others = []
@@ -31,8 +32,11 @@ class _FrameSelector(selectors.EpollSelector):
             callback = self.callbacks.get(event[0].fd)
             if callback is None:
                 others.append(event)
-            else:
+                continue
+            try:
                 callback()
+            except Exception as error:  # as for any callback of the loop: told, and the loop goes on
+                self.on_error(error)
         return others
 
 
@@ -41,19 +45,16 @@ class FrameLoop(asyncio.SelectorEventLoop):
 
     def __init__(self) -> None:
         self._frames = _FrameSelector()
+        self._frames.on_error = self._tell
         super().__init__(self._frames)
 
     def read_frames(self, source: HasFileno, callback: Callable[[], None]) -> None:
         """Call `callback` first of all whenever `source` is readable."""
-
-        def guarded() -> None:
-            try:
-                callback()
-            except Exception as error:  # as for any callback of the loop: told, and the loop goes on
-                self.call_exception_handler({"message": "reading frames failed", "exception": error})
-
-        self._frames.callbacks[source.fileno()] = guarded
+        self._frames.callbacks[source.fileno()] = callback
         self._frames.register(source, selectors.EVENT_READ)
+
+    def _tell(self, error: Exception) -> None:
+        self.call_exception_handler({"message": "reading frames failed", "exception": error})
 
     def stop_reading(self, source: HasFileno) -> None:
         """Undo `read_frames`."""
