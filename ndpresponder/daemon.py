@@ -9,12 +9,14 @@ import contextlib
 import platform
 import signal
 import time
-from collections.abc import Callable, Iterator
+import traceback
+from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
+from pathlib import Path
 
 from ndpresponder import __version__
 from ndpresponder.config import Config, InterfaceConfig
-from ndpresponder.errors import ConfigError, ExitCode, NdpresponderError
+from ndpresponder.errors import ConfigError, ExitCode, LinkNotReady, NdpresponderError, SourceUnavailable
 from ndpresponder.keepalive import GatewayKeepalive
 from ndpresponder.linux.loop import FrameLoop
 from ndpresponder.linux.netlink import Links, LinkWatcher, is_reachable
@@ -66,9 +68,12 @@ class Daemon:
         self._notifier = notifier or Notifier()
         self._started_s = time.time()
         self._uplinks = {
-            interface.name: Uplink(interface, config.limits, logs, config.dry_run) for interface in config.interfaces
+            interface.name: Uplink(interface, config.limits, logs, config.dry_run, uplinks=self._indexes)
+            for interface in config.interfaces
         }
         self._watcher = LinkWatcher(self._uplinks, self._follow)
+        for uplink in self._uplinks.values():
+            uplink.on_lost = self._watcher.forget
         self._on_links: list[Callable[[], None]] = []
         self._links_known = asyncio.Event()
 
@@ -76,7 +81,7 @@ class Daemon:
         """Answer until told to stop."""
         loop = asyncio.get_running_loop()
         stop = asyncio.Event()
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             loop.add_signal_handler(number, stop.set)
         board = self._build_board(loop)
         self._log.info("starting", version=__version__, python=platform.python_version(), dry_run=self._config.dry_run)
@@ -125,7 +130,7 @@ class Daemon:
             board.fail(entry)
             self._say_retry(f"{source.kind} {source.name}", error, pause_s)
 
-        await supervise(partial(source.run, partial(board.publish, entry)), failed)
+        await supervise(partial(_contain, partial(source.run, partial(board.publish, entry))), failed)
 
     # Uplinks
 
@@ -135,8 +140,13 @@ class Daemon:
     def _follow(self, links: Links) -> None:
         if not self._links_known.is_set():
             _refuse_other_than_ethernet(links)
+            _refuse_one_under_two_names(links)
+        not_ready: LinkNotReady | None = None
         for name, link in links.items():
-            self._uplinks[name].follow(link)
+            try:
+                self._uplinks[name].follow(link)
+            except LinkNotReady as error:
+                not_ready = error
         for tell in self._on_links:
             tell()
         status = self._status()
@@ -145,6 +155,11 @@ class Daemon:
         else:  # what exists is served; what does not exist yet must not hold up the start of the host
             self._links_known.set()
             self._notifier.ready(status)
+        if not_ready is not None:
+            raise not_ready
+
+    def _indexes(self) -> list[int]:
+        return [uplink.link.index for uplink in self._uplinks.values() if uplink.link]
 
     def _status(self) -> str:
         answering = [uplink.name for uplink in self._uplinks.values() if uplink.ready]
@@ -162,7 +177,7 @@ class Daemon:
         keepalive = GatewayKeepalive(
             config.gateway_keepalive, lambda: uplink.link if uplink.ready else None, is_reachable, uplink.send_unasked
         )
-        await supervise(keepalive.run, partial(self._say_retry, "gateway keep-alive"))
+        await supervise(partial(_contain, keepalive.run), partial(self._say_retry, f"keep-alive on {uplink.name}"))
 
     # What only CAP_NET_ADMIN may do; imported by those who ask for it
 
@@ -176,7 +191,7 @@ class Daemon:
         pin = GatewayPin(lambda: uplink.link if uplink.ready else None, uplink.send_unasked, log)
         self._on_links.append(pin.ring)
         try:
-            await supervise(pin.run, partial(self._say_retry, "pinned gateway"))
+            await supervise(partial(_contain, pin.run), partial(self._say_retry, f"pinned gateway on {uplink.name}"))
         finally:
             await pin.release()
 
@@ -190,7 +205,7 @@ class Daemon:
         self._on_links.append(autowire.ring)
         board.on_change(autowire.ring)
         try:
-            await supervise(autowire.run, partial(self._say_retry, "routes to live targets"))
+            await supervise(partial(_contain, autowire.run), partial(self._say_retry, "routes to live targets"))
         finally:
             await autowire.clean()
 
@@ -217,6 +232,26 @@ class Daemon:
         held_back = self._limiter.admit(what, time.monotonic())
         if held_back is not None:
             self._log.warning("failed, trying again", what=what, why=str(error), pause_s=pause_s, suppressed=held_back)
+
+
+async def _contain(run: Callable[[], Awaitable[None]]) -> None:
+    """Run a part that answering can do without: a fault of ours in it is tried again and told, like any failure."""
+    try:
+        await run()
+    except NdpresponderError:
+        raise
+    except Exception as error:
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        raise SourceUnavailable(
+            f"a fault of ours, please report it: {error!r} at {Path(place.filename).name}:{place.lineno}"
+        ) from error
+
+
+def _refuse_one_under_two_names(links: Links) -> None:
+    names: dict[int, str] = {}
+    for name, link in links.items():
+        if link is not None and names.setdefault(link.index, name) != name:
+            raise ConfigError((f"interfaces {names[link.index]!r} and {name!r} are one and the same: name it once",))
 
 
 def _refuse_other_than_ethernet(links: Links) -> None:

@@ -8,11 +8,11 @@ import asyncio
 import errno
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Final
 
 from ndpresponder.config import InterfaceConfig, LimitsConfig
-from ndpresponder.errors import LinkNotReady, SourceUnavailable
+from ndpresponder.errors import SourceUnavailable
 from ndpresponder.limits import TokenBucket
 from ndpresponder.linux.loop import read_frames, stop_reading
 from ndpresponder.linux.netlink import Link
@@ -31,6 +31,7 @@ from ndpresponder.wire.bpf import SOLICITATIONS
 from ndpresponder.wire.layout import ICMP_TYPE, NEIGHBOR_ADVERTISEMENT
 from ndpresponder.wire.solicitation import kind_of
 
+MAX_GATEWAYS: Final = 1024  # remembered; router advertisements of strangers could make up any number
 _NOT_VERIFIED: Final = Outcome.NOT_VERIFIED
 _ANSWERED: Final = (
     (Kind.MULTICAST, Outcome.ANSWERED_MULTICAST),
@@ -49,8 +50,9 @@ class Uplink:
         logs: Logs,
         dry_run: bool = False,
         clock: Callable[[], float] = time.monotonic,
+        uplinks: Callable[[], Collection[int]] = tuple,
     ) -> None:
-        """Prepare an uplink that has no socket yet."""
+        """Prepare an uplink that has no socket yet; `uplinks` returns the indexes of all that there are."""
         self.name = config.name
         self.tally = Tally()
         self.link: Link | None = None
@@ -58,7 +60,10 @@ class Uplink:
         self._logs = logs
         self._narrator = Narrator(config, clock)
         self._clock = clock
+        self._uplinks = uplinks
         self._socket: PacketSocket | None = None
+        self._gateways: set[bytes] = set()  # every one ever seen: they stay who they are while a route is missing
+        self.on_lost: Callable[[], None] = lambda: None  # called when the link went from under the socket
         self._verify = config.verify and not dry_run
         self._verification: Verification | None = None
         policy = Policy(config.router_flag, config.override, config.unicast, config.dad, dry_run)
@@ -85,6 +90,7 @@ class Uplink:
         """Adapt to what the kernel says of the link now.
 
         Raises:
+            LinkNotReady: it changed since; try again.
             PermissionMissing, SystemRefused: as `open_packet_socket`.
         """
         if link is None or not link.ethernet:
@@ -92,11 +98,12 @@ class Uplink:
             self._narrator.missing(link)
             self.link = None
             return
-        if self._socket is not None and self._socket.index != link.index:
+        if self._socket is not None and (self._socket.index != link.index or not self._socket.bound):
             self._close()
-        if self._socket is None and not self._open(link):
-            return
-        state = UplinkState(link.lladdr, link.addresses, link.gateways, link.forwarding)
+        if self._socket is None:
+            self._open(link)
+        self._remember_gateways(link)
+        state = UplinkState(link.lladdr, link.addresses, frozenset(self._gateways), link.forwarding)
         self.responder.follow(state if link.up else None)
         self.tally.up = link.up
         if self._presence is not None:
@@ -117,24 +124,23 @@ class Uplink:
         if drops:
             self._narrator.limited("the kernel dropped solicitations: the ring was full", drops=drops)
 
+    def _remember_gateways(self, link: Link) -> None:
+        self._gateways |= link.gateways
+        if len(self._gateways) > MAX_GATEWAYS:
+            self._gateways = set(link.gateways)
+
     # The socket
 
-    def _open(self, link: Link) -> bool:
-        try:
-            self._socket = open_packet_socket(link.device, link.index, SOLICITATIONS)
-        except LinkNotReady as error:
-            # The link changed since netlink described it, and netlink is about to say so
-            self._narrator.log.debug("not ready", why=str(error))
-            return False
+    def _open(self, link: Link) -> None:
+        self._socket = open_packet_socket(link.device, link.index, SOLICITATIONS)
         read_frames(self._socket, self._on_readable)
         if self._verify:
             try:
-                self._verification = Verification(link.index, self._finish, self._clock)
+                self._verification = Verification(link.index, self._finish, self._clock, self._uplinks)
             except SourceUnavailable:
                 self._close()
                 raise
             self.responder.is_there = self._verification.verifier.is_there
-        return True
 
     def _close(self) -> None:
         self.tally.up = False
@@ -211,7 +217,9 @@ class Uplink:
     def _take_error(self, socket: PacketSocket) -> None:
         """Clear what made an empty socket readable, or the loop would spin on it."""
         error = socket.take_error()
-        if error not in (0, errno.ENETDOWN, errno.ENODEV):
+        if not socket.bound:  # the link was deleted; another may have taken its place unnoticed
+            self.on_lost()
+        elif error not in (0, errno.ENETDOWN, errno.ENODEV):
             self._narrator.limited("the packet socket failed", error=os.strerror(error))
 
     def _count_refused(self, refused: list[tuple[int, int]], outcomes: list[Outcome]) -> None:

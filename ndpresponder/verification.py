@@ -4,7 +4,7 @@ What it decides is `targets.probe`'s, how the kernel is asked is `linux.netlink.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from ndpresponder.linux.netlink.resolve import Resolver
 from ndpresponder.targets.probe import Kept, Verifier
@@ -13,14 +13,20 @@ from ndpresponder.targets.probe import Kept, Verifier
 class Verification:
     """One uplink's, for as long as its link has the same index."""
 
-    def __init__(self, index: int, finish: Callable[[list[Kept], float], None], clock: Callable[[], float]) -> None:
-        """Begin; `finish` as for `Verifier`.
+    def __init__(
+        self,
+        index: int,
+        finish: Callable[[list[Kept], float], None],
+        clock: Callable[[], float],
+        uplinks: Callable[[], Collection[int]],
+    ) -> None:
+        """Begin; `finish` as for `Verifier`, `uplinks` returns the indexes of all uplinks: no target is behind one.
 
         Raises:
             SourceUnavailable: the system refuses the sockets now.
         """
         self._loop = asyncio.get_running_loop()
-        self._resolver = Resolver(index)
+        self._resolver = Resolver(lambda: {index, *uplinks()})
         self.verifier = Verifier(self._resolver, finish, self._loop.call_later, clock)
         for heard in self._resolver.sockets():
             self._loop.add_reader(heard, self.verifier.hear)

@@ -17,6 +17,7 @@ from ndpresponder.linux.netlink.resolve import CONFIRMED, FAILED, Neighbor, Reso
 NOBODY = "2001:db8::dead"
 SCANNED = 3000
 LINK = 150  # index of the downstream interface
+UPLINKS = (100, 101)  # indexes of up0 and up1
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +25,7 @@ def wire() -> Iterator[Wire]:
     """Return a wire whose near end has a neighbor behind it, on `down0`."""
     require("ip")
     container = Namespace(f"{OURS}probe-c")
-    with Wire("probe") as wire:
+    with Wire("probe", cables=2) as wire:
         create_all([container])
         try:
             for namespace in (wire.near, container):
@@ -53,7 +54,7 @@ def daemon(wire: Wire) -> Iterator[Installed]:
 
 @pytest.fixture
 def resolver(wire: Wire) -> Iterator[Resolver]:
-    with wire.near.enter(), contextlib.closing(Resolver(uplink=100)) as resolver:
+    with wire.near.enter(), contextlib.closing(Resolver(lambda: UPLINKS)) as resolver:
         yield resolver
 
 
@@ -121,6 +122,7 @@ def test_the_hosts_own_addresses_are_there(resolver):
 ROUTES = {
     "no route at all": ("", "2001:db8:1::1"),
     "the uplink": ("2001:db8:2::/64 dev up0", "2001:db8:2::1"),
+    "another uplink": ("2001:db8:7::/64 dev up1", "2001:db8:7::1"),
     "unreachable": ("unreachable 2001:db8:3::/64", "2001:db8:3::1"),
     "blackhole": ("blackhole 2001:db8:4::/64", "2001:db8:4::1"),
 }
@@ -154,6 +156,18 @@ def test_a_solicitation_of_who_is_there_is_answered_once_and_counted_once(wire, 
     counted = daemon.caused(lambda: peer.send(solicitation()), frames=1)
     assert [advertisement()] == peer.collect(1)
     assert counted == Counter(["received multicast", "sent solicited"])
+
+
+def test_who_is_beyond_another_uplink_is_not_answered_for(wire, peer):
+    beyond = "2001:db8:8::1"
+    wire.near.ip(
+        "route replace 2001:db8:8::/64 dev up1",
+        f"neigh replace {beyond} lladdr 02:00:00:00:00:01 dev up1 nud permanent",
+    )
+    flags = ("-i", "up0", "-i", "up1", "-n", "2001:db8:8::/64", "--verify", "--announce", "never")
+    with Installed(wire.near, *flags) as daemon:
+        counted = daemon.caused(lambda: peer.send(solicitation(beyond)), frames=1)
+    assert counted == Counter(["received multicast", "ignored not_verified"])
 
 
 def test_solicitations_wait_for_who_is_slow_and_are_answered_once_and_counted_once(wire, daemon, peer):

@@ -10,7 +10,7 @@ import contextlib
 import fcntl
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Final, NamedTuple
 
 from ndpresponder.errors import SourceUnavailable
@@ -76,15 +76,15 @@ class Unknown(NamedTuple):
 
 
 class Resolver:
-    """Asks and hears; `uplink` is the index of the interface behind which no target is."""
+    """Asks and hears."""
 
-    def __init__(self, uplink: int) -> None:
-        """Open the sockets.
+    def __init__(self, uplinks: Callable[[], Collection[int]]) -> None:
+        """Open the sockets; `uplinks` returns the indexes of the interfaces behind which no target is.
 
         Raises:
             SourceUnavailable: the system refuses them now.
         """
-        self._uplink = uplink
+        self._uplinks = uplinks
         self._sequence = 0
         with contextlib.ExitStack() as stack:
             try:
@@ -123,7 +123,7 @@ class Resolver:
             return kind == _LOCAL
         found = dict(attributes(answer, HEADER_LENGTH + _RTMSG.size))
         (index,) = struct.unpack("=i", found[_RTA_OIF])
-        if index == self._uplink:
+        if index in self._uplinks():
             return False
         neighbor = Neighbor(index, found.get(_RTA_GATEWAY, target))
         state = self._state(neighbor)
@@ -152,6 +152,7 @@ class Resolver:
         yield from self._noticed()
 
     def _advertised(self) -> Iterator[tuple[Neighbor, int]]:
+        uplinks = self._uplinks()
         for _ in range(_EVENTS_PER_TURN):
             try:
                 frame, (name, _, packet_type, _, _) = self._listener.recvfrom(_ANSWER)
@@ -167,10 +168,11 @@ class Resolver:
                 continue
             with contextlib.suppress(OSError):  # the link is gone
                 link = socket.if_nametoindex(name)
-                if link != self._uplink:
+                if link not in uplinks:
                     yield Neighbor(link, frame[TARGET]), _REACHABLE
 
     def _noticed(self) -> Iterator[tuple[Neighbor, int]]:
+        uplinks = self._uplinks()
         for _ in range(_EVENTS_PER_TURN):
             try:
                 event = self._events.recv(_ANSWER)
@@ -181,7 +183,7 @@ class Resolver:
             if kind_of(event) not in (_NEWNEIGH, _DELNEIGH):
                 continue
             family, index, state, flags, _ = _NDMSG.unpack_from(event, HEADER_LENGTH)
-            if family != socket.AF_INET6 or index == self._uplink or flags & _PROXY:
+            if family != socket.AF_INET6 or index in uplinks or flags & _PROXY:
                 continue
             address = dict(attributes(event, HEADER_LENGTH + _NDMSG.size)).get(_NDA_DST)
             if address is not None:
