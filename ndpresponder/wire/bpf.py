@@ -38,16 +38,21 @@ class Instruction(NamedTuple):
 
 
 # A VLAN-tagged frame passes too: the kernel has taken the tag away before a socket bound to ETH_P_IPV6 sees it.
-SOLICITATIONS: Final = (
-    Instruction(LOAD_HALF, 0, 0, ETHER_TYPE.start),
-    Instruction(JUMP_IF_EQUAL, 0, 5, ETH_P_IPV6),
-    Instruction(LOAD_BYTE, 0, 0, NEXT_HEADER),
-    Instruction(JUMP_IF_EQUAL, 0, 3, ICMPV6),
-    Instruction(LOAD_BYTE, 0, 0, ICMP_TYPE),
-    Instruction(JUMP_IF_EQUAL, 0, 1, NEIGHBOR_SOLICITATION),
-    Instruction(RETURN, 0, 0, WHOLE_FRAME),
-    Instruction(RETURN, 0, 0, 0),
-)
+def _messages(icmp_type: int) -> tuple[Instruction, ...]:
+    return (
+        Instruction(LOAD_HALF, 0, 0, ETHER_TYPE.start),
+        Instruction(JUMP_IF_EQUAL, 0, 5, ETH_P_IPV6),
+        Instruction(LOAD_BYTE, 0, 0, NEXT_HEADER),
+        Instruction(JUMP_IF_EQUAL, 0, 3, ICMPV6),
+        Instruction(LOAD_BYTE, 0, 0, ICMP_TYPE),
+        Instruction(JUMP_IF_EQUAL, 0, 1, icmp_type),
+        Instruction(RETURN, 0, 0, WHOLE_FRAME),
+        Instruction(RETURN, 0, 0, 0),
+    )
+
+
+SOLICITATIONS: Final = _messages(NEIGHBOR_SOLICITATION)
+ADVERTISEMENTS: Final = _messages(NEIGHBOR_ADVERTISEMENT)
 
 
 def advertisements_of(targets: Iterable[bytes]) -> tuple[Instruction, ...]:

@@ -17,6 +17,7 @@ from ndpresponder.linux.netlink.resolve import CONFIRMED, FAILED, Neighbor, Reso
 NOBODY = "2001:db8::dead"
 SCANNED = 3000
 LINK = 150  # index of the downstream interface
+CONTAINER = Namespace(f"{OURS}probe-c")
 UPLINKS = (100, 101)  # indexes of up0 and up1
 
 
@@ -24,19 +25,18 @@ UPLINKS = (100, 101)  # indexes of up0 and up1
 def wire() -> Iterator[Wire]:
     """Return a wire whose near end has a neighbor behind it, on `down0`."""
     require("ip")
-    container = Namespace(f"{OURS}probe-c")
     with Wire("probe", cables=2) as wire:
-        create_all([container])
+        create_all([CONTAINER])
         try:
-            for namespace in (wire.near, container):
+            for namespace in (wire.near, CONTAINER):
                 namespace.sysctl({"ipv6/conf/default/accept_dad": 0, "ipv6/conf/default/router_solicitations": 0})
-            pair = veth(50, (wire.near, "down0", "02:00:00:00:00:50"), (container, "eth0", "02:00:00:00:00:51"))
+            pair = veth(50, (wire.near, "down0", "02:00:00:00:00:50"), (CONTAINER, "eth0", "02:00:00:00:00:51"))
             wire.near.ip(pair, "address add 2001:db8::1/112 dev down0 nodad", "link set down0 up")
-            container.ip(f"address add {TARGET}/112 dev eth0 nodad", "link set eth0 up")
+            CONTAINER.ip(f"address add {TARGET}/112 dev eth0 nodad", "link set eth0 up")
             wait_until(lambda: wire.near.run("ping", "-c1", "-W1", TARGET, check=False).returncode == 0, 10, "the link")
             yield wire
         finally:
-            delete_all([container])
+            delete_all([CONTAINER])
 
 
 @pytest.fixture
@@ -86,6 +86,17 @@ def test_who_is_not_confirmed_must_be_asked_and_is_heard(wire, resolver, state, 
     assert (unknown.neighbor, unknown.stale) == ((LINK, packed(TARGET)), stale)
     assert not resolver.ask(unknown)
     assert unknown.neighbor == hear(resolver, CONFIRMED)
+
+
+def test_a_wrong_advertisement_verifies_nobody(wire, resolver):
+    frames = [
+        advertisement(target, "2001:db8::1", ethernet_destination="02:00:00:00:00:50") for target in (NOBODY, TARGET)
+    ]
+    wrong = bytearray(frames[0])
+    wrong[56] ^= 1  # the checksum
+    with Peer(CONTAINER, "eth0") as stranger:
+        stranger.send(bytes(wrong), frames[1])
+    assert hear(resolver, CONFIRMED) == (LINK, packed(TARGET))
 
 
 def test_the_answer_confirms_what_the_kernel_knows(wire, resolver):

@@ -17,16 +17,9 @@ from ndpresponder.errors import SourceUnavailable
 from ndpresponder.linux.netlink import bell
 from ndpresponder.linux.netlink.dump import HEADER_LENGTH, attribute, attributes, kind_of
 from ndpresponder.linux.packet_socket import attach_filter
-from ndpresponder.wire.bpf import SOLICITATIONS
-from ndpresponder.wire.layout import (
-    ADVERTISEMENT_LENGTH,
-    ETH_P_IPV6,
-    HOP_LIMIT,
-    NDP_HOP_LIMIT,
-    NEIGHBOR_ADVERTISEMENT,
-    NEIGHBOR_SOLICITATION,
-    TARGET,
-)
+from ndpresponder.wire.bpf import ADVERTISEMENTS
+from ndpresponder.wire.heard import hear
+from ndpresponder.wire.layout import ETH_P_IPV6
 from ndpresponder.wire.solicitation import solicit
 
 # linux/netlink.h, linux/rtnetlink.h, linux/neighbour.h, linux/if_arp.h, net/if.h
@@ -43,12 +36,6 @@ _ARPHRD_ETHER: Final = 1
 _SIOCGIFFLAGS, _IFF_NOARP = 0x8913, 0x80
 _IFREQ: Final = struct.Struct("=16sH22x")  # name, flags
 _PACKET_HOST: Final = 0
-_ADVERTISEMENTS: Final = tuple(
-    instruction._replace(operand=NEIGHBOR_ADVERTISEMENT)
-    if instruction.operand == NEIGHBOR_SOLICITATION
-    else instruction
-    for instruction in SOLICITATIONS
-)
 
 _REACHABLE: Final = 0x02
 STALE: Final = 0x04 | 0x08 | 0x10  # NUD_STALE | NUD_DELAY | NUD_PROBE: known, but not heard lately
@@ -97,7 +84,7 @@ class Resolver:
                 self._listener = stack.enter_context(
                     _socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_IPV6))
                 )
-                attach_filter(self._listener, _ADVERTISEMENTS)
+                attach_filter(self._listener, ADVERTISEMENTS)
                 _drain(self._listener)  # of what came before the filter
             except OSError as error:
                 raise SourceUnavailable(f"cannot verify targets: {error.strerror}") from error
@@ -160,16 +147,13 @@ class Resolver:
                 return
             except OSError:  # a link went down
                 continue
-            if (
-                len(frame) < ADVERTISEMENT_LENGTH - 8
-                or frame[HOP_LIMIT] != NDP_HOP_LIMIT
-                or packet_type != _PACKET_HOST
-            ):
+            said = hear(frame) if packet_type == _PACKET_HOST else None
+            if said is None:
                 continue
             with contextlib.suppress(OSError):  # the link is gone
                 link = socket.if_nametoindex(name)
                 if link not in uplinks:
-                    yield Neighbor(link, frame[TARGET]), _REACHABLE
+                    yield Neighbor(link, said.target), _REACHABLE
 
     def _noticed(self) -> Iterator[tuple[Neighbor, int]]:
         uplinks = self._uplinks()
