@@ -29,6 +29,17 @@ class Peer:
     allowed: tuple[tuple[bytes, int], ...]  # address and prefix length
 
 
+def allowed_ip(address: bytes, length: int) -> tuple[bytes, int]:
+    """Return an entry of `Peer.allowed`.
+
+    Raises:
+        ValueError: it is no IPv6 prefix.
+    """
+    if len(address) != 16 or not 0 <= length <= 128:
+        raise ValueError(f"an allowed IP with a prefix length of {length}")
+    return address, length
+
+
 async def peers(name: str, directory: str = DIRECTORY) -> list[Peer] | None:
     """Return the peers of the interface `name`; None when no program implements it.
 
@@ -65,7 +76,7 @@ async def _get(path: str) -> list[Peer]:
                 handshake_s = int(value)
             elif key == "allowed_ip" and ":" in value:
                 address, _, length = value.partition("/")
-                allowed.append((socket.inet_pton(socket.AF_INET6, address), int(length)))
+                allowed.append(allowed_ip(socket.inet_pton(socket.AF_INET6, address), int(length)))
             elif key == "errno" and value != "0":
                 raise ValueError(os.strerror(abs(int(value))))
         if in_peer:

@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import struct
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from frames import packed
 
 from ndpresponder.errors import SourceUnavailable
 from ndpresponder.linux import wireguard
+from ndpresponder.linux.netlink import wireguard as netlink_wireguard
+from ndpresponder.linux.netlink.dump import attribute
 from ndpresponder.linux.wireguard import Peer
 from ndpresponder.targets.sources.wireguard import RECENT_S, as_targets
 
@@ -92,6 +95,8 @@ BAD = {
     "the answer broke off": b"public_key=00\n",
     "Invalid argument": b"errno=-22\n\n",
     "illegal IP address": b"public_key=00\nallowed_ip=x:y/64\n\n",
+    "prefix length of 200": b"public_key=00\nallowed_ip=::1/200\n\n",
+    "prefix length of -1": b"public_key=00\nallowed_ip=::1/-1\n\n",
     "invalid literal": b"public_key=00\nlast_handshake_time_sec=x\n\n",
     "can't decode": b"\xff\xff\n\n",
     "longer than limit|limit": b"x" * 100_000,
@@ -123,3 +128,15 @@ def left_behind(path: Path) -> None:
 def test_without_a_program_there_is_nobody_to_ask(tmp_path: Path, prepare: Callable[[Path], None]) -> None:
     prepare(tmp_path / "wg0.sock")
     assert asyncio.run(wireguard.peers("wg0", str(tmp_path))) is None
+
+
+@pytest.mark.parametrize(("address", "length"), [(C1, 129), (C1, -1), (C1[:4], 32)])
+def test_what_is_no_prefix_is_no_allowed_ip(address: bytes, length: int) -> None:
+    with pytest.raises(ValueError, match="prefix length"):
+        wireguard.allowed_ip(address, length)
+
+
+def test_the_kernels_allowed_ips_are_checked_as_well() -> None:
+    entry = attribute(1, struct.pack("=H", socket.AF_INET6)) + attribute(2, C1) + attribute(3, bytes([200]))
+    with pytest.raises(ValueError, match="prefix length of 200"):
+        netlink_wireguard._merge({}, attribute(1, bytes(32)) + attribute(9, attribute(0, entry)))

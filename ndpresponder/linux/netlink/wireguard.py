@@ -17,7 +17,7 @@ from pyroute2.netlink.generic.wireguard import AsyncWireGuard
 from ndpresponder.errors import SourceUnavailable
 from ndpresponder.linux.netlink.dump import attributes
 from ndpresponder.linux.netlink.session import is_error
-from ndpresponder.linux.wireguard import Peer
+from ndpresponder.linux.wireguard import Peer, allowed_ip
 
 _SLICE: Final = 4096  # octets that are read at once
 
@@ -64,7 +64,7 @@ async def peers(name: str) -> list[Peer] | None:
             needed = "only CAP_NET_ADMIN may see its peers (systemd: install ndpresponder-net-admin.conf)"
             raise SourceUnavailable(f"{name}: {needed}") from error
         raise SourceUnavailable(f"netlink: {error}") from error
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise SourceUnavailable(f"netlink: {error}") from error
     return [Peer(handshake_s, tuple(allowed)) for handshake_s, allowed in merged.values()]
 
@@ -77,5 +77,5 @@ def _merge(merged: _Merged, octets: bytes) -> None:
     for _, entry in attributes(peer.get(_ALLOWEDIPS, b"")):
         fields = dict(attributes(entry))
         if struct.unpack("=H", fields[_FAMILY])[0] == socket.AF_INET6:
-            allowed.append((fields[_ADDRESS], fields[_LENGTH][0]))
+            allowed.append(allowed_ip(fields[_ADDRESS], fields[_LENGTH][0]))
     merged[peer[_PUBLIC_KEY]] = (max(known_s, handshake_s), allowed)
