@@ -31,7 +31,7 @@ class RoutesSourceConfig:
         tuple[IPv6Network, ...],
         Setting(
             "follow the kernel's routes, all or only those within these prefixes; repeatable",
-            parse=values.network,
+            parse=values.prefix,
             flags=("--routes",),
             metavar="PFX,...",
             bare=True,

@@ -84,6 +84,9 @@ def test_each_is_a_source_for_all_uplinks(file: str) -> None:
         ),
         (["--routes", "10.0.0.0/8"], "flag --routes: '10.0.0.0/8' is IPv4; "),
         (["--routes", "2001:db8::1/48"], "flag --routes: '2001:db8::1/48' has host bits set; "),
+        (["--routes", "::/0"], "flag --routes: '::/0' is every address there is"),
+        (["--routes", "fe80::/10"], "flag --routes: 'fe80::/10' is link-local; "),
+        (["--routes", "ff00::/8"], "flag --routes: 'ff00::/8' is multicast; "),
         (["-b", "br/0"], "flag --bridge: 'br/0' is not an interface name"),
     ],
 )
