@@ -14,10 +14,14 @@ from typing import Final
 from ndpresponder.errors import SystemRefused
 
 _MODE: Final = 0o660
+# linux/in.h, linux/in6.h: at boot an address may come, or be found unique, after us
+_FREEBIND: Final[Mapping[int, tuple[int, int]]] = {
+    socket.AF_INET: (socket.IPPROTO_IP, 15),
+    socket.AF_INET6: (socket.IPPROTO_IPV6, 78),
+}
 _NOT_OURS: Final = "it is not ours to use; choose a port from 1024 up, or a directory this user may write to"
 _ADVICE: Final[Mapping[int, str]] = {
     errno.EADDRINUSE: "another process listens there; stop that one (`ss -lxtp` shows it) or choose another address",
-    errno.EADDRNOTAVAIL: "no interface has this address; use one of this host's (`ip address`), [::1] or 127.0.0.1",
     errno.EACCES: _NOT_OURS,
     errno.EPERM: _NOT_OURS,
     errno.EROFS: _NOT_OURS,
@@ -50,6 +54,7 @@ def _open_tcp(listen: str) -> socket.socket:
     listener = socket.socket(family, kind, proto)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.setsockopt(*_FREEBIND[family], 1)
         if family == socket.AF_INET6:
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)  # [::] means IPv4 as well
         listener.bind(address)
