@@ -17,7 +17,8 @@ KNOWN_S: Final = 30.0  # REACHABLE_TIME, RFC 4861 10
 ABSENT_S: Final = 0.5  # who asks does so three times, a second apart: the second or third asks anew
 WAIT_S: Final = 1.0  # RetransTimer: who asked will have asked again
 MAX_REMEMBERED: Final = 4096
-MAX_PENDING: Final = 1024
+MAX_STRANGERS: Final = 1024  # who wait and were not known before
+MAX_PENDING: Final = MAX_STRANGERS + MAX_REMEMBERED  # all who wait: those who were known have room of their own
 MAX_KEPT: Final = 4  # solicitations of one target that wait: a link has a handful of routers
 LOOKS_PER_S: Final = 2000  # questions to the kernel
 ASKS_PER_S: Final = 50  # solicitations, which are multicast downstream
@@ -50,6 +51,7 @@ class Schedule(Protocol):
 class _Pending:
     neighbor: Neighbor
     stale: bool
+    is_stranger: bool
     since_s: float
     kept: list[Kept] = field(default_factory=list)
 
@@ -72,6 +74,7 @@ class Verifier:
         self._known: dict[bytes, float] = {}  # target -> when it is to be verified again
         self._absent: dict[bytes, float] = {}  # target -> when it may be asked for again
         self._pending: dict[bytes, _Pending] = {}
+        self._strangers = 0  # among the pending
         self._waiting: dict[Neighbor, list[bytes]] = {}
         self._may_look = TokenBucket(LOOKS_PER_S, LOOKS_PER_S / 10, clock).take
         self._may_ask = TokenBucket(ASKS_PER_S, ASKS_BURST, clock).take
@@ -90,10 +93,10 @@ class Verifier:
         self.hear()  # what happened before must not be taken for the answer to a question asked now
         found = self._kernel.look(target)
         if isinstance(found, Unknown):
-            if len(self._pending) >= MAX_PENDING or (is_stranger and not found.stale and not self._may_ask()):
+            if not self._has_room(is_stranger) or (is_stranger and not found.stale and not self._may_ask()):
                 return False
             if not self._kernel.ask(found):
-                self._wait(target, found)
+                self._wait(target, found, is_stranger)
                 return False
             found = True
         self._remember(target, found)
@@ -130,8 +133,12 @@ class Verifier:
         for target, pending in list(self._pending.items()):
             self._end(target, pending, False)
 
-    def _wait(self, target: bytes, unknown: Unknown) -> None:
-        pending = _Pending(unknown.neighbor, unknown.stale, self._clock())
+    def _has_room(self, is_stranger: bool) -> bool:
+        return len(self._pending) < MAX_PENDING and not (is_stranger and self._strangers >= MAX_STRANGERS)
+
+    def _wait(self, target: bytes, unknown: Unknown, is_stranger: bool) -> None:
+        pending = _Pending(unknown.neighbor, unknown.stale, is_stranger, self._clock())
+        self._strangers += is_stranger
         self._pending[target] = pending
         self._waiting.setdefault(unknown.neighbor, []).append(target)
         self._call_later(WAIT_S, self._give_up, target, pending)
@@ -142,6 +149,7 @@ class Verifier:
 
     def _end(self, target: bytes, pending: _Pending, found: bool) -> None:
         del self._pending[target]
+        self._strangers -= pending.is_stranger
         waiting = self._waiting[pending.neighbor]
         waiting.remove(target)
         if not waiting:

@@ -258,6 +258,24 @@ def test_who_was_there_before_is_found_again_through_a_scan(world: World) -> Non
     assert world.asked[-1] == TARGET
 
 
+def test_strangers_who_wait_leave_room_for_who_was_there_before(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probe, "MAX_STRANGERS", 10)
+    known = [numbered(number) for number in range(1, 4)]
+    world.there.update(known)
+    assert all(map(world.verifier.is_there, known))
+    world.there.clear()
+    world.after(probe.KNOWN_S)
+    strangers = [numbered(number) for number in range(0x1000, 0x1020)]
+    world.stale.update(strangers)
+    monkeypatch.setattr(probe, "MAX_PENDING", 12)
+    for target in strangers + known:
+        world.verifier.is_there(target)
+    assert world.asked == strangers[:10] + known[:2]
+    world.after(probe.WAIT_S)
+    world.verifier.is_there(strangers[20])
+    assert world.asked[-1] == strangers[20]
+
+
 def test_at_the_end_all_that_waits_ends(world: World) -> None:
     world.verifier.is_there(TARGET)
     assert world.verifier.keep(FRAME, False)
