@@ -19,6 +19,7 @@ from ndpresponder.linux.netlink.session import Interrupted
 from ndpresponder.observe.logs import Logger
 
 _MAX_GATEWAYS: Final = 1024  # remembered; who sends router advertisements can make up any number
+_CLEANINGS: Final = 3  # tries, when the routes change while they are read; nobody rings after the last look
 _PAUSE_S: Final = 0.1  # at least between two looks at the kernel's routes
 
 
@@ -65,10 +66,17 @@ class Autowire:
 
     async def clean(self) -> None:
         """Remove every route of ours."""
-        try:
-            await self._reconcile(frozenset())
-        except (SourceUnavailable, Interrupted) as error:
-            self._log.warning("routes may be left: the next start with install_routes removes them", why=str(error))
+        why = "the routes changed while they were read"
+        for _ in range(_CLEANINGS):
+            try:
+                await self._reconcile(frozenset())
+            except Interrupted:
+                continue
+            except SourceUnavailable as error:
+                why = str(error)
+                break
+            return
+        self._log.warning("routes may be left: the next start with install_routes removes them", why=why)
 
     async def _listen(self) -> None:
         async with contextlib.aclosing(Bell(GROUPS, matters).rings()) as rings:
@@ -115,5 +123,5 @@ class Autowire:
 def _index(name: str) -> int:
     try:
         return socket.if_nametoindex(name)
-    except OSError:
+    except (OSError, ValueError):  # ValueError: no interface can have such a name
         return 0

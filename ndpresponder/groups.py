@@ -5,6 +5,7 @@ bits, so each is counted and left with its last target. Pure: joining is done el
 of room is still answered; behind a snooping bridge nobody will ask.
 """
 
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable
 from typing import Final
@@ -44,20 +45,20 @@ class GroupTable:
         room = self._groups_max - len(self._joined_live)
         self._joined_live.update(sorted(waiting)[:room] if room else ())
         self.left_out = max(0, len(waiting) - room)
-        groups = set(self._joined_live)
+        lows = sorted(int.from_bytes(group[-3:], "big") for group in self._joined_live)
         for shift, networks in claimed:  # the narrowest prefixes first
+            size = 1 << shift
+            if size > self._groups_max:
+                self.left_out += min(size, _ALL_GROUPS) * len(networks)
+                continue
             for network in sorted(networks):
-                if 1 << shift > self._groups_max:
-                    self.left_out += min(1 << shift, _ALL_GROUPS)
-                    continue
-                missing = _groups_of(network << shift, 1 << shift) - groups
-                if len(groups) + len(missing) > self._groups_max:
-                    self.left_out += len(missing)
-                else:
-                    groups |= missing
-        before, self.groups = self.groups, frozenset(groups)
+                # Searched, not enumerated: thousands of prefixes that have no room must not hold up the answers
+                low = (network << shift) % _ALL_GROUPS
+                first, end = bisect_left(lows, low), bisect_left(lows, low + size)
+                missing = size - (end - first)
+                if len(lows) + missing > self._groups_max:
+                    self.left_out += missing
+                elif missing:
+                    lows[first:end] = range(low, low + size)
+        before, self.groups = self.groups, frozenset(SOLICITED_NODE_PREFIX + low.to_bytes(3, "big") for low in lows)
         return self.groups != before
-
-
-def _groups_of(first: int, count: int) -> set[bytes]:
-    return {SOLICITED_NODE_PREFIX + (value & 0xFFFFFF).to_bytes(3, "big") for value in range(first, first + count)}

@@ -52,7 +52,7 @@ class GatewayKeepalive:
         if link is None or (self._policy == "auto" and not link.forwarding):
             return
         frames = []
-        for gateway in sorted(link.gateways):
+        for gateway in link.served_gateways:
             source = best_source(link.addresses, gateway)
             if source is None:
                 continue

@@ -10,7 +10,7 @@ from typing import Final
 
 from ndpresponder.config import InterfaceConfig
 from ndpresponder.limits import TokenBucket
-from ndpresponder.linux.netlink import Link
+from ndpresponder.linux.netlink import MAX_SERVED_GATEWAYS, Link
 from ndpresponder.observe.logs import RateLimiter, get_logger
 from ndpresponder.outcome import Outcome
 from ndpresponder.wire.layout import DESTINATION, SOURCE, TARGET
@@ -34,20 +34,24 @@ class Narrator:
         self._greetings = TokenBucket(_GREETINGS_PER_S, _GREETING_BURST, clock)
         self._warned: set[bytes] = set()
         self._missing = False
+        self._useless: tuple[int, int] | None = None  # index, hardware type
+        self._crowded = False
 
     def missing(self, link: Link | None) -> None:
         """Tell, once, that there is no such link, or that it is of no use."""
-        if link is not None:
+        useless = None if link is None else (link.index, link.hardware_type)
+        if link is None:
+            if not self._missing:
+                self.log.warning("waiting for the interface to appear")
+        elif useless != self._useless:
             self.log.error(
                 "not an Ethernet interface: nobody solicits neighbors there", hardware_type=link.hardware_type
             )
-        elif not self._missing:
-            self.log.warning("waiting for the interface to appear")
-        self._missing = link is None
+        self._missing, self._useless = link is None, useless
 
     def follow(self, before: Link | None, link: Link) -> None:
         """Tell what changed about the link."""
-        self._missing = False
+        self._missing, self._useless = False, None
         facts = {"index": link.index, "lladdr": link.lladdr.hex(":"), "router": link.forwarding}
         if before is None or before.index != link.index:
             self.log.info("answering" if link.up else "interface found, but it is down", **facts)
@@ -55,6 +59,13 @@ class Narrator:
             self.log.info("interface is up: answering" if link.up else "interface is down", **facts)
         elif (before.lladdr, before.forwarding) != (link.lladdr, link.forwarding):
             self.log.info("interface changed", **facts)
+        if len(link.gateways) > MAX_SERVED_GATEWAYS and not self._crowded:
+            self._crowded = True
+            self.log.warning(
+                "more default gateways than are kept in touch with: does a stranger send router advertisements?",
+                gateways=len(link.gateways),
+                served=MAX_SERVED_GATEWAYS,
+            )
         for address in (link.gateways | link.addresses) - self._warned:
             self._warn_if_covered(address, "default gateway" if address in link.gateways else "this interface")
 

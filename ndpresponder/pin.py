@@ -29,7 +29,7 @@ _MAX_ANSWERS: Final = 4  # stations that are remembered as answering for one gat
 
 
 class GatewayPin:
-    """The pinned gateways of one uplink."""
+    """The pinned gateways of one uplink, of those that are served."""
 
     def __init__(self, link: Callable[[], Link | None], send: Callable[[list[bytes]], None], log: Logger) -> None:
         """Solicit with `send` while `link` returns an uplink that is up."""
@@ -90,12 +90,12 @@ class GatewayPin:
     def _solicit(self, link: Link) -> None:
         self._answers.clear()
         self._suspicious = False
-        sources = {gateway: best_source(link.addresses, gateway) for gateway in sorted(link.gateways)}
+        sources = {gateway: best_source(link.addresses, gateway) for gateway in link.served_gateways}
         self._send([solicit(link.lladdr, source, gateway) for gateway, source in sources.items() if source])
 
     def _listen(self, link: Link | None) -> None:
         """Listen to the gateways of `link`."""
-        wanted = (link.device, link.index, link.gateways) if link and link.gateways else None
+        wanted = (link.device, link.index, frozenset(link.served_gateways)) if link and link.gateways else None
         if wanted == self._listening:
             return
         loop = asyncio.get_running_loop()
@@ -133,8 +133,11 @@ class GatewayPin:
 
     async def _hold(self, link: Link) -> bool:
         """Pin those gateways that answered; return whether each is pinned."""
-        await self._drop(keep={(link.index, gateway) for gateway in link.gateways})
-        return all([await self._hold_one(link.index, gateway) for gateway in sorted(link.gateways)])
+        gateways = link.served_gateways
+        keep = {(link.index, gateway) for gateway in gateways}
+        self._foreign &= keep
+        await self._drop(keep)
+        return all([await self._hold_one(link.index, gateway) for gateway in gateways])
 
     async def _hold_one(self, index: int, gateway: bytes) -> bool:
         key = (index, gateway)
@@ -151,9 +154,12 @@ class GatewayPin:
                 return True
         else:
             self._pinned.pop(key, None)
-        if not answers or not await pin(index, gateway, answers[0]):
+        if not answers:
             return False
-        self._pinned[key] = answers[0]
+        self._pinned[key] = answers[0]  # before the kernel has it: whoever is cancelled meanwhile must still release it
+        if not await pin(index, gateway, answers[0]):
+            del self._pinned[key]
+            return False
         self._log.info("gateway pinned", gateway=str(IPv6Address(gateway)), lladdr=answers[0].hex(":"))
         return True
 

@@ -19,6 +19,8 @@ from ndpresponder.wire import mld
 from ndpresponder.wire.addresses import best_source
 
 _TICK_S: Final = 0.005  # the shortest sleep between two announcements
+# Between two restarts for new gateways, which strangers can make up: 2,000 targets are through after 24 s
+_RESTART_INTERVAL_S: Final = 30.0
 _MEMBERSHIPS_PER_TURN: Final = 32  # joins and leaves before the event loop gets its turn: about 1 ms
 # A bridge forgets a listener after 260 s (RFC 3810 9.4); a query, which would make the kernel report, may never
 # reach us where the filter also drops what is not addressed to us
@@ -52,6 +54,8 @@ class Presence:
         self._link: Link | None = None
         self._table = EMPTY
         self._announce_timer: asyncio.TimerHandle | None = None
+        self._restart_timer: asyncio.TimerHandle | None = None
+        self._restarted_s = -_RESTART_INTERVAL_S  # for a new gateway
         self._report_timer: asyncio.TimerHandle | None = None
         self._left_out = 0
         self._join_error = 0
@@ -66,17 +70,17 @@ class Presence:
             self._leave_all()
             self._memberships = Memberships(link.index)
             self._follow_memberships()
+        unheard = before is None or (before.index, before.lladdr) != (link.index, link.lladdr)
+        if unheard:
+            self._announcer.restart()  # whoever hears us now may never have
         if before is None or (before.addresses, before.gateways) != (link.addresses, link.gateways):
             self._follow_targets()
         if before is None or before.index != link.index or before.addresses != link.addresses:
             self._report_groups(anew=True)
-        if (
-            before is None
-            or (before.index, before.lladdr) != (link.index, link.lladdr)
-            or link.gateways - before.gateways
-        ):
-            self._announcer.restart()  # whoever hears us now may never have
+        if before is None or unheard:
             self._announce_now()
+        elif not set(before.served_gateways).issuperset(link.served_gateways):
+            self._schedule_restart()
 
     def apply(self, table: TargetTable) -> None:
         """Announce the live targets of `table` that are new, and listen to the groups of all of them."""
@@ -87,10 +91,10 @@ class Presence:
         """Fall silent and leave all groups."""
         self._link = None
         self._announcer.stop()
-        for timer in (self._announce_timer, self._report_timer):
+        for timer in (self._announce_timer, self._restart_timer, self._report_timer):
             if timer is not None:
                 timer.cancel()
-        self._announce_timer = self._report_timer = None
+        self._announce_timer = self._restart_timer = self._report_timer = None
         self._leave_all()
 
     def _follow_targets(self) -> None:
@@ -125,13 +129,25 @@ class Presence:
         frames = [
             frame
             for target in self._announcer.due(loop.time())
-            for frame in announcement(link.lladdr, target, self._flags(), link.gateways)
+            for frame in announcement(link.lladdr, target, self._flags(), link.served_gateways)
         ]
         if frames:
             self._send(frames)
         wait_s = self._announcer.wait_s(loop.time())
         if wait_s is not None:
             self._announce_timer = loop.call_later(max(wait_s, _TICK_S), self._announce_now)
+
+    def _schedule_restart(self) -> None:
+        """Announce everything to the new gateways as well: now, or when the last such restart is long enough ago."""
+        if self._restart_timer is None:
+            at_s = self._restarted_s + _RESTART_INTERVAL_S
+            self._restart_timer = asyncio.get_running_loop().call_at(at_s, self._restart)
+
+    def _restart(self) -> None:
+        self._restart_timer = None
+        self._restarted_s = asyncio.get_running_loop().time()
+        self._announcer.restart()
+        self._announce_now()
 
     # Memberships
 

@@ -1,10 +1,11 @@
 """The groups of the targets, each as long as one of its targets is there, and no more than there is room for."""
 
+import time
 from collections import Counter
 
 from answering import addresses, prefixes
 from frames import packed, solicited_node
-from hypothesis import settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
@@ -68,6 +69,42 @@ def test_no_more_groups_than_a_bridge_can_learn() -> None:
     live = frozenset(packed(f"2001:db8::{number:x}") for number in range(1, MAX_GROUPS + 101))
     groups.follow(live, ())
     assert (len(groups.groups), groups.left_out) == (MAX_GROUPS, 100)
+
+
+@given(
+    live=st.frozensets(st.integers(0, 63), max_size=8),
+    networks=st.frozensets(st.tuples(st.integers(0, 6), st.integers(0, 63), st.booleans()), max_size=12),
+)
+@example(live=frozenset(range(16)), networks=frozenset({(3, 0, False), (3, 0, True), (4, 0, False)}))
+def test_what_is_searched_is_what_an_enumeration_finds(
+    live: frozenset[int], networks: frozenset[tuple[int, int, bool]]
+) -> None:
+    room = 16
+    claimed: dict[int, set[int]] = {}
+    for shift, low, elsewhere in networks:
+        claimed.setdefault(shift, set()).add(((elsewhere << 32) + low) >> shift)
+    lengths = [(shift, frozenset(claimed[shift])) for shift in sorted(claimed)]
+    joined, left_out = set(live), 0
+    for shift, firsts in lengths:
+        for first in sorted(firsts):
+            missing = {low & 0xFFFFFF for low in range(first << shift, (first + 1) << shift)} - joined
+            if len(joined) + len(missing) <= room:
+                joined |= missing
+            else:
+                left_out += 1 << shift if 1 << shift > room else len(missing)
+    table = GroupTable(room)
+    table.follow(frozenset(low.to_bytes(16, "big") for low in live), lengths)
+    assert table.groups == {solicited_node(f"::{low:x}") for low in joined}
+    assert table.left_out == left_out
+
+
+def test_prefixes_without_room_take_no_time() -> None:
+    groups = GroupTable()
+    networks = frozenset(range(1000))
+    began = time.monotonic()
+    groups.follow(frozenset(), [(12, networks)])
+    assert time.monotonic() - began < 0.1
+    assert (len(groups.groups), groups.left_out) == (MAX_GROUPS, 999 * 4096)
 
 
 class GroupMachine(RuleBasedStateMachine):

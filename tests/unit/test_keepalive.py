@@ -8,7 +8,7 @@ from answering import addresses
 from frames import UPLINK_LLADDR, lladdr, packed, solicitation
 
 from ndpresponder.keepalive import GatewayKeepalive
-from ndpresponder.linux.netlink import Link
+from ndpresponder.linux.netlink import MAX_SERVED_GATEWAYS, Link
 from ndpresponder.wire.addresses import best_source
 
 OWN, GATEWAY = "2001:db8::2", "2001:db8::1"
@@ -73,6 +73,13 @@ def test_nothing_is_sent_on_a_link_that_is_down_or_changed_meanwhile() -> None:
 def test_nothing_is_sent_without_a_global_address_or_a_gateway() -> None:
     assert sent("always", dataclasses.replace(LINK, addresses=addresses("fe80::2"))) == []
     assert sent("always", dataclasses.replace(LINK, gateways=frozenset())) == []
+
+
+def test_gateways_that_strangers_make_up_are_limited_and_cannot_displace_a_global_one() -> None:
+    crowd = addresses(*(f"fe80::{number:x}" for number in range(1000)))
+    asked = sent("always", dataclasses.replace(LINK, gateways=LINK.gateways | crowd))
+    assert len(asked) == MAX_SERVED_GATEWAYS
+    assert asked[0] == ASKED[0]
 
 
 @pytest.mark.parametrize(

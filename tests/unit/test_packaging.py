@@ -54,10 +54,11 @@ def test_systemd_rates_the_unit_with_cap_net_admin_as_its_drop_in_says(tmp_path:
     assert "rates it 1.7 instead of 1.5" in NET_ADMIN.read_text()
 
 
-def test_the_drop_in_grants_one_capability_and_changes_nothing_else() -> None:
+def test_the_drop_in_grants_one_capability_and_time_to_clean_up() -> None:
     assert _settings(NET_ADMIN) == [
         ("AmbientCapabilities", "CAP_NET_ADMIN"),
         ("CapabilityBoundingSet", "CAP_NET_ADMIN"),
+        ("TimeoutStopSec", "30s"),
     ]
 
 

@@ -23,6 +23,8 @@ _CONFIRMED: Final = 0x02 | 0x40 | 0x80  # NUD_REACHABLE | NUD_NOARP | NUD_PERMAN
 _UP_AND_RUNNING: Final = 0x1 | 0x40  # IFF_UP | IFF_RUNNING
 _ARPHRD_ETHER: Final = 1
 
+MAX_SERVED_GATEWAYS: Final = 16  # served; who sends router advertisements can make up any number
+
 
 @dataclass(frozen=True, slots=True)
 class Link:
@@ -42,6 +44,11 @@ class Link:
     def ethernet(self) -> bool:
         """Whether neighbor discovery by Ethernet addresses takes place here at all."""
         return self.hardware_type == _ARPHRD_ETHER
+
+    @property
+    def served_gateways(self) -> list[bytes]:
+        """The gateways to keep in touch with, global ones first: no router advertisement can bring one of those."""
+        return sorted(self.gateways)[:MAX_SERVED_GATEWAYS]
 
 
 Links = Mapping[str, Link | None]
@@ -63,6 +70,10 @@ class LinkWatcher:
     def overruns(self) -> int:
         """How often the kernel had to drop events because nobody had read them yet."""
         return self._bell.overruns
+
+    def forget(self) -> None:
+        """Publish after the next change whatever it finds: somebody knows that the links are not what they were."""
+        self._links = None
 
     async def run(self) -> None:
         """Follow the uplinks until cancelled.

@@ -1,0 +1,63 @@
+"""Gateways that come and go cannot make an uplink announce everything for ever; what the wire shows is in netns/."""
+
+import asyncio
+import dataclasses
+
+import pytest
+from answering import addresses
+from frames import packed
+from test_keepalive import LINK
+
+from ndpresponder import presence
+from ndpresponder.linux.netlink import MAX_SERVED_GATEWAYS
+from ndpresponder.observe.logs import get_logger
+from ndpresponder.presence import Presence
+from ndpresponder.targets.table import TargetTable
+
+TARGET = "2001:db8::c1"
+ICMP_TYPE, ASKED_FOR, ADVERTISEMENT = 54, slice(62, 78), 136
+
+
+def speaker(frames: list[bytes]) -> Presence:
+    """Return what announces, but reports and joins nothing."""
+    return Presence("live", "linklocal", frames.extend, lambda: 0, get_logger())
+
+
+def test_new_gateways_restart_the_announcements_once_in_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    interval_s = 0.2
+    monkeypatch.setattr(presence, "_RESTART_INTERVAL_S", interval_s)
+    frames: list[bytes] = []
+
+    async def run() -> float:
+        loop = asyncio.get_running_loop()
+        uplink = speaker(frames)
+        uplink.apply(TargetTable.build(addresses(TARGET)))
+        uplink.follow(LINK)
+        frames.clear()
+        began = loop.time()
+        for number in range(0x100, 0x200):
+            uplink.follow(dataclasses.replace(LINK, gateways=LINK.gateways | addresses(f"fe80::{number:x}")))
+            await asyncio.sleep(0)
+        async with asyncio.timeout(5):
+            while not any(frame[ASKED_FOR] == packed("fe80::1ff") for frame in frames):
+                await asyncio.sleep(0.01)
+        uplink.close()
+        return loop.time() - began
+
+    took_s = asyncio.run(run())
+    announced = sum(frame[ICMP_TYPE] == ADVERTISEMENT for frame in frames)
+    assert 2 <= announced <= 1 + took_s / interval_s + took_s  # each restart once, and the repeats of the last
+
+
+def test_a_target_is_announced_to_so_many_gateways_and_no_more() -> None:
+    frames: list[bytes] = []
+
+    async def run() -> None:
+        uplink = speaker(frames)
+        uplink.apply(TargetTable.build(addresses(TARGET)))
+        crowd = addresses(*(f"fe80::{number:x}" for number in range(256, 512)))
+        uplink.follow(dataclasses.replace(LINK, gateways=crowd))
+        uplink.close()
+
+    asyncio.run(run())
+    assert len(frames) == 1 + MAX_SERVED_GATEWAYS
