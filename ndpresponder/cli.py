@@ -47,7 +47,7 @@ files:
                                         reference configuration, systemd/ndpresponder.toml
 exit codes:
   0 fine   1 a problem was found   2 wrong use   71 the system refused
-  77 a capability is missing (CAP_NET_RAW)   78 wrong configuration"""
+  77 a capability is missing   78 wrong configuration"""
 
 CHECK_EPILOG = """\
 Prints the effective configuration as TOML, with the origin of each value, then exits with 0.
@@ -56,7 +56,7 @@ Everything wrong is reported at once, each with its line, and ends in exit code 
 examples:
   ndpresponder check --config /etc/ndpresponder/ndpresponder.toml
   ndpresponder check --prefix 2001:db8::/112 --iface eth0 > ndpresponder.toml
-  ndpresponder check --quiet && systemctl reload ndpresponder"""
+  ndpresponder check --quiet --config /etc/ndpresponder/ndpresponder.toml   # exit code only"""
 
 
 class Formatter(argparse.RawDescriptionHelpFormatter):

@@ -28,10 +28,6 @@ class LinkNotReady(NdpresponderError):
     """The uplink exists but cannot be used yet: try again."""
 
 
-class LinkGone(NdpresponderError):
-    """The uplink disappeared under an open socket: reopen when it is back."""
-
-
 class PermissionMissing(NdpresponderError):
     """The kernel refused for want of a capability: fatal; the message names it and the unit line."""
 

@@ -4,9 +4,9 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from ndpresponder.errors import LinkGone, LinkNotReady, SourceUnavailable
+from ndpresponder.errors import LinkNotReady, SourceUnavailable
 
-_RETRY: Final = (LinkGone, LinkNotReady, SourceUnavailable)
+_RETRY: Final = (LinkNotReady, SourceUnavailable)
 _FIRST_PAUSE_S: Final = 0.2
 _LAST_PAUSE_S: Final = 2.0
 _STEADY_S: Final = 10.0  # after running this long a failure counts as a first one again

@@ -109,6 +109,11 @@ class PacketSocket:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    @property
+    def bound(self) -> bool:
+        """Whether the link it was opened on still exists; one with the same index may have come in its place."""
+        return bool(self._socket.getsockname()[0])
+
     def fileno(self) -> int:
         """Return the descriptor that becomes readable when a frame is waiting."""
         return self._socket.fileno()
@@ -149,10 +154,14 @@ class PacketSocket:
         return frames
 
     def _receive_copy(self) -> bytes:
-        try:
-            return self._socket.recv(_MAX_FRAME)
-        except BlockingIOError:
-            return b""
+        for _ in range(2):
+            try:
+                return self._socket.recv(_MAX_FRAME)
+            except BlockingIOError:
+                break
+            except OSError:  # the link went down: now that the error is taken, the frame can be
+                continue
+        return b""
 
     def send(self, advertisements: list[bytes]) -> list[tuple[int, int]]:
         """Send at most `BATCH` advertisements; return position and errno of each one that the kernel refused."""
@@ -260,7 +269,11 @@ def _bind(sock: socket.socket, name: str, index: int, program: tuple[Instruction
         if error.errno != errno.ENOPROTOOPT:  # before Linux 4.20; our own frames then end as `own_frame`
             raise
     sock.bind((name, ETH_P_IPV6))
-    if socket.if_nametoindex(name) != index:
+    try:
+        present = socket.if_nametoindex(name)
+    except OSError as error:  # without an errno
+        raise LinkNotReady(f"{name} vanished while it was being opened") from error
+    if present != index:
         raise LinkNotReady(f"{name} changed while it was being opened")
     return ring
 

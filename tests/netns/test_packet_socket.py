@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import pytest
 from frames import advertisement, option, solicitation, tagged
 from needs import require
-from peer import Flood, Peer, Wire, is_running
+from peer import Flood, Peer, Wire, await_running, is_running
 
 from ndpresponder.errors import LinkNotReady, SystemRefused
 from ndpresponder.lab import wait_until
@@ -274,3 +274,24 @@ def test_no_descriptor_is_left_open_whatever_happens(wire):
     opened.close()
     opened.close()
     assert open_descriptors() == before
+
+
+def test_a_large_frame_that_waits_while_the_link_goes_down_deafens_nobody(wire, opened, peer):
+    large = solicitation(options=option(11, bytes(198)))
+    queued = [solicitation(), solicitation(), large, solicitation(code=1)]
+    peer.send(*queued)
+    await_readable(opened)
+    wire.near.ip("link set up0 down", "link set up0 up")
+    await_running(wire.near, "up0")
+    assert queued == receive_all(opened, 4)
+    opened.take_error()
+    assert not select.select([opened], [], [], 0)[0]
+    peer.send(solicitation(code=1))
+    assert [solicitation(code=1)] == receive_all(opened, 1)
+
+
+def test_a_socket_knows_that_its_link_is_gone(wire):
+    with open_in(wire) as opened:
+        assert opened.bound
+        wire.near.ip("link del up0")
+        assert not opened.bound

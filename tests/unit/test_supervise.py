@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from ndpresponder.errors import LinkGone, LinkNotReady, PermissionMissing, SourceUnavailable
+from ndpresponder.errors import LinkNotReady, PermissionMissing, SourceUnavailable
 from ndpresponder.supervise import supervise
 
 
@@ -50,7 +50,7 @@ def test_what_returns_is_not_run_again() -> None:
     assert (failing.told, failing.pauses_s) == ([], [])
 
 
-@pytest.mark.parametrize("failure", [LinkGone("gone"), LinkNotReady("not yet"), SourceUnavailable("down")])
+@pytest.mark.parametrize("failure", [LinkNotReady("not yet"), SourceUnavailable("down")])
 def test_a_failure_that_heals_is_told_and_tried_again(failure: Exception) -> None:
     failing = Failing(failure)
     failing.supervised()

@@ -21,7 +21,6 @@ NEIGHBOR: Final = 1 << 2
 IPV6_ADDRESS: Final = 1 << 8
 IPV6_ROUTE: Final = 1 << 10
 IPV6_NETCONF: Final = 1 << 24  # forwarding switched
-MDB: Final = 1 << 25
 
 RECEIVE_BUFFER: Final = 4 << 20
 _EVENTS_PER_TURN: Final = 256  # then the event loop gets its turn: solicitations wait on the same loop

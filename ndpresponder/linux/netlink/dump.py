@@ -20,7 +20,6 @@ _HEADER: Final = struct.Struct("=IHHII")  # nlmsghdr: length, type, flags, seque
 _ATTRIBUTE: Final = struct.Struct("=HH")  # rtattr: length, type
 HEADER_LENGTH: Final = _HEADER.size
 _REQUEST, _DUMP = 0x1, 0x300
-_INTERRUPTED: Final = 0x10  # NLM_F_DUMP_INTR
 _ERROR, _DONE = 2, 3
 _TYPE_BITS: Final = 0x3FFF  # without NLA_F_NESTED and NLA_F_NET_BYTEORDER
 _SOL_NETLINK, _NETLINK_GET_STRICT_CHK = 270, 12
