@@ -38,13 +38,18 @@ class Presence:
         send: Callable[[list[bytes]], None],
         flags: Callable[[], int],
         log: Logger,
+        never: Callable[[], frozenset[bytes]] = frozenset,
     ) -> None:
-        """Say things with `send`; `flags` returns the R and O bits of a live target's advertisement."""
+        """Say things with `send`; `flags` returns the R and O bits of a live target's advertisement.
+
+        `never` are addresses that are not announced whatever a source says: gateways that were seen.
+        """
         self._announce = announce == "live"
         self._join = mld_source != "global"
         self._report = mld_source != "linklocal"
         self._send = send
         self._flags = flags
+        self._never = never
         self._log = log
         self._announcer = Announcer()
         self._groups = GroupTable()
@@ -100,7 +105,7 @@ class Presence:
     def _follow_targets(self) -> None:
         live = self._table.answered_live()
         if self._link is not None:  # an address of ours or of a gateway is never answered for
-            live -= self._link.addresses | self._link.gateways
+            live -= self._link.addresses | self._link.gateways | self._never()
         if self._announce:
             self._announcer.follow(live)
             self._announce_now()

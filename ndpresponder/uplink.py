@@ -72,7 +72,9 @@ class Uplink:
         self._presence: Presence | None = None
         if not dry_run:
             flags = self.responder.unsolicited_flags
-            self._presence = Presence(config.announce, config.mld_source, self.send_unasked, flags, self._narrator.log)
+            self._presence = Presence(
+                config.announce, config.mld_source, self.send_unasked, flags, self._narrator.log, self._all_gateways
+            )
 
     @property
     def ready(self) -> bool:
@@ -103,7 +105,7 @@ class Uplink:
         if self._socket is None:
             self._open(link)
         self._remember_gateways(link)
-        state = UplinkState(link.lladdr, link.addresses, frozenset(self._gateways), link.forwarding)
+        state = UplinkState(link.lladdr, link.addresses, self._all_gateways(), link.forwarding)
         self.responder.follow(state if link.up else None)
         self.tally.up = link.up
         if self._presence is not None:
@@ -123,6 +125,9 @@ class Uplink:
         self.tally.kernel_drops += drops
         if drops:
             self._narrator.limited("the kernel dropped solicitations: the ring was full", drops=drops)
+
+    def _all_gateways(self) -> frozenset[bytes]:
+        return frozenset(self._gateways)
 
     def _remember_gateways(self, link: Link) -> None:
         self._gateways |= link.gateways
