@@ -20,6 +20,9 @@ BRIDGE = f"""\
 link add br0 address 02:00:00:00:0b:00 type bridge mcast_snooping 0 forward_delay 0
 address add {OWN}/112 dev br0 nodad
 link set br0 up"""
+# What changes no claim is known to have been looked at once another change after it was
+MARKER = "2001:db8:d::/112"
+MARK, UNMARK = ("address " + each + " 2001:db8:d::1/112 dev br0" for each in ("add", "del"))
 PLUGGED = "link set v0 master br0 up"
 # With its last port a bridge loses its carrier, and with that the kernel its neighbors
 ANOTHER_PORT = ("link add v1 type veth peer name w1", "link set v1 master br0 up", "link set w1 up")
@@ -129,13 +132,17 @@ def test_who_cannot_be_resolved_is_not_live(hosts, following):
         (["address add 2001:db8:c::1/112 dev br0"], [PREFIX, RENUMBERED], ["address del 2001:db8:c::1/112 dev br0"]),
         (["address del 2001:db8:b::1/112 dev br0"], [], ["address add 2001:db8:b::1/112 dev br0 nodad"]),
         (
-            ["address change 2001:db8:b::1/112 dev br0 preferred_lft 0"],
-            [PREFIX],
-            ["address change 2001:db8:b::1/112 dev br0 preferred_lft forever"],
+            ["address change 2001:db8:b::1/112 dev br0 preferred_lft 0", MARK],
+            [PREFIX, MARKER],
+            ["address change 2001:db8:b::1/112 dev br0 preferred_lft forever", UNMARK],
         ),
         (["link del br0"], [], [*BRIDGE.splitlines(), PLUGGED]),
         (["link set br0 name br9"], [], ["link set br9 name br0"]),
-        (["address add 2001:db8:c::1/63 dev br0"], [PREFIX], ["address del 2001:db8:c::1/63 dev br0"]),
+        (
+            ["address add 2001:db8:c::1/63 dev br0", MARK],
+            [PREFIX, MARKER],
+            ["address del 2001:db8:c::1/63 dev br0", UNMARK],
+        ),
         (
             ["address add 2001:db8:c::1/128 dev br0"],
             [PREFIX, "2001:db8:c::1/128"],

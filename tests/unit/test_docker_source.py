@@ -185,6 +185,29 @@ def test_a_docker_that_lets_nothing_in_is_named_once_with_the_option(
     assert all("gateway_mode_ipv6=routed" in log["hint"] and log["network"] == "web" for log in logs)
 
 
+def test_a_docker_that_is_upgraded_keeps_the_set_and_is_then_named() -> None:
+    async def run() -> None:
+        with socket_path() as path:
+            engine = StandIn(path, network("web", A))
+            engine.version = {"Version": "26.1.5", "Components": [{"Name": "Engine"}]}
+            async with following("web", engine=engine) as source:
+                async with engine:
+                    await until(lambda: source.sets and engine._subscribers, "the first set")
+                    assert logs == []
+                    source.failures.clear()
+                await until(lambda: source.failures, "the absence to be noticed")
+                published = len(source.sets)
+                engine.version = {"Version": "28.0.1", "Components": [{"Name": "Engine"}]}
+                async with engine:
+                    await until(lambda: len(source.sets) > published, "the set anew")
+                assert {each.live for each in source.sets} == {plain(A)}
+
+    with capture_logs() as logs:
+        asyncio.run(run())
+    assert [(log["log_level"], log["network"]) for log in logs] == [("warning", "web")]
+    assert "gateway_mode_ipv6=routed" in logs[0]["hint"]
+
+
 def test_a_socket_that_may_not_be_used_is_explained_with_its_group_and_the_drop_in() -> None:
     user = os.geteuid()
     if user != 0:
