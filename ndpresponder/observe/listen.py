@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from ndpresponder.errors import SystemRefused
+from ndpresponder.observe.logs import get_logger
 
 _MODE: Final = 0o660
 # linux/in.h, linux/in6.h: at boot an address may come, or be found unique, after us
@@ -54,10 +55,16 @@ def _open_tcp(listen: str) -> socket.socket:
     listener = socket.socket(family, kind, proto)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.setsockopt(*_FREEBIND[family], 1)
         if family == socket.AF_INET6:
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)  # [::] means IPv4 as well
-        listener.bind(address)
+        try:
+            listener.bind(address)
+        except OSError as error:
+            if error.errno != errno.EADDRNOTAVAIL:
+                raise
+            listener.setsockopt(*_FREEBIND[family], 1)
+            listener.bind(address)
+            get_logger().warning("no interface has this address now: nobody can scrape until one has", listen=listen)
         listener.listen()
     except OSError:
         listener.close()

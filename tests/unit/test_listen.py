@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from serving import DEADLINE_S, read_all, running
+from structlog.testing import capture_logs
 
 from ndpresponder.errors import SystemRefused
 from ndpresponder.observe.http import HttpServer
@@ -110,9 +111,11 @@ def test_a_privileged_port_is_refused_with_advice() -> None:
 
 
 @pytest.mark.parametrize("address", ["[2001:db8::dead]", "192.0.2.1"])
-def test_an_address_may_come_later(address: str) -> None:
-    with running(f"{address}:0") as server:
+def test_an_address_may_come_later_and_that_is_said(address: str) -> None:
+    with capture_logs() as logs, running(f"{address}:0") as server:
         assert server.port
+        (said,) = logs
+        assert (said["log_level"], said["listen"]) == ("warning", f"{address}:0")
         assert "Address already in use" in refusal(f"{address}:{server.port}")
 
 
