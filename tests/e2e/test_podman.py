@@ -7,7 +7,7 @@ import pytest
 from engines import NEEDS_PODMAN, Podman, network
 from harness import Installed
 from needs import OURS, require
-from test_docker import DB, SUBNETS, WEB, assert_ignored, await_live, reachable
+from test_docker import DB, SUBNETS, WEB, assert_ignored, await_live, await_reachable, reachable
 
 from ndpresponder.lab import Lab, wait_until
 from ndpresponder.lab.topology import GATEWAY, VPS
@@ -58,8 +58,7 @@ def test_containers_are_reachable_exactly_while_they_run(podman_lab: Lab, podman
         podman.run_container("db", "exposed", DB)
         await_live(installed, 2)
         settle(podman_lab)
-        assert reachable(podman_lab, WEB)
-        assert reachable(podman_lab, DB)
+        await_reachable(podman_lab, WEB, DB)
 
         podman.cli("stop", "web")
         await_live(installed, 1)
@@ -67,7 +66,7 @@ def test_containers_are_reachable_exactly_while_they_run(podman_lab: Lab, podman
         podman.cli("start", "web")
         await_live(installed, 2)
         settle(podman_lab)
-        assert reachable(podman_lab, WEB)
+        await_reachable(podman_lab, WEB)
 
         podman.cli("rm", "-f", "web")
         await_live(installed, 1)
