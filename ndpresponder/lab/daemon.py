@@ -28,9 +28,9 @@ class Daemon:
         self._port = port
 
     def __enter__(self) -> Self:
-        self._output = tempfile.TemporaryFile("w+")
         environment = {key: value for key, value in os.environ.items() if not key.startswith("NDPRESPONDER_")}
-        try:
+        with contextlib.ExitStack() as stack:
+            self._output = stack.enter_context(tempfile.TemporaryFile("w+"))
             self.process = self._lab.popen(
                 "vps",
                 sys.executable,
@@ -42,19 +42,16 @@ class Daemon:
                 stdout=self._output,
                 stderr=subprocess.STDOUT,
             )
+            stack.callback(self._lab.reap, self.process)
             wait_until(self._is_ready, _READY_DEADLINE_S, "the daemon to be ready")
-        except BaseException:
-            self.__exit__(None, None, None)
-            raise
+            self._stack = stack.pop_all()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with contextlib.suppress(subprocess.TimeoutExpired):
+        with self._stack, contextlib.suppress(subprocess.TimeoutExpired):
             self.stop()
-        self._lab.reap(self.process)
-        self._output.close()
 
     def stop(self) -> int:
         """End the daemon as systemd would, and return its exit code.

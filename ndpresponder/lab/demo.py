@@ -19,6 +19,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from ndpresponder.errors import ExitCode, PermissionMissing, SystemRefused
@@ -134,19 +135,41 @@ def _cleaned_up(args: argparse.Namespace) -> Iterator[_Say]:
     """Remove the lab at the end, however that comes; with `--keep` only when it comes early."""
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     before = {number: handler for number in numbers if (handler := signal.getsignal(number)) != signal.SIG_IGN}
+
+    def ignore() -> None:  # a second Ctrl-C must not stop the cleaning; the commands that clean inherit this
+        for number in before:
+            signal.signal(number, signal.SIG_IGN)
+
+    def end(number: int, _: object) -> None:
+        # Here and now: an exception could be lost where it is raised, or leave there a child that nobody knows of
+        ignore()
+        try:
+            _end_children()
+            Lab(args.name).down()
+        except (OSError, subprocess.SubprocessError) as error:
+            os.write(sys.stderr.fileno(), f"ndpresponder: the lab is not quite gone: {error}\n".encode())
+        finally:
+            os._exit(128 + number)
+
     for number in before:
-        signal.signal(number, lambda number, _: sys.exit(128 + number))
+        signal.signal(number, end)
     keep = False
     try:
         yield _Say(args.json)
         keep = args.keep and not args.down
     finally:
-        for number in before:
-            signal.signal(number, signal.SIG_IGN)  # a second Ctrl-C must not stop the cleaning
+        ignore()
         if not keep:
             Lab(args.name).down()
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _end_children() -> None:
+    """Kill our children: one that has not yet entered the lab would come to life after the lab has gone."""
+    for pid in map(int, Path("/proc/thread-self/children").read_text().split()):
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
 
 
 def _show(args: argparse.Namespace, say: _Say) -> ExitCode:

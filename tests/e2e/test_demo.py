@@ -1,11 +1,14 @@
 """`ndpresponder demo`, the installed command: it shows what it should, and leaves nothing behind however it ends."""
 
+import contextlib
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +22,11 @@ from ndpresponder.lab.topology import CONTAINER
 COMMAND = str(Path(sys.executable).with_name("ndpresponder"))
 NAME = f"ndpt{os.getpid()}d"
 VPS = Namespace(f"{NAME}-vps")
+SLOW_TO_ENTER = """\
+#!/bin/sh
+case "$*" in *"-m ndpresponder"*) echo $$ >{pid_file}.new; mv {pid_file}.new {pid_file}; sleep 2 ;; esac
+exec {ip} "$@"
+"""
 
 pytestmark = pytest.mark.needs("ip", "nft", "ping")
 
@@ -89,15 +97,58 @@ def test_as_json_the_demo_tells_the_same_with_another_filter(name):
     assert finished.returncode == 0
 
 
+def assert_ended_by(process: subprocess.Popen[str], number: int) -> None:
+    """Fail, and show what it said, unless the demo was ended by a signal and cleaned up."""
+    stdout, stderr = process.communicate(timeout=20)
+    assert (process.returncode, stderr) == (128 + number, ""), stdout
+    assert namespaces() == []
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_interrupted_it_leaves_nothing(number):
     with running_demo("--keep") as process:
         (daemon,) = daemons()
         process.send_signal(number)
-        assert process.wait(10) == 128 + number
-        assert "Traceback" not in process.stderr.read()
-    assert namespaces() == []
+        assert_ended_by(process, number)
     assert not Path(f"/proc/{daemon}").exists()
+
+
+def test_interrupted_at_any_moment_it_leaves_nothing():
+    for step in range(8):
+        argv = [COMMAND, "demo", "--name", NAME, "--uplink", "veth"]
+        with subprocess.Popen(argv, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+            process.stdout.readline()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(0.13 * step)
+            process.terminate()
+            assert_ended_by(process, signal.SIGTERM)
+
+
+def test_a_daemon_that_is_just_being_started_goes_too(tmp_path):
+    """The moment before its command has entered the lab, where it could be found."""
+    (tmp_path / "ip").write_text(SLOW_TO_ENTER.format(pid_file=tmp_path / "pid", ip=shutil.which("ip")))
+    (tmp_path / "ip").chmod(0o755)
+    environment = os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    argv = [COMMAND, "demo", "--name", NAME, "--uplink", "veth"]
+    with subprocess.Popen(argv, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment) as process:
+        wait_until((tmp_path / "pid").exists, 20, "the daemon's command")
+        process.terminate()
+        assert_ended_by(process, signal.SIGTERM)
+    assert not Path("/proc", (tmp_path / "pid").read_text().strip()).exists()
+
+
+def test_interrupted_again_and_again_it_still_cleans_up():
+    argv = [COMMAND, "demo", "--name", NAME, "--uplink", "veth"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(argv, text=True, start_new_session=True, **pipes) as process:
+        for line in process.stdout:
+            if "start the daemon" in line:
+                break
+        with contextlib.suppress(ProcessLookupError):
+            while process.poll() is None:  # as the terminal does: to its commands as well
+                os.killpg(process.pid, signal.SIGINT)
+                time.sleep(0.01)
+        assert_ended_by(process, signal.SIGINT)
 
 
 def test_after_a_killed_run_it_starts_over():
