@@ -1,6 +1,6 @@
 """The composition root: builds every part once, runs their tasks, and tells systemd.
 
-Nothing imports this but `cli`. It holds no policy of its own: what a failure means is decided by `supervise`,
+Nothing imports this but `commands`. It holds no policy of its own: what a failure means is decided by `supervise`,
 what a frame means by `responder`, what is ours by `targets`.
 """
 

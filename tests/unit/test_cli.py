@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from ndpresponder import cli, daemon
+from ndpresponder.commands import COMMANDS
 from ndpresponder.config import Config
 from ndpresponder.config.document import parse
 from ndpresponder.config.draft import build
@@ -154,7 +155,7 @@ def test_help_names_every_flag_variable_exit_code_and_command(capsys: pytest.Cap
     variables = ["NDPRESPONDER_IFACE", "NDPRESPONDER_PREFIX", "NDPRESPONDER_CONFIG"]
     variables += [key.setting.env for _, key in leaves()]
     codes = [f"{code.value} " for code in ExitCode if code is not ExitCode.UNAVAILABLE]
-    assert [word for word in (*flags, *variables, *codes, *cli.COMMANDS) if word not in text] == []
+    assert [word for word in (*flags, *variables, *codes, *COMMANDS) if word not in text] == []
 
 
 def test_the_examples_of_the_help_are_valid(

@@ -79,7 +79,9 @@ LAYERS = {
     "daemon": Layer(f"{LOWER_LAYERS} metrics"),
     "diagnose": Layer(f"diagnose {LOWER_LAYERS}", third_party="h11"),
     "diagnose.capture": Layer(f"diagnose {LOWER_LAYERS}", third_party="scapy"),
-    "cli": Layer(f"{LOWER_LAYERS} daemon diagnose lab"),
+    "flags": Layer("config errors"),
+    "commands": Layer(f"{LOWER_LAYERS} flags daemon diagnose lab"),
+    "cli": Layer("commands config errors"),
 }
 IMPORTED_LAZILY = ("diagnose", "lab")  # a person runs them; the daemon must not pay for them
 
