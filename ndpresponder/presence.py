@@ -5,8 +5,9 @@ its pace allows, nothing at all while the link is down, and nothing for an addre
 """
 
 import asyncio
+import errno
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Final, Literal
 
 from ndpresponder.announce import Announcer, announcement
@@ -14,18 +15,13 @@ from ndpresponder.groups import GroupTable
 from ndpresponder.linux.multicast import Memberships
 from ndpresponder.linux.netlink import Link
 from ndpresponder.observe.logs import Logger
+from ndpresponder.reports import Reporter
 from ndpresponder.targets.table import EMPTY, TargetTable
-from ndpresponder.wire import mld
-from ndpresponder.wire.addresses import best_source
 
 _TICK_S: Final = 0.005  # the shortest sleep between two announcements
 # Between two restarts for new gateways, which strangers can make up: 2,000 targets are through after 24 s
 _RESTART_INTERVAL_S: Final = 30.0
 _MEMBERSHIPS_PER_TURN: Final = 32  # joins and leaves before the event loop gets its turn: about 1 ms
-# A bridge forgets a listener after 260 s (RFC 3810 9.4); a query, which would make the kernel report, may never
-# reach us where the filter also drops what is not addressed to us
-_REPORT_INTERVAL_S: Final = 100.0
-_REPORT_REPEAT_S: Final = 1.0  # RFC 3810 9.11: a state change is reported again, should the first be lost
 
 
 class Presence:
@@ -46,7 +42,7 @@ class Presence:
         """
         self._announce = announce == "live"
         self._join = mld_source != "global"
-        self._report = mld_source != "linklocal"
+        self._reporter = Reporter(send, from_link_local=False, from_global=mld_source != "linklocal")
         self._send = send
         self._flags = flags
         self._never = never
@@ -55,13 +51,11 @@ class Presence:
         self._groups = GroupTable()
         self._memberships: Memberships | None = None
         self._work: asyncio.Handle | None = None
-        self._reported: frozenset[bytes] = frozenset()
         self._link: Link | None = None
         self._table = EMPTY
         self._announce_timer: asyncio.TimerHandle | None = None
         self._restart_timer: asyncio.TimerHandle | None = None
         self._restarted_s = -_RESTART_INTERVAL_S  # for a new gateway
-        self._report_timer: asyncio.TimerHandle | None = None
         self._left_out = 0
         self._join_error = 0
 
@@ -80,8 +74,7 @@ class Presence:
             self._announcer.restart()  # whoever hears us now may never have
         if before is None or (before.addresses, before.gateways) != (link.addresses, link.gateways):
             self._follow_targets()
-        if before is None or before.index != link.index or before.addresses != link.addresses:
-            self._report_groups(anew=True)
+        self._reporter.follow(link, self._groups.groups)
         if before is None or unheard:
             self._announce_now()
         elif not set(before.served_gateways).issuperset(link.served_gateways):
@@ -96,10 +89,11 @@ class Presence:
         """Fall silent and leave all groups."""
         self._link = None
         self._announcer.stop()
-        for timer in (self._announce_timer, self._restart_timer, self._report_timer):
+        for timer in (self._announce_timer, self._restart_timer):
             if timer is not None:
                 timer.cancel()
-        self._announce_timer = self._restart_timer = self._report_timer = None
+        self._announce_timer = self._restart_timer = None
+        self._reporter.close()
         self._leave_all()
 
     def _follow_targets(self) -> None:
@@ -111,7 +105,7 @@ class Presence:
             self._announce_now()
         if self._groups.follow(live, self._table.claims()):
             self._follow_memberships()
-            self._report_groups()
+            self._reporter.follow(self._link, self._groups.groups)
         if self._groups.left_out != self._left_out:
             self._left_out = self._groups.left_out
             if self._left_out:
@@ -168,6 +162,11 @@ class Presence:
         if memberships is None:
             return
         error = memberships.work(_MEMBERSHIPS_PER_TURN)
+        if error == errno.EAFNOSUPPORT:  # a sandbox without AF_INET6
+            self._join = False
+            self._log.info("no IPv6 sockets are allowed: the groups are reported in frames of our own")
+            self._reporter.stand_in(self._link, self._groups.groups)
+            return
         if error and error != self._join_error:
             self._log.warning(
                 "cannot join all solicited-node groups",
@@ -187,44 +186,3 @@ class Presence:
         if self._memberships is not None:
             self._memberships.close()
             self._memberships = None
-        self._reported = frozenset()
-
-    # Reports
-
-    def _report_groups(self, anew: bool = False) -> None:
-        """Report what changed from a global source now and once more, and then everything again and again."""
-        if not self._report or self._link is None:
-            return
-        if anew:
-            self._reported = frozenset()
-        groups = self._groups.groups
-        self._send_reports(mld.TO_INCLUDE, self._reported - groups)
-        self._send_reports(mld.TO_EXCLUDE, groups - self._reported)
-        self._reported = groups
-        self._schedule_report(_REPORT_REPEAT_S)
-
-    def _report_again(self) -> None:
-        self._report_timer = None
-        self._send_reports(mld.IS_EXCLUDE, self._groups.groups)
-        self._schedule_report(_REPORT_INTERVAL_S)
-
-    def _schedule_report(self, delay_s: float) -> None:
-        loop = asyncio.get_running_loop()
-        if self._report_timer is not None:
-            if self._report_timer.when() <= loop.time() + delay_s:
-                return  # changes that never end must not put the repeat off for ever
-            self._report_timer.cancel()
-        self._report_timer = loop.call_later(delay_s, self._report_again)
-
-    def _send_reports(self, record: int, groups: Iterable[bytes]) -> None:
-        link = self._link
-        source = best_source(link.addresses, mld.ALL_ROUTERS) if link else None
-        if link is None or source is None:
-            return
-        ordered = sorted(groups)
-        self._send(
-            [
-                mld.report(link.lladdr, source, record, ordered[first : first + mld.MAX_RECORDS])
-                for first in range(0, len(ordered), mld.MAX_RECORDS)
-            ]
-        )

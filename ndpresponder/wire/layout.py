@@ -35,6 +35,7 @@ ADVERTISEMENT_LENGTH: Final = 86  # octets of every frame we send
 
 ETH_P_IPV6: Final = 0x86DD
 ICMPV6: Final = 58  # IPv6 next header (RFC 4443 1)
+MULTICAST_LISTENER_QUERY: Final = 130  # RFC 3810 5.1
 NEIGHBOR_SOLICITATION: Final = 135
 NEIGHBOR_ADVERTISEMENT: Final = 136
 NDP_HOP_LIMIT: Final = 255  # 7.1.1, 7.1.2: proves the frame was not forwarded

@@ -1,15 +1,16 @@
 """Multicast listener reports as octets (MLDv2, RFC 3810), for links whose bridge hides what nobody asked for.
 
 Pure. The kernel sends such reports itself for a socket that joined a group, but always from a link-local address;
-where a filter drops those, the same report must come from another source.
+where a filter drops those, or no such socket may be opened, the same report must come from us.
 """
 
 import struct
 from collections.abc import Sequence
 from typing import Final
 
+from ndpresponder.wire.addresses import is_link_local
 from ndpresponder.wire.checksum import checksum
-from ndpresponder.wire.layout import ETH_P_IPV6, ICMPV6
+from ndpresponder.wire.layout import ETH_P_IPV6, HOP_LIMIT, ICMPV6, SOURCE
 
 REPORT: Final = 143  # 5.2
 IS_EXCLUDE: Final = 2  # 5.2.12: a current-state record: "I listen to this group, whatever the source"
@@ -23,6 +24,12 @@ ALL_ROUTERS: Final = bytes.fromhex("ff020000000000000000000000000016")  # ff02::
 _ALL_ROUTERS_LLADDR: Final = bytes.fromhex("333300000016")
 # Hop-by-Hop header: next header, length 0, Router Alert option for MLD (RFC 2711 2.1), PadN
 _ROUTER_ALERT: Final = bytes((ICMPV6, 0, 5, 2, 0, 0, 1, 0))
+_HOP_LIMIT: Final = 1  # 5: of all MLD messages
+
+
+def is_query(frame: bytes) -> bool:
+    """Tell whether a frame that the program `bpf.QUERIES` accepts was sent on this link as 6.2 demands of a query."""
+    return frame[HOP_LIMIT] == _HOP_LIMIT and is_link_local(frame[SOURCE])
 
 
 def report(lladdr: bytes, source: bytes, record: int, groups: Sequence[bytes]) -> bytes:
@@ -39,6 +46,6 @@ def report(lladdr: bytes, source: bytes, record: int, groups: Sequence[bytes]) -
         0x60000000,
         len(_ROUTER_ALERT) + len(message),
         0,  # Hop-by-Hop Options
-        1,  # 5: all MLDv2 messages have a hop limit of 1
+        _HOP_LIMIT,
     )
     return header + source + ALL_ROUTERS + _ROUTER_ALERT + message

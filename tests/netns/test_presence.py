@@ -9,10 +9,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from frames import TARGET, UPLINK_LLADDR, advertisement, packed, solicitation, solicited_node
+from frames import ROUTER_LLADDR, TARGET, UPLINK_LLADDR, advertisement, packed, solicitation, solicited_node
 from harness import Installed
 from needs import require
 from peer import Peer, Wire
+from scapy.layers.inet6 import ICMPv6MLQuery2, IPv6, IPv6ExtHdrHopByHop, PadN, RouterAlert
+from scapy.layers.l2 import Ether
 
 from ndpresponder.announce import BURST, INTERVAL_S, REPEATS, TARGETS_PER_S
 from ndpresponder.groups import MAX_GROUPS
@@ -190,3 +192,28 @@ def test_reports_come_from_a_global_source_where_asked_for(wire, tmp_path, mld_s
         write(addresses, "# gone")
         reports = [frame for _, frame in heard(peer, time.monotonic() + 0.5)]
         assert [frame[70] for frame in reports] == [3]  # left
+
+
+def query(hop_limit: int = 1, source: str = "fe80::1") -> bytes:
+    """Return a general query, as a bridge or router that asks for listeners sends it (RFC 3810 5.1)."""
+    frame = (
+        Ether(src=ROUTER_LLADDR, dst="33:33:00:00:00:01")
+        / IPv6(src=source, dst="ff02::1", hlim=hop_limit)
+        / IPv6ExtHdrHopByHop(options=[RouterAlert(value=0), PadN(optdata=b"")])
+        / ICMPv6MLQuery2()
+    )
+    return bytes(frame)
+
+
+def test_who_asks_for_listeners_is_answered_but_not_as_often_as_they_like(wire, tmp_path):
+    flags = configured(
+        tmp_path, Path(write(tmp_path / "addresses", TARGET)), 'mld_source = "global"', 'announce = "never"'
+    )
+    with Peer(wire.far) as peer, Installed(wire.near, "-c", flags):
+        heard(peer, time.monotonic() + 1.3)  # the first report and its repeat
+        peer.send(query(hop_limit=2), query(source="2001:db8::bad"))
+        assert heard(peer, time.monotonic() + 0.8) == []
+        for _ in range(20):
+            peer.send(query())
+        reports = [frame for _, frame in heard(peer, time.monotonic() + 1.5)]
+        assert [(frame[62], frame[70], frame[74:90]) for frame in reports] == [(143, 2, solicited_node(TARGET))]

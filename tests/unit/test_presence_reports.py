@@ -2,19 +2,23 @@
 
 import asyncio
 import dataclasses
+import errno
 import itertools
+import os
+import socket
 from collections.abc import Callable
 
 import pytest
 from answering import addresses, prefixes
-from frames import solicited_node
-from test_keepalive import LINK
+from frames import packed, solicited_node
+from test_keepalive import LINK, OWN
 
-from ndpresponder import presence
+from ndpresponder import reports as reporting
 from ndpresponder.observe.logs import get_logger
 from ndpresponder.presence import Presence
 from ndpresponder.targets.table import TargetTable
 from ndpresponder.wire import mld
+from ndpresponder.wire.layout import SOURCE
 
 MEMBERSHIP_S = 260  # RFC 3810 9.4
 RECORD, FIRST_GROUP = 70, slice(74, 90)
@@ -22,14 +26,14 @@ TARGET = "2001:db8::c1"
 
 
 def test_two_reports_may_be_lost_before_a_bridge_forgets() -> None:
-    assert 2 * presence._REPORT_INTERVAL_S < MEMBERSHIP_S
+    assert 2 * reporting._INTERVAL_S < MEMBERSHIP_S
 
 
 @pytest.fixture
 def reports(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     """Return what is sent, by an uplink whose clock runs two thousand times faster."""
-    monkeypatch.setattr(presence, "_REPORT_INTERVAL_S", 0.05)
-    monkeypatch.setattr(presence, "_REPORT_REPEAT_S", 0.02)
+    monkeypatch.setattr(reporting, "_INTERVAL_S", 0.05)
+    monkeypatch.setattr(reporting, "_REPEAT_S", 0.02)
     return []
 
 
@@ -98,6 +102,33 @@ def test_a_new_source_reports_everything_anew(reports: list[bytes]) -> None:
         assert reports == []
         speaker.follow(LINK)
         assert [report[RECORD] for report in reports] == [mld.TO_EXCLUDE]
+        speaker.close()
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    ("mld_source", "sources"), [("linklocal", {packed("fe80::2")}), ("both", {packed("fe80::2"), packed(OWN)})]
+)
+def test_what_the_kernel_may_not_join_is_reported_from_link_local(
+    reports: list[bytes], monkeypatch: pytest.MonkeyPatch, mld_source: str, sources: set[bytes]
+) -> None:
+    def refused(*_: object) -> socket.socket:
+        raise OSError(errno.EAFNOSUPPORT, os.strerror(errno.EAFNOSUPPORT))
+
+    async def run() -> None:
+        speaker = Presence("never", mld_source, reports.extend, lambda: 0, get_logger())
+        speaker.follow(LINK)
+        with monkeypatch.context() as sandbox:
+            sandbox.setattr(socket, "socket", refused)
+            speaker.apply(TargetTable.build(addresses(TARGET)))
+        assert {report[SOURCE] for report in reports} == sources
+        reports.clear()
+        speaker.follow(
+            dataclasses.replace(LINK, addresses=addresses(OWN))
+        )  # its link-local address is not found unique
+        assert {report[SOURCE] for report in reports} == sources - {packed("fe80::2")} | {bytes(16)}
+        assert {report[FIRST_GROUP] for report in reports} == {solicited_node(TARGET)}
         speaker.close()
 
     asyncio.run(run())

@@ -1,0 +1,125 @@
+"""MLD reports in frames of our own, for groups that the kernel cannot be asked to join or reports in vain.
+
+The kernel reports what a socket joined from a link-local address, and only for a process that may open IPv6 sockets.
+A filter may drop that source, a sandbox may forbid those sockets; a bridge that snoops learns from these frames all
+the same. They are sent at every change, again and again, and when a router or bridge asks, but never more often than
+`_QUERIED_INTERVAL_S` allows, however often somebody asks. Nothing is said at the end: the bridge forgets by itself.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from ndpresponder.errors import LinkNotReady
+from ndpresponder.linux.listener import Listener
+from ndpresponder.linux.netlink import Link
+from ndpresponder.wire import mld
+from ndpresponder.wire.addresses import UNSPECIFIED, best_source, is_link_local
+from ndpresponder.wire.bpf import QUERIES
+
+# A bridge forgets a listener after 260 s (RFC 3810 9.4); a query may never reach us where the filter also drops what
+# is not addressed to us
+_INTERVAL_S: Final = 100.0
+_REPEAT_S: Final = 1.0  # RFC 3810 9.11: a state change is reported again, should the first be lost
+_QUERIED_S: Final = 0.5  # the shortest time for an answer that queriers allow is 1 s (RFC 3810 9.8)
+_QUERIED_INTERVAL_S: Final = 5.0  # all groups are 88 kB; general queries are 125 s apart (RFC 3810 9.2)
+
+
+class Reporter:
+    """Reports the groups of one uplink."""
+
+    def __init__(self, send: Callable[[list[bytes]], None], from_link_local: bool, from_global: bool) -> None:
+        """Report with `send` from each kind of source that is asked for; from none, nothing."""
+        self._send = send
+        self._from_link_local = from_link_local
+        self._from_global = from_global
+        self._link: Link | None = None
+        self._groups: frozenset[bytes] = frozenset()  # as far as they are reported
+        self._timer: asyncio.TimerHandle | None = None
+        self._queries: Listener | None = None
+        self._queried_s = -_QUERIED_INTERVAL_S
+
+    def follow(self, link: Link | None, groups: frozenset[bytes]) -> None:
+        """Report what changed, or everything if `link` is another or has other addresses; None is down or gone."""
+        before, self._link = self._link, link
+        if link is None or not (self._from_link_local or self._from_global):
+            self.close()
+            return
+        if before is None or before.index != link.index:
+            self._stop_listening()
+            self._listen(link)
+        anew = before is None or (before.index, before.addresses) != (link.index, link.addresses)
+        reported = frozenset() if anew else self._groups
+        if anew or groups != reported:
+            self._groups = groups
+            self._report(mld.TO_INCLUDE, reported - groups)
+            self._report(mld.TO_EXCLUDE, groups - reported)
+            self._schedule(_REPEAT_S)
+
+    def stand_in(self, link: Link | None, groups: frozenset[bytes]) -> None:
+        """Report what the kernel cannot join from a link-local address as well, as the kernel would."""
+        self._from_link_local = True
+        self.close()
+        self.follow(link, groups)
+
+    def close(self) -> None:
+        """Fall silent."""
+        self._link = None
+        self._groups = frozenset()
+        self._stop_listening()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _listen(self, link: Link) -> None:
+        try:
+            self._queries = Listener(link.device, QUERIES)
+        except LinkNotReady:  # the link is going, or no descriptor is left: what is repeated unasked suffices
+            return
+        asyncio.get_running_loop().add_reader(self._queries, self._on_query)
+
+    def _stop_listening(self) -> None:
+        if self._queries is not None:
+            asyncio.get_running_loop().remove_reader(self._queries)
+            self._queries.close()
+            self._queries = None
+
+    def _on_query(self) -> None:
+        if self._queries is not None and any(mld.is_query(frame) for frame in self._queries.receive()):
+            now_s = asyncio.get_running_loop().time()
+            if self._queried_s <= now_s:
+                self._queried_s = max(now_s + _QUERIED_S, self._queried_s + _QUERIED_INTERVAL_S)
+                self._schedule(self._queried_s - now_s)
+
+    def _report_again(self) -> None:
+        self._timer = None
+        self._report(mld.IS_EXCLUDE, self._groups)
+        self._schedule(_INTERVAL_S)
+
+    def _schedule(self, delay_s: float) -> None:
+        loop = asyncio.get_running_loop()
+        if self._timer is not None:
+            if self._timer.when() <= loop.time() + delay_s:
+                return  # changes that never end must not put the repeat off for ever
+            self._timer.cancel()
+        self._timer = loop.call_later(delay_s, self._report_again)
+
+    def _sources(self, link: Link) -> Iterable[bytes]:
+        if self._from_link_local:
+            # RFC 3810 5.2.13: from the unspecified address as long as there is no link-local one
+            yield min(filter(is_link_local, link.addresses), default=UNSPECIFIED)
+        if self._from_global and (source := best_source(link.addresses, mld.ALL_ROUTERS)) is not None:
+            yield source
+
+    def _report(self, record: int, groups: Iterable[bytes]) -> None:
+        link = self._link
+        ordered = sorted(groups)
+        if link is None or not ordered:
+            return
+        self._send(
+            [
+                mld.report(link.lladdr, source, record, ordered[first : first + mld.MAX_RECORDS])
+                for source in self._sources(link)
+                for first in range(0, len(ordered), mld.MAX_RECORDS)
+            ]
+        )
