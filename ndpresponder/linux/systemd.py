@@ -1,7 +1,7 @@
-"""What the daemon tells systemd: ready, reloading, stopping, status and the watchdog's heartbeat.
+"""What the daemon tells systemd: ready, reloading, stopping, status, heartbeat; and which descriptors it was passed.
 
-Without NOTIFY_SOCKET everything in here does nothing. It must never raise for a manager that went away, nor hold
-up the loop for one that does not read.
+Without NOTIFY_SOCKET and LISTEN_FDS everything in here does nothing. It must never raise for a manager that went away,
+nor hold up the loop for one that does not read.
 """
 
 import os
@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Final
 
 _TIMEOUT_S: Final = 0.5
+_FIRST_PASSED: Final = 3  # SD_LISTEN_FDS_START
 
 
 class Notifier:
@@ -70,6 +71,28 @@ def watchdog_interval_s(environ: Mapping[str, str] = os.environ, pid: int | None
     if watched and watched != str(os.getpid() if pid is None else pid):
         return None
     return int(usec) / 2e6
+
+
+def passed_descriptors(environ: Mapping[str, str] = os.environ, pid: int | None = None) -> dict[str, list[int]]:
+    """Return by name the descriptors that were passed to this process (sd_listen_fds_with_names(3)).
+
+    They stay open for as long as the process lives, so that a successor can be passed them again: who uses one takes
+    a duplicate.
+    """
+    count = environ.get("LISTEN_FDS", "")
+    if environ.get("LISTEN_PID") != str(os.getpid() if pid is None else pid) or not count.isdecimal():
+        return {}
+    names = environ.get("LISTEN_FDNAMES", "").split(":")
+    passed: dict[str, list[int]] = {}
+    for number in range(int(count)):
+        descriptor = _FIRST_PASSED + number
+        try:
+            os.set_inheritable(descriptor, False)
+        except OSError:  # fewer than promised
+            break
+        name = names[number] if number < len(names) else ""
+        passed.setdefault(name or "unknown", []).append(descriptor)
+    return passed
 
 
 def _one_line(text: str) -> str:

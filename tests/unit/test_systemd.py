@@ -2,6 +2,8 @@
 
 import os
 import socket
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -99,3 +101,50 @@ def test_a_manager_that_never_reads_does_not_hold_up_the_loop_for_long(tmp_path:
 )
 def test_the_watchdog_is_fed_twice_as_often_as_it_asks(expected, environ) -> None:
     assert watchdog_interval_s(environ, pid=42) == expected
+
+
+PASSED = """
+import os
+from ndpresponder.linux.systemd import passed_descriptors
+os.closerange(3, 64)
+for descriptor in os.pipe():
+    os.set_inheritable(descriptor, True)
+os.environ.setdefault("LISTEN_PID", str(os.getpid()))
+print(passed_descriptors())
+print([os.get_inheritable(descriptor) for descriptor in (3, 4)])
+"""
+
+
+def _passed(environ: dict[str, str]) -> list[str]:
+    """Return what a process that has the descriptors 3 and 4, and nothing above, is passed, and if its children are."""
+    done = subprocess.run(
+        [sys.executable, "-c", PASSED], env={**os.environ, **environ}, capture_output=True, text=True, check=True
+    )
+    return done.stdout.splitlines()
+
+
+@pytest.mark.parametrize(
+    ("expected", "environ"),
+    [
+        ("{'metrics': [3], 'ring': [4]}", {"LISTEN_FDS": "2", "LISTEN_FDNAMES": "metrics:ring"}),
+        ("{'metrics': [3, 4]}", {"LISTEN_FDS": "2", "LISTEN_FDNAMES": "metrics:metrics"}),
+        ("{'metrics': [3]}", {"LISTEN_FDS": "1", "LISTEN_FDNAMES": "metrics:ring"}),
+        ("{'metrics': [3], 'unknown': [4]}", {"LISTEN_FDS": "2", "LISTEN_FDNAMES": "metrics"}),
+        ("{'unknown': [3, 4]}", {"LISTEN_FDS": "2"}),
+        ("{'unknown': [3, 4]}", {"LISTEN_FDS": "99999999999"}),
+        ("{}", {"LISTEN_FDS": "0", "LISTEN_FDNAMES": "metrics"}),
+        ("{}", {"LISTEN_FDS": "-1"}),
+        ("{}", {"LISTEN_FDS": "two"}),
+        ("{}", {}),
+    ],
+)
+def test_descriptors_are_passed_by_name(expected: str, environ: dict[str, str]) -> None:
+    assert _passed(environ)[0] == expected
+
+
+def test_descriptors_that_were_meant_for_another_process_are_not_taken() -> None:
+    assert _passed({"LISTEN_FDS": "2", "LISTEN_PID": "1"})[0] == "{}"
+
+
+def test_passed_descriptors_are_not_inherited_by_programs_that_we_run() -> None:
+    assert _passed({"LISTEN_FDS": "2"})[1] == "[False, False]"
