@@ -15,18 +15,21 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 from ipaddress import IPv6Address
 from pathlib import Path
 from statistics import quantiles
-from typing import Any, Final, Self
+from typing import Any, Final, Self, TypeVar
 
 from link import PREFIX, UPLINK, BenchError, Link, build_generator, wait_for
 
 from ndpresponder.lab.namespace import Namespace
 from ndpresponder.wire.layout import ETH_P_IPV6
 from ndpresponder.wire.solicitation import solicit
+
+Result = TypeVar("Result")
 
 _ASKER_LLADDR, _ASKER = bytes.fromhex("020000000001"), IPv6Address("fe80::1").packed
 _FIRST = int(IPv6Address("2001:db8:77::"))
@@ -177,8 +180,8 @@ class Asker:
         raise BenchError(f"{IPv6Address(value)} is not answered")
 
 
-def follow_times(link: OwnLink, bridge: Bridge, first: int, events: int) -> list[float]:
-    """Return the milliseconds from each of some events to the first answer that it makes right."""
+def follow_times(link: OwnLink, bridge: Bridge, first: int, events: int) -> tuple[list[float], float]:
+    """Return the milliseconds from each of some events to the first answer that it makes right; waits for no core."""
     times = []
     with Asker(link) as asker:
         for number in range(events):
@@ -188,22 +191,25 @@ def follow_times(link: OwnLink, bridge: Bridge, first: int, events: int) -> list
             times.append((time.monotonic() - began) * 1e3)
             time.sleep(0.03 + number % 7 * 0.01)  # at any moment of the daemon's pace
     bridge.change(*(neighbour("del", first + number) for number in range(events)))
-    return times
+    return times, 0.0
 
 
-def latency(link: OwnLink, bridge: Bridge, daemon: Daemon, seconds: float, changes: bool) -> dict[str, Any]:
-    """Return what the generator sees in the least disturbed of a few runs, and how much that one was disturbed."""
-    runs: list[dict[str, Any]] = []
-    while len(runs) < _ATTEMPTS and not (runs and runs[-1]["disturbed"] <= _QUIET):
-        waited_s = daemon.waited_s()
-        report = latency_once(link, bridge, seconds, changes)
-        waited_s = max(daemon.waited_s() - waited_s, report["waited_s"])
-        runs.append(report | {"disturbed": 100 * waited_s / report["seconds"]})
-    return min(runs, key=lambda run: float(run["disturbed"]))
+def least_disturbed(daemon: Daemon, attempt: Callable[[], tuple[Result, float]]) -> tuple[Result, float]:
+    """Return the result of the least disturbed of a few attempts, and how much that one was disturbed, in percent.
+
+    An attempt returns its result and how many seconds it waited for a core itself.
+    """
+    runs: list[tuple[Result, float]] = []
+    while len(runs) < _ATTEMPTS and not (runs and runs[-1][1] <= _QUIET):
+        began_s, daemon_waited_s = time.monotonic(), daemon.waited_s()
+        result, waited_s = attempt()
+        waited_s = max(daemon.waited_s() - daemon_waited_s, waited_s)
+        runs.append((result, 100 * waited_s / (time.monotonic() - began_s)))
+    return min(runs, key=lambda run: run[1])
 
 
-def latency_once(link: OwnLink, bridge: Bridge, seconds: float, changes: bool) -> dict[str, Any]:
-    """Return what the generator sees, while neighbors change or nothing happens."""
+def latency(link: OwnLink, bridge: Bridge, seconds: float, changes: bool) -> tuple[dict[str, Any], float]:
+    """Return what the generator sees, while neighbors change or nothing happens, and its wait for a core."""
     generator = link.start_asking(seconds)
     number = 0
     while generator.poll() is None:
@@ -214,36 +220,39 @@ def latency_once(link: OwnLink, bridge: Bridge, seconds: float, changes: bool) -
     if changes and number % 2:
         bridge.change(neighbour("del", _EXTRA + 0xFFFF))
     report: dict[str, Any] = json.loads(generator.communicate()[0])
-    return report
+    return report, report["waited_s"]
 
 
-def percentiles(what: str, times: list[float], limit: float | None) -> Iterator[Figure]:
+def percentiles(what: str, times: list[float], limit: float) -> Iterator[Figure]:
     yield Figure(f"{what}, p50", quantiles(times, n=100)[49], "ms")
     yield Figure(f"{what}, p99", quantiles(times, n=100)[98], "ms", limit)
 
 
 def measure(link: OwnLink, bridge: Bridge, events: int, seconds: float, many: int) -> Iterable[Figure]:
     with Daemon(link, "-n", PREFIX) as daemon:
-        daemon.await_targets(0)
-        yield from percentiles("event to answer, no other neighbors", follow_times(link, bridge, _EXTRA, events), 100)
-        daemon.await_targets(0)
-        bridge.fill(10_000)
-        daemon.await_targets(10_000)
-        times = follow_times(link, bridge, _EXTRA + 0x10000, events)
-        yield from percentiles("event to answer, among 10,000 neighbors", times, None)
-        daemon.await_targets(10_000)
+        for count, others in ((0, "no other neighbors"), (10_000, "among 10,000 neighbors")):
+            bridge.fill(count)
+            daemon.await_targets(count)
+
+            def follow(count: int = count) -> tuple[list[float], float]:
+                result = follow_times(link, bridge, _EXTRA, events)
+                daemon.await_targets(count)
+                return result
+
+            times, _ = least_disturbed(daemon, follow)
+            yield from percentiles(f"event to answer, {others}", times, 100)
     with Daemon(link, "-n", PREFIX, "--announce", "never") as daemon:
         daemon.await_targets(10_000)
         for what, changes, limit in (
             ("10,000 neighbors at rest", False, None),
             ("10,000 asked for again and again", True, 5),
         ):
-            report = latency(link, bridge, daemon, seconds, changes)
+            report, disturbed = least_disturbed(daemon, partial(latency, link, bridge, seconds, changes))
             yield Figure(f"answer latency, {what}, p50", report["p50_us"] / 1e3, "ms")
             yield Figure(f"answer latency, {what}, p99", report["p99_us"] / 1e3, "ms", limit)
             yield Figure(f"answer latency, {what}, max", report["max_us"] / 1e3, "ms")
             yield Figure(f"answers lost, {what}", report["lost"], "", 0)
-            yield Figure(f"cores taken by others, {what}", report["disturbed"], "%")
+            yield Figure(f"cores taken by others, {what}", disturbed, "%")
         yield Figure("RSS with 10,000 live targets", daemon.rss_mb(), "MB")
         bridge.fill(many)
         daemon.await_targets(many)

@@ -1,7 +1,7 @@
 """Merges what the sources say into one immutable table for each uplink, and swaps a table when it changed.
 
-A source that fails keeps its last set; the board only remembers that it is down. Bursts are coalesced: the
-tables are rebuilt `COALESCE_S` after the first change, not after each.
+A source that fails keeps its last set; the board only remembers that it is down. Bursts are coalesced: a change
+after a quiet while is in force at once, and those that follow together, `COALESCE_S` after it.
 """
 
 import time
@@ -46,15 +46,18 @@ class TargetBoard:
         apply: Callable[[str, TargetTable], None],
         call_later: Schedule,
         clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         """Serve the uplinks named in `excluded`, which maps each to what it must never answer for."""
         self._excluded = excluded
         self._apply = apply
         self._call_later = call_later
         self._clock = clock
+        self._monotonic = monotonic
         self._on_change: list[Callable[[], None]] = []
         self._tables = dict.fromkeys(excluded, EMPTY)
         self._pending = False
+        self._rebuilt_s = -COALESCE_S
         self.entries: list[Entry] = []
         self.generation = 0  # how often a table was swapped
 
@@ -74,7 +77,9 @@ class TargetBoard:
             entry.targets = targets
             if not self._pending:
                 self._pending = True
-                self._call_later(COALESCE_S, self.rebuild)
+                # in a turn of its own even when at once: among thousands of targets it takes milliseconds
+                pause_s = max(0.0, self._rebuilt_s + COALESCE_S - self._monotonic())
+                self._call_later(pause_s, self.rebuild)
 
     def fail(self, entry: Entry) -> None:
         """Note that a source cannot be read now. Its last set stays in force."""
@@ -95,6 +100,7 @@ class TargetBoard:
                 self._tables[uplink] = table
                 self.generation += 1
                 self._apply(uplink, table)
+        self._rebuilt_s = self._monotonic()
         for tell in self._on_change:
             tell()
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -34,11 +35,14 @@ class Named(NamedTuple):
 class Board(RuleBasedStateMachine):
     @initialize(served=st.lists(serving, min_size=1, max_size=4))
     def start(self, served: list[frozenset[str] | None]) -> None:
-        self.timers: list[Callable[[], None]] = []
+        self.timers: list[tuple[float, Callable[[], None]]] = []
+        self.now_s = self.rebuilt_s = 100.0
         self.tables = dict.fromkeys(UPLINKS, EMPTY)
         self.swaps = 0
         self.rebuilt = False
-        self.board = TargetBoard(EXCLUDED, self.apply, self.call_later, lambda: 1.0)
+        self.board = TargetBoard(EXCLUDED, self.apply, self.call_later, lambda: 1.0, lambda: self.now_s)
+        self.board.on_change(self.note_rebuild)
+        self.board.rebuild()
         sources = [Named(f"s{number}", uplinks) for number, uplinks in enumerate(served)]
         self.entries = [self.board.add(source) for source in sources]
         self.said = [TargetSet()] * len(sources)
@@ -50,8 +54,19 @@ class Board(RuleBasedStateMachine):
         self.swaps += 1
 
     def call_later(self, delay: float, callback: Callable[[], None]) -> None:
-        assert delay == COALESCE_S
-        self.timers.append(callback)
+        assert delay >= 0
+        due_s = self.now_s + delay
+        quiet_s = self.rebuilt_s + COALESCE_S
+        assert due_s == pytest.approx(max(self.now_s, quiet_s)), "neither at once nor with the burst"
+        self.timers.append((due_s, callback))
+
+    def note_rebuild(self) -> None:
+        self.rebuilt_s = self.now_s
+
+    @rule(seconds=st.sampled_from([0.001, COALESCE_S / 2, COALESCE_S, 5.0]))
+    def pass_time(self, seconds: float) -> None:
+        """Timers may be late."""
+        self.now_s += seconds
 
     def pick(self, data: st.DataObject) -> tuple[int, Entry]:
         number = data.draw(st.integers(0, len(self.entries) - 1))
@@ -80,7 +95,9 @@ class Board(RuleBasedStateMachine):
     @precondition(lambda self: self.timers)
     @rule()
     def expire(self) -> None:
-        self.timers.pop()()
+        due_s, callback = self.timers.pop()
+        self.now_s = max(self.now_s, due_s)
+        callback()
         self.check_tables()
 
     @rule()
@@ -108,7 +125,7 @@ class Board(RuleBasedStateMachine):
             assert self.board.generation == self.swaps
 
     def teardown(self) -> None:
-        for callback in getattr(self, "timers", []):
+        for _, callback in getattr(self, "timers", []):
             callback()
             self.rebuilt = True
         if getattr(self, "rebuilt", False):

@@ -31,11 +31,13 @@ class Bench:
         self.timers: list[tuple[float, Callable[[], None]]] = []
         self.applied: list[tuple[str, TargetTable]] = []
         self.now_s = 1000.0
+        self.monotonic_s = 77.0
         self.board = TargetBoard(
             excluded or {"eth0": frozenset()},
             lambda uplink, table: self.applied.append((uplink, table)),
             lambda delay, callback: self.timers.append((delay, callback)),
             lambda: self.now_s,
+            lambda: self.monotonic_s,
         )
 
     def add(self, *arguments: Any) -> Entry:
@@ -43,7 +45,8 @@ class Bench:
 
     def expire(self) -> None:
         timers, self.timers = self.timers, []
-        for _, callback in timers:
+        for delay, callback in timers:
+            self.monotonic_s += delay
             callback()
 
 
@@ -52,26 +55,39 @@ TWO = TargetSet(addresses("2001:db8::2"))
 CLAIM = TargetSet(claimed=frozenset(prefixes("2001:db8:1::/64")))
 
 
-def test_what_a_source_says_is_applied_after_the_burst() -> None:
+def test_the_first_change_after_a_quiet_while_is_applied_at_once_in_a_turn_of_its_own() -> None:
     bench = Bench()
-    entry = bench.add()
-    bench.board.publish(entry, ONE)
+    bench.board.publish(bench.add(), ONE)
+    assert [delay for delay, _ in bench.timers] == [0.0]
     assert bench.applied == []
     bench.expire()
     assert bench.applied == [("eth0", TargetTable.build(ONE.live))]
 
 
+@pytest.mark.parametrize(
+    ("since_s", "pause_s"), [(0.0, COALESCE_S), (COALESCE_S / 2, COALESCE_S / 2), (COALESCE_S, 0.0), (9.0, 0.0)]
+)
+def test_what_follows_waits_for_the_rest_of_the_burst(since_s: float, pause_s: float) -> None:
+    bench = Bench()
+    entry = bench.add()
+    bench.board.rebuild()
+    bench.monotonic_s += since_s
+    bench.board.publish(entry, ONE)
+    assert [delay for delay, _ in bench.timers] == pytest.approx([pause_s])
+
+
 def test_a_burst_sets_one_timer_and_only_its_end_is_applied() -> None:
     bench = Bench()
     entry = bench.add()
+    bench.board.rebuild()
     for number in range(1000):
         bench.board.publish(entry, TargetSet(addresses(f"2001:db8::{number:x}")))
-    assert [delay for delay, _ in bench.timers] == [COALESCE_S]
+    assert [delay for delay, _ in bench.timers] == pytest.approx([COALESCE_S])
     bench.expire()
     assert bench.applied == [("eth0", TargetTable.build(addresses("2001:db8::3e7")))]
 
 
-def test_a_change_after_the_burst_starts_another() -> None:
+def test_each_change_starts_a_burst_anew() -> None:
     bench = Bench()
     entry = bench.add()
     for targets in (ONE, TWO):
