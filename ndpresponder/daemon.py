@@ -20,7 +20,7 @@ from ndpresponder.errors import ConfigError, ExitCode, LinkNotReady, Ndpresponde
 from ndpresponder.keepalive import GatewayKeepalive
 from ndpresponder.linux.loop import FrameLoop
 from ndpresponder.linux.netlink import Links, LinkWatcher, is_reachable
-from ndpresponder.linux.systemd import Notifier, watchdog_interval_s
+from ndpresponder.linux.systemd import METRICS, Notifier, passed_descriptors, watchdog_interval_s
 from ndpresponder.observe.logs import Logs, RateLimiter, configure, get_logger
 from ndpresponder.supervise import supervise
 from ndpresponder.targets.board import Entry, TargetBoard
@@ -95,8 +95,7 @@ class Daemon:
                 running.extend(tasks.create_task(self._keep_gateways(uplink)) for uplink in self._config.interfaces)
                 running.extend(tasks.create_task(self._pin_gateways(uplink)) for uplink in self._config.interfaces)
                 running.append(tasks.create_task(self._wire(board)))
-                if self._config.metrics.listen:
-                    running.append(tasks.create_task(self._serve_metrics(board)))
+                running.append(tasks.create_task(self._serve_metrics(board)))
                 await stop.wait()
                 self._notifier.stopping()
                 for task in running:
@@ -220,13 +219,20 @@ class Daemon:
             await asyncio.sleep(min(watchdog_s or _HOUSEKEEPING_S, _HOUSEKEEPING_S))
 
     async def _serve_metrics(self, board: TargetBoard) -> None:
+        listen, passed = self._config.metrics.listen, passed_descriptors().get(METRICS, [])
+        if not listen and not passed:
+            return
         with contextlib.suppress(TimeoutError):  # answering comes first, but a netlink that fails must show
             await asyncio.wait_for(self._links_known.wait(), _METRICS_WAIT_S)
         from ndpresponder import metrics  # late: see there
 
-        listen = self._config.metrics.listen
-        listening = partial(self._log.info, "serving metrics", listen=listen)
-        await metrics.serve(listen, self._uplinks.values(), board, self._readiness, self._started_s, listening)
+        def listening(where: str) -> None:
+            if passed and listen not in ("", where):
+                self._log.info("serving metrics on the socket that was passed", listen=where, instead_of=listen)
+            else:
+                self._log.info("serving metrics", listen=where)
+
+        await metrics.serve(listen, passed, self._uplinks.values(), board, self._readiness, self._started_s, listening)
 
     def _say_retry(self, what: str, error: Exception, pause_s: float) -> None:
         held_back = self._limiter.admit(what, time.monotonic())

@@ -5,7 +5,7 @@ prometheus_client costs more time than the rest of the start, so the daemon answ
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 
 from ndpresponder import __version__
 from ndpresponder.observe.exporter import (
@@ -24,16 +24,19 @@ from ndpresponder.uplink import Uplink
 
 async def serve(
     listen: str,
+    passed: Sequence[int],
     uplinks: Collection[Uplink],
     board: TargetBoard,
     ready: Callable[[], tuple[bool, str]],
     loaded_s: float,
-    on_listening: Callable[[], None],
+    on_listening: Callable[[str], None],
 ) -> None:
     """Serve /metrics, /healthz and /readyz at `listen` until cancelled; `loaded_s` is when the settings were read.
 
+    If the service manager has `passed` sockets for that, those win. `on_listening` is told where it is in the end.
+
     Raises:
-        SystemRefused: `listen` cannot be listened on.
+        SystemRefused: `listen` cannot be listened on, or what was passed.
     """
     exporter = Exporter(
         uplinks=lambda: _view_uplinks(uplinks),
@@ -42,9 +45,9 @@ async def serve(
         version=__version__,
     )
     routes = {"/metrics": metrics_route(exporter), "/healthz": health, "/readyz": readiness(ready)}
-    server = HttpServer(listen, routes)
+    server = HttpServer(listen, routes, passed=passed)
     await server.start()
-    on_listening()
+    on_listening(server.listen)
     try:
         await asyncio.Event().wait()
     finally:

@@ -13,6 +13,8 @@ from typing import Final
 _TIMEOUT_S: Final = 0.5
 _FIRST_PASSED: Final = 3  # SD_LISTEN_FDS_START
 
+METRICS: Final = "metrics"  # FileDescriptorName= in ndpresponder-metrics.socket
+
 
 class Notifier:
     """Sends state to the manager that started us (sd_notify(3))."""

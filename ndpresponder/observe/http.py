@@ -7,7 +7,7 @@ make grow. Whatever a client sends, or does not read, ends in an answer or a clo
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final
@@ -16,6 +16,7 @@ import h11
 
 from ndpresponder.observe.listen import open_listener
 from ndpresponder.observe.logs import get_logger
+from ndpresponder.observe.passed import address_of, take_over
 
 HEADERS_MAX: Final = 8192  # octets of request line and headers
 CONNECTIONS_MAX: Final = 64
@@ -52,20 +53,26 @@ def readiness(ready: Callable[[], tuple[bool, str]]) -> Route:
 
 
 class HttpServer:
-    """Serves `routes`, a path each, on `listen`: `ADDR:PORT`, `[v6]:PORT` or `unix:PATH`."""
+    """Serves `routes`, a path each, on `listen`: `ADDR:PORT`, `[v6]:PORT` or `unix:PATH`.
 
-    def __init__(self, listen: str, routes: Mapping[str, Route], timeout_s: float = TIMEOUT_S) -> None:
+    If the service manager has `passed` listening sockets, those are served on instead.
+    """
+
+    def __init__(
+        self, listen: str, routes: Mapping[str, Route], timeout_s: float = TIMEOUT_S, passed: Sequence[int] = ()
+    ) -> None:
         self.routes = routes
         self.timeout_s = timeout_s
         self.connections: dict[_Connection, None] = {}  # least recently used first
-        self._listen = listen
-        self._server: asyncio.Server | None = None
+        self.listen = listen  # where it really is, after `start`
+        self._passed = passed
+        self._servers: list[asyncio.Server] = []
         self._remove: Callable[[], None] = lambda: None
 
     @property
     def port(self) -> int:
         """The TCP port in use, also when 0 was asked for; 0 on a unix socket."""
-        name = self._server.sockets[0].getsockname() if self._server and self._server.sockets else ""
+        name = self._servers[0].sockets[0].getsockname() if self._servers and self._servers[0].sockets else ""
         return name[1] if isinstance(name, tuple) else 0
 
     async def start(self) -> None:
@@ -74,20 +81,26 @@ class HttpServer:
         Raises:
             SystemRefused: the address cannot be had; the message says why and what to do.
         """
-        listener, self._remove = open_listener(self._listen)
-        self._server = await asyncio.get_running_loop().create_server(
-            lambda: _Connection(self), sock=listener, backlog=CONNECTIONS_MAX
-        )
+        if self._passed:
+            listeners = [take_over(descriptor) for descriptor in self._passed]
+            self.listen = ", ".join(map(address_of, listeners))
+        else:
+            listener, self._remove = open_listener(self.listen)
+            listeners = [listener]
+        loop = asyncio.get_running_loop()
+        for listener in listeners:
+            self._servers.append(
+                await loop.create_server(lambda: _Connection(self), sock=listener, backlog=CONNECTIONS_MAX)
+            )
 
     async def close(self) -> None:
         """Stop listening, cut every connection and remove a unix socket."""
-        if self._server is None:
-            return
-        self._server.close()
+        for server in self._servers:
+            server.close()
         for connection in list(self.connections):
             connection.abort()
-        await self._server.wait_closed()
-        self._server = None
+        while self._servers:
+            await self._servers.pop().wait_closed()
         self._remove()
 
     def admit(self, connection: "_Connection") -> None:

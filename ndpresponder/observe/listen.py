@@ -26,7 +26,8 @@ _ADVICE: Final[Mapping[int, str]] = {
     errno.EACCES: _NOT_OURS,
     errno.EPERM: _NOT_OURS,
     errno.EROFS: _NOT_OURS,
-    errno.EAFNOSUPPORT: "the system forbids this kind of socket (RestrictAddressFamilies= in the unit?)",
+    errno.EAFNOSUPPORT: "this kind of socket is forbidden (RestrictAddressFamilies= in the unit): let "
+    "ndpresponder-metrics.socket pass one, install ndpresponder-metrics-port.conf, or write unix:PATH",
     errno.ENOENT: "the directory does not exist; create it (RuntimeDirectory= in the unit)",
 }
 

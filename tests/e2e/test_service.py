@@ -1,36 +1,33 @@
 """The units under a real systemd, booted in the lab's VPS, with the wheel installed, behind the filter."""
 
-import json
 import os
 import re
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-from nspawn import Machine, debian_root
+from nspawn import Machine
+from service import (
+    CONFIGURATION,
+    INSTANCE,
+    METRICS,
+    UNIT,
+    configure,
+    drop_in,
+    installed_on,
+    journal,
+    of_socket,
+    pristine,
+    reachable,
+    shipped_drop_in,
+    show,
+    wait_for_failure,
+)
 
 from ndpresponder.errors import ExitCode
 from ndpresponder.lab import Lab, wait_until
 from ndpresponder.lab.topology import CONTAINER, CONTAINER_PREFIX, GATEWAY, ROUTER_LLADDR, VPS
 
-ROOT = Path(__file__).parents[2]
-UNIT = "ndpresponder.service"
-INSTANCE = "ndpresponder@uplink.service"
-CONFIGURATION = "/etc/ndpresponder/ndpresponder.toml"
-INSTALL = f"""
-set -e
-python3 -m venv /opt/ndpresponder
-/opt/ndpresponder/bin/pip install --quiet --no-index --find-links /share/wheels ndpresponder
-ln -s /opt/ndpresponder/bin/ndpresponder /usr/local/bin/
-install -m 644 /share/systemd/ndpresponder.service /share/systemd/ndpresponder@.service /etc/systemd/system/
-install -D -m 644 /share/systemd/ndpresponder.toml {CONFIGURATION}
-sed -i 's/^name = .*/name = "uplink"/' {CONFIGURATION}
-cp {CONFIGURATION} /share/good.toml
-systemctl daemon-reload
-"""
 FETCH = """
 import sys, urllib.request
 print(urllib.request.urlopen(f"http://{sys.argv[1]}:9846/metrics", timeout=1).read().decode())
@@ -50,73 +47,21 @@ def vps_lab() -> Iterator[Lab]:
 
 @pytest.fixture(scope="module")
 def installed(vps_lab: Lab) -> Iterator[Machine]:
-    """Boot a Debian in the VPS and install the wheel, the units and the reference configuration there."""
-    with Machine(debian_root(), vps_lab.netns("vps")) as machine:
-        if machine.run("python3", "-c", "import tomllib", check=False).returncode:
-            pytest.skip("this release's own Python is older than 3.11")
-        pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--wheel-dir", str(machine.share / "wheels"), str(ROOT)]
-        subprocess.run(pip, check=True, timeout=300, capture_output=True)
-        subprocess.run(["cp", "-r", ROOT / "systemd", machine.share], check=True)
-        machine.run("sh", "-c", INSTALL, timeout=120)
+    with installed_on(vps_lab) as machine:
         yield machine
 
 
 @pytest.fixture
 def machine(installed: Machine) -> Iterator[Machine]:
     """Give each test the machine as it was after the installation, with the units stopped."""
-    yield installed
-    installed.run("systemctl", "stop", UNIT, INSTANCE)
-    installed.run("systemctl", "reset-failed", UNIT, INSTANCE, check=False)
-    installed.run("sh", "-c", "rm -rf /etc/systemd/system/*.d /run/systemd/system/*.d /etc/default/ndpresponder-*")
-    installed.run("cp", "/share/good.toml", CONFIGURATION)
-    installed.run("systemctl", "daemon-reload")
+    with pristine(installed) as machine:
+        yield machine
 
 
 @pytest.fixture
 def service(machine: Machine) -> Machine:
     machine.run("systemctl", "start", UNIT)
     return machine
-
-
-def show(machine: Machine, *properties: str, unit: str = UNIT) -> dict[str, str]:
-    """Return properties of a unit as systemd knows them now."""
-    lines = machine.run("systemctl", "show", unit, *(f"--property={name}" for name in properties)).stdout.splitlines()
-    return dict(line.partition("=")[::2] for line in lines)
-
-
-def journal(machine: Machine, *matches: str) -> list[dict[str, str]]:
-    """Return the journal's entries that match, with all their fields."""
-    shown = machine.run("journalctl", "--output=json", "--quiet", *matches).stdout
-    return [json.loads(line) for line in shown.splitlines()]
-
-
-def drop_in(machine: Machine, *lines: str) -> None:
-    """Change the unit's [Service] section as `systemctl edit` would."""
-    (machine.share / "drop-in.conf").write_text("\n".join(["[Service]", *lines, ""]))
-    machine.run("install", "-D", "/share/drop-in.conf", f"/etc/systemd/system/{UNIT}.d/test.conf")
-    machine.run("systemctl", "daemon-reload")
-
-
-def configure(machine: Machine, pattern: str, replacement: str) -> None:
-    """Change the configuration file inside."""
-    text, count = re.subn(pattern, replacement, machine.run("cat", CONFIGURATION).stdout, flags=re.MULTILINE)
-    assert count == 1
-    (machine.share / "changed.toml").write_text(text)
-    machine.run("cp", "/share/changed.toml", CONFIGURATION)
-
-
-def reachable(lab: Lab) -> bool:
-    """Tell whether a container answers a ping from the internet, address resolution included."""
-    lab.forget(CONTAINER)
-    lab.resolve_gateway()
-    return lab.ping("inet", CONTAINER).received == 1
-
-
-def wait_for_failure(machine: Machine, unit: str = UNIT) -> dict[str, str]:
-    """Start a unit that cannot run, wait until systemd gives it up, and return how it ended."""
-    machine.run("systemctl", "start", unit, check=False)
-    wait_until(lambda: show(machine, "ActiveState", unit=unit)["ActiveState"] == "failed", 5.0, "the unit to fail")
-    return show(machine, "ExecMainStatus", "NRestarts", unit=unit)
 
 
 def test_systemctl_start_returns_when_containers_are_reachable(machine: Machine, vps_lab: Lab) -> None:
@@ -161,7 +106,7 @@ def test_metrics_are_served_inside_the_sandbox(service: Machine, vps_lab: Lab) -
 
 
 def test_metrics_are_for_this_host_whatever_they_listen_on(machine: Machine) -> None:
-    configure(machine, r"^listen = .*", 'listen = "[::]:9846"')
+    of_socket(machine, "ListenStream=", "ListenStream=[::]:9846")
     machine.run("systemctl", "start", UNIT)
     assert "ndpresponder_build_info" in machine.run("python3", "-c", FETCH, "[::1]").stdout
     assert "timed out" in machine.run("python3", "-c", FETCH, f"[{VPS}]", check=False).stderr
@@ -234,9 +179,7 @@ def test_a_missing_capability_is_told_with_the_line_that_grants_it(machine: Mach
 def test_with_the_drop_in_for_cap_net_admin_the_gateway_is_pinned_until_the_service_stops(
     machine: Machine, vps_lab: Lab
 ) -> None:
-    drop_ins = f"/etc/systemd/system/{UNIT}.d"
-    machine.run("install", "-D", "/share/systemd/ndpresponder-net-admin.conf", f"{drop_ins}/net-admin.conf")
-    machine.run("systemctl", "daemon-reload")
+    shipped_drop_in(machine, "ndpresponder-net-admin.conf")
     configure(machine, "^pin_gateway = false", "pin_gateway = true")
     configure(machine, "^install_routes = false", "install_routes = true")
     machine.run("systemctl", "start", UNIT)
@@ -271,7 +214,7 @@ def test_an_instance_without_a_prefix_is_not_tried_again(machine: Machine) -> No
     assert ended["ExecMainStatus"] in {str(int(ExitCode.USAGE)), str(int(ExitCode.CONFIG))}
 
 
-@pytest.mark.parametrize("unit", [UNIT, INSTANCE])
+@pytest.mark.parametrize("unit", [UNIT, INSTANCE, METRICS])
 def test_systemd_finds_no_fault_in_the_units(machine: Machine, unit: str) -> None:
     verified = machine.run("systemd-analyze", "verify", "--man=no", unit, check=False)
     assert (verified.returncode, verified.stdout + verified.stderr) == (0, "")
