@@ -19,7 +19,7 @@ demo:
 
 test:
 	@.ci/setup test
-	@$(bin)/python -m pytest $(ARGS)
+	@$(bin)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 bench:
 	@.ci/setup bench

@@ -10,6 +10,7 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from needs import LAB_COMMANDS, OURS, require
@@ -17,6 +18,9 @@ from needs import LAB_COMMANDS, OURS, require
 from ndpresponder.lab import Lab, Namespace
 from ndpresponder.lab.namespace import delete_all, processes
 from ndpresponder.lab.topology import Uplink
+
+if TYPE_CHECKING:
+    from xdist.workermanage import WorkerController
 
 REQUIRE_ALL = os.environ.get("NDPRESPONDER_REQUIRE_ALL") == "1"
 NETNS = Path("/run/netns")
@@ -109,9 +113,19 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    leaks = session.config.stash[leaks_found] = list(_leaks(session.config.stash.get(open_at_start, set())))
-    if leaks:
+    found = session.config.stash.setdefault(leaks_found, [])
+    if not session.config.getoption("numprocesses", None):  # else the workers are our children, and look themselves
+        found.extend(_leaks(session.config.stash.get(open_at_start, set())))
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["leaks"] = found
+    if found:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: "WorkerController", error: object) -> None:
+    """Take over what a worker found; xdist calls this before the session of the controlling process finishes."""
+    node.config.stash.setdefault(leaks_found, []).extend(getattr(node, "workeroutput", {}).get("leaks", []))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
