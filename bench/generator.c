@@ -11,6 +11,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <linux/if_packet.h>
+#include <linux/types.h>
 #include <net/ethernet.h>
 #include <net/if.h>
 #include <netinet/in.h>
@@ -24,22 +25,22 @@
 #include <sys/socket.h>
 #include <time.h>
 
-enum { FRAME = 86, BATCH = 64, SLOT = 256, SLOTS = 16384, BLOCK = 1 << 16, MAX_TARGETS = 1 << 17 };
-/* where things stand in the 86 octets, of a solicitation and of an advertisement alike */
-enum { ETH_SRC = 6, ETH_TYPE = 12, IP = 14, PLEN = 18, NEXT = 20, HOPS = 21, SRC = 22, DST = 38, ICMP = 54, SUM = 56,
-       FLAGS = 58, TARGET = 62, OPTION = 78, OPTION_MAC = 80 };
-typedef uint64_t u64;
-typedef uint8_t u8;
+#include "frame.h"
+
+enum { BATCH = 64, SLOT = 256, SLOTS = 16384, BLOCK = 1 << 16, MAX_UPLINKS = 64 };
 
 static struct { u64 sent, answered, from_target, invalid, duplicate, lost, unsent; } n;
 static u8 (*frames)[FRAME];
-static struct mmsghdr *messages; /* one per target, and BATCH more, so that a batch never wraps */
-static uint32_t *pending;        /* solicitations of this target not answered yet */
+static struct mmsghdr *messages; /* one per frame, and BATCH more, so that a batch never wraps */
+static uint32_t *pending;        /* how often this solicitation was sent and is not answered yet */
 static u64 *asked_at;            /* CLOCK_REALTIME, as the ring's timestamps are */
 static uint32_t *delay_ns;
-static size_t delays, delays_max, targets = 256, next_target, next_slot;
+static size_t delays, delays_max, count, next_frame, next_slot;
 static u64 outstanding;
-static u8 *ring, mac[6], source[16], first_target[16];
+static struct questions questions = {.targets = 256, .sources = 1, .at = 12};
+static struct sockaddr_ll links[MAX_UPLINKS]; /* solicitation number i goes out of link i % links_count */
+static size_t links_count;
+static u8 *ring;
 static int fd;
 
 static void die(const char *what) { fprintf(stderr, "generator: %s: %s\n", what, strerror(errno)); exit(1); }
@@ -50,99 +51,76 @@ static u64 now(clockid_t clock) {
   return t.tv_sec * 1000000000ull + t.tv_nsec;
 }
 
-/* The ICMPv6 checksum over pseudo-header and message, as a sum that is 0xffff when the frame is right. */
-static unsigned sum(const u8 *frame) {
-  unsigned total = 32 + 58;
-  for (int i = SRC; i < FRAME; i += 2) total += frame[i] << 8 | frame[i + 1];
-  while (total >> 16) total = (total & 0xffff) + (total >> 16);
-  return total;
-}
-
-static uint32_t low32(const u8 *address) {
-  uint32_t word;
-  memcpy(&word, address + 12, 4);
-  return ntohl(word);
-}
-
-static void build(u8 *f, uint32_t offset) {
-  uint32_t low = htonl(low32(first_target) + offset);
-  memset(f, 0, FRAME);
-  memcpy(f, "\x33\x33\xff", 3);
-  memcpy(f + ETH_SRC, mac, 6);
-  memcpy(f + ETH_TYPE, "\x86\xdd\x60", 3);
-  f[PLEN + 1] = 32, f[NEXT] = 58, f[HOPS] = 255;
-  memcpy(f + SRC, source, 16);
-  memcpy(f + DST, "\xff\x02\0\0\0\0\0\0\0\0\0\x01\xff", 13);
-  f[ICMP] = 135;
-  memcpy(f + TARGET, first_target, 12);
-  memcpy(f + TARGET + 12, &low, 4);
-  memcpy(f + DST + 13, f + TARGET + 13, 3);
-  memcpy(f + 3, f + TARGET + 13, 3);
-  f[OPTION] = 1, f[OPTION + 1] = 1;
-  memcpy(f + OPTION_MAC, mac, 6);
-  unsigned checksum = 0xffff & ~sum(f);
-  f[SUM] = checksum >> 8, f[SUM + 1] = checksum;
-}
-
-static void open_socket(const char *iface) {
+/* Opens one socket for all links, whose names are separated by commas. */
+static void open_socket(char *names) {
   struct ifreq ifr = {0};
   struct tpacket_req geometry = {BLOCK, SLOTS / (BLOCK / SLOT), SLOT, SLOTS};
   int version = TPACKET_V2, one = 1, buffer = 4 << 20;
   if ((fd = socket(AF_PACKET, SOCK_RAW, 0)) < 0) die("socket");
-  snprintf(ifr.ifr_name, IFNAMSIZ, "%s", iface);
-  if (ioctl(fd, SIOCGIFHWADDR, &ifr)) die(iface);
-  memcpy(mac, ifr.ifr_hwaddr.sa_data, 6);
+  for (char *name = strtok(names, ","); name && links_count < MAX_UPLINKS; name = strtok(NULL, ",")) {
+    links[links_count] = (struct sockaddr_ll){AF_PACKET, htons(ETH_P_IPV6), if_nametoindex(name), .sll_halen = 6};
+    if (!links[links_count++].sll_ifindex) die(name);
+    snprintf(ifr.ifr_name, IFNAMSIZ, "%s", name);
+  }
+  if (ioctl(fd, SIOCGIFHWADDR, &ifr)) die(ifr.ifr_name);
+  memcpy(questions.mac, ifr.ifr_hwaddr.sa_data, 6);
   if (setsockopt(fd, SOL_PACKET, PACKET_VERSION, &version, sizeof version) ||
       setsockopt(fd, SOL_PACKET, PACKET_RX_RING, &geometry, sizeof geometry) ||
       setsockopt(fd, SOL_PACKET, PACKET_IGNORE_OUTGOING, &one, sizeof one) ||
       setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &buffer, sizeof buffer)) die("setsockopt");
   ring = mmap(0, (size_t)SLOT * SLOTS, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
   if (ring == MAP_FAILED) die("mmap");
-  struct sockaddr_ll at = {.sll_family = AF_PACKET, .sll_protocol = htons(ETH_P_IPV6), .sll_ifindex = if_nametoindex(iface)};
+  struct sockaddr_ll at = links[0];
+  if (links_count > 1) at.sll_ifindex = 0; /* all there are */
   if (bind(fd, (void *)&at, sizeof at)) die("bind");
 }
 
 static void build_all(void) {
-  frames = calloc(targets + BATCH, FRAME);
-  messages = calloc(targets + BATCH, sizeof *messages);
-  struct iovec *vectors = calloc(targets + BATCH, sizeof *vectors);
-  pending = calloc(targets, sizeof *pending);
-  asked_at = calloc(targets, sizeof *asked_at);
+  count = questions.targets > questions.sources ? questions.targets : questions.sources;
+  frames = calloc(count + BATCH, FRAME);
+  messages = calloc(count + BATCH, sizeof *messages);
+  struct iovec *vectors = calloc(count + BATCH, sizeof *vectors);
+  pending = calloc(count, sizeof *pending);
+  asked_at = calloc(count, sizeof *asked_at);
   if (!frames || !messages || !vectors || !pending || !asked_at) die("calloc");
-  for (size_t i = 0; i < targets + BATCH; i++) {
-    build(frames[i], i % targets);
+  for (size_t i = 0; i < count + BATCH; i++) {
+    solicit(frames[i], &questions, i % count);
     vectors[i] = (struct iovec){frames[i], FRAME};
     messages[i].msg_hdr = (struct msghdr){.msg_iov = &vectors[i], .msg_iovlen = 1};
+    if (links_count > 1) {
+      messages[i].msg_hdr.msg_name = &links[i % count % links_count];
+      messages[i].msg_hdr.msg_namelen = sizeof *links;
+    }
   }
 }
 
-/* Sends up to `count` solicitations and returns how many the kernel took. */
-static unsigned ask(unsigned count) {
-  if (count > BATCH) count = BATCH;
+/* Sends up to `wanted` solicitations and returns how many the kernel took. */
+static unsigned ask(unsigned wanted) {
+  if (wanted > BATCH) wanted = BATCH;
   u64 at = delay_ns ? now(CLOCK_REALTIME) : 0;
-  for (unsigned i = 0; i < count; i++) {
-    size_t target = (next_target + i) % targets;
-    pending[target]++;
-    asked_at[target] = at;
+  for (unsigned i = 0; i < wanted; i++) {
+    size_t number = (next_frame + i) % count;
+    pending[number]++;
+    asked_at[number] = at;
   }
-  int taken = sendmmsg(fd, messages + next_target, count, MSG_DONTWAIT);
+  int taken = sendmmsg(fd, messages + next_frame, wanted, MSG_DONTWAIT);
   if (taken < 0) {
     if (errno != EAGAIN && errno != ENOBUFS && errno != ENETDOWN) die("sendmmsg");
     taken = 0;
   }
-  for (unsigned i = taken; i < count; i++) pending[(next_target + i) % targets]--;
-  n.unsent += count - taken;
+  for (unsigned i = taken; i < wanted; i++) pending[(next_frame + i) % count]--;
+  n.unsent += wanted - taken;
   n.sent += taken;
   outstanding += taken;
-  next_target = (next_target + taken) % targets;
+  next_frame = (next_frame + taken) % count;
   return taken;
 }
 
-/* Every field an answer must have; its source is judged apart, because proxies that answer from their own are common. */
-static int well_formed(const u8 *f, unsigned length) {
-  return length == FRAME && !memcmp(f, mac, 6) && !memcmp(f + ETH_TYPE, "\x86\xdd", 2) && f[IP] >> 4 == 6 &&
-         !memcmp(f + PLEN, "\0\x20\x3a\xff", 4) && !memcmp(f + DST, source, 16) && f[ICMP + 1] == 0 && (f[FLAGS] & 0x40) && f[OPTION] == 2 && f[OPTION + 1] == 1 &&
-         !memcmp(f + OPTION_MAC, f + ETH_SRC, 6) && sum(f) == 0xffff;
+/* The number of the solicitation that a frame in the ring answers on its link, or -1. */
+static long answered(struct tpacket2_hdr *slot) {
+  struct sockaddr_ll *from = (void *)((u8 *)slot + TPACKET_ALIGN(sizeof *slot));
+  long number = slot->tp_len == FRAME ? answered_number((u8 *)slot + slot->tp_mac, &questions) : -1;
+  return number >= 0 && from->sll_ifindex == links[number % links_count].sll_ifindex ? number : -1;
 }
 
 /* Reads every answer that waits in the ring and returns how many there were. */
@@ -152,18 +130,17 @@ static unsigned listen_all(void) {
     struct tpacket2_hdr *slot = (void *)(ring + next_slot * SLOT);
     if (!(__atomic_load_n(&slot->tp_status, __ATOMIC_ACQUIRE) & TP_STATUS_USER)) return heard;
     const u8 *f = (u8 *)slot + slot->tp_mac;
-    if (slot->tp_len >= TARGET + 16 && f[NEXT] == 58 && f[ICMP] == 136) {
-      uint32_t target = low32(f + TARGET) - low32(first_target);
-      if (target >= targets || memcmp(f + TARGET, first_target, 12)) n.invalid++;
-      else if (!well_formed(f, slot->tp_len)) n.invalid++;
-      else if (!pending[target]) n.duplicate++;
+    if (slot->tp_len >= TARGET + 16 && is_advertisement(f)) {
+      long number = answered(slot);
+      if (number < 0) n.invalid++;
+      else if (!pending[number]) n.duplicate++;
       else {
-        pending[target]--;
+        pending[number]--;
         outstanding -= outstanding > 0;
         n.answered++, heard++;
-        n.from_target += !memcmp(f + SRC, f + TARGET, 16);
+        n.from_target += same(f + SRC, f + TARGET, 16);
         if (delay_ns && delays < delays_max)
-          delay_ns[delays++] = slot->tp_sec * 1000000000ull + slot->tp_nsec - asked_at[target];
+          delay_ns[delays++] = slot->tp_sec * 1000000000ull + slot->tp_nsec - asked_at[number];
       }
     }
     __atomic_store_n(&slot->tp_status, TP_STATUS_KERNEL, __ATOMIC_RELEASE);
@@ -177,7 +154,7 @@ static void settle(void) {
     if (listen_all()) last = at;
   n.lost = n.sent - n.answered;
   outstanding = 0;
-  memset(pending, 0, targets * sizeof *pending);
+  memset(pending, 0, count * sizeof *pending);
 }
 
 static double run_window(double seconds, u64 window) {
@@ -237,7 +214,8 @@ static double percentile_us(double p) {
 }
 
 int main(int argc, char **argv) {
-  const char *mode = argc > 1 ? argv[1] : "", *iface = "";
+  const char *mode = argc > 1 ? argv[1] : "";
+  char *iface = "";
   double seconds = 2, warmup = 0.2, rate = 1000, took = 0;
   u64 window = 256, answered_before = 0;
   int cpu = -1;
@@ -251,12 +229,17 @@ int main(int argc, char **argv) {
     else if (!strcmp(argv[i], "warmup")) warmup = atof(value);
     else if (!strcmp(argv[i], "rate")) rate = atof(value);
     else if (!strcmp(argv[i], "window")) window = strtoull(value, 0, 10);
-    else if (!strcmp(argv[i], "targets")) targets = strtoull(value, 0, 10);
-    else if (!strcmp(argv[i], "source") && inet_pton(AF_INET6, value, source) == 1) ;
-    else if (!strcmp(argv[i], "target") && inet_pton(AF_INET6, value, first_target) == 1) ;
+    else if (!strcmp(argv[i], "targets")) questions.targets = atoi(value);
+    else if (!strcmp(argv[i], "sources")) questions.sources = atoi(value);
+    else if (!strcmp(argv[i], "at")) questions.at = atoi(value);
+    else if (!strcmp(argv[i], "source") && inet_pton(AF_INET6, value, questions.source) == 1) ;
+    else if (!strcmp(argv[i], "target") && inet_pton(AF_INET6, value, questions.first_target) == 1) ;
     else { fprintf(stderr, "generator: %s=%s: unknown key or bad value\n", argv[i], value); return 2; }
   }
-  if (!*iface || targets < 1 || targets > MAX_TARGETS || !window) { fprintf(stderr, "generator: iface=, targets=, window=?\n"); return 2; }
+  if (!*iface || !window || !possible(&questions)) {
+    fprintf(stderr, "generator: iface=, window=, targets= and sources= (1 to %d), at= (6 or 12)?\n", MAX_FRAMES);
+    return 2;
+  }
   cpu_set_t set;
   CPU_ZERO(&set);
   if (cpu >= 0) CPU_SET(cpu, &set);

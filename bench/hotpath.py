@@ -19,7 +19,7 @@ from ipaddress import IPv6Address, IPv6Network
 from statistics import median
 from typing import Any
 
-from link import PREFIX, UPLINK, BenchError, Link, build_generator
+from link import PREFIX, UPLINK, BenchError, Link
 from prometheus_client import CollectorRegistry, Counter
 
 from ndpresponder.linux.packet_socket import BATCH, PacketSocket, open_packet_socket
@@ -160,7 +160,6 @@ def _scapy(frame: bytes) -> Iterator[tuple[str, Callable[[], Any]]]:
 
 def kernel_stages(runs: int) -> Iterator[Figure]:
     """Measure what the kernel has a part in, on a real wire."""
-    build_generator()
     with ExitStack() as stack:
         link = stack.enter_context(Link())
         os.sched_setaffinity(0, {link.responder_core})

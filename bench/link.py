@@ -1,69 +1,66 @@
-"""The wire of the benchmark: two namespaces joined by a veth pair, the generator at one end, a responder at the other.
+"""The wire of the benchmark: two namespaces joined by veth pairs, the generator at one end, a responder at the other.
 
 Each end has a core of its own. It must never touch anything outside its two namespaces.
 """
 
+import ctypes
 import fcntl
 import json
 import os
+import socket
+import struct
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from ipaddress import IPv6Address
 from pathlib import Path
 from typing import Any, Final, Self
 
+import programs
+from programs import BenchError
+
 from ndpresponder.lab.namespace import Namespace, create_all, delete_all, veth
 
-ROOT: Final = Path(__file__).resolve().parent.parent
 UPLINK: Final = "uplink"
 PREFIX: Final = "2001:db8::/112"
 FIRST_TARGET: Final = "2001:db8::1000"
 TARGETS: Final = 256
 WHOLE_PREFIX: Final[dict[str, float | str]] = {"target": "2001:db8::", "targets": 65536}
 TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
-_ASKER, _ASKER_LLADDR = "fe80::1", "02:00:00:00:00:01"
-_SOURCE, _BINARY = ROOT / "bench" / "generator.c", ROOT / ".cache" / "generator"
-_ASKER_OPTIONS = ("iface=asker", f"source={_ASKER}")
-_LOCK: Final = Path("/run/lock/ndpbench")  # two benchmarks would measure each other
+_ASKER: Final = IPv6Address("fe80::1")
+_SIOCETHTOOL: Final = 0x8946  # linux/sockios.h, linux/ethtool.h
+_ETHTOOL_SGRO: Final = 0x2C
 _FIRST_ANSWER_DEADLINE_S: Final = 10
-
-
-class BenchError(Exception):
-    """Something a person has to put right before anything can be measured."""
-
-
-def build_generator() -> None:
-    """Compile the generator into .cache/ unless it is there and newer than its source."""
-    if _BINARY.exists() and _BINARY.stat().st_mtime > _SOURCE.stat().st_mtime:
-        return
-    _BINARY.parent.mkdir(exist_ok=True)
-    print(f"gcc -O2 {_SOURCE.relative_to(ROOT)} -> {_BINARY.relative_to(ROOT)}", file=sys.stderr)
-    try:
-        subprocess.run(["gcc", "-O2", "-Wall", "-o", _BINARY, _SOURCE], check=True)
-    except FileNotFoundError:
-        raise BenchError("no C compiler: apt-get install gcc libc6-dev") from None
 
 
 class Link:
     """The two namespaces and their cores; a context manager."""
 
-    def __init__(self) -> None:
+    def __init__(self, uplinks: int = 1, requesters: int = 1, name: str = "ndpbench") -> None:
+        """Have so many veth pairs (at most 64), and responders know so many requesters' link-layer addresses.
+
+        There is one of each `name` at a time, because two would measure each other.
+        """
         cores = sorted(os.sched_getaffinity(0))
         if len(cores) < 2:
             raise BenchError("two cores are needed: one for the generator, one for the responder")
         self.asker_core, self.responder_core = cores[:2]
         self.own_core = False  # whether frames are received on the core of the end they are for
-        self._asker, self.responder = Namespace("ndpbench-asker"), Namespace("ndpbench-responder")
+        self._asker, self.responder = Namespace(f"{name}-asker"), Namespace(f"{name}-responder")
+        self._lock = Path("/run/lock", name)
+        self.uplinks = [UPLINK, *(f"{UPLINK}{number}" for number in range(2, uplinks + 1))]
+        self._askers = ["asker", *(f"asker{number}" for number in range(2, uplinks + 1))]
+        self._requesters = requesters
 
     def __enter__(self) -> Self:
+        programs.generator()
         with ExitStack() as stack:
-            lock = stack.enter_context(_LOCK.open("w"))
+            lock = stack.enter_context(self._lock.open("w"))
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                raise BenchError(f"another benchmark is running: it holds {_LOCK}") from None
+                raise BenchError(f"another benchmark is running: it holds {self._lock}") from None
             ends = (self._asker, self.responder)
             delete_all(ends)  # of a run that was killed
             stack.callback(delete_all, ends)
@@ -78,18 +75,23 @@ class Link:
     def _wire(self) -> None:
         for end in (self._asker, self.responder):
             end.sysctl({"ipv6/conf/default/accept_dad": 0, "ipv6/conf/default/accept_ra": 0})
-        pair = veth(1, (self._asker, "asker", _ASKER_LLADDR), (self.responder, UPLINK, "02:00:00:00:00:02"))
-        subprocess.run(["ip", *pair.split()], check=True)
-        # The generator reads beside the stack; answers must not cost its core a walk through the stack as well
-        self._asker.sysctl({"ipv6/conf/asker/disable_ipv6": 1})
-        self._asker.ip("link set asker up")
-        self.responder.ip(
-            f"link set {UPLINK} up",
-            f"addr add 2001:db8:0:0:ffff::2/64 dev {UPLINK}",
-            # Responders that answer through the kernel's stack must not fall silent to resolve the generator
-            f"neigh add {_ASKER} lladdr {_ASKER_LLADDR} dev {UPLINK} nud permanent",
-        )
-        wait_for(self._is_up, 3, "the veth pair is not up")
+        for count, (asker, uplink) in enumerate(zip(self._askers, self.uplinks, strict=True)):
+            lladdr = "02:00:00:00:00:02" if count == 0 else f"02:01:00:00:00:{count:02x}"
+            ends = (self._asker, asker, _lladdr(0)), (self.responder, uplink, lladdr)
+            subprocess.run(["ip", *veth(count + 1, *ends).split()], check=True)
+            # The generator reads beside the stack; answers must not cost its core a walk through the stack as well
+            self._asker.sysctl({f"ipv6/conf/{asker}/disable_ipv6": 1})
+            self._asker.ip(f"link set {asker} up")
+            self.responder.ip(
+                f"link set {uplink} up",
+                f"addr add 2001:db8:0:0:ffff::{count + 2:x}/64 dev {uplink}",
+                # Responders that answer through the kernel's stack must not fall silent to resolve the generator
+                *(
+                    f"neigh add {_ASKER + i} lladdr {_lladdr(i)} dev {uplink} nud permanent"
+                    for i in range(self._requesters)
+                ),
+            )
+        wait_for(self._is_up, 3, "the veth pairs are not up")
 
     def busy(self, within_s: float = 0.25) -> float:
         """Return how much of the two cores is in use, as a share of the busier one."""
@@ -99,7 +101,7 @@ class Link:
         return max(core_time_s(core) - used for core, used in zip(cores, before, strict=True)) / within_s
 
     def _is_up(self) -> bool:
-        return "state UP" in self.responder.run("ip", "-o", "link", "show", UPLINK).stdout
+        return self.responder.run("ip", "-o", "link").stdout.count("state UP") == len(self.uplinks)
 
     def start_responder(self, *argv: str, **options: Any) -> subprocess.Popen[str]:
         """Start a command on the responder's core."""
@@ -108,22 +110,35 @@ class Link:
     def receive_on_own_core(self, on: bool) -> None:
         """Have each end's received frames processed on its own core, or (off) on the sender's, as a veth does."""
         self.own_core = on
-        for end, device, core in (
-            (self._asker, "asker", self.asker_core),
-            (self.responder, UPLINK, self.responder_core),
-        ):
+        for end, devices, core in self._ends():
             mask = f"{1 << core:x}" if on else "0"
-            # A command of its own, because /sys shows the devices of the namespace it was mounted in
-            end.run("sh", "-c", f"echo {mask} > /sys/class/net/{device}/queues/rx-0/rps_cpus")
+            for device in devices:
+                # A command of its own, because /sys shows the devices of the namespace it was mounted in
+                end.run("sh", "-c", f"echo {mask} > /sys/class/net/{device}/queues/rx-0/rps_cpus")
+
+    def receive_by_napi(self, on: bool) -> None:
+        """Have both ends receive as a NIC does, which takes frames without an sk_buff, or (off) as a veth does."""
+        for end, devices, _ in self._ends():
+            with end.enter(), socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as any_socket:
+                for device in devices:
+                    value = ctypes.create_string_buffer(struct.pack("II", _ETHTOOL_SGRO, on))
+                    request = struct.pack("16sP16x", device.encode(), ctypes.addressof(value))
+                    fcntl.ioctl(any_socket, _SIOCETHTOOL, request)
+
+    def _ends(self) -> tuple[tuple[Namespace, list[str], int], ...]:
+        return (
+            (self._asker, self._askers, self.asker_core),
+            (self.responder, self.uplinks, self.responder_core),
+        )
 
     def ask(self, mode: str, **options: float | str) -> dict[str, Any]:
         """Run the generator to its end and return what it reports."""
-        process = self._start_generator(mode, **options)
-        output, _ = process.communicate()
-        if process.returncode:
-            raise BenchError(f"generator {mode} failed with exit code {process.returncode}")
-        report: dict[str, Any] = json.loads(output)
-        return report
+        return _report(self._start_generator(mode, **options), f"generator {mode}")
+
+    def flood(self, sink: str, **options: float | str) -> dict[str, Any]:
+        """Run the generator inside the kernel, as fast as it goes, and return what it reports."""
+        program, bpf_object = programs.flood()
+        return _report(self._start_asking(program, str(bpf_object), sink=sink, **options), "flood")
 
     def time_to_first_answer(self, start: Callable[[], None]) -> float:
         """Return the seconds from calling `start` to the first answer; solicitations flow before and after.
@@ -146,9 +161,30 @@ class Link:
         return float(answered - began) / 1e9
 
     def _start_generator(self, mode: str, **options: float | str) -> subprocess.Popen[str]:
-        options = {"cpu": self.asker_core, "target": FIRST_TARGET, "targets": TARGETS, **options}
+        return self._start_asking(programs.generator(), mode, **options)
+
+    def _start_asking(self, program: Path, what: str, **options: float | str) -> subprocess.Popen[str]:
+        standard = {"iface": ",".join(self._askers), "source": _ASKER, "cpu": self.asker_core}
+        options = {**standard, "target": FIRST_TARGET, "targets": TARGETS, **options}
         arguments = [f"{key}={value}" for key, value in options.items()]
-        return self._asker.popen(str(_BINARY), mode, *_ASKER_OPTIONS, *arguments, stdout=subprocess.PIPE)
+        return self._asker.popen(str(program), what, *arguments, stdout=subprocess.PIPE)
+
+
+def _report(process: subprocess.Popen[str], what: str) -> dict[str, Any]:
+    output, _ = process.communicate()
+    if process.returncode:
+        raise BenchError(f"{what} failed with exit code {process.returncode}")
+    report: dict[str, Any] = json.loads(output)
+    return report
+
+
+def _neighbor(requester: int, uplink: str) -> str:
+    return f"neigh add {_ASKER + requester} lladdr {_lladdr(requester)} dev {uplink} nud permanent"
+
+
+def _lladdr(requester: int) -> str:
+    """Return the link-layer address of a requester, as the generators count them (frame.h)."""
+    return (0x020000000001 + (requester << 8)).to_bytes(6, "big").hex(":")
 
 
 def wait_for(condition: Callable[[], bool], deadline_s: float, complaint: str) -> None:

@@ -23,7 +23,7 @@ from pathlib import Path
 from statistics import quantiles
 from typing import Any, Final, Self, TypeVar
 
-from link import PREFIX, UPLINK, BenchError, Link, build_generator, wait_for
+from link import PREFIX, UPLINK, BenchError, Link, wait_for
 
 from ndpresponder.lab.namespace import Namespace
 from ndpresponder.wire.layout import ETH_P_IPV6
@@ -266,7 +266,6 @@ def main() -> int:
     parser.add_argument("--many", type=int, default=100_000, help="live targets at the end (default 100,000)")
     parser.add_argument("--json", action="store_true", help="the figures for machines")
     options = parser.parse_args()
-    build_generator()
     figures = []
     with OwnLink() as link, Bridge(link) as bridge:
         for figure in measure(link, bridge, options.events, options.seconds, options.many):
