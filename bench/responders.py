@@ -13,7 +13,10 @@ from ipaddress import IPv6Address
 from pathlib import Path
 from typing import Final
 
+import programs
 from link import FIRST_TARGET, PREFIX, TARGETS, TICKS_PER_S, UPLINK, BenchError, Link, core_time_s
+
+OURS: Final = (sys.executable, "-m", "ndpresponder")
 
 
 class Responder(ABC):
@@ -22,6 +25,7 @@ class Responder(ABC):
     name: str
     answers_prefix: bool  # else only the addresses it has an entry for
     quiet: float = 3.0  # percent of the time that an end may wait for its core in an undisturbed measurement
+    before_skb = False  # it answers frames that never get an sk_buff, which only NAPI at the asker's end takes
     has_process: bool  # else its work shows only in its core's time, and only while frames are received on that core
 
     def why_not(self) -> str | None:
@@ -149,15 +153,32 @@ class KernelResponder(Responder):
             yield f"neigh {verb} proxy {IPv6Address(number)} dev {UPLINK}"
 
 
+class FastResponder(ProcessResponder):
+    """Our daemon with a program in the kernel that answers for it."""
+
+    def __init__(self, way: str, *argv: str) -> None:
+        super().__init__(f"ndpresponder {way}", *argv, "--fastpath", way)
+        self.before_skb = way == "xdp"
+
+    def why_not(self) -> str | None:
+        help_text = subprocess.run([*OURS, "--help"], check=True, capture_output=True, text=True).stdout
+        return None if "--fastpath" in help_text else "this ndpresponder has no --fastpath"
+
+
 def all_responders() -> list[Responder]:
     """Return the contestants, ours first."""
     # Metrics on: the memory is that of a daemon that has imported everything
-    ours = ("--prefix", PREFIX, "--iface", UPLINK, "--metrics", "[::1]:9846")
+    ours = (*OURS, "--prefix", PREFIX, "--iface", UPLINK, "--metrics", "[::1]:9846")
     ndppd = f"proxy {UPLINK} {{\n  rule {PREFIX} {{\n    static\n  }}\n}}\n"
     npd6 = f"prefix=2001:db8:0:0:0:0:0:\ninterface={UPLINK}\n"  # seven groups: a /112
+    least = str(programs.responder())
     return [
-        ProcessResponder("ndpresponder", sys.executable, "-m", "ndpresponder", *ours),
+        ProcessResponder("ndpresponder", *ours),
+        FastResponder("tcx", *ours),
+        FastResponder("xdp", *ours),
         KernelResponder(),
         ProcessResponder("ndppd", "ndppd", "-c", "{config}", config=ndppd),
         ProcessResponder("npd6", "npd6", "-f", "-l", "-", "-c", "{config}", config=npd6),
+        ProcessResponder("C recvmmsg", least, "recvmmsg", UPLINK, "2001:db8::"),
+        ProcessResponder("C ring", least, "ring", UPLINK, "2001:db8::"),
     ]

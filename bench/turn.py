@@ -26,6 +26,7 @@ class Effort:
     seconds: float
     attempts: int
     patience_s: float
+    flood: bool  # whether the generator inside the kernel is there
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,14 @@ class Turn:
         self.kept.append(best)
         return best
 
+    def flood(self, seconds: float, **options: float | str) -> dict[str, Any]:
+        """Run the generator inside the kernel; its softirqs take turns with each process, so no run is undisturbed."""
+        self._link.receive_by_napi(True)
+        try:
+            return self._link.flood("xdp" if self._responder.before_skb else "skb", seconds=seconds, **options)
+        finally:
+            self._link.receive_by_napi(self._responder.before_skb)
+
     def _measure_once(self, mode: str, seconds: float, options: dict[str, float | str]) -> Measurement:
         cpu_s, waited_s = self._responder.cpu_s(), self._responder.waited_s()
         report = self._link.ask(mode, seconds=seconds, **options)
@@ -81,6 +90,7 @@ def take_turn(link: Link, responder: Responder, effort: Effort) -> Sample:
         BenchError: it does not answer, or ended by itself.
     """
     try:
+        link.receive_by_napi(responder.before_skb)
         try:
             first_s = link.time_to_first_answer(lambda: responder.start(link))
         except TimeoutError as error:
@@ -107,12 +117,17 @@ def _figures(link: Link, responder: Responder, effort: Effort) -> Sample:
         "saturation": saturation.report["answered"] / saturation.report["seconds"],
         "cpu_us": (saturation if responder.has_process else own_core).cpu_us,
     }
+    if effort.flood:
+        ceiling = turn.flood(seconds)
+        sample["ceiling"] = ceiling["answered"] / ceiling["seconds"]
     if responder.answers_prefix:
         scan = turn.measure("window", seconds, window=WINDOW, **WHOLE_PREFIX).report
         sample["scan"] = scan["answered"] / scan["seconds"]
     for rate in RATES:
         offered = turn.measure("rate", seconds, rate=rate)
         sample[f"at_{rate}"] = 100 * offered.report["answered"] / int(rate * seconds)
+        if responder.has_process:  # of a core: at the last and highest rate
+            sample["busy"] = offered.cpu_us * offered.report["answered"] / offered.report["seconds"] / 1e4
     latency = turn.measure("latency", 2 * seconds, rate=1000)
     for key in ("p50_us", "p99_us", "p999_us"):
         sample[key] = latency.report[key]

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Measure the daemon on a wire, beside the kernel's proxy_ndp, ndppd and npd6, and say whether the bars are met.
+"""Measure the daemon on a wire, beside the kernel's proxy_ndp, ndppd, npd6 and C, and say whether the bars are met.
 
 Needs root. The responders take turns, round after round, so that a busy moment of the machine falls on all of them;
 each figure is the median of its rounds, with the lowest and the highest beside it. README.md says what each means.
@@ -14,11 +14,13 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Final
 
-from link import BenchError, Link, build_generator
+import programs
+from link import BenchError, Link
 from responders import Responder, all_responders
 from turn import RATES, Effort, Sample, take_turn
 
 OURS: Final = "ndpresponder"
+TCX, XDP = f"{OURS} tcx", f"{OURS} xdp"
 
 Results = dict[str, list[Sample]]  # of each responder, one sample per round
 
@@ -47,12 +49,14 @@ class Bar:
 MEASURES: Final = (
     Measure("saturation", "answered/s at saturation"),
     Measure("own_core", "answered/s, all on one core"),
+    Measure("ceiling", "answered/s, in-kernel generator"),
     Measure("scan", "answered/s, 65,536 targets"),
     *(Measure(f"at_{rate}", f"answered %, {rate:,}/s offered", 2) for rate in RATES),
     Measure("p50_us", "latency p50, us", 1),
     Measure("p99_us", "latency p99, us", 1),
     Measure("p999_us", "latency p999, us", 1),
     Measure("cpu_us", "CPU per answer, us", 2),
+    Measure("busy", f"CPU at {RATES[-1]:,}/s offered, %", 1),
     Measure("rss_mb", "RSS, MB", 1),
     Measure("first_ms", "start to first answer, ms"),
     Measure("from_target", "sourced from the target, %"),
@@ -102,14 +106,20 @@ def table(results: Results) -> Iterator[str]:
 def bars(results: Results) -> list[Bar]:
     """Return the bars that this run can judge."""
     wanted = (
-        ("answered/s at saturation, to npd6", ratio(results, "saturation", OURS, "npd6"), 2.0, True),
-        ("answered/s at saturation, to proxy_ndp", ratio(results, "saturation", OURS, "proxy_ndp"), 1.3, True),
+        ("answered/s at saturation, to npd6", ratio(results, "saturation", OURS, "npd6"), 2.1, True),
+        ("answered/s at saturation, to proxy_ndp", ratio(results, "saturation", OURS, "proxy_ndp"), 1.45, True),
+        ("answered/s at saturation, to C recvmmsg", ratio(results, "saturation", OURS, "C recvmmsg"), 0.56, True),
         ("latency p50, to npd6", ratio(results, "p50_us", OURS, "npd6"), 1.0, False),
         ("answered % at 100,000/s", middle(results, OURS, "at_100000"), 100.0, True),
         ("RSS, MB", middle(results, OURS, "rss_mb"), 45.0, False),
         ("start to first answer, ms", middle(results, OURS, "first_ms"), 400.0, False),
         ("sourced from the target, %", middle(results, OURS, "from_target"), 100.0, True),
         ("invalid or duplicate answers", middle(results, OURS, "faults"), 0.0, False),
+        ("tcx: answered/s at saturation, to proxy_ndp", ratio(results, "saturation", TCX, "proxy_ndp"), 2.3, True),
+        ("tcx: answered/s, in-kernel generator, to C ring", ratio(results, "ceiling", TCX, "C ring"), 1.5, True),
+        ("xdp: answered/s, in-kernel generator, to C ring", ratio(results, "ceiling", XDP, "C ring"), 5.0, True),
+        ("tcx: latency p50, to user space", ratio(results, "p50_us", TCX, OURS), 0.2, False),
+        (f"tcx: CPU of the daemon at {RATES[-1]:,}/s, %", middle(results, TCX, "busy"), 2.0, False),
     )
     return [Bar(text, value, limit, at_least) for text, value, limit, at_least in wanted if value is not None]
 
@@ -136,12 +146,21 @@ def choose(only: list[str]) -> list[Responder]:
     return chosen
 
 
+def can_flood() -> bool:
+    """Tell whether the generator inside the kernel can be had; say why not."""
+    try:
+        programs.flood()
+    except BenchError as error:
+        print(f"the in-kernel generator is left out: {error}", file=sys.stderr)
+        return False
+    return True
+
+
 def run(options: argparse.Namespace) -> int:
     if os.geteuid() != 0:
         raise BenchError("network namespaces are root's to make: run it with sudo")
     responders = choose(options.only)
-    effort = Effort(options.seconds, 2 if options.short else 4, options.patience)
-    build_generator()
+    effort = Effort(options.seconds, 2 if options.short else 4, options.patience, can_flood())
     results: Results = {responder.name: [] for responder in responders}
     with Link() as link:
         print(f"generator on core {link.asker_core}, responders on core {link.responder_core}", file=sys.stderr)
