@@ -81,6 +81,15 @@ class Uplink:
         """Whether solicitations are being answered."""
         return self.tally.up
 
+    @property
+    def gateways(self) -> frozenset[bytes]:
+        """Every default gateway that was ever seen here."""
+        return self._all_gateways()
+
+    def knows(self, target: bytes) -> bool | None:
+        """Tell whether a target was verified of late; None where nothing is verified."""
+        return self._verification.verifier.knows(target) if self._verification else None
+
     def apply(self, table: TargetTable) -> None:
         """Answer for the targets of `table` from the next frame on."""
         self.responder.table = table

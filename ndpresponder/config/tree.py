@@ -64,6 +64,23 @@ class MetricsConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class ControlConfig:
+    """Where the commands `status`, `explain`, `add` and the like reach the daemon; "" is nowhere."""
+
+    socket: Annotated[
+        str,
+        Setting(
+            'unix socket on which the commands ask this daemon; "" is nowhere',
+            parse=values.control_socket,
+            flags=("--control",),
+            env="NDPRESPONDER_CONTROL",
+            metavar="PATH",
+            group="what is seen",
+        ),
+    ] = "/run/ndpresponder/control.sock"
+
+
+@dataclass(frozen=True, slots=True)
 class LimitsConfig:
     """How much is answered at most."""
 
@@ -125,6 +142,7 @@ class Config:
     interfaces: Annotated[tuple[InterfaceConfig, ...], Setting("one table for each uplink", key="interface")] = ()
     log: Annotated[LogConfig, Setting("what is logged")] = LogConfig()
     metrics: Annotated[MetricsConfig, Setting("Prometheus metrics")] = MetricsConfig()
+    control: Annotated[ControlConfig, Setting("asking and steering the daemon")] = ControlConfig()
     limits: Annotated[LimitsConfig, Setting("protection against floods")] = LimitsConfig()
     sources: Annotated[SourcesConfig, Setting("what is followed behind the host", key="source")] = _NO_SOURCES
     dry_run: Annotated[bool, Setting("decide, count and log, but send nothing", flags=("-d", "--dry-run"))] = False
