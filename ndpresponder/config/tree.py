@@ -133,6 +133,14 @@ class InterfaceConfig:
         Setting("where the reports of joined groups come from, on a link that snoops MLD"),
     ] = "linklocal"
     verify: Annotated[bool, Setting("answer for claimed targets only once found there", flags=("--verify",))] = False
+    fastpath: Annotated[
+        Literal["auto", "tcx", "xdp", "xdp-native", "off"],
+        Setting(
+            "answer the plain case in the kernel; auto: on tcx where that can be had",
+            flags=("--fastpath",),
+            metavar="MODE",
+        ),
+    ] = "off"
 
 
 @dataclass(frozen=True, slots=True)

@@ -88,6 +88,7 @@ gateway_keepalive = "auto"              # default
 pin_gateway = false                     # default
 mld_source = "linklocal"                # default
 verify = false                          # default
+fastpath = "off"                        # default
 """,
         "",
     )

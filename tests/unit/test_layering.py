@@ -65,6 +65,8 @@ LAYERS = {
     "verification": Layer("linux targets.probe"),
     "pin": Layer("linux wire observe.logs errors"),
     "autowire": Layer("linux observe.logs errors"),
+    "fastpath": Layer("fastpath linux narrator requester outcome observe.tally targets.table wire config errors"),
+    "fastpath.tables": Layer("requester targets.table wire", pure=True),
     "linux": Layer("linux wire errors"),
     "linux.engine": Layer("errors", third_party="h11"),
     "linux.netlink": Layer("linux wire errors", third_party="pyroute2"),
@@ -74,7 +76,7 @@ LAYERS = {
     "config": Layer("config errors"),
     "supervise": Layer("errors"),
     "uplink": Layer(
-        "wire requester responder narrator presence keepalive verification targets.table targets.probe "
+        "wire requester responder narrator presence keepalive verification fastpath targets.table targets.probe "
         "linux observe.tally observe.logs outcome limits config errors"
     ),
     "control": Layer(f"control {LOWER_LAYERS}", third_party="h11"),
