@@ -73,27 +73,30 @@ class XdpMode(IntEnum):
     NATIVE = 1 << 2
 
 
-def bpf(command: int, attribute: bytes) -> int:
-    """Make one bpf(2) call; return what it returns.
+def call(command: int, attribute: "ctypes.Array[ctypes.c_char]") -> int:
+    """Make one bpf(2) call, which may write into `attribute`; return what it returns.
 
     Raises:
         OSError: the kernel refused.
     """
-    buffer = ctypes.create_string_buffer(attribute, len(attribute))
     number = _NUMBERS.get(platform.machine(), _GENERIC_NUMBER)
     syscall = ctypes.CDLL(None, use_errno=True).syscall
     syscall.restype = ctypes.c_long
-    result: int = syscall(ctypes.c_long(number), ctypes.c_int(command), buffer, ctypes.c_uint(len(buffer)))
+    result: int = syscall(ctypes.c_long(number), ctypes.c_int(command), attribute, ctypes.c_uint(len(attribute)))
     if result < 0:
         error = ctypes.get_errno()
         raise OSError(error, os.strerror(error))
     return result
 
 
+def _bpf(command: int, attribute: bytes) -> int:
+    return call(command, ctypes.create_string_buffer(attribute, len(attribute)))
+
+
 def create_map(kind: MapType, name: str, key_size: int, value_size: int, room: int = 1) -> int:
     """Create a map for `room` entries; return its descriptor."""
     flags = _NO_PREALLOC if kind is MapType.LPM_TRIE else 0
-    return bpf(
+    return _bpf(
         _MAP_CREATE, struct.pack("=IIIIIII16s", kind, key_size, value_size, max(1, room), flags, 0, 0, name.encode())
     )
 
@@ -101,7 +104,7 @@ def create_map(kind: MapType, name: str, key_size: int, value_size: int, room: i
 def set_entry(map_fd: int, key: bytes, value: bytes) -> None:
     """Set one entry of a map."""
     keys, values = ctypes.create_string_buffer(key, len(key)), ctypes.create_string_buffer(value, len(value))
-    bpf(_MAP_UPDATE_ELEM, struct.pack("=IIQQQ", map_fd, 0, ctypes.addressof(keys), ctypes.addressof(values), 0))
+    _bpf(_MAP_UPDATE_ELEM, struct.pack("=IIQQQ", map_fd, 0, ctypes.addressof(keys), ctypes.addressof(values), 0))
 
 
 def set_entries(map_fd: int, keys: bytes, values: bytes, count: int) -> None:
@@ -111,7 +114,7 @@ def set_entries(map_fd: int, keys: bytes, values: bytes, count: int) -> None:
     all_keys = ctypes.create_string_buffer(keys, len(keys))
     all_values = ctypes.create_string_buffer(values, len(values))
     places = (ctypes.addressof(all_keys), ctypes.addressof(all_values))
-    bpf(_MAP_UPDATE_BATCH, struct.pack("=QQQQIIQQ", 0, 0, *places, count, map_fd, 0, 0))
+    _bpf(_MAP_UPDATE_BATCH, struct.pack("=QQQQIIQQ", 0, 0, *places, count, map_fd, 0, 0))
 
 
 def per_cpu(map_fd: int, value_size: int) -> list[bytes]:
@@ -119,7 +122,7 @@ def per_cpu(map_fd: int, value_size: int) -> list[bytes]:
     cpus = _possible_cpus()
     key = ctypes.create_string_buffer(4)
     values = ctypes.create_string_buffer(cpus * value_size)
-    bpf(_MAP_LOOKUP_ELEM, struct.pack("=IIQQQ", map_fd, 0, ctypes.addressof(key), ctypes.addressof(values), 0))
+    _bpf(_MAP_LOOKUP_ELEM, struct.pack("=IIQQQ", map_fd, 0, ctypes.addressof(key), ctypes.addressof(values), 0))
     return [values.raw[start : start + value_size] for start in range(0, len(values), value_size)]
 
 
@@ -142,7 +145,7 @@ def load_program(hook: Hook, name: str, instructions: bytes) -> int:
         text = (log_level, len(log), ctypes.addressof(log)) if log is not None else (0, 0, 0)
         where = (ctypes.addressof(code), ctypes.addressof(licence))
         fixed = struct.pack("=IIQQIIQII16sII", hook.program_type, count, *where, *text, 0, 0, name.encode(), 0, hook)
-        return bpf(_PROG_LOAD, fixed)
+        return _bpf(_PROG_LOAD, fixed)
 
     try:
         return load(0, None)
@@ -162,12 +165,12 @@ def create_link(program_fd: int, index: int, hook: Hook, mode: XdpMode | None = 
     On tcx it stands behind all programs that are there already. On XDP it is the only one.
     """
     fixed = struct.pack("=IIII", program_fd, index, hook, mode or 0)
-    return bpf(_LINK_CREATE, fixed + bytes(16))
+    return _bpf(_LINK_CREATE, fixed + bytes(16))
 
 
 def exchange(link_fd: int, program_fd: int) -> None:
     """Have a link run another program from the next frame on."""
-    bpf(_LINK_UPDATE, struct.pack("=IIII", link_fd, program_fd, 0, 0))
+    _bpf(_LINK_UPDATE, struct.pack("=IIII", link_fd, program_fd, 0, 0))
 
 
 def takes_tags_away(name: str) -> bool:
