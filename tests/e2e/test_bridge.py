@@ -4,7 +4,7 @@ import contextlib
 import json
 import socket
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import pytest
 from frames import packed, solicitation
@@ -68,19 +68,29 @@ def boxes() -> Iterator[list[Namespace]]:
     delete_all(made)
 
 
-def plug(lab: Lab, box: Namespace, first: int, count: int) -> None:
-    """Put veths on the bridge whose other ends are in `box`, each with an address, and have the VPS resolve these."""
+def plug(lab: Lab, box: Namespace, first: int, count: int, speaking: int) -> range:
+    """Put veths on the bridge whose other ends are in `box`; return as many of their numbers, which have an address.
+
+    The kernel's table of neighbors, of which all namespaces share one, has room for 1,024.
+    """
     vps, numbers = lab["vps"], range(first, first + count)
+    vps.sysctl({"ipv6/conf/default/disable_ipv6": 1})  # a port is no host, and its groups are neighbors as well
     vps.ip(
         *(f"link add w{n} type veth peer name b{n} netns {box.name}" for n in numbers),
         *(f"link set w{n} master br-ct up" for n in numbers),
     )
+    vps.sysctl({"ipv6/conf/default/disable_ipv6": 0})
     box.sysctl({"ipv6/conf/default/accept_dad": 0})
     box.ip(
-        *(f"link set b{n} up" for n in numbers),
-        *(f"address add 2001:db8::{n:x}/128 dev b{n} nodad" for n in numbers),
+        *(f"link set b{n} addrgenmode none up" for n in numbers),
+        *(f"address add 2001:db8::{n:x}/128 dev b{n} nodad" for n in numbers[:speaking]),
     )
-    with vps.enter(), socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as anybody:
+    return numbers[:speaking]
+
+
+def resolve(lab: Lab, numbers: Iterable[int]) -> None:
+    """Have the VPS resolve addresses."""
+    with lab["vps"].enter(), socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as anybody:
         for n in numbers:
             with contextlib.suppress(OSError):  # the kernel's table of neighbors is full
                 anybody.sendto(b"", (f"2001:db8::{n:x}", 9))
@@ -114,9 +124,9 @@ def test_what_is_known_is_what_the_kernel_says_after_500_veths_have_come_and_gon
         ping = vps.popen(
             "inet", "ping", "-6", "-q", "-i0.05", "-W2", CONTAINER, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
         )
-        plug(vps, boxes[0], 0x1000, 250)
+        resolve(vps, plug(vps, boxes[0], 0x1000, 250, speaking=250))
         wait_until(lambda: daemon.samples()[LIVE] > 100, 10, "many to be live")
-        plug(vps, boxes[1], 0x2000, 250)
+        resolve(vps, plug(vps, boxes[1], 0x2000, 250, speaking=250))
         boxes[0].delete()
         wait_until(lambda: vps.run("vps", "ip", "link", "show", "w4096", check=False).returncode != 0, 20, "the end")
         wait_until(lambda: len(kernel_says(vps)) > 100 and live(vps) == kernel_says(vps), 10, "agreement")
