@@ -1,12 +1,11 @@
 """The socket's filter decides as libpcap's program does, and keeps nothing away that would be answered.
 
-Both run in a small interpreter of classic BPF (bpf(4), linux/filter.h), which knows what they use and no more.
+Both run in `classic_bpf`.
 """
-
-from collections.abc import Sequence
 
 import pytest
 from answering import make_responder
+from classic_bpf import run
 from frames import solicitation, tagged
 from generated import any_frames
 from hypothesis import example, given
@@ -16,34 +15,6 @@ from ndpresponder.wire.bpf import SOLICITATIONS, Instruction
 
 EXPRESSION = "icmp6 and ip6[6] == 58 and ip6[40] == 135"
 ETHERNET = 1  # DLT_EN10MB
-LOADS = {0x20: 4, 0x28: 2, 0x30: 1}  # absolute: word, half word, byte
-JUMPS = {
-    0x15: lambda value, operand: value == operand,
-    0x25: lambda value, operand: value > operand,
-    0x35: lambda value, operand: value >= operand,
-    0x45: lambda value, operand: value & operand != 0,
-}
-
-
-def run(program: Sequence[Instruction], frame: bytes) -> int:
-    """Return how many octets of `frame` the program lets through."""
-    position = accumulator = 0
-    while True:
-        code, if_true, if_false, operand = program[position]
-        position += 1
-        if code in LOADS:
-            octets = frame[operand : operand + LOADS[code]]
-            if len(octets) < LOADS[code]:
-                return 0
-            accumulator = int.from_bytes(octets, "big")
-        elif code in JUMPS:
-            position += if_true if JUMPS[code](accumulator, operand) else if_false
-        elif code == 0x54:  # and
-            accumulator &= operand
-        elif code == 0x06:  # return
-            return operand
-        else:
-            raise NotImplementedError(f"instruction {code:#x}")
 
 
 @pytest.fixture(scope="module")
