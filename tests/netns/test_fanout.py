@@ -1,0 +1,125 @@
+"""A group of packet sockets at the real kernel: one is read, the others count, and each frame goes to one of them."""
+
+import socket
+from collections.abc import Iterator
+
+import pytest
+from frames import solicitation
+from needs import require
+from peer import Peer, Wire, await_running
+
+from ndpresponder.linux import fanout
+from ndpresponder.linux.fanout import Fanout, join_fanout
+from ndpresponder.linux.packet_socket import PacketSocket, open_packet_socket
+from ndpresponder.wire.bpf import RETURN, SOLICITATIONS, Instruction
+
+COUNT = 3
+TO_FIRST = (Instruction(RETURN, 0, 0, 0),)
+TO_LAST = (Instruction(RETURN, 0, 0, COUNT),)
+REFUSED = (Instruction(0xFFFF, 0, 0, 0),)
+
+
+@pytest.fixture
+def wire() -> Iterator[Wire]:
+    require("ip")
+    with Wire("fanout") as wire:
+        yield wire
+
+
+@pytest.fixture
+def peer(wire) -> Iterator[Peer]:
+    with Peer(wire.far) as peer:
+        yield peer
+
+
+@pytest.fixture
+def read(wire) -> Iterator[PacketSocket]:
+    with wire.near.enter():
+        opened = open_packet_socket("up0", socket.if_nametoindex("up0"), SOLICITATIONS)
+    with opened:
+        yield opened
+
+
+def join(wire: Wire, read: PacketSocket) -> Fanout:
+    with wire.near.enter():
+        return join_fanout(read.fileno(), "up0", COUNT)
+
+
+def received(read: PacketSocket) -> list[bytes]:
+    return [frame for frame, _ in read.receive()]
+
+
+def test_without_a_program_all_is_read(wire, read, peer):
+    group = join(wire, read)
+    peer.send(solicitation())
+    assert received(read) == [solicitation()]
+    assert group.take_counts() == [0, 0, 0]
+    group.close()
+
+
+def test_each_frame_goes_where_the_program_says_and_is_counted_once(wire, read, peer):
+    group = join(wire, read)
+    group.steer(TO_LAST)
+    peer.send(*[solicitation()] * 5000)
+    assert group.take_counts() == [0, 0, 5000]
+    group.steer(TO_FIRST)
+    peer.send(solicitation())
+    assert received(read) == [solicitation()]
+    assert group.take_counts() == [0, 0, 0]
+    group.close()
+
+
+def test_what_is_sent_is_not_counted(wire, read):
+    group = join(wire, read)
+    group.steer(TO_LAST)
+    assert not read.send([solicitation()])
+    assert group.take_counts() == [0, 0, 0]
+    group.close()
+
+
+def test_all_is_read_again_when_nobody_counts_any_more(wire, read, peer):
+    group = join(wire, read)
+    group.steer(TO_LAST)
+    group.close()
+    peer.send(solicitation())
+    assert received(read) == [solicitation()]
+
+
+def test_a_socket_that_outlived_its_group_is_read_all_through_and_counted_beside_again(wire, read, peer):
+    for _ in range(2):
+        group = join(wire, read)
+        peer.send(solicitation())
+        assert received(read) == [solicitation()]
+        group.steer(TO_LAST)
+        peer.send(solicitation())
+        assert (received(read), group.take_counts()) == ([], [0, 0, 1])
+        group.close()
+
+
+def test_a_program_that_the_kernel_refuses_changes_nothing(wire, read, peer):
+    group = join(wire, read)
+    group.steer(TO_LAST)
+    with pytest.raises(OSError, match="Invalid argument"):
+        group.steer(REFUSED)
+    peer.send(solicitation())
+    assert group.take_counts() == [0, 0, 1]
+    group.close()
+
+
+def test_each_keeps_its_number_while_the_link_goes_down_and_up(wire, read, peer):
+    group = join(wire, read)
+    for program, counts in ((TO_FIRST, [0, 0, 0]), (TO_LAST, [0, 0, 1])):
+        group.steer(program)
+        wire.near.ip("link set up0 down", "link set up0 up")
+        await_running(wire.near, "up0")
+        read.receive()
+        read.take_error()
+        peer.send(solicitation())
+        assert (len(received(read)), group.take_counts()) == (1 - sum(counts), counts)
+    group.close()
+
+
+def test_a_kernel_that_would_mix_up_the_members_is_refused(wire, read, monkeypatch):
+    monkeypatch.setattr(fanout, "_kernel_version", lambda: (4, 19))
+    with pytest.raises(OSError, match=r"5\.1 or newer"):
+        join(wire, read)
