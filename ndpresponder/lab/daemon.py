@@ -37,7 +37,6 @@ class Daemon:
                 "-m",
                 "ndpresponder",
                 *self.flags,
-                "--control=",  # the lab leaves the machine's /run alone
                 env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=self._output,

@@ -130,15 +130,17 @@ def test_nothing_is_answered_or_counted_wrongly_while_starting_under_a_flood():
     with (
         Wire("flood") as wire,
         Peer(wire.far) as peer,
-        Flood(wire.far, NOISE),
+        Flood(wire.far, NOISE) as flood,
         Installed(wire.near, "-i", "up0", "-n", "2001:db8::/112") as daemon,
     ):
         wait_until(lambda: total(daemon.counters(), "received") > 3000, 10, "three thousand frames")
-        counted = daemon.counters()
         answers = peer.collect(1000)
+        flood.stop()
+        peer.await_answer()  # what the flood left in the ring comes before it; what is not ours was counted at once
+        counted = daemon.counters()
     assert set(answers) == {advertisement()}
     dropped = counted.pop("drops", 0)
     assert set(counted) == {"received multicast", "sent solicited", "ignored not_ours", "ignored bad_hop_limit"}
     # each round of the flood has one of each
-    assert abs(counted["sent solicited"] - counted["ignored not_ours"]) <= 1 + dropped
+    assert abs(counted["sent solicited"] - counted["ignored not_ours"]) <= 2 + dropped
     assert abs(counted["ignored bad_hop_limit"] - counted["ignored not_ours"]) <= 1 + dropped

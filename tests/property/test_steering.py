@@ -1,0 +1,177 @@
+"""What goes unread would have ended as `not_ours` and no other way, whatever the frame, the table and the uplink."""
+
+from collections.abc import Iterable
+
+import pytest
+from answering import prefixes, uplink_state
+from classic_bpf import run
+from frames import ROUTER, ROUTER_LLADDR, packed, solicitation, solicited_node
+from generated import any_frames, responder_of, stations, with_right_checksum, worlds
+from hypothesis import event, given
+from hypothesis import strategies as st
+from model import World
+
+from ndpresponder.foreign import program_for
+from ndpresponder.outcome import Outcome
+from ndpresponder.requester import UplinkState
+from ndpresponder.targets.table import Match, Prefix, TargetTable
+from ndpresponder.wire.addresses import is_global
+from ndpresponder.wire.bpf_writer import MAX_INSTRUCTIONS, Program
+from ndpresponder.wire.solicitation import kind_of
+from ndpresponder.wire.steering import NEVER_READ, READ, READ_ALL
+
+IPV6 = 14  # where a fanout program starts
+PACKET_HOST, PACKET_OTHERHOST = 0, 3  # linux/if_packet.h
+BASE = 0x20010DB8 << 96
+
+foreign_targets = st.one_of(
+    st.sampled_from(["2001:db8:1::1", "2001:db7:ffff:ffff:ffff:ffff:ffff:ffff", "fe00::1", "1::", "feff::1"]).map(
+        packed
+    ),
+    st.builds(
+        lambda head, tail: bytes((head,)) + tail, st.integers(1, 0xFD), st.binary(min_size=15, max_size=15)
+    ).filter(lambda address: address[:8] != packed("2001:db8::")[:8]),
+)
+
+
+@st.composite
+def foreign(draw: st.DrawFn) -> bytes:
+    """Generate solicitations in order for targets that are not ours."""
+    target = draw(foreign_targets)
+    source = draw(st.sampled_from([ROUTER, "::", "2001:db8:ffff::2", "2001:db8::7"]))
+    group = solicited_node(target)
+    return solicitation(
+        target,
+        source,
+        draw(st.sampled_from([group, target])) if source != "::" else group,
+        slla=draw(st.one_of(st.none(), stations)) if source != "::" else None,
+        reserved=draw(st.binary(min_size=4, max_size=4)),
+        ethernet_source=draw(st.one_of(st.just(ROUTER_LLADDR), st.binary(min_size=5, max_size=5).map(b"\x02".__add__))),
+        padding=draw(st.binary(max_size=8)),
+    )
+
+
+@st.composite
+def nearly_foreign(draw: st.DrawFn) -> bytes:
+    """Generate the same with one or two octets changed; mostly with a right checksum."""
+    frame = bytearray(draw(foreign()))
+    for _ in range(draw(st.integers(1, 2))):
+        frame[draw(st.integers(0, len(frame) - 1))] = draw(st.integers(0, 255))
+    return with_right_checksum(bytes(frame)) if draw(st.integers(0, 3)) else bytes(frame)
+
+
+def state_of(world: World) -> UplinkState:
+    return UplinkState(
+        bytes.fromhex(world.lladdr.replace(":", "")),
+        frozenset(address.packed for address in world.own_addresses),
+        frozenset(address.packed for address in world.gateways),
+        world.forwarding,
+    )
+
+
+def steered(program: Program, frame: bytes, to_other_host: bool = False) -> int:
+    return run(program, frame, IPV6, PACKET_OTHERHOST if to_other_host else PACKET_HOST)
+
+
+@given(
+    worlds(),
+    st.one_of(nearly_foreign(), nearly_foreign(), foreign(), any_frames),
+    st.sampled_from([False] * 9 + [True]),
+)
+def test_only_what_would_end_as_not_ours_goes_unread(world: World, frame: bytes, to_other_host: bool) -> None:
+    responder = responder_of(world)
+    member = steered(program_for(responder.table, state_of(world)), frame, to_other_host)
+    event(f"member {member}")
+    if member != READ:
+        outcome, advertisement = responder.respond(frame, to_other_host)
+        assert (outcome, advertisement) == (Outcome.NOT_OURS, None)
+        assert member == NEVER_READ[kind_of(frame)]
+
+
+@given(worlds(), foreign())
+def test_what_is_in_order_and_not_ours_goes_unread(world: World, frame: bytes) -> None:
+    program = program_for(responder_of(world).table, state_of(world))
+    assert steered(program, frame) == NEVER_READ[kind_of(frame)]
+
+
+def asks(program: Program, value: int) -> bool:
+    """Tell whether a solicitation for the target with this value is read."""
+    target = value.to_bytes(16, "big")
+    return steered(program, solicitation(target)) == READ
+
+
+def near(value: int, free: int = 0) -> Iterable[int]:
+    """Return a prefix's first and last address and those beside it."""
+    last = value | (1 << free) - 1
+    return {max(value - 1, 0), value, last, min(last + 1, (1 << 128) - 1)}
+
+
+networks = st.builds(
+    lambda value, free, base: ((value if base else BASE + (value & (1 << 96) - 1)) >> free << free, free),
+    st.integers(1 << 112, (1 << 128) - 1),
+    st.one_of(st.sampled_from([0, 16, 32, 64, 72, 80, 96, 127]), st.integers(0, 127)),
+    st.integers(0, 3).map(lambda number: number == 0),
+)
+
+
+@given(st.lists(networks, max_size=40), st.lists(networks, max_size=40), st.lists(networks, max_size=5), st.data())
+def test_exactly_what_the_table_knows_is_read(hosts, claimed, excluded, data) -> None:
+    table = TargetTable.build(
+        [value.to_bytes(16, "big") for value, _ in hosts],
+        [Prefix(value, 128 - free) for value, free in claimed],
+        [Prefix(value, 128 - free) for value, free in excluded],
+    )
+    program = program_for(table, uplink_state())
+    everything = [(value, 0) for value, _ in hosts] + claimed + excluded
+    for value in [value for network in everything for value in near(*network)]:
+        target = value.to_bytes(16, "big")
+        if is_global(target) and value >> 96 and target not in uplink_state().own_addresses:
+            assert asks(program, value) == (table.match(target, value) is not Match.NOT_OURS), target.hex()
+
+
+@given(st.frozensets(networks, max_size=8), st.frozensets(networks, max_size=8))
+def test_what_is_refused_within_a_claim_is_read_as_well(ours, refused) -> None:
+    divided = [tuple(frozenset(Prefix(value, 128 - free) for value, free in part) for part in (ours, refused))]
+    table = TargetTable.build(divided=divided)
+    program = program_for(table, uplink_state())
+    for value in [value for network in (*ours, *refused) for value in near(*network)]:
+        if table.match(value.to_bytes(16, "big"), value) is not Match.NOT_OURS:
+            assert asks(program, value)
+
+
+def table_of(*ranges: range, claimed: Iterable[str] = ()) -> TargetTable:
+    live = [value.to_bytes(16, "big") for values in ranges for value in values]
+    return TargetTable.build(live, prefixes(*claimed))
+
+
+SPARSE = range(BASE, BASE + (700 << 32), 1 << 32 | 7)  # each has upper 96 bits of its own
+DENSE = range(BASE, BASE + 1800 * 9, 9)
+NETWORKS = range(BASE, BASE + (1000 << 70), 1 << 70)
+
+
+@pytest.mark.parametrize("values", [SPARSE, DENSE, NETWORKS], ids=["sparse", "dense", "networks"])
+def test_a_program_with_far_jumps_is_exact_too(values: range) -> None:
+    claimed = [Prefix(value, 64) for value in values] if values is NETWORKS else []
+    table = TargetTable.build([] if claimed else [value.to_bytes(16, "big") for value in values], claimed)
+    program = program_for(table, uplink_state())
+    assert MAX_INSTRUCTIONS / 2 < len(program) <= MAX_INSTRUCTIONS
+    for value in values:
+        for beside in near(value, 64 if claimed else 0):
+            target = beside.to_bytes(16, "big")
+            if target not in uplink_state().own_addresses:
+                assert asks(program, beside) == (table.match(target, beside) is not Match.NOT_OURS)
+
+
+@pytest.mark.parametrize("count", [2_000, 3_000, 100_000])
+def test_of_too_many_live_targets_the_whole_subnet_is_read(count: int) -> None:
+    table = table_of(range(BASE, BASE + (count << 32), 1 << 32 | 3))
+    program = program_for(table, uplink_state())
+    assert len(program) < 300
+    assert all(asks(program, value) for value in (BASE, BASE + 1, BASE + (1 << 64) - 1))
+    assert not asks(program, BASE + (1 << 64))
+    assert not asks(program, BASE - 1)
+
+
+def test_of_too_many_prefixes_everything_is_read() -> None:
+    table = TargetTable.build(claimed=[Prefix(BASE + (number << 66), 64) for number in range(5_000)])
+    assert program_for(table, uplink_state()) == READ_ALL
