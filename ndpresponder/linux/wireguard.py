@@ -18,6 +18,7 @@ DIRECTORY: Final = "/var/run/wireguard"
 _DEADLINE_S: Final = 2.0
 _LINES_PER_TURN: Final = 500  # then the event loop gets its turn
 _LONGEST_LINE: Final = 1024
+_ERRNO_MAX: Final = 4095  # MAX_ERRNO, linux/err.h
 _GONE: Final = (FileNotFoundError, ConnectionRefusedError)  # never there, or left behind by a process that died
 
 
@@ -78,7 +79,7 @@ async def _get(path: str) -> list[Peer]:
                 address, _, length = value.partition("/")
                 allowed.append(allowed_ip(socket.inet_pton(socket.AF_INET6, address), int(length)))
             elif key == "errno" and value != "0":
-                raise ValueError(os.strerror(abs(int(value))))
+                raise ValueError(os.strerror(min(abs(int(value)), _ERRNO_MAX)))
         if in_peer:
             found.append(Peer(handshake_s, tuple(allowed)))
         return found

@@ -5,6 +5,8 @@ milliseconds at 10,000 entries. Hands out the kernel's messages as they are, and
 """
 
 import asyncio
+import contextlib
+import errno
 import os
 import socket
 import struct
@@ -25,6 +27,7 @@ _TYPE_BITS: Final = 0x3FFF  # without NLA_F_NESTED and NLA_F_NET_BYTEORDER
 _SOL_NETLINK, _NETLINK_GET_STRICT_CHK = 270, 12
 _SLICE: Final = 8192  # octets that the kernel hands out at once: about 80 neighbors
 _STALLED_S: Final = 5.0
+_ERRNO_MAX: Final = 4095  # MAX_ERRNO, linux/err.h
 
 
 class Refused(SourceUnavailable):
@@ -84,6 +87,15 @@ def attributes(message: memoryview | bytes, offset: int = 0) -> Iterator[tuple[i
         offset += length + 3 & ~3
 
 
+@contextlib.contextmanager
+def decoding() -> Iterator[None]:
+    """Read messages within this: what is shorter than it says makes the source unavailable, as `dump` does."""
+    try:
+        yield
+    except struct.error as error:
+        raise SourceUnavailable("netlink: a message that cannot be read") from error
+
+
 def kind_of(message: memoryview | bytes) -> int:
     """Return the type of a message, RTM_*."""
     kind: int = struct.unpack_from("=H", message, 4)[0]
@@ -94,14 +106,18 @@ def _split(octets: bytes) -> Iterator[tuple[int, Message]]:
     view, offset = memoryview(octets), 0
     while offset + HEADER_LENGTH <= len(octets):
         length, kind, _, _, _ = _HEADER.unpack_from(octets, offset)
+        if not HEADER_LENGTH <= length <= len(octets) - offset:
+            raise SourceUnavailable("netlink: a message of an impossible length")
         yield kind, view[offset : offset + length]
         offset += length + 3 & ~3
 
 
 def _check(message: Message) -> None:
+    if len(message) < HEADER_LENGTH + 4:
+        raise SourceUnavailable("netlink: an end that does not say how it ended")
     (number,) = struct.unpack_from("=i", message, HEADER_LENGTH)
     if number:
-        raise Refused(-number)
+        raise Refused(-number if -_ERRNO_MAX <= number < 0 else errno.EPROTO)
 
 
 def _ask(kind: int, flags: int, body: bytes, filters: tuple[bytes, ...]) -> socket.socket:
@@ -123,8 +139,11 @@ def _ask(kind: int, flags: int, body: bytes, filters: tuple[bytes, ...]) -> sock
 async def _receive(asked: socket.socket) -> bytes:
     try:
         async with asyncio.timeout(_STALLED_S):
-            return await asyncio.get_running_loop().sock_recv(asked, _SLICE)
+            octets = await asyncio.get_running_loop().sock_recv(asked, _SLICE)
     except TimeoutError as error:
         raise SourceUnavailable("netlink: the kernel does not answer") from error
     except OSError as error:
         raise SourceUnavailable(f"netlink: {error.strerror}") from error
+    if not octets:
+        raise SourceUnavailable("netlink: an empty answer")
+    return octets

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from ndpresponder.linux.netlink import bell
-from ndpresponder.linux.netlink.dump import HEADER_LENGTH, Refused, attribute, attributes, dump, get, kind_of
+from ndpresponder.linux.netlink.dump import HEADER_LENGTH, Refused, attribute, attributes, decoding, dump, get, kind_of
 from ndpresponder.wire.addresses import is_global
 
 GROUPS: Final = bell.LINK | bell.NEIGHBOR | bell.IPV6_ADDRESS
@@ -79,15 +79,18 @@ async def ask_downstream(name: str, uplinks: Collection[str]) -> Downstream | No
         SourceUnavailable: the kernel cannot be asked now.
     """
     try:
-        index, _, bridge = await _link(name)
-        addresses = frozenset(await _addresses(index))
-        neighbours = await _neighbours(index)
-        stations = frozenset(await _stations(index)) if bridge else frozenset()
+        with decoding():
+            index, _, bridge = await _link(name)
+            addresses = frozenset(await _addresses(index))
+            neighbours = await _neighbours(index)
+            stations = frozenset(await _stations(index)) if bridge else frozenset()
     except Refused as error:
         if error.number in (errno.ENODEV, errno.EINVAL):  # EINVAL: it was deleted while we asked
             return None
         raise
-    return Downstream(index, bridge, await _uplink_in(index, uplinks), addresses, neighbours, stations)
+    with decoding():
+        uplink = await _uplink_in(index, uplinks)
+    return Downstream(index, bridge, uplink, addresses, neighbours, stations)
 
 
 async def _uplink_in(index: int, uplinks: Collection[str]) -> str:
@@ -128,7 +131,7 @@ async def _addresses(index: int) -> list[tuple[bytes, int]]:
                 found.append((values[_IFA_ADDRESS], length))
             if _IFA_LOCAL in values:
                 found.append((values[_IFA_LOCAL], 128))
-    return [(address, length) for address, length in found if is_global(address)]
+    return [(address, length) for address, length in found if len(address) == 16 and is_global(address)]
 
 
 async def _neighbours(index: int) -> dict[bytes, bytes]:
@@ -162,7 +165,7 @@ def _neighbour(message: memoryview | bytes) -> tuple[bytes | None, bytes | None]
         _, _, state, flags, _ = _NDMSG.unpack_from(message, HEADER_LENGTH)
         values = dict(attributes(message, _BODY))
         address, lladdr = values.get(_NDA_DST), values.get(_NDA_LLADDR, b"")
-    if address is None or flags & _PROXY or not is_global(address):
+    if address is None or len(address) != 16 or flags & _PROXY or not is_global(address):
         return None, None
     if state & _PERMANENT or flags & _EXTERNALLY_LEARNED:
         return address, b""

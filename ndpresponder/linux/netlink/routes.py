@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 
 from ndpresponder.errors import SourceUnavailable
 from ndpresponder.linux.netlink import bell
-from ndpresponder.linux.netlink.dump import HEADER_LENGTH, Refused, attribute, attributes, dump, kind_of
+from ndpresponder.linux.netlink.dump import HEADER_LENGTH, Refused, attribute, attributes, decoding, dump, kind_of
 
 GROUPS: Final = bell.LINK | bell.IPV6_ROUTE
 MAX_ROUTES: Final = 20_000  # wanted ones, of which each costs some microseconds whenever any of them changes
@@ -56,7 +56,7 @@ class Wanted:
         """Tell by the fixed header alone whether the route can be of interest."""
         _, length, source_length, _, table, _, _, kind, _ = _RTMSG.unpack_from(message, HEADER_LENGTH)
         known = table in self.tables or table not in (253, 254, 255)  # others may be written in full in an attribute
-        return length >= self.shortest and length > 0 and not source_length and kind in _DECIDING and known
+        return self.shortest <= length <= 128 and length > 0 and not source_length and kind in _DECIDING and known
 
     def overlaps(self, value: int, length: int) -> bool:
         """Tell whether a prefix has addresses of interest."""
@@ -72,7 +72,7 @@ class Wanted:
             return None
         _, length, _, _, table, protocol, _, kind, flags = _RTMSG.unpack_from(message, HEADER_LENGTH)
         values = dict(attributes(message, _HEAD))
-        value = int.from_bytes(values.get(_RTA_DST, bytes(16)), "big")
+        value = int.from_bytes(struct.unpack("16s", values.get(_RTA_DST, bytes(16)))[0], "big")
         (table,) = struct.unpack("=I", values.get(_RTA_TABLE, struct.pack("=I", table)))
         if table not in self.tables or not self.overlaps(value, length):
             return None
@@ -93,9 +93,10 @@ async def ask_routes(wanted: Wanted) -> list[Route]:
     try:
         async with contextlib.aclosing(dump(_GETROUTE, body, *filters)) as slices:
             async for messages in slices:
-                for message in messages:
-                    if wanted.header(message) and (route := wanted.route(message)) is not None:
-                        routes.append(route)
+                with decoding():
+                    for message in messages:
+                        if wanted.header(message) and (route := wanted.route(message)) is not None:
+                            routes.append(route)
                 if len(routes) > MAX_ROUTES:
                     raise SourceUnavailable(f"more than {MAX_ROUTES:,} routes; name the prefixes that matter")
     except Refused as error:
@@ -105,10 +106,13 @@ async def ask_routes(wanted: Wanted) -> list[Route]:
 
 
 def concerns(event: bytes, wanted: Wanted) -> bool:
-    """Tell whether `event` can have changed a wanted route, or which link has which name."""
+    """Tell whether `event` can have changed a wanted route, or which link has which name; an odd one may have."""
     if len(event) < HEADER_LENGTH or (kind := kind_of(event)) in _LINK_EVENTS:
         return True
-    return kind in _ROUTE_EVENTS and (len(event) < _HEAD or wanted.route(event) is not None)
+    try:
+        return kind in _ROUTE_EVENTS and wanted.route(event) is not None
+    except struct.error:
+        return True
 
 
 def device_indexes(names: Iterable[str]) -> frozenset[int]:
