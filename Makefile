@@ -4,12 +4,13 @@
 ARGS =
 bin = .venv/bin
 
-.PHONY: help demo test bench check clean
+.PHONY: help demo test bench fuzz check clean
 
 help:
 	@echo 'make demo    build a VPS of network namespaces, and show a container unreachable, then reachable (root)'
 	@echo 'make test    run the tests (root)'
 	@echo 'make bench   measure the hot path, and the daemon against other responders (root)'
+	@echo 'make fuzz    look for inputs that break what reads them, 60 seconds for each parser'
 	@echo 'make check   lint, types and the layering of the modules'
 	@echo 'make clean   remove what the others made: .venv, caches, build output'
 
@@ -25,6 +26,10 @@ bench:
 	@.ci/setup bench
 	@$(bin)/python bench/hotpath.py
 	@$(bin)/python bench/wire.py --short $(ARGS)
+
+fuzz:
+	@.ci/setup check
+	@$(bin)/python tests/fuzz/fuzz.py $(ARGS)
 
 check:
 	@.ci/setup check

@@ -39,6 +39,15 @@ def internet_checksum(source: bytes, destination: bytes, message: bytes, next_he
     return total ^ 0xFFFF
 
 
+def with_right_checksum(frame: bytes) -> bytes:
+    """Return `frame` with the checksum of whatever its payload length says is the message."""
+    message = frame[54 : 54 + int.from_bytes(frame[18:20], "big")]
+    if len(message) < 4:
+        return frame
+    check = internet_checksum(frame[22:38], frame[38:54], message[:2] + b"\0\0" + message[4:])
+    return frame[:56] + check.to_bytes(2, "big") + frame[58:]
+
+
 def option(kind: int, data: str | bytes) -> bytes:
     """Return one option; `data` is a link-layer address as text, or octets that are padded to a multiple of 8."""
     octets = lladdr(data)

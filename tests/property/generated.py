@@ -4,7 +4,16 @@ from dataclasses import replace
 from ipaddress import IPv6Address, IPv6Network
 
 import answering
-from frames import ROUTER, ROUTER_LLADDR, UPLINK_LLADDR, internet_checksum, option, packed, solicitation, solicited_node
+from frames import (
+    ROUTER,
+    ROUTER_LLADDR,
+    UPLINK_LLADDR,
+    option,
+    packed,
+    solicitation,
+    solicited_node,
+    with_right_checksum,
+)
 from hypothesis import strategies as st
 from model import World
 
@@ -126,15 +135,6 @@ def solicitations(draw: st.DrawFn) -> bytes:
         ether_type=draw(seldom(0x86DD, 0x0800, 0x8100)),
         padding=draw(st.one_of(st.just(b""), st.binary(max_size=16))),
     )
-
-
-def with_right_checksum(frame: bytes) -> bytes:
-    """Return `frame` with the checksum of whatever its payload length says is the message."""
-    message = frame[54 : 54 + int.from_bytes(frame[18:20], "big")]
-    if len(message) < 4:
-        return frame
-    check = internet_checksum(frame[22:38], frame[38:54], message[:2] + b"\0\0" + message[4:])
-    return frame[:56] + check.to_bytes(2, "big") + frame[58:]
 
 
 @st.composite
