@@ -51,7 +51,7 @@ def debian_root(suite: str = "") -> Path:
     key = hashlib.sha256("\n".join([*command, suite, *sources, UNWANTED_UNITS]).encode()).hexdigest()[:12]
     root = CACHE / f"debian-{suite}-{key}"
     CACHE.mkdir(parents=True, exist_ok=True)
-    with (CACHE / "debian.lock").open("w") as lock:
+    with root.with_name(f"{root.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not root.exists():
             building = root.with_name(f"{root.name}.building")

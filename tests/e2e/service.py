@@ -53,13 +53,15 @@ def installed_on(lab: Lab, suite: str = "") -> Iterator[Machine]:
 @contextmanager
 def pristine(machine: Machine) -> Iterator[Machine]:
     """Leave the machine as it was after the installation, with the units stopped."""
-    yield machine
-    machine.run("systemctl", "stop", UNIT, INSTANCE, METRICS)
-    machine.run("systemctl", "reset-failed", UNIT, INSTANCE, METRICS, check=False)
-    machine.run("sh", "-c", f"rm -rf {UNITS}/*.d /run/systemd/system/*.d /etc/default/ndpresponder-*")
-    machine.run("systemctl", "enable", "--quiet", METRICS)
-    machine.run("cp", "/share/good.toml", CONFIGURATION)
-    machine.run("systemctl", "daemon-reload")
+    try:
+        yield machine
+    finally:
+        machine.run("systemctl", "stop", UNIT, INSTANCE, METRICS)
+        machine.run("systemctl", "reset-failed", UNIT, INSTANCE, METRICS, check=False)
+        machine.run("sh", "-c", f"rm -rf {UNITS}/*.d /run/systemd/system/*.d /etc/default/ndpresponder-*")
+        machine.run("systemctl", "enable", "--quiet", METRICS)
+        machine.run("cp", "/share/good.toml", CONFIGURATION)
+        machine.run("systemctl", "daemon-reload")
 
 
 def show(machine: Machine, *properties: str, unit: str = UNIT) -> dict[str, str]:

@@ -1,0 +1,327 @@
+"""The shipped sandbox under real systemd: all that the daemon does works in it, what it does not need is refused."""
+
+import contextlib
+import json
+import os
+import re
+import signal
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from engines import NEEDS_DOCKER, Docker, network
+from needs import OURS
+from nspawn import Machine, debian_root
+from service import (
+    CONFIGURATION,
+    METRICS,
+    UNIT,
+    configure,
+    drop_in,
+    installed_on,
+    journal,
+    pristine,
+    reachable,
+    shipped_drop_in,
+    show,
+    wait_for_failure,
+)
+
+from ndpresponder.errors import ExitCode
+from ndpresponder.lab import Lab, wait_until
+from ndpresponder.lab.topology import CONTAINER, GATEWAY
+
+NEWER = "trixie"  # systemd 257
+PROBE = Path(__file__).with_name("probe.py")
+IN_ITS_PLACE = (
+    "Type=oneshot",
+    "Restart=no",
+    "WatchdogSec=0",
+    "ExecStart=",
+    f"ExecStart=/opt/ndpresponder/bin/python3 /share/{PROBE.name}",
+)
+IN_DOCKER = "2001:db8::d5"
+SUBNETS = ("--subnet", "172.29.0.0/16", "--subnet", "2001:db8::d0/124")
+SCRAPE = """
+import urllib.request
+print(urllib.request.urlopen("http://[::1]:9846/metrics", timeout=5).read().decode())
+"""
+WHILE_IT_IS_DOWN = (
+    "import socket; socket.create_connection(('::1', 9846), 5).sendall(b'GET /healthz HTTP/1.0\\r\\n\\r\\n')"
+)
+EVERYTHING = """
+version = 1
+install_routes = ADMIN
+[log]
+level = "debug"
+[[interface]]
+name = "uplink"
+prefixes = ["2001:db8::/112"]
+verify = true
+mld_source = "both"
+gateway_keepalive = "always"
+pin_gateway = ADMIN
+[[source.bridge]]
+name = "br-ct"
+[source.routes]
+[[source.file]]
+path = "/etc/ndpresponder/addresses"
+"""
+WITH_DROP_INS = """
+[[source.docker]]
+networks = ["exposed"]
+[[source.wireguard]]
+name = "wg0"
+"""
+ENGINE = """
+import socket, time
+listener = socket.socket(socket.AF_UNIX)
+listener.bind("/run/docker.sock")
+listener.listen()
+time.sleep(600)
+"""
+ALLOWED = {"packet socket", "netlink socket"}
+
+pytestmark = pytest.mark.needs("systemd-nspawn", "mmdebstrap", "unshare", "nsenter", "ip", "nft", "ping")
+
+
+@pytest.fixture(scope="module")
+def newer_root() -> Iterator[Future[Path]]:
+    """Build the newer release while the host's own is tested."""
+    with ThreadPoolExecutor(1) as builder:
+        debian_root()  # one after the other, this one first
+        yield builder.submit(debian_root, NEWER)
+
+
+@pytest.fixture(scope="module")
+def boot(newer_root: Future[Path]) -> Iterator[Callable[[str], tuple[Lab, Machine]]]:
+    """Return a function that gives a lab and, in its VPS, the machine of a release, which are kept for the module."""
+    booted: dict[str, tuple[Lab, Machine]] = {}
+    with contextlib.ExitStack() as stack:
+
+        def give(suite: str = "") -> tuple[Lab, Machine]:
+            if suite not in booted:
+                if suite:
+                    newer_root.result()
+                lab = stack.enter_context(Lab(f"{OURS}sb{suite[:1]}"))
+                lab.filter("strict")
+                booted[suite] = lab, stack.enter_context(installed_on(lab, suite))
+                (booted[suite][1].share / PROBE.name).write_text(PROBE.read_text())
+            return booted[suite]
+
+        yield give
+
+
+@pytest.fixture
+def sandbox(boot: Callable[[str], tuple[Lab, Machine]]) -> Iterator[tuple[Lab, Machine]]:
+    lab, machine = boot("")
+    with pristine(machine):
+        yield lab, machine
+
+
+def attempts(machine: Machine) -> dict[str, object]:
+    """Return what the probe reports when it runs in the daemon's place."""
+    since = since_now(machine)
+    drop_in(machine, *IN_ITS_PLACE)
+    machine.run("systemctl", "start", UNIT)
+    (said,) = (
+        entry["MESSAGE"]
+        for entry in journal(machine, since, f"--unit={UNIT}", "_TRANSPORT=stdout")
+        if entry["MESSAGE"].startswith("{")
+    )
+    return json.loads(said)
+
+
+def open_to_all(machine: Machine) -> None:
+    """Make an engine's socket that nothing but its being hidden protects."""
+    listen = (
+        "import socket,time; s=socket.socket(socket.AF_UNIX); s.bind('/run/docker.sock'); s.listen(); time.sleep(600)"
+    )
+    machine.run("systemd-run", "--quiet", "--unit=engine", "--property=UMask=0", "python3", "-c", listen)
+    wait_until(lambda: machine.run("test", "-S", "/run/docker.sock", check=False).returncode == 0, 5, "the socket")
+
+
+def test_what_a_daemon_that_was_taken_over_can_do(sandbox: tuple[Lab, Machine]) -> None:
+    _, machine = sandbox
+    open_to_all(machine)
+    try:
+        seen = attempts(machine)
+        shipped_drop_in(machine, "ndpresponder-docker.conf")
+        machine.run("groupadd", "--force", "docker")
+        with_docker = attempts(machine)
+    finally:
+        machine.run("sh", "-c", "systemctl stop engine; rm -f /run/docker.sock")
+    below_run = seen.pop("run")
+    assert {path for path in below_run if not path.startswith(("/run/systemd/journal/", "/run/systemd/incoming"))} == {
+        "/run/ndpresponder",
+        "/run/systemd",
+        "/run/systemd/journal",
+        "/run/systemd/notify",
+    }
+    assert {name for name, outcome in seen.items() if outcome == "allowed"} == ALLOWED
+    refused = {name: outcome for name, outcome in seen.items() if name not in ALLOWED}
+    assert {name for name, outcome in refused.items() if outcome == "EAFNOSUPPORT"} == {
+        "IPv4 socket",
+        "IPv6 socket",
+        "raw IPv6 socket",
+        "kernel crypto socket",
+    }
+    assert refused["engine's socket"] == "ENOENT"
+    assert {name for name, outcome in with_docker.items() if outcome == "allowed"} == ALLOWED | {"engine's socket"}
+
+
+def since_now(machine: Machine) -> str:
+    return f"--since=@{machine.run('date', '+%s.%N').stdout.strip()}"
+
+
+def sources_up(exposition: str) -> dict[str, bool]:
+    """Return which kinds of sources can be read."""
+    samples = re.findall(r'(?m)^ndpresponder_source_up{[^}]*source="(\w+)"[^}]*} (\S+)', exposition)
+    return {source: float(value) == 1 for source, value in samples}
+
+
+@contextlib.contextmanager
+def every_drop_in(lab: Lab, machine: Machine) -> Iterator[None]:
+    """Install every drop-in that is shipped, and run a real engine whose socket the machine has in its place."""
+    for drop_in_file in sorted((machine.share / "systemd").glob("*.conf")):
+        shipped_drop_in(machine, drop_in_file.name)
+    machine.run("groupadd", "--force", "docker")
+    with Docker(lab["vps"]) as docker, network(docker, "exposed", *SUBNETS):
+        docker.run_container("d1", "exposed", IN_DOCKER)
+        os.link(docker.url.removeprefix("unix://"), machine.share / "docker.sock")
+        machine.run("chgrp", "docker", "/share/docker.sock")
+        machine.run("ln", "-s", "/share/docker.sock", "/run/docker.sock")
+        try:
+            yield
+        finally:
+            machine.run("rm", "/run/docker.sock", "/share/docker.sock")
+
+
+@pytest.mark.needs(*NEEDS_DOCKER)
+@pytest.mark.parametrize("suite", ["", NEWER], ids=["own", "newer"])
+@pytest.mark.parametrize("drop_ins", [False, True], ids=["bare", "drop-ins"])
+def test_whatever_it_does_is_allowed(boot: Callable[[str], tuple[Lab, Machine]], suite: str, drop_ins: bool) -> None:
+    """A system call outside the list ends the daemon here, instead of being refused."""
+    lab, machine = boot(suite)
+    version = machine.run("systemctl", "--version").stdout.split()[1]
+    assert int(version) >= (257 if suite else 252)
+    with pristine(machine), every_drop_in(lab, machine) if drop_ins else contextlib.nullcontext():
+        drop_in(machine, "SystemCallErrorNumber=kill")
+        text = EVERYTHING.replace("ADMIN", str(drop_ins).lower()) + (WITH_DROP_INS if drop_ins else "")
+        (machine.share / "everything.toml").write_text(text)
+        machine.run("cp", "/share/everything.toml", CONFIGURATION)
+        machine.run("sh", "-c", f"echo {CONTAINER} >/etc/ndpresponder/addresses")
+        since = since_now(machine)
+        machine.run("systemctl", "start", UNIT)
+        kinds = {"static", "bridge", "routes", "file"} | ({"docker", "wireguard"} if drop_ins else set())
+        up = dict.fromkeys(kinds, True)
+        wait_until(lambda: sources_up(machine.run("python3", "-c", SCRAPE).stdout) == up, 10, "all sources")
+        assert reachable(lab)
+        assert lab.ping("inet", IN_DOCKER if drop_ins else CONTAINER, deadline=3)
+        if drop_ins:
+            shown = ("ip", "-6", "neigh", "show", GATEWAY, "dev", "uplink")
+            wait_until(lambda: "PERMANENT" in lab.run("vps", *shown).stdout, 5, "the pin")
+        assert show(machine, "ActiveState", "NRestarts", "StatusText") == {
+            "ActiveState": "active",
+            "NRestarts": "0",
+            "StatusText": "answering on uplink",
+        }
+        machine.run("systemctl", "stop", UNIT)
+        assert show(machine, "Result", "ExecMainStatus") == {"Result": "success", "ExecMainStatus": "0"}
+        said = [entry["MESSAGE"] for entry in journal(machine, since, f"--unit={UNIT}")]
+        assert [
+            line for line in said if re.search("not permitted|denied|not supported|Traceback|fault of ours", line)
+        ] == []
+
+
+def test_a_call_outside_the_list_would_have_ended_it(sandbox: tuple[Lab, Machine]) -> None:
+    _, machine = sandbox
+    drop_in(
+        machine,
+        "SystemCallErrorNumber=kill",
+        *IN_ITS_PLACE,
+        f"ExecStart=/opt/ndpresponder/bin/python3 /share/{PROBE.name}",
+    )
+    assert wait_for_failure(machine)["ExecMainStatus"] == str(int(signal.SIGSYS))
+
+
+def learned(lab: Lab) -> bool:
+    """Tell whether the hypervisor's bridge has learned the container's group at the VPS's port."""
+    group = f"ff02::1:ff00:{CONTAINER.rpartition(':')[2]}"
+    return f"port p-vps grp {group} " in lab.run("hv", "bridge", "mdb", "show", "dev", "br0").stdout
+
+
+def test_a_bridge_that_snoops_lets_solicitations_through(sandbox: tuple[Lab, Machine]) -> None:
+    lab, machine = sandbox
+    configure(machine, r"^prefixes = .*", f'prefixes = ["{CONTAINER}"]')
+    lab["hv"].ip("link set p-vps nomaster", "link set p-vps master br0")  # what the port joined is forgotten
+    lab.snooping(True)
+    try:
+        assert not reachable(lab)
+        machine.run("systemctl", "start", UNIT)
+        wait_until(lambda: learned(lab), 5, "the bridge to learn the group")
+        assert reachable(lab)
+    finally:
+        lab.snooping(False)
+
+
+def is_listening(machine: Machine) -> bool:
+    return "[::1]:9846" in machine.run("ss", "-Hltn").stdout
+
+
+def test_the_port_comes_and_goes_with_the_daemon_and_starts_nothing(sandbox: tuple[Lab, Machine]) -> None:
+    _, machine = sandbox
+    assert not is_listening(machine)
+    machine.run("systemctl", "start", UNIT)
+    assert is_listening(machine)
+    machine.run("systemctl", "restart", UNIT)
+    assert "ndpresponder_build_info" in machine.run("python3", "-c", SCRAPE).stdout
+    machine.run("systemctl", "stop", UNIT)
+    assert not is_listening(machine)
+    assert show(machine, "ActiveState", unit=METRICS) == {"ActiveState": "inactive"}
+
+
+def test_a_scraper_that_waits_does_not_start_a_daemon_that_cannot_run_again_and_again(
+    sandbox: tuple[Lab, Machine],
+) -> None:
+    _, machine = sandbox
+    configure(machine, r'^router_flag = "auto"', 'router_flag = "sometimes"')
+    since = since_now(machine)
+    wait_for_failure(machine)
+    machine.run("python3", "-c", WHILE_IT_IS_DOWN)
+    with pytest.raises(TimeoutError):
+        wait_until(lambda: starts(machine, since) > 2, 2, "more starts")
+    assert starts(machine, since) == 2  # one for each connection, and no more
+
+
+def starts(machine: Machine, since: str) -> int:
+    """Return how often the daemon was started and told what is wrong."""
+    said = journal(machine, since, f"--unit={UNIT}")
+    return sum("sometimes" in entry["MESSAGE"] for entry in said)
+
+
+def test_the_socket_that_is_passed_wins_and_that_is_said_once(sandbox: tuple[Lab, Machine]) -> None:
+    _, machine = sandbox
+    configure(machine, r"^listen = .*", 'listen = "[::1]:9999"')
+    since = since_now(machine)
+    machine.run("systemctl", "start", UNIT)
+    assert "ndpresponder_build_info" in machine.run("python3", "-c", SCRAPE).stdout
+    (entry,) = journal(machine, since, f"--unit={UNIT}", "NDP_INSTEAD_OF=[::1]:9999")
+    assert entry["NDP_LISTEN"] == "[::1]:9846"
+    assert "9999" not in machine.run("ss", "-Hltn").stdout
+
+
+def test_a_port_of_its_own_needs_its_drop_in(sandbox: tuple[Lab, Machine]) -> None:
+    _, machine = sandbox
+    machine.run("systemctl", "disable", "--quiet", METRICS)
+    configure(machine, r"^listen = .*", 'listen = "[::1]:9846"')
+    drop_in(machine, "Restart=no")
+    since = since_now(machine)
+    assert wait_for_failure(machine)["ExecMainStatus"] == str(int(ExitCode.SYSTEM))
+    said = "\n".join(entry["MESSAGE"] for entry in journal(machine, since, f"--unit={UNIT}"))
+    assert "ndpresponder-metrics.socket" in said
+    shipped_drop_in(machine, "ndpresponder-metrics-port.conf")
+    machine.run("systemctl", "start", UNIT)
+    wait_until(lambda: is_listening(machine), 5, "the port")
+    assert "ndpresponder_build_info" in machine.run("python3", "-c", SCRAPE).stdout
