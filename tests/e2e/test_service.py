@@ -1,9 +1,7 @@
 """The units under a real systemd, booted in the lab's VPS, with the wheel installed, behind the filter."""
 
-import os
 import re
 import time
-from collections.abc import Iterator
 
 import pytest
 from nspawn import Machine
@@ -14,10 +12,8 @@ from service import (
     UNIT,
     configure,
     drop_in,
-    installed_on,
     journal,
     of_socket,
-    pristine,
     reachable,
     shipped_drop_in,
     show,
@@ -34,28 +30,6 @@ print(urllib.request.urlopen(f"http://{sys.argv[1]}:9846/metrics", timeout=1).re
 """
 CAP_NET_RAW = 1 << 13
 DYNAMIC_USERS = range(61184, 65520)
-
-pytestmark = pytest.mark.needs("systemd-nspawn", "mmdebstrap", "unshare", "nsenter", "ip", "nft", "ping")
-
-
-@pytest.fixture(scope="module")
-def vps_lab() -> Iterator[Lab]:
-    with Lab(f"ndpt{os.getpid()}m") as lab:
-        lab.filter("strict")
-        yield lab
-
-
-@pytest.fixture(scope="module")
-def installed(vps_lab: Lab) -> Iterator[Machine]:
-    with installed_on(vps_lab) as machine:
-        yield machine
-
-
-@pytest.fixture
-def machine(installed: Machine) -> Iterator[Machine]:
-    """Give each test the machine as it was after the installation, with the units stopped."""
-    with pristine(installed) as machine:
-        yield machine
 
 
 @pytest.fixture

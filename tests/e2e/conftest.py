@@ -1,0 +1,32 @@
+"""The booted Debian with all that is shipped installed in it, which modules share: booting takes 10 s."""
+
+from collections.abc import Iterator
+
+import pytest
+from needs import OURS, require
+from nspawn import Machine
+from service import installed_on, pristine
+
+from ndpresponder.lab import Lab
+
+
+@pytest.fixture(scope="session")
+def vps_lab() -> Iterator[Lab]:
+    """Return the lab in whose VPS the machine runs; who changes its links undoes that."""
+    require("systemd-nspawn", "mmdebstrap", "unshare", "nsenter", "ip", "nft", "ping")
+    with Lab(f"{OURS}m") as lab:
+        lab.filter("strict")
+        yield lab
+
+
+@pytest.fixture(scope="session")
+def installed(vps_lab: Lab) -> Iterator[Machine]:
+    with installed_on(vps_lab) as machine:
+        yield machine
+
+
+@pytest.fixture
+def machine(installed: Machine) -> Iterator[Machine]:
+    """Give each test the machine as it was after the installation, with the units stopped."""
+    with pristine(installed) as machine:
+        yield machine
