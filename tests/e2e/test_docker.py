@@ -2,6 +2,7 @@
 while they run, whatever happens to them, to their network and to the daemon of Docker itself.
 """
 
+import json
 import signal
 from collections.abc import Iterator
 
@@ -44,12 +45,12 @@ def follow(lab: Lab, docker: Docker, name: str = "exposed") -> Installed:
     return Installed(lab["vps"], "-i", "uplink", "-N", name, "--docker-url", docker.url)
 
 
-def live(installed: Installed) -> int:
-    """Return how many addresses the daemon has of Docker."""
+def live(installed: Installed, source: str = "docker") -> int:
+    """Return how many addresses the daemon has of a kind of source."""
     (line,) = (
         line
         for line in installed.scrape().splitlines()
-        if line.startswith("ndpresponder_addresses{") and 'source="docker"' in line
+        if line.startswith("ndpresponder_addresses{") and f'source="{source}"' in line
     )
     return int(float(line.rpartition(" ")[2]))
 
@@ -74,8 +75,14 @@ def await_reachable(lab: Lab, *targets: str) -> None:
         wait_until(lambda target=target: reachable(lab, target), REACH_S, f"{target} to answer")
 
 
-def await_live(installed: Installed, count: int) -> None:
-    wait_until(lambda: live(installed) == count, FOLLOW_S, f"{count} addresses")
+def await_live(installed: Installed, count: int, source: str = "docker") -> None:
+    wait_until(lambda: live(installed, source) == count, FOLLOW_S, f"{count} addresses")
+
+
+def bridge_of(lab: Lab) -> str:
+    """Return the name of the bridge that the engine has made."""
+    (bridge,) = json.loads(lab.run("vps", "ip", "-j", "link", "show", "type", "bridge").stdout)
+    return str(bridge["ifname"])
 
 
 def assert_ignored(installed: Installed, lab: Lab, address: str) -> None:
@@ -174,6 +181,15 @@ def test_many_containers_at_once_are_all_reachable(docker_lab: Lab, exposed: Doc
         exposed.cli("restart", *(f"c{number}" for number in range(6)))
         await_live(installed, 6)
         await_reachable(docker_lab, *addresses)
+
+
+def test_the_bridge_that_docker_made_tells_as_much_as_its_api(docker_lab: Lab, exposed: Docker) -> None:
+    with Installed(docker_lab["vps"], "-i", "uplink", "-b", bridge_of(docker_lab)) as installed:
+        exposed.run_container("web", "exposed", WEB)
+        await_reachable(docker_lab, WEB)
+        await_live(installed, 1, "bridge")
+        exposed.cli("rm", "-f", "web")
+        await_live(installed, 0, "bridge")
 
 
 def test_containers_that_outlive_dockerd_stay_reachable(docker_lab: Lab, docker: Docker) -> None:

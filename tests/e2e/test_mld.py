@@ -17,7 +17,7 @@ LEARN_S = 5.0
 
 @pytest.fixture(scope="module")
 def snooping_lab() -> Iterator[Lab]:
-    require("ip", "nft", "ping", "bridge")
+    require("ip", "nft", "ping", "bridge", "ebtables")
     with Lab(f"{OURS}mld", "macvlan") as lab:
         yield lab
 
@@ -61,11 +61,15 @@ WIDE = 'prefixes = ["2001:db8::/112"]'
         ("none", "linklocal", LIVE, True),
         ("none", "linklocal", CLAIMED, True),
         ("none", "linklocal", WIDE, False),
+        ("na", "linklocal", LIVE, True),
+        ("na", "linklocal", WIDE, False),
         ("strict", "linklocal", LIVE, True),
         ("strict", "global", LIVE, True),
         ("strict-pre", "linklocal", LIVE, False),
         ("strict-pre", "global", LIVE, True),
         ("strict-pre", "both", CLAIMED, True),
+        ("ebtables", "linklocal", LIVE, True),
+        ("ebtables", "global", CLAIMED, True),
     ],
 )
 def test_what_is_heard_behind_snooping(snooping_lab, tmp_path, name, mld_source, prefixes, reached):

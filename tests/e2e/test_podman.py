@@ -1,13 +1,26 @@
 """A real Podman service in the VPS, whose events tell less than Docker's: its containers are followed all the same."""
 
-import json
+import signal
 from collections.abc import Iterator
 
 import pytest
 from engines import NEEDS_PODMAN, Podman, network
 from harness import Installed
 from needs import OURS, require
-from test_docker import DB, SUBNETS, WEB, assert_ignored, await_live, await_reachable, reachable
+from test_docker import (
+    DB,
+    FOLLOW_S,
+    SUBNETS,
+    WEB,
+    assert_ignored,
+    await_live,
+    await_reachable,
+    bridge_of,
+    follow,
+    is_up,
+    live,
+    reachable,
+)
 
 from ndpresponder.lab import Lab, wait_until
 from ndpresponder.lab.topology import GATEWAY, VPS
@@ -42,8 +55,7 @@ def settle(lab: Lab) -> None:
     It would take that of another port whenever one goes, and its containers would need seconds to learn it; as the host
     needs to learn that of a container that was started again.
     """
-    (bridge,) = json.loads(lab.run("vps", "ip", "-j", "link", "show", "type", "bridge").stdout)
-    name = bridge["ifname"]
+    name = bridge_of(lab)
     lab["vps"].ip(f"link set {name} address 02:00:00:00:03:00", f"neigh flush dev {name}")
     wait_until(
         lambda: "tentative" not in lab.run("vps", "ip", "-6", "address", "show", "dev", name).stdout, 5, "the bridge"
@@ -72,3 +84,56 @@ def test_containers_are_reachable_exactly_while_they_run(podman_lab: Lab, podman
         await_live(installed, 1)
         assert_ignored(installed, podman_lab, WEB)
         assert reachable(podman_lab, DB)
+
+
+@pytest.fixture
+def exposed(podman_lab: Lab, podman: Podman) -> Iterator[Podman]:
+    """Return the engine with a network in which `web` and `db` run and are reachable."""
+    with network(podman, "exposed", *SUBNETS):
+        podman.run_container("web", "exposed", WEB)
+        podman.run_container("db", "exposed", DB)
+        settle(podman_lab)
+        yield podman
+
+
+def test_a_container_is_gone_while_it_is_disconnected(podman_lab: Lab, exposed: Podman) -> None:
+    with follow(podman_lab, exposed) as installed:
+        await_live(installed, 2)
+        await_reachable(podman_lab, WEB, DB)
+        for _ in range(2):
+            exposed.cli("network", "disconnect", "exposed", "web")
+            await_live(installed, 1)
+            assert_ignored(installed, podman_lab, WEB)
+            assert reachable(podman_lab, DB)
+            exposed.cli("network", "connect", "--ip6", WEB, "exposed", "web")
+            await_live(installed, 2)
+            settle(podman_lab)
+            await_reachable(podman_lab, WEB)
+
+
+def test_containers_that_outlive_the_service_stay_reachable(podman_lab: Lab, exposed: Podman) -> None:
+    with follow(podman_lab, exposed) as installed:
+        await_live(installed, 2)
+        await_reachable(podman_lab, WEB, DB)
+        for number in (signal.SIGKILL, signal.SIGTERM):
+            exposed.kill(number)
+            wait_until(lambda: not is_up(installed), FOLLOW_S, "the source to be down")
+            assert reachable(podman_lab, WEB)
+            exposed.start()
+            wait_until(lambda: is_up(installed), FOLLOW_S, "the source to be up")
+            assert live(installed) == 2
+            assert reachable(podman_lab, WEB)
+        exposed.cli("rm", "-f", "web")
+        await_live(installed, 1)
+        assert_ignored(installed, podman_lab, WEB)
+
+
+def test_the_bridge_that_podman_made_tells_as_much_as_its_api(podman_lab: Lab, exposed: Podman) -> None:
+    with Installed(podman_lab["vps"], "-i", "uplink", "-b", bridge_of(podman_lab)) as installed:
+        await_reachable(podman_lab, WEB, DB)
+        await_live(installed, 2, "bridge")
+        exposed.cli("rm", "-f", "web")
+        await_live(installed, 1, "bridge")
+        exposed.cli("rm", "-f", "db")  # and with it the bridge
+        await_live(installed, 0, "bridge")
+        assert_ignored(installed, podman_lab, WEB)
