@@ -36,8 +36,8 @@ files:
   /etc/ndpresponder/ndpresponder.toml   what the systemd unit reads; every key is explained in the
                                         reference configuration, systemd/ndpresponder.toml
 exit codes:
-  0 fine   1 a problem was found   2 wrong use   71 the system refused
-  77 a capability is missing   78 wrong configuration"""
+  0 fine   1 a problem was found   2 wrong use   69 the daemon is not reachable
+  71 the system refused   77 a capability is missing   78 wrong configuration"""
 
 CHECK_EPILOG = """\
 Prints the effective configuration as TOML, with the origin of each value, then exits with 0.
@@ -109,6 +109,22 @@ def demo(options: argparse.Namespace, environ: Mapping[str, str]) -> int:  # noq
     return command.main(options)
 
 
+def asking(word: str, summary: str) -> "Command":
+    """Return a command that asks the running daemon, or tells it something."""
+
+    def parser(prog: str) -> Parser:
+        from ndpresponder.diagnose.asking import parser
+
+        return parser(word, prog)
+
+    def run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
+        from ndpresponder.diagnose.asking import main
+
+        return main(word, options, environ)
+
+    return Command(summary, parser, run)
+
+
 @dataclass(frozen=True, slots=True)
 class Command:
     """One word after `ndpresponder`."""
@@ -121,5 +137,18 @@ class Command:
 COMMANDS: Mapping[str, Command] = {
     "run": Command("answer neighbor solicitations", run_parser, run),
     "check": Command("validate the configuration and print what is in effect", check_parser, check),
+    **{
+        word: asking(word, summary)
+        for word, summary in (
+            ("status", "show what the running daemon does"),
+            ("targets", "list what it answers for, and what it never does"),
+            ("explain", "say whether an address is answered for, and why"),
+            ("add", "answer for another prefix, for a while"),
+            ("remove", "take such a prefix away again"),
+            ("log", "set the log level of the running daemon"),
+            ("reload", "have it read its configuration again"),
+            ("upgrade", "have it replaced by the installed version, without losing a solicitation"),
+        )
+    },
     "demo": Command("show it at work in a lab of network namespaces", demo_parser, demo),
 }

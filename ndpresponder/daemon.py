@@ -26,6 +26,7 @@ from ndpresponder.supervise import supervise
 from ndpresponder.targets.board import Entry, TargetBoard
 from ndpresponder.targets.sources import build_sources
 from ndpresponder.targets.sources.static import as_prefix
+from ndpresponder.targets.sources.temporary import TemporaryPrefixes
 from ndpresponder.uplink import Uplink
 
 _HOUSEKEEPING_S = 10.0
@@ -83,7 +84,8 @@ class Daemon:
         stop = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             loop.add_signal_handler(number, stop.set)
-        board = self._build_board(loop)
+        temporary = TemporaryPrefixes(loop.call_later, loop.time)
+        board = self._build_board(loop, temporary)
         self._log.info("starting", version=__version__, python=platform.python_version(), dry_run=self._config.dry_run)
         try:
             async with asyncio.TaskGroup() as tasks:
@@ -96,6 +98,7 @@ class Daemon:
                 running.extend(tasks.create_task(self._pin_gateways(uplink)) for uplink in self._config.interfaces)
                 running.append(tasks.create_task(self._wire(board)))
                 running.append(tasks.create_task(self._serve_metrics(board)))
+                running.append(tasks.create_task(self._serve_control(board, temporary)))
                 await stop.wait()
                 self._notifier.stopping()
                 for task in running:
@@ -109,7 +112,7 @@ class Daemon:
 
     # Targets
 
-    def _build_board(self, loop: asyncio.AbstractEventLoop) -> TargetBoard:
+    def _build_board(self, loop: asyncio.AbstractEventLoop, temporary: TemporaryPrefixes) -> TargetBoard:
         board = TargetBoard(
             {
                 interface.name: frozenset(as_prefix(network) for network in interface.exclude)
@@ -118,7 +121,7 @@ class Daemon:
             lambda uplink, table: self._uplinks[uplink].apply(table),
             loop.call_later,
         )
-        for source in build_sources(self._config):
+        for source in build_sources(self._config, temporary):
             board.add(source)
         return board
 
@@ -233,6 +236,29 @@ class Daemon:
                 self._log.info("serving metrics", listen=where)
 
         await metrics.serve(listen, passed, self._uplinks.values(), board, self._readiness, self._started_s, listening)
+
+    async def _serve_control(self, board: TargetBoard, temporary: TemporaryPrefixes) -> None:
+        if not self._config.control.socket:
+            return
+        await self._links_known.wait()
+        from ndpresponder.control import door
+        from ndpresponder.control.subject import Loaded, Subject
+
+        async def not_yet() -> str | None:
+            return "restart the service instead"
+
+        subject = Subject(
+            started_s=self._started_s,
+            loaded=lambda: Loaded(self._config, self._started_s),
+            uplinks=self._uplinks.values,
+            board=lambda: board,
+            temporary=temporary,
+            logs=self._logs,
+            reload=not_yet,
+            upgrade=not_yet,
+        )
+        serve = partial(door.serve, self._config.control.socket, subject)
+        await supervise(partial(_contain, serve), partial(self._say_retry, "control socket"))
 
     def _say_retry(self, what: str, error: Exception, pause_s: float) -> None:
         held_back = self._limiter.admit(what, time.monotonic())

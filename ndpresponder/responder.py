@@ -105,6 +105,18 @@ class Responder:
         self._requesters.clear()
         self._forget_answers()
 
+    @property
+    def never(self) -> frozenset[bytes]:
+        """What is never answered for, whatever the table says: the uplink's own addresses and its gateways."""
+        return self._never
+
+    def rehearse(self, frame: bytes, is_there: Callable[[bytes], bool] | None) -> Outcome:
+        """Return how `frame` would end: no limit is spent, nobody is looked for, nothing is remembered."""
+        twin = Responder(self._policy)
+        twin.follow(self._state)
+        twin.table, twin.is_there = self._table, is_there
+        return twin.respond(frame)[0]
+
     def respond(self, frame: bytes, to_other_host: bool = False) -> Answer:
         """Return how `frame` ends and, when that is an answer, the advertisement to send.
 

@@ -9,7 +9,7 @@ import errno
 import os
 import time
 from collections.abc import Callable, Collection, Iterable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from ndpresponder.config import InterfaceConfig, LimitsConfig
 from ndpresponder.errors import SourceUnavailable
@@ -31,6 +31,9 @@ from ndpresponder.verification import Verification
 from ndpresponder.wire.bpf import SOLICITATIONS
 from ndpresponder.wire.layout import ICMP_TYPE, NEIGHBOR_ADVERTISEMENT
 from ndpresponder.wire.solicitation import kind_of
+
+if TYPE_CHECKING:
+    from ndpresponder.fastpath.steering import FastPath
 
 MAX_GATEWAYS: Final = 1024  # remembered; router advertisements of strangers could make up any number
 _NOT_VERIFIED: Final = Outcome.NOT_VERIFIED
@@ -71,6 +74,11 @@ class Uplink:
         policy = Policy(config.router_flag, config.override, config.unicast, config.dad, dry_run)
         take = TokenBucket(limits.rate, limits.burst, clock).take if limits.rate else None
         self.responder = Responder(policy, take)
+        self._fastpath: FastPath | None = None
+        if config.fastpath != "off":
+            from ndpresponder.fastpath import steering  # late: who does without must not pay for it
+
+            self._fastpath = steering.FastPath(config, limits, policy, self.tally, self._narrator)
         self._presence: Presence | None = None
         if not dry_run:
             flags = self.responder.unsolicited_flags
@@ -83,9 +91,20 @@ class Uplink:
         """Whether solicitations are being answered."""
         return self.tally.up
 
+    @property
+    def gateways(self) -> frozenset[bytes]:
+        """Every default gateway that was ever seen here."""
+        return self._all_gateways()
+
+    def knows(self, target: bytes) -> bool | None:
+        """Tell whether a target was verified of late; None where nothing is verified."""
+        return self._verification.verifier.knows(target) if self._verification else None
+
     def apply(self, table: TargetTable) -> None:
         """Answer for the targets of `table` from the next frame on."""
         self.responder.table = table
+        if self._fastpath is not None:
+            self._fastpath.apply(table)
         self._foreign.apply(table)
         if self._presence is not None:
             # In a turn of its own: among thousands of targets this takes milliseconds, and solicitations wait
@@ -100,6 +119,8 @@ class Uplink:
         """
         if link is None or not link.ethernet:
             self._close()
+            if self._fastpath is not None:
+                self._fastpath.follow(0, None)
             self._narrator.missing(link)
             self.link = None
             return
@@ -110,6 +131,8 @@ class Uplink:
         self._remember_gateways(link)
         state = UplinkState(link.lladdr, link.addresses, self._all_gateways(), link.forwarding)
         self.responder.follow(state if link.up else None)
+        if self._fastpath is not None:
+            self._fastpath.follow(link.index, state if link.up else None)
         self._foreign.follow(state if link.up else None)
         self.tally.up = link.up
         if self._presence is not None:
@@ -120,9 +143,13 @@ class Uplink:
     def close(self) -> None:
         """Stop answering."""
         self._close()
+        if self._fastpath is not None:
+            self._fastpath.close()
 
     def collect_drops(self) -> None:
-        """Add what the kernel counted and what it dropped since the last call to the tally."""
+        """Add what the kernel counted, dropped and answered by itself since the last call to the tally."""
+        if self._fastpath is not None:
+            self._fastpath.collect()
         if self._socket is None:
             return
         self._foreign.collect()
@@ -156,6 +183,8 @@ class Uplink:
     def _close(self) -> None:
         self.tally.up = False
         self.responder.follow(None)
+        if self._fastpath is not None:
+            self._fastpath.detach()
         if self._presence is not None:
             self._presence.follow(None)
         if self._verification is not None:

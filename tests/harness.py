@@ -54,6 +54,7 @@ class Installed:
         with contextlib.ExitStack() as stack:
             self._directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
             self._metrics = self._directory / "metrics"
+            self.control = self._directory / "control"
             self._log = stack.enter_context((self._directory / "log").open("w+"))
             self._notices = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM))
             self._notices.bind(str(self._directory / "notify"))
@@ -62,6 +63,8 @@ class Installed:
                 *self.flags,
                 "--metrics",
                 f"unix:{self._metrics}",
+                "--control",
+                str(self.control),
                 env=clean_environment() | {"NOTIFY_SOCKET": str(self._directory / "notify")},
                 stdin=subprocess.DEVNULL,
                 stdout=self._log,

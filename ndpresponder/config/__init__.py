@@ -10,10 +10,11 @@ from ndpresponder.config.sources import (
     SourcesConfig,
     WireguardSourceConfig,
 )
-from ndpresponder.config.tree import Config, InterfaceConfig, LimitsConfig, LogConfig, MetricsConfig
+from ndpresponder.config.tree import Config, ControlConfig, InterfaceConfig, LimitsConfig, LogConfig, MetricsConfig
 
 __all__ = [
     "Config",
+    "ControlConfig",
     "DockerSourceConfig",
     "FileSourceConfig",
     "InterfaceConfig",

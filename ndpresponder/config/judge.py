@@ -86,9 +86,7 @@ def _judge_prefixes(table: Table, followed: bool, problems: list[Problem], warni
         where, path = _element(given, number)
         if prefix.prefixlen < WIDEST and not table.of("allow_wide") and "allow_wide" not in table.broken:
             word = "write allow_wide = true in this table" if path else "add --allow-wide"
-            problems.append(
-                Problem(where, path, f"{prefix} is wider than /{WIDEST}", f"{word} if all of it lies behind this host")
-            )
+            problems.append(Problem(where, path, *too_wide(prefix, word)))
         for other_number, other in enumerate(prefixes):
             if prefix == other and other_number < number:
                 warnings.append(Problem(where, path, f"{prefix} stands twice", "leave one out"))
@@ -96,6 +94,11 @@ def _judge_prefixes(table: Table, followed: bool, problems: list[Problem], warni
             if prefix != other and prefix.subnet_of(other) and prefix.prefixlen < 128:
                 warnings.append(Problem(where, path, f"{prefix} lies within {other}", "leave the narrower one out"))
                 break
+
+
+def too_wide(prefix: IPv6Network, word: str) -> tuple[str, str]:
+    """Say that a prefix needs an explicit word, and which."""
+    return f"{prefix} is wider than /{WIDEST}", f"{word} if all of it lies behind this host"
 
 
 def _judge_exclusions(table: Table, warnings: list[Problem]) -> None:

@@ -33,7 +33,7 @@ def _quoted(value: object) -> str:
 
 
 def _line(key: str, value: str, origin: str) -> str:
-    return f"{f'{key}{value}':<{COLUMN}}# {printable(origin)}"
+    return f"{f'{key}{value}':<{COLUMN - 1}} # {printable(origin)}"
 
 
 def _assignment(key: Key, value: Any, given: Given | None) -> list[str]:

@@ -64,6 +64,23 @@ class MetricsConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class ControlConfig:
+    """Where the commands `status`, `explain`, `add` and the like reach the daemon; "" is nowhere."""
+
+    socket: Annotated[
+        str,
+        Setting(
+            'unix socket on which the commands ask this daemon; "" is nowhere',
+            parse=values.control_socket,
+            flags=("--control",),
+            env="NDPRESPONDER_CONTROL",
+            metavar="PATH",
+            group="what is seen",
+        ),
+    ] = "/run/ndpresponder/control.sock"
+
+
+@dataclass(frozen=True, slots=True)
 class LimitsConfig:
     """How much is answered at most."""
 
@@ -116,6 +133,14 @@ class InterfaceConfig:
         Setting("where the reports of joined groups come from, on a link that snoops MLD"),
     ] = "linklocal"
     verify: Annotated[bool, Setting("answer for claimed targets only once found there", flags=("--verify",))] = False
+    fastpath: Annotated[
+        Literal["auto", "tcx", "xdp", "xdp-native", "off"],
+        Setting(
+            "answer the plain case in the kernel; auto: on tcx where that can be had",
+            flags=("--fastpath",),
+            metavar="MODE",
+        ),
+    ] = "off"
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +150,7 @@ class Config:
     interfaces: Annotated[tuple[InterfaceConfig, ...], Setting("one table for each uplink", key="interface")] = ()
     log: Annotated[LogConfig, Setting("what is logged")] = LogConfig()
     metrics: Annotated[MetricsConfig, Setting("Prometheus metrics")] = MetricsConfig()
+    control: Annotated[ControlConfig, Setting("asking and steering the daemon")] = ControlConfig()
     limits: Annotated[LimitsConfig, Setting("protection against floods")] = LimitsConfig()
     sources: Annotated[SourcesConfig, Setting("what is followed behind the host", key="source")] = _NO_SOURCES
     dry_run: Annotated[bool, Setting("decide, count and log, but send nothing", flags=("-d", "--dry-run"))] = False

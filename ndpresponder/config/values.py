@@ -221,6 +221,19 @@ def _socket_path(where: str) -> str:
     return where
 
 
+def control_socket(raw: object) -> str:
+    """Accept the absolute path of a unix socket, or nothing for off."""
+    path = text(raw, "/run/ndpresponder/control.sock")
+    if not path:
+        return path
+    if not path.startswith("/"):
+        raise Wrong(f"{path!r} is not an absolute path", "write it like /run/ndpresponder/control.sock")
+    if path.endswith("/"):
+        raise Wrong(f"{path!r} names a directory", f"write {path}control.sock")
+    _socket_path(f"unix:{path}")
+    return path
+
+
 def socket_url(raw: object) -> str:
     """Accept `unix://PATH`, as DOCKER_HOST holds it."""
     where = text(raw, "unix:///var/run/docker.sock")

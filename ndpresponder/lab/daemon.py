@@ -37,6 +37,7 @@ class Daemon:
                 "-m",
                 "ndpresponder",
                 *self.flags,
+                "--control=",  # the lab leaves the machine's /run alone
                 env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=self._output,

@@ -1,20 +1,18 @@
 """Opens the socket that /metrics is served on, and says in words why the system will not have it.
 
-It may replace the socket file that a dead process left behind, and must never remove anything else.
+It must never take an address away from somebody who listens there.
 """
 
 import errno
-import os
 import socket
-import stat
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
 from ndpresponder.errors import SystemRefused
+from ndpresponder.linux.unix_socket import open_unix_socket
 from ndpresponder.observe.logs import get_logger
 
-_MODE: Final = 0o660
 # linux/in.h, linux/in6.h: at boot an address may come, or be found unique, after us
 _FREEBIND: Final[Mapping[int, tuple[int, int]]] = {
     socket.AF_INET: (socket.IPPROTO_IP, 15),
@@ -28,6 +26,7 @@ _ADVICE: Final[Mapping[int, str]] = {
     errno.EROFS: _NOT_OURS,
     errno.EAFNOSUPPORT: "this kind of socket is forbidden (RestrictAddressFamilies= in the unit): let "
     "ndpresponder-metrics.socket pass one, install ndpresponder-metrics-port.conf, or write unix:PATH",
+    errno.ENOTSOCK: "remove it or choose another path",
     errno.ENOENT: "the directory does not exist; create it (RuntimeDirectory= in the unit)",
 }
 
@@ -40,11 +39,17 @@ def open_listener(listen: str) -> tuple[socket.socket, Callable[[], None]]:
     """
     try:
         if listen.startswith("unix:"):
-            return _open_unix(Path(listen.removeprefix("unix:")))
+            opened = open_unix_socket(Path(listen.removeprefix("unix:")))
+            return opened.listener, opened.remove
         return _open_tcp(listen), lambda: None
     except OSError as error:
-        advice = _ADVICE.get(error.errno or 0, "choose another address")
-        raise SystemRefused(f"--metrics {listen}: {error.strerror or error}: {advice}") from error
+        raise refused(f"--metrics {listen}", error) from error
+
+
+def refused(setting: str, error: OSError) -> SystemRefused:
+    """Return the error that says what the system will not have, why, and what to do."""
+    advice = _ADVICE.get(error.errno or 0, "choose another address")
+    return SystemRefused(f"{setting}: {error.strerror or error}: {advice}")
 
 
 def _open_tcp(listen: str) -> socket.socket:
@@ -71,48 +76,3 @@ def _open_tcp(listen: str) -> socket.socket:
         listener.close()
         raise
     return listener
-
-
-def _open_unix(path: Path) -> tuple[socket.socket, Callable[[], None]]:
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        _clear(path)
-        before = os.umask(0o777 & ~_MODE)  # so that nobody else can connect between bind and a chmod
-        try:
-            listener.bind(str(path))
-        finally:
-            os.umask(before)
-        listener.listen()
-        inode = _inode(path)
-    except BaseException:
-        listener.close()
-        raise
-
-    def remove() -> None:
-        """Unlink the socket file, unless somebody has put another in its place."""
-        if _inode(path) == inode:
-            path.unlink(missing_ok=True)
-
-    return listener, remove
-
-
-def _inode(path: Path) -> tuple[int, int] | None:
-    try:
-        status = path.lstat()
-    except FileNotFoundError:
-        return None
-    return status.st_dev, status.st_ino
-
-
-def _clear(path: Path) -> None:
-    """Remove a socket that no process listens on; one that is in use will make `bind` fail."""
-    try:
-        mode = path.lstat().st_mode
-    except FileNotFoundError:
-        return
-    if not stat.S_ISSOCK(mode):
-        raise SystemRefused(f"--metrics unix:{path}: this is not a socket; remove it or choose another path")
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        probe.setblocking(False)
-        if probe.connect_ex(str(path)) == errno.ECONNREFUSED:
-            path.unlink(missing_ok=True)

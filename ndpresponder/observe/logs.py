@@ -64,14 +64,14 @@ class Logs:
         self.output = Output(stream)
         self.processors: list[Processor] = []  # shared by every logger, hence changed in place
         self.debug = False  # the guard for logging on the frame path
-        self._threshold = LEVELS["info"]
+        self.level: str = "info"
         self._stream = stream
         self._environ = environ
         self._journal = journal
 
     def apply(self, config: LogConfig) -> None:
         """Take over a level and a format; "auto" means the journal, a terminal or logfmt, whatever stderr is."""
-        self._threshold = LEVELS[config.level]
+        self.level = config.level
         self.debug = config.level == "debug"
         form = config.format if config.format != "auto" else self._detect()
         tail: list[Processor]
@@ -102,7 +102,7 @@ class Logs:
         )
 
     def _gate(self, _: object, level: str, event: EventDict) -> EventDict:
-        if LEVELS[level] < self._threshold:
+        if LEVELS[level] < LEVELS[self.level]:
             raise structlog.DropEvent
         return event
 

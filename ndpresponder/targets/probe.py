@@ -102,6 +102,10 @@ class Verifier:
         self._remember(target, found)
         return found
 
+    def knows(self, target: bytes) -> bool:
+        """Tell whether `target` is known to be there now, and look for nobody."""
+        return self._known.get(target, 0.0) > self._clock()
+
     def keep(self, frame: bytes, to_other_host: bool) -> bool:
         """Keep a solicitation until it is known whether its target is there; return False if nobody is waited for."""
         pending = self._pending.get(frame[TARGET])

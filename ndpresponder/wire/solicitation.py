@@ -61,11 +61,20 @@ def lladdr_option(options: bytes, kind: int) -> bytes | Outcome | None:
 def solicit(lladdr: bytes, source: bytes, target: bytes) -> bytes:
     """Return the 86-octet address resolution of `target`, asked by `source` at `lladdr` (7.2.2)."""
     destination = solicited_node(target)
+    return _solicitation(lladdr, source, target, destination, group_lladdr(destination))
+
+
+def probe(lladdr: bytes, source: bytes, target: bytes, target_lladdr: bytes) -> bytes:
+    """Return the 86-octet reachability probe of `target` at `target_lladdr`, sent by `source` at `lladdr` (7.3.3)."""
+    return _solicitation(lladdr, source, target, target, target_lladdr)
+
+
+def _solicitation(lladdr: bytes, source: bytes, target: bytes, destination: bytes, ethernet: bytes) -> bytes:
     message = struct.pack("!BBHI16sBB6s", NEIGHBOR_SOLICITATION, 0, 0, 0, target, SOURCE_LLADDR_OPTION, 1, lladdr)
     check = checksum(source, destination, message)
     header = struct.pack(
         "!6s6sHIHBB",
-        group_lladdr(destination),
+        ethernet,
         lladdr,
         ETH_P_IPV6,
         0x60000000,  # version 6, traffic class 0, flow label 0

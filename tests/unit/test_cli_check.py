@@ -64,6 +64,9 @@ format = "json"                         # environment NDPRESPONDER_LOG_FORMAT
 [metrics]
 listen = "unix:/run/ü"                  # flag --metrics
 
+[control]
+socket = "/run/ndpresponder/control.sock" # default
+
 [limits]
 rate = 0                                # default
 burst = 400                             # default
@@ -85,6 +88,7 @@ gateway_keepalive = "auto"              # default
 pin_gateway = false                     # default
 mld_source = "linklocal"                # default
 verify = false                          # default
+fastpath = "off"                        # default
 """,
         "",
     )

@@ -11,6 +11,7 @@ from ndpresponder.config.host import Host
 from ndpresponder.config.load import load
 from ndpresponder.errors import ConfigError
 from ndpresponder.targets.sources import build_sources
+from ndpresponder.targets.sources.temporary import TemporaryPrefixes
 
 FILE = """\
 version = 1
@@ -71,8 +72,14 @@ def test_bridges_by_flag_replace_those_of_the_file(file: str) -> None:
 
 
 def test_each_is_a_source_for_all_uplinks(file: str) -> None:
-    made = [(source.kind, source.name, source.uplinks) for source in build_sources(loaded("-c", file))]
-    assert made == [("static", "eth0", frozenset({"eth0"})), ("bridge", "br0", None), ("routes", "kernel", None)]
+    sources = build_sources(loaded("-c", file), TemporaryPrefixes(lambda *_: None, lambda: 0.0))
+    made = [(source.kind, source.name, source.uplinks) for source in sources]
+    assert made == [
+        ("static", "eth0", frozenset({"eth0"})),
+        ("temporary", "eth0", frozenset({"eth0"})),
+        ("bridge", "br0", None),
+        ("routes", "kernel", None),
+    ]
 
 
 @pytest.mark.parametrize(

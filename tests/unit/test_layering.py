@@ -66,20 +66,24 @@ LAYERS = {
     "pin": Layer("linux wire observe.logs errors"),
     "foreign": Layer("linux wire requester outcome observe.logs observe.tally targets.table"),
     "autowire": Layer("linux observe.logs errors"),
+    "fastpath": Layer("fastpath linux narrator requester outcome observe.tally targets.table wire config errors"),
+    "fastpath.tables": Layer("requester targets.table wire", pure=True),
     "linux": Layer("linux wire errors"),
     "linux.engine": Layer("errors", third_party="h11"),
     "linux.netlink": Layer("linux wire errors", third_party="pyroute2"),
     "observe": Layer("observe outcome errors config limits", third_party="structlog prometheus_client h11"),
+    "observe.listen": Layer("linux.unix_socket observe.logs errors"),
     "lab": Layer("lab linux errors"),
     "config": Layer("config errors"),
     "supervise": Layer("errors"),
     "uplink": Layer(
-        "wire foreign requester responder narrator presence keepalive verification targets.table targets.probe "
-        "linux observe.tally observe.logs outcome limits config errors"
+        "wire foreign fastpath requester responder narrator presence keepalive verification targets.table "
+        "targets.probe linux observe.tally observe.logs outcome limits config errors"
     ),
+    "control": Layer(f"control {LOWER_LAYERS}", third_party="h11"),
     "metrics": Layer("observe targets.board uplink"),
-    "daemon": Layer(f"{LOWER_LAYERS} metrics"),
-    "diagnose": Layer(f"diagnose {LOWER_LAYERS}", third_party="h11"),
+    "daemon": Layer(f"{LOWER_LAYERS} metrics control"),
+    "diagnose": Layer(f"diagnose control flags {LOWER_LAYERS}"),
     "diagnose.capture": Layer(f"diagnose {LOWER_LAYERS}", third_party="scapy"),
     "flags": Layer("config errors"),
     "commands": Layer(f"{LOWER_LAYERS} flags daemon diagnose lab"),

@@ -73,7 +73,7 @@ def test_a_socket_in_use_is_refused_and_left_alone(tmp_path: Path) -> None:
 def test_a_file_that_is_no_socket_is_refused_and_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "precious"
     path.write_text("data")
-    assert "this is not a socket; remove it or choose another path" in refusal(f"unix:{path}")
+    assert "this is not a socket: remove it or choose another path" in refusal(f"unix:{path}")
     assert path.read_text() == "data"
 
 

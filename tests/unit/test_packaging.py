@@ -17,7 +17,7 @@ TEMPLATE = ROOT / "systemd/ndpresponder@.service"
 NET_ADMIN = ROOT / "systemd/ndpresponder-net-admin.conf"
 DROP_INS = sorted((ROOT / "systemd").glob("*.conf"))
 SOCKET = ROOT / "systemd/ndpresponder-metrics.socket"
-OF_ONE_INSTANCE = {"ExecStart", "EnvironmentFile", "RuntimeDirectory", "BindPaths"}
+OF_ONE_INSTANCE = {"ExecStart", "Environment", "EnvironmentFile", "RuntimeDirectory", "BindPaths"}
 UNKNOWN_TO_SYSTEMD_252 = {"notify-reload", "FileDescriptorStorePreserve"}
 
 

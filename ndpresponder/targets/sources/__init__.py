@@ -6,11 +6,13 @@ Modules are imported when they are configured, so that what nobody uses costs no
 from ndpresponder.config import Config
 from ndpresponder.targets.source import Source
 from ndpresponder.targets.sources.static import StaticSource
+from ndpresponder.targets.sources.temporary import TemporaryPrefixes, TemporarySource
 
 
-def build_sources(config: Config) -> list[Source]:
-    """Make every source that `config` asks for."""
+def build_sources(config: Config, temporary: TemporaryPrefixes) -> list[Source]:
+    """Make every source that `config` asks for, and those of the prefixes that are added later."""
     sources: list[Source] = [StaticSource(interface.name, interface.prefixes) for interface in config.interfaces]
+    sources.extend(TemporarySource(interface.name, temporary) for interface in config.interfaces)
     if config.sources.docker:
         from ndpresponder.targets.sources.docker import DockerSource
 

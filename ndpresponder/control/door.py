@@ -1,0 +1,90 @@
+"""Opens the control socket and decides who may come in: root, the daemon's own user, the group of the socket file.
+
+Those who stay too long, or are too many, are shown out; who may not come in is told so and nothing else. All the rest
+is imported when the first client comes: most daemons are never asked.
+"""
+
+import asyncio
+import contextlib
+import os
+import socket
+from pathlib import Path
+from typing import Final
+
+from ndpresponder.control.subject import Subject
+from ndpresponder.linux.unix_socket import UnixSocket, open_unix_socket, peer_of
+from ndpresponder.observe.listen import refused
+from ndpresponder.observe.logs import get_logger
+
+CLIENTS_MAX: Final = 16
+_BUFFER: Final = 8192  # octets that are read ahead, at most twice as many
+_STAY_OUT: Final = b'{"error": "this is for root, the user of the daemon, and the group of the socket"}\n'
+_FORBIDDEN: Final = (
+    b"HTTP/1.1 403 Forbidden\r\nContent-Type: application/json\r\n"
+    b"Content-Length: %d\r\nConnection: close\r\n\r\n%s" % (len(_STAY_OUT), _STAY_OUT)
+)
+
+
+async def serve(path: str, subject: Subject) -> None:
+    """Serve the control socket at `path` until cancelled; one that cannot be had is a warning, and no more."""
+    with contextlib.ExitStack() as stack:
+        try:
+            opened = _open(Path(path), stack)
+        except OSError as error:
+            get_logger().warning("nobody can ask this daemon", why=str(refused(f"--control {path}", error)))
+            return
+        door = _Door(opened, subject)
+        server = await asyncio.start_server(door.enter, sock=opened.listener, backlog=CLIENTS_MAX, limit=_BUFFER)
+        try:
+            await asyncio.Event().wait()
+        finally:
+            server.close()
+            door.show_out()
+
+
+def _open(path: Path, stack: contextlib.ExitStack) -> UnixSocket:
+    """Open the socket, and its directory if that is all that is missing; `stack` takes both away again."""
+    if not path.parent.exists():
+        path.parent.mkdir()
+        stack.callback(_remove_directory, path.parent)
+    opened = open_unix_socket(path)
+    stack.callback(opened.remove)
+    return opened
+
+
+def _remove_directory(path: Path) -> None:
+    with contextlib.suppress(OSError):  # somebody else keeps something there
+        path.rmdir()
+
+
+class _Door:
+    """The clients that are in, longest there first."""
+
+    def __init__(self, opened: UnixSocket, subject: Subject) -> None:
+        self._opened = opened
+        self._subject = subject
+        self._clients: dict[asyncio.Task[None], None] = {}
+
+    def enter(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Let a client in, or tell it to stay out."""
+        connection: socket.socket = writer.get_extra_info("socket")
+        peer = peer_of(connection)
+        if peer.uid not in (0, os.geteuid()) and self._opened.group not in peer.groups:
+            writer.write(_FORBIDDEN)
+            writer.close()
+            return
+        from ndpresponder.control.conversation import converse
+        from ndpresponder.control.routes import Routes
+
+        while len(self._clients) >= CLIENTS_MAX:
+            oldest = next(iter(self._clients))
+            del self._clients[oldest]
+            oldest.cancel()
+        task = asyncio.create_task(converse(reader, writer, Routes(self._subject, peer.uid).answer))
+        self._clients[task] = None
+        task.add_done_callback(lambda done: self._clients.pop(done, None))
+
+    def show_out(self) -> None:
+        """Cut every connection."""
+        for client in self._clients:
+            client.cancel()

@@ -1,0 +1,175 @@
+"""What would happen to a solicitation for one target, on each uplink, and why, in words.
+
+The outcome is never worked out here: a solicitation is made and put to the uplink's own policy, without any effect.
+The words only say what that outcome follows from.
+"""
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
+from ipaddress import IPv6Network
+from socket import AF_INET6, inet_ntop
+from typing import Any, Final
+
+from ndpresponder.config import Config, values
+from ndpresponder.config.problem import Wrong
+from ndpresponder.control.subject import Subject
+from ndpresponder.control.view import origin, prefix_text
+from ndpresponder.errors import SourceUnavailable
+from ndpresponder.outcome import Outcome
+from ndpresponder.responder import Responder
+from ndpresponder.targets.board import Entry
+from ndpresponder.targets.source import TargetSet
+from ndpresponder.uplink import Uplink
+from ndpresponder.wire.solicitation import probe, solicit
+
+_ROUTER_LLADDRS: Final = (bytes.fromhex("02ffffffff01"), bytes.fromhex("02ffffffff02"))  # made up: one is not ours
+_ROUTERS: Final = (bytes.fromhex("fe80" + "ff" * 14), bytes.fromhex("fe80" + "ff" * 13 + "fe"))
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What one source says."""
+
+    origin: str
+    targets: TargetSet
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """One uplink, with all that decides there."""
+
+    name: str
+    state: str  # answering, down, missing
+    lladdr: bytes
+    responder: Responder
+    known: Sequence[Known]
+    excluded: Sequence[IPv6Network]
+    own: frozenset[bytes]
+    gateways: frozenset[bytes]
+    notes: Sequence[str] = ()  # what else is to be said
+    verified: Callable[[bytes], bool] | None = None  # None: nothing is verified
+
+
+def parse_target(raw: object) -> bytes:
+    """Return the address that is asked about."""
+    network = values.network(raw)
+    if "/" in str(raw):
+        raise Wrong(f"{raw!r} is a prefix", f"write one address in it, such as {network.network_address}")
+    return network.network_address.packed
+
+
+def judge(scene: Scene, target: bytes) -> dict[str, Any]:
+    """Return how a solicitation for `target` ends on this uplink, and why."""
+    lladdr = next(each for each in _ROUTER_LLADDRS if each != scene.lladdr)
+    router = next(each for each in _ROUTERS if each != target and each not in scene.own)
+    outcome = scene.responder.rehearse(solicit(lladdr, router, target), scene.verified)
+    probed = scene.responder.rehearse(probe(lladdr, router, target, scene.lladdr), scene.verified)
+    return {
+        "uplink": scene.name,
+        "answered": outcome.answered,
+        "outcome": outcome.label,
+        "probe_outcome": probed.label,
+        "why": list(_why(scene, target, outcome, probed)),
+        "yet": [],
+    }
+
+
+def _why(scene: Scene, target: bytes, outcome: Outcome, probed: Outcome) -> Iterator[str]:
+    if scene.state == "missing":
+        yield f"{scene.name} does not exist now, or is not Ethernet: it is waited for"
+    elif scene.state == "down":
+        yield f"{scene.name} is down: nothing is received there"
+    if target in scene.own:
+        yield f"it is an own address of {scene.name}: the kernel answers for it"
+    if target in scene.gateways:
+        yield f"it is a default gateway on {scene.name}: it answers for itself"
+    value = int.from_bytes(target, "big")
+    for network in scene.excluded:
+        if value >> 128 - network.prefixlen == int(network.network_address) >> 128 - network.prefixlen:
+            yield f"it is excluded by the configuration: {network}"
+    ours = list(_whose(scene, target, value))
+    yield from ours
+    if not ours:
+        yield f"no source of targets makes it ours on {scene.name}"
+    yield from scene.notes
+    if outcome is Outcome.NOT_VERIFIED:
+        yield "`verify` has not found it behind this host of late: the next solicitation has it looked for"
+    elif outcome in (Outcome.BAD_TARGET, Outcome.LINK_LOCAL_TARGET, Outcome.DRY_RUN):
+        yield outcome.meaning
+    if probed is Outcome.UNICAST_POLICY:
+        yield f"reachability probes are not answered: {probed.meaning}"
+
+
+def _whose(scene: Scene, target: bytes, value: int) -> Iterator[str]:
+    for known in scene.known:
+        if target in known.targets.live:
+            yield f"it is live: {known.origin} says that it is there"
+        for prefixes, verb in ((known.targets.claimed, "claimed"), (known.targets.refused, "refused")):
+            for prefix in sorted(prefixes):
+                if value >> 128 - prefix.length == prefix.value >> 128 - prefix.length:
+                    yield f"it lies in {prefix_text(prefix)}, {verb} by {known.origin}"
+
+
+# Of the running daemon
+
+
+async def live(subject: Subject, target: bytes, names: Collection[str]) -> dict[str, Any]:
+    """Return what happens to a solicitation for `target` on these uplinks now."""
+    config = subject.loaded().config
+    uplinks = list(subject.uplinks())
+    judged = [judge(_scene(subject, config, uplink), target) for uplink in uplinks if uplink.name in names]
+    trouble = await _trouble(target, uplinks)
+    for each in judged:
+        if each["answered"]:
+            each["yet"] = trouble
+    return report_of(target, judged)
+
+
+def report_of(target: bytes, judged: list[dict[str, Any]]) -> dict[str, Any]:
+    """Put together what was found on each uplink."""
+    answered = any(each["answered"] for each in judged)
+    return {"target": inet_ntop(AF_INET6, target), "answered": answered, "uplinks": judged}
+
+
+def _scene(subject: Subject, config: Config, uplink: Uplink) -> Scene:
+    link = uplink.link
+    entries = [entry for entry in subject.board().entries if entry.serves(uplink.name)]
+    return Scene(
+        name=uplink.name,
+        state="answering" if uplink.ready else "down" if link else "missing",
+        lladdr=link.lladdr if link else bytes(6),
+        responder=uplink.responder,
+        known=[Known(origin(entry), entry.targets) for entry in entries],
+        excluded=next((each.exclude for each in config.interfaces if each.name == uplink.name), ()),
+        own=link.addresses if link else frozenset(),
+        gateways=uplink.gateways,
+        notes=[_down(entry) for entry in entries if not entry.up],
+        verified=(lambda asked: uplink.knows(asked) is True) if uplink.knows(b"") is not None else None,
+    )
+
+
+def _down(entry: Entry) -> str:
+    said = entry.targets.live or entry.targets.claimed
+    kept = "what it said last stays in force" if said else "it may be one of its targets"
+    return f"{origin(entry)} cannot be read now: {kept}"
+
+
+async def _trouble(target: bytes, uplinks: Collection[Uplink]) -> list[str]:
+    """Return why packets for a target that is answered for may still not arrive, as far as the host's routes show."""
+    from ndpresponder.linux.netlink.host_routes import opened
+    from ndpresponder.linux.netlink.session import Interrupted
+
+    try:
+        async with opened() as kernel:
+            index = await kernel.leads_to(target)
+    except (SourceUnavailable, Interrupted):
+        return []  # it is advice, no more
+    if index is None:
+        return ["this host has no route to it: packets for it end here"]
+    links = [uplink.link for uplink in uplinks if uplink.link]
+    for link in links:
+        if link.index == index:
+            return [f"this host would send packets for it back out of {link.name}: it lacks a route to where it lives"]
+    if index and any(not link.forwarding for link in links):
+        return ["this host does not forward: sysctl net.ipv6.conf.all.forwarding=1"]
+    return []

@@ -1,0 +1,160 @@
+"""What the daemon is doing, as data: read in one turn of the loop, so that it adds up, or in pieces if it is long."""
+
+import json
+import os
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from socket import AF_INET6, inet_ntop
+from typing import Any, Final
+
+from ndpresponder import __version__
+from ndpresponder.control.subject import Subject
+from ndpresponder.outcome import Kind, Outcome
+from ndpresponder.targets.board import Entry
+from ndpresponder.targets.table import Match, Prefix
+from ndpresponder.uplink import Uplink
+
+_PIECE: Final = 250  # lines: about a millisecond
+
+
+def text(address: bytes) -> str:
+    """Write 16 octets as an address."""
+    return inet_ntop(AF_INET6, address)
+
+
+def prefix_text(prefix: Prefix) -> str:
+    """Write a prefix."""
+    return f"{text(prefix.value.to_bytes(16, 'big'))}/{prefix.length}"
+
+
+def status(subject: Subject) -> dict[str, Any]:
+    """Return what the daemon is, how it fares and what it counted."""
+    loaded, board = subject.loaded(), subject.board()
+    return {
+        "version": __version__,
+        "pid": os.getpid(),
+        "started_s": subject.started_s,
+        "dry_run": loaded.config.dry_run,
+        "configuration": {"loaded_s": loaded.loaded_s, "problem": loaded.problem},
+        "log_level": subject.logs.level,
+        "generation": board.generation,
+        "uplinks": [_uplink(uplink) for uplink in subject.uplinks()],
+        "sources": [_source(entry) for entry in board.entries],
+        "temporary": temporary(subject),
+    }
+
+
+def _uplink(uplink: Uplink) -> dict[str, Any]:
+    uplink.collect_drops()
+    tally, link = uplink.tally, uplink.link
+    return {
+        "name": uplink.name,
+        "state": "answering" if uplink.ready else "down" if link else "missing",
+        "device": link.device if link else None,
+        "index": link.index if link else None,
+        "lladdr": link.lladdr.hex(":") if link else None,
+        "forwarding": link.forwarding if link else None,
+        "addresses": sorted(map(text, link.addresses)) if link else [],
+        "gateways": sorted(map(text, uplink.gateways)),
+        "received": {kind.label: tally.received[kind] for kind in Kind},
+        "answered": {kind.label: tally.ended[Outcome[f"ANSWERED_{kind.name}"]] for kind in Kind},
+        "ignored": {
+            outcome.label: tally.ended[outcome] for outcome in Outcome if not outcome.answered and tally.ended[outcome]
+        },
+        "unsolicited": tally.unsolicited,
+        "send_errors": sum(tally.send_errors.values()),
+        "kernel_drops": tally.kernel_drops,
+        "last_answer_s": tally.last_answer_s or None,
+    }
+
+
+def _source(entry: Entry) -> dict[str, Any]:
+    return {
+        "kind": entry.source.kind,
+        "name": entry.source.name,
+        "uplinks": sorted(entry.source.uplinks) if entry.source.uplinks is not None else None,
+        "up": entry.up,
+        "last_sync_s": entry.last_sync_s or None,
+        "live": len(entry.targets.live),
+        "claimed": len(entry.targets.claimed),
+    }
+
+
+def temporary(subject: Subject) -> list[dict[str, Any]]:
+    """Return the temporary prefixes."""
+    return [
+        {
+            "prefix": str(prefix.network),
+            "uplink": prefix.uplink or None,
+            "remaining_s": None if remaining_s is None else round(remaining_s, 3),
+        }
+        for prefix, remaining_s in subject.temporary.remaining().items()
+    ]
+
+
+def origin(entry: Entry) -> str:
+    """Name a source for a person."""
+    kind, name = entry.source.kind, entry.source.name
+    return {"static": "the configuration", "temporary": "a temporary prefix"}.get(kind, f"{kind} {name}")
+
+
+class _Shown:
+    """What is answered for on one uplink."""
+
+    def __init__(self, uplink: Uplink) -> None:
+        self.name = uplink.name
+        self._table = uplink.responder.table
+        self._never = uplink.responder.never
+
+    def answers(self, target: bytes) -> bool:
+        """Tell whether a live target is answered for."""
+        match = self._table.match(target, int.from_bytes(target, "big"))
+        return match is Match.LIVE and target not in self._never
+
+
+def targets(subject: Subject) -> Iterator[bytes]:
+    """Yield what is live, claimed, refused and excluded, one JSON object a line, as it is when the first is read."""
+    lines = _lines(subject)
+    while piece := list(islice(lines, _PIECE)):
+        yield "".join(piece).encode()
+
+
+def _lines(subject: Subject) -> Iterator[str]:
+    entries = [(entry, entry.targets) for entry in subject.board().entries]
+    shown = [_Shown(uplink) for uplink in subject.uplinks()]
+    excluded = list(_excluded(subject))
+    for number, (_, targets) in enumerate(entries):
+        earlier = [known.live for _, known in entries[:number]]
+        for target in targets.live:
+            if not any(target in known for known in earlier):
+                owners = [owner for owner, known in entries[number:] if target in known.live]
+                on = [each.name for each in shown if _serve(owners, each.name) and each.answers(target)]
+                yield _line(text(target), "live", map(origin, owners), on)
+    for state in ("claimed", "refused"):
+        found: dict[Prefix, list[Entry]] = {}
+        for entry, targets in entries:
+            for prefix in getattr(targets, state):
+                found.setdefault(prefix, []).append(entry)
+        for prefix, owners in found.items():
+            on = [each.name for each in shown if _serve(owners, each.name)]
+            yield _line(prefix_text(prefix), state, map(origin, owners), on)
+    yield from excluded
+
+
+def _excluded(subject: Subject) -> Iterator[str]:
+    for interface in subject.loaded().config.interfaces:
+        for network in interface.exclude:
+            yield _line(str(network), "excluded", ("the configuration",), (interface.name,))
+    for uplink in subject.uplinks():
+        own = uplink.link.addresses if uplink.link else frozenset()
+        for what, addresses in (("an own address", own), ("a gateway", uplink.gateways)):
+            for address in sorted(addresses):
+                yield _line(text(address), "excluded", (what,), (uplink.name,))
+
+
+def _serve(owners: Iterable[Entry], uplink: str) -> bool:
+    return any(owner.serves(uplink) for owner in owners)
+
+
+def _line(target: str, state: str, origins: Iterable[str], uplinks: Iterable[str]) -> str:
+    return json.dumps({"target": target, "state": state, "origins": [*origins], "uplinks": [*uplinks]}) + "\n"

@@ -1,0 +1,216 @@
+"""The program in the kernel: loaded, given its maps, attached, exchanged for another, taken away.
+
+Each table, and each state of the uplink, is a program of its own with maps of its own; the link exchanges one for
+another between two frames. The link goes with its descriptor, at the latest with the process. When the kernel refuses,
+the message tells what to do.
+"""
+
+import contextlib
+import errno
+import os
+from collections.abc import Iterator
+from importlib import resources
+from pathlib import Path
+from typing import Final
+
+from ndpresponder.errors import LinkNotReady, PermissionMissing, SystemRefused
+from ndpresponder.fastpath.tables import ADDRESS_SIZE, COUNT, PREFIX_SIZE, SETUP, VALUE_SIZE, Entries
+from ndpresponder.linux import bpf
+from ndpresponder.linux.bpf import Hook, MapType, XdpMode
+from ndpresponder.linux.bpf_object import BadObject, Program, read_program
+
+OBJECT: Final = "responder.bpf.o"
+SECTIONS: Final = ((Hook.TCX_INGRESS, "tc"), (Hook.XDP, "xdp"))
+_NAME: Final = "ndpresponder"
+_CAPABILITIES: Final = ((12, "CAP_NET_ADMIN"), (39, "CAP_BPF"))  # linux/capability.h
+_CAP_SYS_ADMIN: Final = 21
+
+
+class KernelProgram:
+    """The program of one uplink on one hook. Counts go on from one attachment to the next."""
+
+    def __init__(self, name: str, hook: Hook) -> None:
+        """Prepare for the interface `name`; nothing is loaded yet."""
+        self._name = name
+        self._hook = hook
+        self._program: Program | None = None
+        # descriptors
+        self._counts: int | None = None
+        self._targets: tuple[int, int] | None = None
+        self._link: int | None = None
+
+    @property
+    def attached(self) -> bool:
+        """Whether the kernel runs it."""
+        return self._link is not None
+
+    def set_targets(self, live: Entries, prefixes: Entries) -> None:
+        """Take these targets from the next `load` on.
+
+        Raises:
+            PermissionMissing, SystemRefused: the kernel takes no such maps.
+        """
+        with self._explained():
+            maps = _fill(MapType.HASH, "live", ADDRESS_SIZE, live)
+            try:
+                targets = maps, _fill(MapType.LPM_TRIE, "prefixes", PREFIX_SIZE, prefixes)
+            except OSError:
+                os.close(maps)
+                raise
+        self._forget_targets()
+        self._targets = targets
+
+    def load(self, setup: bytes, own: Entries) -> int:
+        """Load the program with the targets that were set, and these settings; return its descriptor.
+
+        Raises:
+            PermissionMissing, SystemRefused: the kernel does not take it, or it is not there.
+        """
+        if self._program is None:
+            self._program = read_object(self._hook)
+        with self._explained(), contextlib.ExitStack() as unneeded:  # the program keeps what it uses
+            if self._counts is None:
+                self._counts = bpf.create_map(MapType.PERCPU_ARRAY, "counts", VALUE_SIZE, COUNT.size)
+            settings = bpf.create_map(MapType.ARRAY, "setup", VALUE_SIZE, SETUP.size)
+            unneeded.callback(os.close, settings)
+            bpf.set_entry(settings, bytes(VALUE_SIZE), setup)
+            addresses = _fill(MapType.HASH, "own", ADDRESS_SIZE, own)
+            unneeded.callback(os.close, addresses)
+            assert self._targets is not None
+            live, prefixes = self._targets
+            maps = {"setup": settings, "own": addresses, "live": live, "prefixes": prefixes, "counts": self._counts}
+            return bpf.load_program(self._hook, _NAME, self._program.link(maps))
+
+    def exchange(self, program: int) -> None:
+        """Run `program` instead from the next frame on.
+
+        Raises:
+            LinkNotReady: the interface is gone.
+            SystemRefused: the driver does not take it.
+        """
+        assert self._link is not None
+        with self._explained():
+            bpf.exchange(self._link, program)
+
+    def attach(self, program: int, index: int, native: bool | None) -> str:
+        """Run `program` on the interface with `index`; return what it is attached to.
+
+        `native` is for XDP: whether the driver is to run it; None means if it can.
+
+        Raises:
+            LinkNotReady: the interface is gone.
+            PermissionMissing, SystemRefused: this kernel, or this interface, has no such hook.
+        """
+        with self._explained():
+            if self._hook is Hook.TCX_INGRESS:
+                self._link = bpf.create_link(program, index, self._hook)
+                return "tcx"
+            if bpf.takes_tags_away(self._name):
+                raise SystemRefused(
+                    f"{self._name} takes VLAN tags away before XDP could see them, so that what belongs to another "
+                    f"link would be answered: ethtool -K {self._name} rxvlan off, or use the fast path tcx"
+                )
+            if native is not False:
+                try:
+                    self._link = bpf.create_link(program, index, self._hook, XdpMode.NATIVE)
+                    return "native XDP"
+                except OSError as error:
+                    if native or error.errno != errno.EOPNOTSUPP:
+                        raise
+            self._link = bpf.create_link(program, index, self._hook, XdpMode.GENERIC)
+            return "generic XDP"
+
+    def counts(self) -> list[tuple[int, int, int]]:
+        """Return for each processor how many resolutions and probes were answered, and when the last one.
+
+        That is in nanoseconds of the monotonic clock.
+        """
+        if self._counts is None:
+            return []
+        return [COUNT.unpack(row) for row in bpf.per_cpu(self._counts, COUNT.size)]
+
+    def detach(self) -> None:
+        """Take it away; when this returns it has answered for the last time."""
+        if self._link is not None:
+            os.close(self._link)
+            self._link = None
+
+    def close(self) -> None:
+        """Take it away and give back its maps."""
+        self.detach()
+        self._forget_targets()
+        if self._counts is not None:
+            os.close(self._counts)
+            self._counts = None
+
+    def _forget_targets(self) -> None:
+        for descriptor in self._targets or ():
+            os.close(descriptor)
+        self._targets = None
+
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            if error.errno in (errno.ENODEV, errno.ENXIO, errno.ENOLINK):
+                raise LinkNotReady(f"{self._name}: {os.strerror(error.errno)}") from error
+            if error.errno in (errno.EPERM, errno.EACCES):
+                raise PermissionMissing(_what_is_missing(error)) from error
+            raise SystemRefused(self._why(error)) from error
+
+    def _why(self, error: OSError) -> str:
+        if error.errno == errno.ENOSYS:
+            return "this kernel has no bpf(2), which the fast path needs"
+        if error.errno == errno.EINVAL and self._hook is Hook.TCX_INGRESS:
+            # clsact, its predecessor, would stay behind when we are killed
+            return "this kernel has no tcx, which came with Linux 6.6: use the fast path xdp, or none"
+        if error.errno == errno.EBUSY:
+            return f"another XDP program is attached to {self._name}: use the fast path tcx, or detach that"
+        return f"the kernel refuses the fast path on {self._name}: {error.strerror}"
+
+
+def _fill(kind: MapType, name: str, key_size: int, entries: Entries) -> int:
+    """Create a map that holds just these entries; return its descriptor."""
+    descriptor = bpf.create_map(kind, name, key_size, VALUE_SIZE, entries.number)
+    try:
+        bpf.set_entries(descriptor, entries.keys, entries.values, entries.number)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def read_object(hook: Hook) -> Program:
+    """Return the program for `hook` from the object file that the build made.
+
+    Raises:
+        SystemRefused: there is none.
+    """
+    try:
+        data = resources.files("ndpresponder.fastpath").joinpath(OBJECT).read_bytes()
+        return read_program(data, dict(SECTIONS)[hook])
+    except FileNotFoundError as error:
+        raise SystemRefused(
+            "this installation has no fast path, as clang was missing when it was built: install clang, then "
+            "ndpresponder again"
+        ) from error
+    except BadObject as error:
+        raise SystemRefused(f"this installation has no fast path for this machine: {error}") from error
+
+
+def _what_is_missing(error: OSError) -> str:
+    status = Path("/proc/self/status").read_text()
+    effective = int(status.partition("CapEff:")[2].split()[0], 16)
+    missing = [name for number, name in _CAPABILITIES if not effective >> number & 1]
+    if effective >> _CAP_SYS_ADMIN & 1 and "CAP_BPF" in missing:
+        missing.remove("CAP_BPF")  # of which it was part before Linux 5.8
+    if not missing:
+        return (
+            f"the system forbids the fast path ({error.strerror}): does the unit's SystemCallFilter= let bpf through, "
+            "as ndpresponder-fastpath.conf has it?"
+        )
+    return (
+        f"the fast path needs {' and '.join(missing)}: run as root, install systemd/ndpresponder-fastpath.conf as a "
+        "drop-in of the unit, or switch the fast path off"
+    )

@@ -1,0 +1,142 @@
+"""The fast path of one uplink: what the kernel may answer by itself, told to it and counted.
+
+The program answers the plain case where it arrives; every other frame, and every frame while it is not attached, goes
+to the responder as ever. So nothing here may leave the program with what is no longer true: when it cannot be told, it
+is taken away.
+"""
+
+import contextlib
+import os
+import time
+from typing import Final
+
+from ndpresponder.config import InterfaceConfig, LimitsConfig
+from ndpresponder.errors import LinkNotReady, NdpresponderError
+from ndpresponder.fastpath import tables
+from ndpresponder.fastpath.program import KernelProgram
+from ndpresponder.linux.bpf import Hook
+from ndpresponder.narrator import Narrator
+from ndpresponder.observe.tally import Tally
+from ndpresponder.outcome import Kind, Outcome
+from ndpresponder.requester import Policy, UplinkState
+from ndpresponder.targets.table import EMPTY, TargetTable
+
+_KINDS: Final = ((Kind.MULTICAST, Outcome.ANSWERED_MULTICAST), (Kind.UNICAST, Outcome.ANSWERED_UNICAST))
+
+
+class FastPath:
+    """Tell it what the responder is told, and let it `collect` what the kernel answered."""
+
+    def __init__(
+        self, config: InterfaceConfig, limits: LimitsConfig, policy: Policy, tally: Tally, narrator: Narrator
+    ) -> None:
+        """Prepare for the uplink that `config` names; nothing is loaded yet."""
+        self._config = config
+        self._policy = policy
+        self._tally = tally
+        self._narrator = narrator
+        self._program = KernelProgram(config.name, Hook.XDP if config.fastpath.startswith("xdp") else Hook.TCX_INGRESS)
+        self._table: TargetTable = EMPTY
+        self._table_known = False  # to the program
+        self._state: UplinkState | None = None
+        self._index = 0
+        self._tried = False
+        self._worked = False
+        self._counted = (0, 0)
+        # A program could count neither what a limit holds back nor what would have been answered
+        why_not = "`rate` limits the answers" if limits.rate else "this is a dry run" if policy.dry_run else ""
+        self._off = bool(why_not)
+        if why_not:
+            narrator.log.info("no fast path: every frame is left to user space", why=why_not)
+
+    def apply(self, table: TargetTable) -> None:
+        """Answer for the targets of `table` from the next frame on."""
+        self._table, self._table_known = table, False
+        if self._state is not None:
+            with contextlib.suppress(LinkNotReady):  # who follows the link will see
+                self._steer()
+
+    def follow(self, index: int, state: UplinkState | None) -> None:
+        """Answer on the interface `index` in `state`; for nothing while there is none.
+
+        Raises:
+            PermissionMissing, SystemRefused: the fast path cannot be had, and a certain one was asked for.
+            LinkNotReady: the interface is gone.
+        """
+        if index != self._index:
+            self.detach()
+        if self._tried and self._program.attached == (state is not None) and state == self._state:
+            return
+        self._index, self._state = index, state
+        self._steer()
+
+    def collect(self) -> None:
+        """Add what the kernel answered since the last call to the tally."""
+        rows = self._program.counts()
+        if not rows:
+            return
+        counted = sum(row[0] for row in rows), sum(row[1] for row in rows)
+        tally = self._tally
+        for (kind, outcome), now, before in zip(_KINDS, counted, self._counted, strict=True):
+            tally.received[kind] += now - before
+            tally.ended[outcome] += now - before
+        if counted != self._counted:
+            ago_s = max(0.0, time.monotonic() - max(row[2] for row in rows) / 1e9)
+            tally.last_answer_s = max(tally.last_answer_s, time.time() - ago_s)
+        self._counted = counted
+
+    def detach(self) -> None:
+        """Leave everything to user space, and count what the kernel answered until now."""
+        self._program.detach()
+        self._state = None
+        self.collect()
+
+    def close(self) -> None:
+        """Leave everything to user space for good."""
+        self.detach()
+        self._program.close()
+
+    def _steer(self) -> None:
+        """Bring the kernel to what is to be answered now, or leave that to user space and say why."""
+        if self._off:
+            return
+        try:
+            self._try()
+        except LinkNotReady:
+            self._program.detach()
+            raise
+        except NdpresponderError as error:
+            self._program.detach()
+            if self._config.fastpath == "auto":
+                self._off = True
+                self._narrator.log.info("no fast path: every frame is left to user space", why=str(error))
+            elif self._worked:
+                self._narrator.limited("the fast path failed: every frame is left to user space", error=str(error))
+            else:
+                raise
+        self._tried = True
+
+    def _try(self) -> None:
+        if not self._table_known:
+            self._program.set_targets(tables.live_entries(self._table), tables.prefix_entries(self._table))
+            self._table_known = True
+        setup = tables.setup(self._state, self._policy, claimed=not self._config.verify)
+        program = self._program.load(setup, tables.own_entries(self._state))
+        try:
+            if self._program.attached:
+                self._program.exchange(program)
+            elif self._state is not None:
+                self._attach(program)
+        finally:
+            os.close(program)
+
+    def _attach(self, program: int) -> None:
+        hook = self._program.attach(
+            program, self._index, native=True if self._config.fastpath == "xdp-native" else None
+        )
+        self._worked = True
+        self._narrator.log.info(
+            "fast path attached",
+            hook=hook,
+            targets="live ones only, claimed ones are verified" if self._config.verify else "live and claimed",
+        )

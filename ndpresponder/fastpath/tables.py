@@ -1,0 +1,95 @@
+"""What the kernel's program is told: the table of targets, the uplink and the policy, as the octets of its maps.
+
+Pure: no IO. The layouts are those of the structs in responder.bpf.c, in host byte order but for the addresses.
+"""
+
+import itertools
+import struct
+from collections.abc import Collection, Iterable, Iterator
+from typing import Final, NamedTuple
+
+from ndpresponder.requester import Policy, UplinkState, override_flag, router_flag
+from ndpresponder.targets.table import Match, Prefix, TargetTable
+from ndpresponder.wire.layout import SOLICITED_FLAG
+
+ADDRESS_SIZE: Final = 16
+PREFIX_SIZE: Final = 20
+VALUE_SIZE: Final = 4
+SETUP: Final = struct.Struct("=6sBxI")  # link-layer address, what is answered, flags
+COUNT: Final = struct.Struct("=QQQ")  # multicast, unicast, nanoseconds of CLOCK_MONOTONIC at the last
+
+_VALUE: Final = struct.Struct("=I")
+_PREFIX: Final = struct.Struct("=I16s")
+_OWN, _GATEWAY = 1, 2  # values of `own`
+_MULTICAST_CLAIMED, _MULTICAST_LIVE, _UNICAST_CLAIMED, _UNICAST_LIVE = 1, 2, 4, 8  # bits of what is answered
+
+
+class Entries(NamedTuple):
+    """Entries of one map: keys and values, one behind the other."""
+
+    keys: bytes
+    values: bytes
+    number: int
+
+
+def _entries(keys: Iterable[bytes], values: Iterable[int]) -> Entries:
+    all_keys = list(keys)
+    return Entries(b"".join(all_keys), b"".join(map(_VALUE.pack, values)), len(all_keys))
+
+
+def live_entries(table: TargetTable) -> Entries:
+    """Return the live targets that no exclusion takes away."""
+    live = table.answered_live()
+    return Entries(b"".join(live), bytes(VALUE_SIZE) * len(live), len(live))
+
+
+def prefix_entries(table: TargetTable) -> Entries:
+    """Return prefixes such that the longest one that holds a target tells by its value whether this is claimed."""
+    decided = dict(_decide(table))
+    keys = (_PREFIX.pack(length, value.to_bytes(ADDRESS_SIZE, "big")) for value, length in decided)
+    return _entries(keys, decided.values())
+
+
+def _decide(table: TargetTable) -> Iterator[tuple[Prefix, bool]]:
+    """Yield each prefix of the table, and whether an address is claimed of which it is the longest."""
+    divisions = (((shift, ours | others) for shift, ours, others in division) for division in table.divided)
+    prefixes: dict[int, set[int]] = {}
+    networks: Collection[int]
+    for shift, networks in itertools.chain(table.excluded, table.claimed, *divisions):
+        prefixes.setdefault(shift, set()).update(networks)
+    for shift, networks in prefixes.items():
+        shorter = _without_longer(table, shift)
+        for network in networks:
+            value = network << shift
+            is_claimed = shorter.match(value.to_bytes(ADDRESS_SIZE, "big"), value) is Match.CLAIMED
+            yield Prefix(value, 128 - shift), is_claimed
+
+
+def _without_longer(table: TargetTable, shift: int) -> TargetTable:
+    """Return what `table` says of an address that is not live and in none of its prefixes longer than 128 - `shift`."""
+    return TargetTable(
+        frozenset(),
+        tuple(entry for entry in table.claimed if entry[0] >= shift),
+        tuple(entry for entry in table.excluded if entry[0] >= shift),
+        tuple(tuple(entry for entry in division if entry[0] >= shift) for division in table.divided),
+    )
+
+
+def own_entries(state: UplinkState | None) -> Entries:
+    """Return the addresses that are never answered for; the uplink's own never ask either."""
+    if state is None:
+        return Entries(b"", b"", 0)
+    kinds = {**dict.fromkeys(state.gateways, _GATEWAY), **dict.fromkeys(state.own_addresses, _OWN)}
+    return _entries(kinds, kinds.values())
+
+
+def setup(state: UplinkState | None, policy: Policy, claimed: bool) -> bytes:
+    """Return the settings; `claimed` is whether claimed targets are answered for, without a state nothing is."""
+    if state is None:
+        return SETUP.pack(bytes(6), 0, 0)
+    answers = _MULTICAST_LIVE | (_UNICAST_LIVE if policy.unicast != "never" else 0)
+    if claimed:
+        answers |= _MULTICAST_CLAIMED | (_UNICAST_CLAIMED if policy.unicast == "always" else 0)
+    flags = SOLICITED_FLAG | router_flag(state, policy)
+    of_claimed, of_live = (flags | override_flag(policy, is_live) for is_live in (False, True))
+    return SETUP.pack(state.lladdr, answers, of_claimed | of_live << 8)

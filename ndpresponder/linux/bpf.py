@@ -1,0 +1,196 @@
+"""Extended BPF by the bpf(2) system call itself: maps, programs and links, each a descriptor that we own.
+
+Nothing is pinned: what is made here goes with its descriptor, at the latest with the process. Errors are OSError;
+`fastpath` knows what each of them means. The structures are those of linux/bpf.h, union bpf_attr.
+"""
+
+import contextlib
+import ctypes
+import errno
+import fcntl
+import os
+import platform
+import socket
+import struct
+from collections.abc import Mapping
+from enum import IntEnum
+from pathlib import Path
+from typing import Final
+
+# asm/unistd.h; everything newer than 2011 has the generic number
+_NUMBERS: Final[Mapping[str, int]] = {
+    "x86_64": 321,
+    "i686": 357,
+    "armv7l": 386,
+    "ppc64le": 361,
+    "s390x": 351,
+}
+_GENERIC_NUMBER: Final = 280
+
+_MAP_CREATE: Final = 0
+_MAP_LOOKUP_ELEM: Final = 1
+_MAP_UPDATE_ELEM: Final = 2
+_PROG_LOAD: Final = 5
+_MAP_UPDATE_BATCH: Final = 26
+_LINK_CREATE: Final = 28
+_LINK_UPDATE: Final = 29
+
+_NO_PREALLOC: Final = 1  # BPF_F_NO_PREALLOC: a trie knows no other way
+_LOG_SIZE: Final = 1 << 20
+_INSTRUCTION_SIZE: Final = 8
+
+_SIOCETHTOOL: Final = 0x8946
+_ETHTOOL_GDRVINFO: Final = 0x03
+_ETHTOOL_GFLAGS: Final = 0x25
+_ETH_FLAG_RXVLAN: Final = 1 << 8
+
+
+class MapType(IntEnum):
+    """The kinds of maps that are used here (enum bpf_map_type)."""
+
+    HASH = 1
+    ARRAY = 2
+    PERCPU_ARRAY = 6
+    LPM_TRIE = 11
+
+
+class Hook(IntEnum):
+    """Where a program can be attached: enum bpf_attach_type."""
+
+    XDP = 37
+    TCX_INGRESS = 46
+
+    @property
+    def program_type(self) -> int:
+        """BPF_PROG_TYPE_SCHED_CLS or BPF_PROG_TYPE_XDP."""
+        return 3 if self is Hook.TCX_INGRESS else 6
+
+
+class XdpMode(IntEnum):
+    """Who runs an XDP program: the driver, or the kernel on its behalf (XDP_FLAGS_*)."""
+
+    GENERIC = 1 << 1
+    NATIVE = 1 << 2
+
+
+def call(command: int, attribute: "ctypes.Array[ctypes.c_char]") -> int:
+    """Make one bpf(2) call, which may write into `attribute`; return what it returns.
+
+    Raises:
+        OSError: the kernel refused.
+    """
+    number = _NUMBERS.get(platform.machine(), _GENERIC_NUMBER)
+    syscall = ctypes.CDLL(None, use_errno=True).syscall
+    syscall.restype = ctypes.c_long
+    result: int = syscall(ctypes.c_long(number), ctypes.c_int(command), attribute, ctypes.c_uint(len(attribute)))
+    if result < 0:
+        error = ctypes.get_errno()
+        raise OSError(error, os.strerror(error))
+    return result
+
+
+def _bpf(command: int, attribute: bytes) -> int:
+    return call(command, ctypes.create_string_buffer(attribute, len(attribute)))
+
+
+def create_map(kind: MapType, name: str, key_size: int, value_size: int, room: int = 1) -> int:
+    """Create a map for `room` entries; return its descriptor."""
+    flags = _NO_PREALLOC if kind is MapType.LPM_TRIE else 0
+    return _bpf(
+        _MAP_CREATE, struct.pack("=IIIIIII16s", kind, key_size, value_size, max(1, room), flags, 0, 0, name.encode())
+    )
+
+
+def set_entry(map_fd: int, key: bytes, value: bytes) -> None:
+    """Set one entry of a map."""
+    keys, values = ctypes.create_string_buffer(key, len(key)), ctypes.create_string_buffer(value, len(value))
+    _bpf(_MAP_UPDATE_ELEM, struct.pack("=IIQQQ", map_fd, 0, ctypes.addressof(keys), ctypes.addressof(values), 0))
+
+
+def set_entries(map_fd: int, keys: bytes, values: bytes, count: int) -> None:
+    """Set `count` entries, whose keys and whose values stand one behind the other."""
+    if not count:
+        return
+    all_keys = ctypes.create_string_buffer(keys, len(keys))
+    all_values = ctypes.create_string_buffer(values, len(values))
+    places = (ctypes.addressof(all_keys), ctypes.addressof(all_values))
+    _bpf(_MAP_UPDATE_BATCH, struct.pack("=QQQQIIQQ", 0, 0, *places, count, map_fd, 0, 0))
+
+
+def per_cpu(map_fd: int, value_size: int) -> list[bytes]:
+    """Return what each processor has in entry 0 of a per-CPU array; `value_size` is a multiple of 8."""
+    cpus = _possible_cpus()
+    key = ctypes.create_string_buffer(4)
+    values = ctypes.create_string_buffer(cpus * value_size)
+    _bpf(_MAP_LOOKUP_ELEM, struct.pack("=IIQQQ", map_fd, 0, ctypes.addressof(key), ctypes.addressof(values), 0))
+    return [values.raw[start : start + value_size] for start in range(0, len(values), value_size)]
+
+
+def _possible_cpus() -> int:
+    last = Path("/sys/devices/system/cpu/possible").read_text().strip().rpartition(",")[2]
+    return int(last.rpartition("-")[2]) + 1
+
+
+def load_program(hook: Hook, name: str, instructions: bytes) -> int:
+    """Have the kernel verify and compile a program; return its descriptor.
+
+    Raises:
+        OSError: the kernel refused; the last line of what its verifier says is in the message.
+    """
+    code = ctypes.create_string_buffer(instructions, len(instructions))
+    count = len(instructions) // _INSTRUCTION_SIZE
+    licence = ctypes.create_string_buffer(b"Dual MIT/GPL")
+
+    def load(log_level: int, log: "ctypes.Array[ctypes.c_char] | None") -> int:
+        text = (log_level, len(log), ctypes.addressof(log)) if log is not None else (0, 0, 0)
+        where = (ctypes.addressof(code), ctypes.addressof(licence))
+        fixed = struct.pack("=IIQQIIQII16sII", hook.program_type, count, *where, *text, 0, 0, name.encode(), 0, hook)
+        return _bpf(_PROG_LOAD, fixed)
+
+    try:
+        return load(0, None)
+    except OSError as error:
+        if error.errno in (errno.EPERM, errno.ENOMEM):
+            raise
+        log = ctypes.create_string_buffer(_LOG_SIZE)
+        with contextlib.suppress(OSError):
+            return load(1, log)
+        lines = log.value.decode(errors="replace").strip().splitlines() or [""]
+        raise OSError(error.errno, f"{error.strerror}: {lines[-1]}") from error
+
+
+def create_link(program_fd: int, index: int, hook: Hook, mode: XdpMode | None = None) -> int:
+    """Attach a program to the interface `index`, for as long as the returned descriptor is open.
+
+    On tcx it stands behind all programs that are there already. On XDP it is the only one.
+    """
+    fixed = struct.pack("=IIII", program_fd, index, hook, mode or 0)
+    return _bpf(_LINK_CREATE, fixed + bytes(16))
+
+
+def exchange(link_fd: int, program_fd: int) -> None:
+    """Have a link run another program from the next frame on."""
+    _bpf(_LINK_UPDATE, struct.pack("=IIII", link_fd, program_fd, 0, 0))
+
+
+def takes_tags_away(name: str) -> bool:
+    """Tell whether an interface takes VLAN tags out of the frames before XDP sees these (`ethtool -k`: rxvlan)."""
+    answer = _ethtool(name, struct.pack("=II", _ETHTOOL_GFLAGS, 0))
+    return answer is not None and bool(struct.unpack("=II", answer)[1] & _ETH_FLAG_RXVLAN)
+
+
+def driver(name: str) -> str:
+    """Return the name of an interface's driver, "" if it does not say."""
+    answer = _ethtool(name, struct.pack("=I192x", _ETHTOOL_GDRVINFO))
+    return answer[4:36].partition(b"\0")[0].decode(errors="replace") if answer else ""
+
+
+def _ethtool(name: str, request: bytes) -> bytes | None:
+    data = ctypes.create_string_buffer(request, len(request))
+    ifreq = struct.pack("16sP16x", name.encode(), ctypes.addressof(data))
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as any_socket:
+        try:
+            fcntl.ioctl(any_socket, _SIOCETHTOOL, ifreq)
+        except OSError:
+            return None
+    return data.raw

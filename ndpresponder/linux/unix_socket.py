@@ -1,0 +1,95 @@
+"""Opens a listening unix socket, and knows who is at its other end.
+
+It may replace the socket file that a dead process left behind, and must never remove anything else.
+"""
+
+import errno
+import os
+import socket
+import stat
+import struct
+from pathlib import Path
+from typing import Final, NamedTuple
+
+_MODE: Final = 0o660
+_SO_PEERGROUPS: Final = 59  # asm-generic/socket.h
+_MOST_GROUPS: Final = 1024  # octets, all that Python lets us ask for
+
+
+class Peer(NamedTuple):
+    """Who made a connection, as the kernel says."""
+
+    uid: int
+    groups: frozenset[int]
+
+
+class UnixSocket:
+    """A listening socket and its file, which is for owner and group."""
+
+    def __init__(self, path: Path, listener: socket.socket) -> None:
+        self.listener = listener
+        self._path = path
+        self._inode = _inode(path)
+
+    @property
+    def group(self) -> int | None:
+        """The group that the file belongs to now; None when another stands in its place."""
+        return self._path.lstat().st_gid if _inode(self._path) == self._inode else None
+
+    def remove(self) -> None:
+        """Unlink the file, unless somebody has put another in its place."""
+        if _inode(self._path) == self._inode:
+            self._path.unlink(missing_ok=True)
+
+
+def open_unix_socket(path: Path) -> UnixSocket:
+    """Listen at `path`.
+
+    Raises:
+        OSError: it cannot be had, ENOTSOCK: because there is something else.
+    """
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        _clear(path)
+        before = os.umask(0o777 & ~_MODE)  # so that nobody else can connect between bind and a chmod
+        try:
+            listener.bind(str(path))
+        finally:
+            os.umask(before)
+        listener.listen()
+        return UnixSocket(path, listener)
+    except BaseException:
+        listener.close()
+        raise
+
+
+def peer_of(connection: socket.socket) -> Peer:
+    """Return who is at the other end of a connected unix socket (SO_PEERCRED, SO_PEERGROUPS)."""
+    _, uid, gid = struct.unpack("=iII", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+    try:
+        octets = connection.getsockopt(socket.SOL_SOCKET, _SO_PEERGROUPS, _MOST_GROUPS)
+    except OSError:  # ERANGE: in more groups than that, or an old kernel
+        octets = b""
+    return Peer(uid, frozenset((gid, *struct.unpack(f"={len(octets) // 4}I", octets))))
+
+
+def _inode(path: Path) -> tuple[int, int] | None:
+    try:
+        status = path.lstat()
+    except FileNotFoundError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _clear(path: Path) -> None:
+    """Remove a socket that no process listens on; one that is in use will make `bind` fail."""
+    try:
+        mode = path.lstat().st_mode
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(mode):
+        raise OSError(errno.ENOTSOCK, "this is not a socket")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)
+        if probe.connect_ex(str(path)) == errno.ECONNREFUSED:
+            path.unlink(missing_ok=True)

@@ -1,0 +1,120 @@
+"""The prefixes that a person added to the running daemon: each until its lifetime ends, or until it is removed.
+
+They survive a reload, not the end of the process. How many there can be is bounded.
+"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from ipaddress import IPv6Network
+from typing import Final, Protocol
+
+from ndpresponder.targets.source import TargetSet
+from ndpresponder.targets.sources.static import of_networks
+
+MAX_PREFIXES: Final = 1024
+
+
+class Timer(Protocol):
+    """What `call_later` of an event loop returns."""
+
+    def cancel(self) -> None:
+        """Call no more."""
+
+
+class Schedule(Protocol):
+    """`call_later` of an event loop."""
+
+    def __call__(self, delay: float, callback: Callable[..., object], /, *args: object) -> Timer:
+        """Call `callback` in `delay` seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Temporary:
+    """One prefix, on one uplink or, with an empty name, on all."""
+
+    network: IPv6Network
+    uplink: str = ""
+
+
+class TemporaryPrefixes:
+    """All that were added and are still in force."""
+
+    def __init__(self, call_later: Schedule, clock: Callable[[], float]) -> None:
+        """Start without any; `clock` is the schedule's."""
+        self._call_later = call_later
+        self._clock = clock
+        self._timers: dict[Temporary, Timer | None] = {}
+        self._ends_s: dict[Temporary, float] = {}
+        self._watchers: dict[asyncio.Event, None] = {}
+
+    def add(self, prefix: Temporary, lifetime_s: int | None) -> bool:
+        """Add a prefix, or give it a new lifetime, None being without end; return False when there is no room."""
+        if prefix not in self._timers and len(self._timers) >= MAX_PREFIXES:
+            return False
+        self._forget(prefix)
+        self._timers[prefix] = None
+        if lifetime_s is not None:
+            self._timers[prefix] = self._call_later(lifetime_s, self.remove, prefix)
+            self._ends_s[prefix] = self._clock() + lifetime_s
+        self._tell()
+        return True
+
+    def remove(self, prefix: Temporary) -> bool:
+        """Remove a prefix; return whether it was there."""
+        found = self._forget(prefix)
+        self._tell()
+        return found
+
+    def remaining(self) -> dict[Temporary, float | None]:
+        """Return each prefix and the seconds it still has, None for without end."""
+        now_s = self._clock()
+        return {prefix: self._ends_s[prefix] - now_s if prefix in self._ends_s else None for prefix in self._timers}
+
+    def on(self, uplink: str) -> TargetSet:
+        """Return what is ours on an uplink."""
+        return of_networks(prefix.network for prefix in self._timers if prefix.uplink in ("", uplink))
+
+    def watch(self, changed: asyncio.Event) -> None:
+        """Set `changed` after each change from now on."""
+        self._watchers[changed] = None
+
+    def unwatch(self, changed: asyncio.Event) -> None:
+        """Undo `watch`."""
+        self._watchers.pop(changed, None)
+
+    def _forget(self, prefix: Temporary) -> bool:
+        self._ends_s.pop(prefix, None)
+        if prefix not in self._timers:
+            return False
+        timer = self._timers.pop(prefix)
+        if timer is not None:
+            timer.cancel()
+        return True
+
+    def _tell(self) -> None:
+        for changed in self._watchers:
+            changed.set()
+
+
+class TemporarySource:
+    """Those of them that are for one uplink; a /128 is live, as it is among the configured prefixes."""
+
+    kind = "temporary"
+
+    def __init__(self, uplink: str, prefixes: TemporaryPrefixes) -> None:
+        self.name = uplink
+        self.uplinks: frozenset[str] | None = frozenset((uplink,))
+        self._prefixes = prefixes
+
+    async def run(self, publish: Callable[[TargetSet], None]) -> None:
+        """Publish what is in force now and after every change."""
+        changed = asyncio.Event()
+        self._prefixes.watch(changed)
+        try:
+            while True:
+                changed.clear()
+                publish(self._prefixes.on(self.name))
+                await changed.wait()
+        finally:
+            self._prefixes.unwatch(changed)

@@ -1,0 +1,40 @@
+"""Compiles the fast path's program while the package is built, so that it is shipped in the wheel.
+
+Without clang the package is built all the same; its `fastpath` setting then says what is missing. The object file holds
+instructions of the kernel's own machine, so the wheel stays one for all processors (of one byte order).
+"""
+
+import shutil
+import subprocess
+import sysconfig
+from pathlib import Path
+from typing import Any
+
+from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+
+SOURCE = Path("ndpresponder/fastpath/responder.bpf.c")
+CLANG = ("clang", "-target", "bpf", "-O2", "-Wall", "-Werror", "-c")
+
+
+class CompileFastpath(BuildHookInterface):
+    """Build hook of hatchling."""
+
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:  # noqa: ARG002  hatchling's signature
+        """Compile before the files of the wheel are collected."""
+        source = Path(self.root, SOURCE)
+        compiled = source.with_suffix(".o")
+        if self.target_name != "wheel":
+            return
+        compiled.unlink(missing_ok=True)
+        if shutil.which(CLANG[0]) is None:
+            self.app.display_warning("no clang: this build has no fast path")
+            return
+        # Debian keeps asm/types.h where a compiler for another machine does not look
+        include = Path("/usr/include", sysconfig.get_config_var("MULTIARCH") or "")
+        result = subprocess.run(
+            [*CLANG, "-idirafter", include, source, "-o", compiled], capture_output=True, text=True, check=False
+        )
+        if result.returncode:
+            self.app.display_warning(f"clang fails, this build has no fast path:\n{result.stderr}")
+            return
+        build_data["artifacts"].append(f"/{compiled.relative_to(self.root)}")

@@ -1,0 +1,90 @@
+"""The fast path's program, run by the kernel on single frames that no interface has seen (BPF_PROG_TEST_RUN).
+
+Import it as `from inkernel import InKernel, require_bpf`.
+"""
+
+import ctypes
+import os
+import struct
+from types import TracebackType
+from typing import Self
+
+import pytest
+
+from ndpresponder.fastpath import tables
+from ndpresponder.fastpath.program import KernelProgram, read_object
+from ndpresponder.linux.bpf import Hook, call
+from ndpresponder.requester import Policy, UplinkState
+from ndpresponder.targets.table import TargetTable
+
+PROG_TEST_RUN = 10
+# What the program says of a frame: that it goes on as it is, or that it is now the answer and goes back
+PASSES = {Hook.TCX_INGRESS: 0xFFFFFFFF, Hook.XDP: 2}
+GOES_BACK = {Hook.TCX_INGRESS: 7, Hook.XDP: 3}
+SHORTEST = 14  # the kernel makes no frame of less
+
+
+def require_bpf() -> None:
+    """Skip the calling test unless we may run BPF programs and have the fast path's."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root, for BPF programs")
+    try:
+        read_object(Hook.XDP)
+    except Exception as error:
+        pytest.skip(f"needs the fast path: {error}")
+
+
+class InKernel:
+    """The program for one hook, with the tables and settings last given; a context manager."""
+
+    def __init__(self, hook: Hook) -> None:
+        self.hook = hook
+        self._program = KernelProgram("none", hook)
+        self._loaded: int | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._unload()
+        self._program.close()
+
+    def tell(self, table: TargetTable, state: UplinkState | None, policy: Policy, claimed: bool = True) -> None:
+        """Load the program for these."""
+        self._unload()
+        self._program.set_targets(tables.live_entries(table), tables.prefix_entries(table))
+        self._loaded = self._program.load(tables.setup(state, policy, claimed), tables.own_entries(state))
+
+    def _unload(self) -> None:
+        if self._loaded is not None:
+            os.close(self._loaded)
+            self._loaded = None
+
+    def answer(self, frame: bytes) -> bytes | None:
+        """Return what the program makes of a frame: an advertisement, or None when it goes on untouched."""
+        verdict, octets, _ = self.run(frame)
+        if verdict == GOES_BACK[self.hook]:
+            return octets
+        assert verdict == PASSES[self.hook]
+        assert octets == frame
+        return None
+
+    def run(self, frame: bytes, repeat: int = 1) -> tuple[int, bytes, int]:
+        """Run the program on a frame; return what it returned, the frame then, and how many nanoseconds a run took."""
+        assert self._loaded is not None
+        given, made = ctypes.create_string_buffer(frame, len(frame)), ctypes.create_string_buffer(4096)
+        places = ctypes.addressof(given), ctypes.addressof(made)
+        attribute = ctypes.create_string_buffer(
+            struct.pack("=IIIIQQIIIIQQII", self._loaded, 0, len(frame), len(made), *places, repeat, 0, 0, 0, 0, 0, 0, 0)
+        )
+        result = call(PROG_TEST_RUN, attribute)
+        assert result == 0
+        _, verdict, _, length, _, _, _, duration, *_ = struct.unpack_from("=IIIIQQII", attribute)
+        return verdict, made.raw[:length], duration
+
+    def counted(self) -> tuple[int, int]:
+        """Return how many resolutions and probes it has counted."""
+        rows = self._program.counts()
+        return sum(row[0] for row in rows), sum(row[1] for row in rows)

@@ -1,0 +1,125 @@
+"""The kernel's program and the responder agree on every frame: what one answers, so does the other, to the octet.
+
+The program may leave a frame to the responder; what it must take is the plain case, or it would be of no use.
+"""
+
+from collections.abc import Iterator
+
+import answering
+import pytest
+from frames import option, packed, solicitation, solicited_node
+from generated import any_frames, damaged, responder_of, seldom, solicitations, with_right_checksum, worlds
+from hypothesis import assume, event, given
+from hypothesis import strategies as st
+from inkernel import SHORTEST, InKernel, require_bpf
+from model import World
+from test_longest_prefix import SPACE, divisions, sets
+
+from ndpresponder.linux.bpf import Hook
+from ndpresponder.outcome import Outcome
+from ndpresponder.responder import Policy, Responder
+from ndpresponder.targets.table import Match, TargetTable
+
+RESOLVED, CONFIRMED = Outcome.ANSWERED_MULTICAST, Outcome.ANSWERED_UNICAST
+
+
+@pytest.fixture(scope="module", params=[Hook.TCX_INGRESS, Hook.XDP], ids=["tcx", "xdp"])
+def kernel(request) -> Iterator[InKernel]:
+    require_bpf()
+    with InKernel(request.param) as kernel:
+        yield kernel
+
+
+def is_plain(frame: bytes, outcome: Outcome) -> bool:
+    """Tell whether a frame that is answered has the form that the program must take."""
+    return (
+        outcome in (RESOLVED, CONFIRMED)
+        and frame[54 + frame[19] :] == b""
+        and frame[78:]
+        in (
+            b"",
+            option(1, frame[6:12]),
+        )
+    )
+
+
+def check(kernel: InKernel, responder: Responder, frame: bytes) -> None:
+    outcome, advertisement = responder.respond(frame)
+    before = kernel.counted()
+    answer = kernel.answer(frame)
+    counted = tuple(now - then for now, then in zip(kernel.counted(), before, strict=True))
+    if answer is None:
+        assert not is_plain(frame, outcome)
+        assert counted == (0, 0)
+    else:
+        assert answer == advertisement
+        assert counted == (int(outcome is RESOLVED), int(outcome is CONFIRMED))
+    event(f"{outcome.label}, {'in user space' if answer is None else 'in the kernel'}")
+
+
+def tell(kernel: InKernel, world: World, verified: bool) -> Responder:
+    assume(not world.policy["dry_run"])  # then it is not attached
+    responder = responder_of(world)
+    if verified:
+        responder.is_there = lambda target: False
+    state = answering.uplink_state(world.lladdr, world.forwarding)
+    kernel.tell(responder.table, state, Policy(**world.policy), claimed=not verified)
+    return responder
+
+
+@given(worlds(), st.booleans(), st.lists(st.one_of(solicitations(), damaged()), min_size=1, max_size=8))
+def test_what_the_kernel_answers_the_responder_would_answer_alike(
+    kernel: InKernel, world: World, verified: bool, frames: list[bytes]
+) -> None:
+    responder = tell(kernel, world, verified)
+    for frame in frames:
+        if len(frame) >= SHORTEST:
+            check(kernel, responder, frame)
+
+
+FOREIGN = (answering.GATEWAY, answering.OWN_ADDRESS, answering.EXCLUDED_TARGET, "2001:db8:1::1", "fe80::c1")
+STRANGE = ("::ffff:1.2.3.4", "::1", "::2", "ff02::1", "::1:0:0", "::fffe:1:1", answering.OWN_LINK_LOCAL)
+
+
+@st.composite
+def plain(draw: st.DrawFn) -> bytes:
+    """Generate solicitations of the plain form, of which a field or an octet may be wrong, the checksum seldom."""
+    target = draw(seldom(answering.CLAIMED_TARGET, *FOREIGN) | seldom(answering.LIVE_TARGET, *FOREIGN))
+    frame = solicitation(
+        target,
+        draw(seldom("fe80::1", *STRANGE, target) | seldom("2001:db8::3", answering.OWN_ADDRESS, answering.GATEWAY)),
+        draw(seldom(solicited_node(target), packed("ff02::2:ff00:c1")) | seldom(packed(target), packed("ff02::1"))),
+        slla=draw(st.sampled_from([..., None])),
+        reserved=draw(seldom(bytes(4), b"\xff" * 4)),
+    )
+    if draw(st.booleans()):
+        place = draw(st.integers(0, len(frame) - 1))
+        frame = frame[:place] + bytes((frame[place] ^ 1 << draw(st.integers(0, 7)),)) + frame[place + 1 :]
+    return draw(seldom(with_right_checksum(frame), frame))
+
+
+@given(worlds(), st.booleans(), st.lists(plain(), min_size=1, max_size=20))
+def test_the_plain_case_is_the_kernels(kernel: InKernel, world: World, verified: bool, frames: list[bytes]) -> None:
+    responder = tell(kernel, world, verified)
+    for frame in frames:
+        check(kernel, responder, frame)
+
+
+@given(any_frames)
+def test_an_uplink_that_is_not_ready_answers_nothing(kernel: InKernel, frame: bytes) -> None:
+    assume(len(frame) >= SHORTEST)
+    kernel.tell(answering.make_responder().table, None, Policy())
+    assert kernel.answer(frame) is None
+
+
+@given(divisions, sets, sets, st.frozensets(st.sampled_from(SPACE), max_size=8))
+def test_the_table_in_the_kernel_says_what_the_table_says(kernel: InKernel, divided, claimed, excluded, live) -> None:
+    table = TargetTable.build((value.to_bytes(16, "big") for value in live), claimed, excluded, divided)
+    kernel.tell(table, answering.uplink_state(), Policy())
+    for value in SPACE:
+        target = value.to_bytes(16, "big")
+        answer = kernel.answer(solicitation(target))
+        match = table.match(target, value)
+        assert (answer is not None) == (match in (Match.CLAIMED, Match.LIVE))
+        if answer is not None:
+            assert bool(answer[58] & 0x20) == (match is Match.LIVE)  # Override
