@@ -9,7 +9,6 @@ import itertools
 import json
 import re
 import signal
-import subprocess
 from collections.abc import Iterator
 from ipaddress import IPv6Address, IPv6Network
 from pathlib import Path
@@ -20,6 +19,7 @@ from frames import packed, solicitation
 from harness import Installed
 from needs import OURS
 from peer import Peer
+from pinging import Pinging
 from test_bridge import kernel_says, plug, resolve
 from test_docker import is_up
 
@@ -45,29 +45,6 @@ def boxes() -> Iterator[list[Namespace]]:
     create_all(made)
     yield made
     delete_all(made)
-
-
-class Pinging:
-    """A ping from the internet that goes on while the context is open, and loses nothing."""
-
-    def __init__(self, lab: Lab, target: str) -> None:
-        self._lab = lab
-        self._target = target
-
-    def __enter__(self) -> "Pinging":
-        argv = ("ping", "-6", "-n", "-i0.02", self._target)
-        self._process = self._lab.popen("inet", *argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        self._process.send_signal(signal.SIGINT)
-        output = self._process.communicate(timeout=10)[0]
-        if kind is None:
-            sent = int(re.findall(r"(\d+) packets transmitted", output)[0])
-            numbers = {int(number) for number in re.findall(r"icmp_seq=(\d+)(?! Dest)", output)}
-            lost = set(range(1, sent)) - numbers  # the last may be on its way
-            assert sent > 100
-            assert not lost, f"{self._target}: {len(lost)} of {sent} lost: {sorted(lost)[:20]}"
 
 
 def overruns(installed: Installed) -> int:

@@ -1,15 +1,18 @@
 """With --verify a claimed target is answered for once it was found behind the VPS, and who is not there is not."""
 
+import time
 from collections.abc import Callable, Iterator
 
 import pytest
 from harness import Installed
+from pinging import Pinging
 
 from ndpresponder.lab import Lab, wait_until
 
 C1, C2 = "2001:db8::c1", "2001:db8::c2"
 NOBODY = "2001:db8::dead"
 BRIDGE = "2001:db8::1"
+LONG_S = 35  # who was found is remembered for 30 s, and so long a neighbor is reachable for the kernel, on average
 
 
 @pytest.fixture
@@ -52,6 +55,17 @@ def test_a_container_that_is_there_is_answered_for_without_loss(
     assert ping.received == ping.sent
     assert state(lab, C1) in ("REACHABLE", "DELAY", "STALE", "PROBE")
     assert daemon.counters("uplink")["ignored not_verified"] == 0
+
+
+def test_who_is_there_is_answered_for_on_and_on(lab: Lab, daemon: Installed) -> None:
+    """Longer than anything is remembered here, by the daemon or the kernel, and however often somebody asks."""
+    with Pinging(lab, C1, least=1000):
+        end_s = time.monotonic() + LONG_S
+        while time.monotonic() < end_s:
+            lab.forget(C1)
+            time.sleep(1)
+    assert daemon.counters("uplink")["ignored not_verified"] == 0
+    assert daemon.counters("uplink")["sent solicited"] >= LONG_S // 2
 
 
 def test_an_address_of_this_host_needs_no_neighbor(lab: Lab, daemon: Installed) -> None:
