@@ -7,6 +7,7 @@ import argparse
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from ndpresponder.config import Config
 from ndpresponder.flags import Parser, add_common, add_settings, environment_help
 
 DESCRIPTION = """\
@@ -89,10 +90,13 @@ def run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     """Run the daemon until it is told to stop."""
     from ndpresponder.config.load import load
 
-    config = load(vars(options), environ).config
+    def read() -> Config:
+        return load(vars(options), environ).config
+
+    config = read()
     from ndpresponder import daemon
 
-    return daemon.run(config)
+    return daemon.run(config, read)
 
 
 def check(options: argparse.Namespace, environ: Mapping[str, str]) -> int:

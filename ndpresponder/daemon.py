@@ -1,7 +1,7 @@
-"""The composition root: builds every part once, runs their tasks, and tells systemd.
+"""The composition root: one process from its start to its end, and what it tells systemd meanwhile.
 
 Nothing imports this but `commands`. It holds no policy of its own: what a failure means is decided by `supervise`,
-what a frame means by `responder`, what is ours by `targets`.
+what a frame means by `responder`, what is ours by `targets`, what a configuration amounts to by `assembly`.
 """
 
 import asyncio
@@ -9,37 +9,34 @@ import contextlib
 import platform
 import signal
 import time
-import traceback
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from functools import partial
-from pathlib import Path
+from typing import Any
 
 from ndpresponder import __version__
-from ndpresponder.config import Config, InterfaceConfig
-from ndpresponder.errors import ConfigError, ExitCode, LinkNotReady, NdpresponderError, SourceUnavailable
-from ndpresponder.keepalive import GatewayKeepalive
+from ndpresponder.assembly import Assembly
+from ndpresponder.config import Config
+from ndpresponder.endpoint import Endpoint
+from ndpresponder.errors import ConfigError, ExitCode, LinkNotReady, NdpresponderError
 from ndpresponder.linux.loop import FrameLoop
-from ndpresponder.linux.netlink import Links, LinkWatcher, is_reachable
+from ndpresponder.linux.netlink import Links, LinkWatcher, ask_links
 from ndpresponder.linux.systemd import METRICS, Notifier, passed_descriptors, watchdog_interval_s
 from ndpresponder.observe.logs import Logs, RateLimiter, configure, get_logger
-from ndpresponder.supervise import supervise
-from ndpresponder.targets.board import Entry, TargetBoard
-from ndpresponder.targets.sources import build_sources
-from ndpresponder.targets.sources.static import as_prefix
-from ndpresponder.targets.sources.temporary import TemporaryPrefixes
-from ndpresponder.uplink import Uplink
+from ndpresponder.supervise import contain, supervise
 
 _HOUSEKEEPING_S = 10.0
 _METRICS_WAIT_S = 1.0
 _RETRY_LOG_S = 60.0
+_FIRST_SETS_S = 2.0  # within which new sources should say what they know, before a reload takes effect without
+_PROBLEMS_SHOWN = 20  # in the log, of one reading of the configuration
 
 
-def run(config: Config) -> ExitCode:
-    """Run the daemon until SIGTERM or SIGINT and return how it ended."""
+def run(config: Config, read: Callable[[], Config]) -> ExitCode:
+    """Run the daemon until SIGTERM or SIGINT and return how it ended; `read` reads the configuration again."""
     logs = configure(config.log)
     try:
         with asyncio.Runner(loop_factory=FrameLoop) as runner:
-            return runner.run(Daemon(config, logs).run())
+            return runner.run(Daemon(config, logs, read, passed_descriptors()).run())
     except BaseExceptionGroup as group:
         fatal, unexpected = group.split(NdpresponderError)
         if unexpected is not None or fatal is None:
@@ -60,84 +57,132 @@ def _leaves(group: BaseExceptionGroup[NdpresponderError]) -> Iterator[Ndprespond
 class Daemon:
     """Everything that lives as long as the process."""
 
-    def __init__(self, config: Config, logs: Logs, notifier: Notifier | None = None) -> None:
-        """Wire the parts together; nothing is opened yet."""
+    def __init__(
+        self,
+        config: Config,
+        logs: Logs,
+        read: Callable[[], Config],
+        passed: Mapping[str, Sequence[int]],
+        notifier: Notifier | None = None,
+    ) -> None:
+        """Prepare to run by `config`, with the descriptors that were `passed`; nothing is opened yet."""
         self._config = config
         self._logs = logs
+        self._read = read
         self._log = get_logger()
         self._limiter = RateLimiter(_RETRY_LOG_S)
         self._notifier = notifier or Notifier()
-        self._started_s = time.time()
-        self._uplinks = {
-            interface.name: Uplink(interface, config.limits, logs, config.dry_run, uplinks=self._indexes)
-            for interface in config.interfaces
-        }
-        self._watcher = LinkWatcher(self._uplinks, self._follow)
-        for uplink in self._uplinks.values():
-            uplink.on_lost = self._watcher.forget
-        self._on_links: list[Callable[[], None]] = []
+        self._passed = passed
+        self._started_s = self._loaded_s = time.time()
+        self._problem = ""  # why the last reload was refused
         self._links_known = asyncio.Event()
+        self._reload_wanted = asyncio.Event()
+        self._reloading = asyncio.Lock()
+        self._running: set[asyncio.Task[None]] = set()
+        self._watching: asyncio.Task[None] | None = None
 
     async def run(self) -> ExitCode:
         """Answer until told to stop."""
         loop = asyncio.get_running_loop()
         stop = asyncio.Event()
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
-        temporary = TemporaryPrefixes(loop.call_later, loop.time)
-        board = self._build_board(loop, temporary)
+        loop.add_signal_handler(signal.SIGHUP, self._reload_wanted.set)
+        self._assembly = Assembly(self._logs, self._start, self._say_retry, self._on_lost)
+        self._metrics = Endpoint(self._serve_metrics, self._start)
+        self._control = Endpoint(self._serve_control, self._start)
         self._log.info("starting", version=__version__, python=platform.python_version(), dry_run=self._config.dry_run)
         try:
-            async with asyncio.TaskGroup() as tasks:
-                running = [tasks.create_task(self._run_source(board, entry)) for entry in board.entries]
-                await asyncio.sleep(0)  # what is known without asking anybody is ours before the first frame comes
-                board.rebuild()
-                running.append(tasks.create_task(self._watch_links()))
-                running.append(tasks.create_task(self._keep_house()))
-                running.extend(tasks.create_task(self._keep_gateways(uplink)) for uplink in self._config.interfaces)
-                running.extend(tasks.create_task(self._pin_gateways(uplink)) for uplink in self._config.interfaces)
-                running.append(tasks.create_task(self._wire(board)))
-                running.append(tasks.create_task(self._serve_metrics(board)))
-                running.append(tasks.create_task(self._serve_control(board, temporary)))
+            async with asyncio.TaskGroup() as self._tasks:
+                await self._assembly.change(self._config, {})
+                self._watch_links()
+                self._start(self._keep_house())
+                self._start(self._metrics.move(self._metrics_address(self._config)))
+                self._start(self._control.move(self._config.control.socket))
+                self._start(self._reload_on_demand())
                 await stop.wait()
                 self._notifier.stopping()
-                for task in running:
+                for task in self._running:
                     task.cancel()
-        finally:
-            for uplink in self._uplinks.values():
-                uplink.close()
+        finally:  # answering to the end, whatever the others have to tidy up
+            self._assembly.close()
             self._notifier.close()
         self._log.info("stopped")
         return ExitCode.OK
 
-    # Targets
+    def _start(self, part: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = self._tasks.create_task(part)
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+        return task
 
-    def _build_board(self, loop: asyncio.AbstractEventLoop, temporary: TemporaryPrefixes) -> TargetBoard:
-        board = TargetBoard(
-            {
-                interface.name: frozenset(as_prefix(network) for network in interface.exclude)
-                for interface in self._config.interfaces
-            },
-            lambda uplink, table: self._uplinks[uplink].apply(table),
-            loop.call_later,
-        )
-        for source in build_sources(self._config, temporary):
-            board.add(source)
-        return board
+    # Reload
 
-    async def _run_source(self, board: TargetBoard, entry: Entry) -> None:
-        source = entry.source
+    async def reload(self) -> str | None:
+        """Read the configuration again and put it into force; return why not, None if it is."""
+        async with self._reloading:
+            self._notifier.reloading()
+            try:
+                await contain(self._reload)
+            except NdpresponderError as error:
+                self._refuse(error)
+            else:
+                self._problem, self._loaded_s = "", time.time()
+                self._log.info("configuration reloaded")
+            finally:
+                if self._links_known.is_set():
+                    self._notifier.ready(self._status())
+            return self._problem or None
 
-        def failed(error: Exception, pause_s: float) -> None:
-            board.fail(entry)
-            self._say_retry(f"{source.kind} {source.name}", error, pause_s)
+    async def _reload(self) -> None:
+        config = await asyncio.to_thread(self._read)  # however slow the disk is
+        uplinks, now = self._assembly.uplinks, self._assembly.config
+        new = [interface.name for interface in config.interfaces if interface.name not in uplinks]
+        links = await ask_links(new) if new else {}
+        asked = {
+            each.name: links[each.name] if each.name in links else uplinks[each.name].link for each in config.interfaces
+        }
+        _refuse_other_than_ethernet(asked)
+        _refuse_one_under_two_names(asked)
+        await self._assembly.services.admit(config, now)
+        await self._metrics.move(self._metrics_address(config))
+        try:
+            await self._assembly.change(config, asked, _FIRST_SETS_S)
+        except NdpresponderError:
+            await self._metrics.move(self._metrics_address(now))
+            raise
+        self._start(self._control.move(config.control.socket))  # not awaited: it may be whom this was asked through
+        if asked.keys() != {interface.name for interface in now.interfaces}:
+            self._watch_links()
 
-        await supervise(partial(_contain, partial(source.run, partial(board.publish, entry))), failed)
+    @property
+    def reload_state(self) -> tuple[bool, float]:
+        """Whether the last reading of the configuration succeeded, and when (Unix time) the last that did was."""
+        return not self._problem, self._loaded_s
+
+    def _refuse(self, error: NdpresponderError) -> None:
+        problems = error.problems if isinstance(error, ConfigError) else (str(error),)
+        self._problem = "\n".join(problems)
+        for problem in problems[:_PROBLEMS_SHOWN]:
+            self._log.error("configuration not reloaded, the old one stays in force", why=problem)
+
+    async def _reload_on_demand(self) -> None:
+        while True:
+            await self._reload_wanted.wait()
+            self._reload_wanted.clear()
+            await self.reload()
 
     # Uplinks
 
-    async def _watch_links(self) -> None:
-        await supervise(self._watcher.run, partial(self._say_retry, "netlink"))
+    def _watch_links(self) -> None:
+        """Watch the links of all uplinks there are now, and no others."""
+        if self._watching is not None:
+            self._watching.cancel()
+        self._watcher = LinkWatcher(self._assembly.uplinks, self._follow)
+        self._watching = self._start(supervise(self._watcher.run, partial(self._say_retry, "netlink")))
+
+    def _on_lost(self) -> None:
+        self._watcher.forget()
 
     def _follow(self, links: Links) -> None:
         if not self._links_known.is_set():
@@ -146,70 +191,31 @@ class Daemon:
         not_ready: LinkNotReady | None = None
         for name, link in links.items():
             try:
-                self._uplinks[name].follow(link)
+                self._assembly.uplinks[name].follow(link)
             except LinkNotReady as error:
                 not_ready = error
-        for tell in self._on_links:
-            tell()
-        status = self._status()
+        self._assembly.services.ring()
         if self._links_known.is_set():
-            self._notifier.status(status)
+            self._notifier.status(self._status())
         else:  # what exists is served; what does not exist yet must not hold up the start of the host
             self._links_known.set()
-            self._notifier.ready(status)
+            self._notifier.ready(self._status())
         if not_ready is not None:
             raise not_ready
 
-    def _indexes(self) -> list[int]:
-        return [uplink.link.index for uplink in self._uplinks.values() if uplink.link]
-
     def _status(self) -> str:
-        answering = [uplink.name for uplink in self._uplinks.values() if uplink.ready]
-        waiting = [uplink.name for uplink in self._uplinks.values() if not uplink.ready]
+        uplinks = self._assembly.uplinks.values()
+        answering = [uplink.name for uplink in uplinks if uplink.ready]
+        waiting = [uplink.name for uplink in uplinks if not uplink.ready]
         parts = (("answering on", answering), ("waiting for", waiting))
-        return "; ".join(f"{verb} {', '.join(names)}" for verb, names in parts if names)
+        words = [f"{verb} {', '.join(names)}" for verb, names in parts if names]
+        if self._problem:
+            words.append(f"configuration not reloaded: {self._problem.splitlines()[0]}")
+        return "; ".join(words)
 
     def _readiness(self) -> tuple[bool, str]:
-        return self._links_known.is_set() and all(uplink.ready for uplink in self._uplinks.values()), self._status()
-
-    async def _keep_gateways(self, config: InterfaceConfig) -> None:
-        if self._config.dry_run:
-            return
-        uplink = self._uplinks[config.name]
-        keepalive = GatewayKeepalive(
-            config.gateway_keepalive, lambda: uplink.link if uplink.ready else None, is_reachable, uplink.send_unasked
-        )
-        await supervise(partial(_contain, keepalive.run), partial(self._say_retry, f"keep-alive on {uplink.name}"))
-
-    # What only CAP_NET_ADMIN may do; imported by those who ask for it
-
-    async def _pin_gateways(self, config: InterfaceConfig) -> None:
-        if not config.pin_gateway or self._config.dry_run:
-            return
-        from ndpresponder.pin import GatewayPin
-
-        uplink = self._uplinks[config.name]
-        log = get_logger(interface=config.name)
-        pin = GatewayPin(lambda: uplink.link if uplink.ready else None, uplink.send_unasked, log)
-        self._on_links.append(pin.ring)
-        try:
-            await supervise(partial(_contain, pin.run), partial(self._say_retry, f"pinned gateway on {uplink.name}"))
-        finally:
-            await pin.release()
-
-    async def _wire(self, board: TargetBoard) -> None:
-        if not self._config.install_routes or self._config.dry_run:
-            return
-        from ndpresponder.autowire import Autowire
-
-        uplinks = self._uplinks.values()
-        autowire = Autowire(board.downstream, lambda: [uplink.link for uplink in uplinks if uplink.link], self._log)
-        self._on_links.append(autowire.ring)
-        board.on_change(autowire.ring)
-        try:
-            await supervise(partial(_contain, autowire.run), partial(self._say_retry, "routes to live targets"))
-        finally:
-            await autowire.clean()
+        ready = self._links_known.is_set() and all(uplink.ready for uplink in self._assembly.uplinks.values())
+        return ready, self._status()
 
     # Housekeeping
 
@@ -217,29 +223,32 @@ class Daemon:
         watchdog_s = watchdog_interval_s()
         while True:
             self._notifier.watchdog()
-            for uplink in self._uplinks.values():
+            for uplink in self._assembly.uplinks.values():
                 uplink.collect_drops()
             await asyncio.sleep(min(watchdog_s or _HOUSEKEEPING_S, _HOUSEKEEPING_S))
 
-    async def _serve_metrics(self, board: TargetBoard) -> None:
-        listen, passed = self._config.metrics.listen, passed_descriptors().get(METRICS, [])
-        if not listen and not passed:
-            return
+    def _metrics_address(self, config: Config) -> str:
+        return METRICS if METRICS in self._passed else config.metrics.listen  # what was passed is not ours to change
+
+    async def _serve_metrics(self, address: str, on_listening: Callable[[], None]) -> None:
         with contextlib.suppress(TimeoutError):  # answering comes first, but a netlink that fails must show
             await asyncio.wait_for(self._links_known.wait(), _METRICS_WAIT_S)
         from ndpresponder import metrics  # late: see there
+
+        passed, listen = self._passed.get(METRICS, []), self._config.metrics.listen if address == METRICS else address
 
         def listening(where: str) -> None:
             if passed and listen not in ("", where):
                 self._log.info("serving metrics on the socket that was passed", listen=where, instead_of=listen)
             else:
                 self._log.info("serving metrics", listen=where)
+            on_listening()
 
-        await metrics.serve(listen, passed, self._uplinks.values(), board, self._readiness, self._started_s, listening)
+        uplinks, board = self._assembly.uplinks.values(), self._assembly.board
+        await metrics.serve(listen, passed, uplinks, board, self._readiness, lambda: self.reload_state, listening)
 
-    async def _serve_control(self, board: TargetBoard, temporary: TemporaryPrefixes) -> None:
-        if not self._config.control.socket:
-            return
+    async def _serve_control(self, address: str, on_listening: Callable[[], None]) -> None:
+        on_listening()  # one that cannot be had is a warning, and no more
         await self._links_known.wait()
         from ndpresponder.control import door
         from ndpresponder.control.subject import Loaded, Subject
@@ -247,36 +256,24 @@ class Daemon:
         async def not_yet() -> str | None:
             return "restart the service instead"
 
+        assembly = self._assembly
         subject = Subject(
             started_s=self._started_s,
-            loaded=lambda: Loaded(self._config, self._started_s),
-            uplinks=self._uplinks.values,
-            board=lambda: board,
-            temporary=temporary,
+            loaded=lambda: Loaded(assembly.config, self._loaded_s, self._problem or None),
+            uplinks=assembly.uplinks.values,
+            board=lambda: assembly.board,
+            temporary=assembly.temporary,
             logs=self._logs,
-            reload=not_yet,
+            reload=self.reload,
             upgrade=not_yet,
         )
-        serve = partial(door.serve, self._config.control.socket, subject)
-        await supervise(partial(_contain, serve), partial(self._say_retry, "control socket"))
+        serve = partial(door.serve, address, subject)
+        await supervise(partial(contain, serve), partial(self._say_retry, "control socket"))
 
     def _say_retry(self, what: str, error: Exception, pause_s: float) -> None:
         held_back = self._limiter.admit(what, time.monotonic())
         if held_back is not None:
             self._log.warning("failed, trying again", what=what, why=str(error), pause_s=pause_s, suppressed=held_back)
-
-
-async def _contain(run: Callable[[], Awaitable[None]]) -> None:
-    """Run a part that answering can do without: a fault of ours in it is tried again and told, like any failure."""
-    try:
-        await run()
-    except NdpresponderError:
-        raise
-    except Exception as error:
-        place = traceback.extract_tb(error.__traceback__)[-1]
-        raise SourceUnavailable(
-            f"a fault of ours, please report it: {error!r} at {Path(place.filename).name}:{place.lineno}"
-        ) from error
 
 
 def _refuse_one_under_two_names(links: Links) -> None:

@@ -28,10 +28,12 @@ async def serve(
     uplinks: Collection[Uplink],
     board: TargetBoard,
     ready: Callable[[], tuple[bool, str]],
-    loaded_s: float,
+    reload: Callable[[], tuple[bool, float]],
     on_listening: Callable[[str], None],
 ) -> None:
-    """Serve /metrics, /healthz and /readyz at `listen` until cancelled; `loaded_s` is when the settings were read.
+    """Serve /metrics, /healthz and /readyz at `listen` until cancelled.
+
+    `reload` returns whether the last reading of the settings succeeded, and when the last that did was.
 
     If the service manager has `passed` sockets for that, those win. `on_listening` is told where it is in the end.
 
@@ -41,7 +43,7 @@ async def serve(
     exporter = Exporter(
         uplinks=lambda: _view_uplinks(uplinks),
         board=lambda: _view_board(board, uplinks),
-        reload=lambda: ReloadView(successful=True, last_success_s=loaded_s),
+        reload=lambda: ReloadView(*reload()),
         version=__version__,
     )
     routes = {"/metrics": metrics_route(exporter), "/healthz": health, "/readyz": readiness(ready)}

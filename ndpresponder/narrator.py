@@ -37,6 +37,12 @@ class Narrator:
         self._useless: tuple[int, int] | None = None  # index, hardware type
         self._crowded = False
 
+    def configure(self, config: InterfaceConfig) -> None:
+        """Warn of what the prefixes of `config` cover."""
+        if config.prefixes != self._prefixes:
+            self._prefixes = config.prefixes
+            self._warned.clear()
+
     def missing(self, link: Link | None) -> None:
         """Tell, once, that there is no such link, or that it is of no use."""
         useless = None if link is None else (link.index, link.hardware_type)

@@ -98,6 +98,13 @@ class Responder:
         self._is_there = is_there
         self._forget_answers()
 
+    def configure(self, policy: Policy, take: Callable[[], bool] | None) -> None:
+        """Answer by another policy and another rate limit from the next frame on."""
+        self._policy = policy
+        self._take = take
+        self._requesters.clear()
+        self._forget_answers()
+
     def follow(self, state: UplinkState | None) -> None:
         """Answer from now on for an uplink in `state`; None while it cannot be answered on."""
         self._state = state

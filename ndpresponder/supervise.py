@@ -1,10 +1,12 @@
 """The one place that decides what a failure means: try again, or let it end the process."""
 
 import asyncio
+import traceback
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Final
 
-from ndpresponder.errors import LinkNotReady, SourceUnavailable
+from ndpresponder.errors import LinkNotReady, NdpresponderError, SourceUnavailable
 
 _RETRY: Final = (LinkNotReady, SourceUnavailable)
 _FIRST_PAUSE_S: Final = 0.2
@@ -33,3 +35,20 @@ async def supervise(
             on_failure(error, pause_s)
             await sleep(pause_s)
             pause_s = min(2 * pause_s, _LAST_PAUSE_S)
+
+
+async def contain(run: Callable[[], Awaitable[None]]) -> None:
+    """Run a part that answering can do without: a fault of ours in it is tried again and told, like any failure.
+
+    Raises:
+        SourceUnavailable: there was such a fault.
+    """
+    try:
+        await run()
+    except NdpresponderError:
+        raise
+    except Exception as error:
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        raise SourceUnavailable(
+            f"a fault of ours, please report it: {error!r} at {Path(place.filename).name}:{place.lineno}"
+        ) from error

@@ -4,17 +4,16 @@ The frame path runs inside one event loop callback: no task, queue or await per 
 asked for, nothing that grows with what strangers send.
 """
 
-import asyncio
 import errno
 import os
 import time
 from collections.abc import Callable, Collection, Iterable
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from ndpresponder.config import InterfaceConfig, LimitsConfig
+from ndpresponder.equipment import Equipment, Settings
 from ndpresponder.errors import SourceUnavailable
 from ndpresponder.foreign import ForeignCounter
-from ndpresponder.limits import TokenBucket
 from ndpresponder.linux.loop import read_frames, stop_reading
 from ndpresponder.linux.netlink import Link
 from ndpresponder.linux.packet_socket import PacketSocket, open_packet_socket
@@ -22,18 +21,13 @@ from ndpresponder.narrator import Narrator
 from ndpresponder.observe.logs import Logs
 from ndpresponder.observe.tally import Tally
 from ndpresponder.outcome import Kind, Outcome
-from ndpresponder.presence import Presence
 from ndpresponder.requester import Policy, UplinkState
 from ndpresponder.responder import Responder
 from ndpresponder.targets.probe import Kept
 from ndpresponder.targets.table import TargetTable
-from ndpresponder.verification import Verification
 from ndpresponder.wire.bpf import SOLICITATIONS
 from ndpresponder.wire.layout import ICMP_TYPE, NEIGHBOR_ADVERTISEMENT
 from ndpresponder.wire.solicitation import kind_of
-
-if TYPE_CHECKING:
-    from ndpresponder.fastpath.steering import FastPath
 
 MAX_GATEWAYS: Final = 1024  # remembered; router advertisements of strangers could make up any number
 _NOT_VERIFIED: Final = Outcome.NOT_VERIFIED
@@ -60,31 +54,30 @@ class Uplink:
         self.name = config.name
         self.tally = Tally()
         self.link: Link | None = None
-        self._config = config
+        self.narrator = Narrator(config, clock)
+        self.clock = clock
+        self.uplinks = uplinks
+        self.responder = Responder(Policy())
+        self.on_lost: Callable[[], None] = lambda: None  # called when the link went from under the socket
         self._logs = logs
-        self._narrator = Narrator(config, clock)
-        self._foreign = ForeignCounter(self.tally, lambda: logs.debug, self._narrator.log)
-        self._clock = clock
-        self._uplinks = uplinks
+        self._foreign = ForeignCounter(self.tally, lambda: logs.debug, self.narrator.log)
         self._socket: PacketSocket | None = None
         self._gateways: set[bytes] = set()  # every one ever seen: they stay who they are while a route is missing
-        self.on_lost: Callable[[], None] = lambda: None  # called when the link went from under the socket
-        self._verify = config.verify and not dry_run
-        self._verification: Verification | None = None
-        policy = Policy(config.router_flag, config.override, config.unicast, config.dad, dry_run)
-        take = TokenBucket(limits.rate, limits.burst, clock).take if limits.rate else None
-        self.responder = Responder(policy, take)
-        self._fastpath: FastPath | None = None
-        if config.fastpath != "off":
-            from ndpresponder.fastpath import steering  # late: who does without must not pay for it
+        self._equipment = Equipment(self, Settings(config, limits, dry_run))
 
-            self._fastpath = steering.FastPath(config, limits, policy, self.tally, self._narrator)
-        self._presence: Presence | None = None
-        if not dry_run:
-            flags = self.responder.unsolicited_flags
-            self._presence = Presence(
-                config.announce, config.mld_source, self.send_unasked, flags, self._narrator.log, self._all_gateways
-            )
+    @property
+    def settings(self) -> Settings:
+        """What it goes by."""
+        return self._equipment.settings
+
+    def configure(self, settings: Settings) -> None:
+        """Change the settings, from the next frame on; what does not differ goes on as it is.
+
+        Raises:
+            SourceUnavailable, PermissionMissing, SystemRefused: the system refuses what they need; nothing was changed.
+        """
+        self._equipment.change(settings)
+        self.narrator.configure(settings.interface)
 
     @property
     def ready(self) -> bool:
@@ -94,21 +87,18 @@ class Uplink:
     @property
     def gateways(self) -> frozenset[bytes]:
         """Every default gateway that was ever seen here."""
-        return self._all_gateways()
+        return frozenset(self._gateways)
 
     def knows(self, target: bytes) -> bool | None:
         """Tell whether a target was verified of late; None where nothing is verified."""
-        return self._verification.verifier.knows(target) if self._verification else None
+        verification = self._equipment.verification
+        return verification.verifier.knows(target) if verification else None
 
     def apply(self, table: TargetTable) -> None:
         """Answer for the targets of `table` from the next frame on."""
         self.responder.table = table
-        if self._fastpath is not None:
-            self._fastpath.apply(table)
         self._foreign.apply(table)
-        if self._presence is not None:
-            # In a turn of its own: among thousands of targets this takes milliseconds, and solicitations wait
-            asyncio.get_running_loop().call_soon(self._presence.apply, table)
+        self._equipment.apply(table)
 
     def follow(self, link: Link | None) -> None:
         """Adapt to what the kernel says of the link now.
@@ -119,9 +109,7 @@ class Uplink:
         """
         if link is None or not link.ethernet:
             self._close()
-            if self._fastpath is not None:
-                self._fastpath.follow(0, None)
-            self._narrator.missing(link)
+            self.narrator.missing(link)
             self.link = None
             return
         if self._socket is not None and (self._socket.index != link.index or not self._socket.bound):
@@ -129,37 +117,29 @@ class Uplink:
         if self._socket is None:
             self._open(link)
         self._remember_gateways(link)
-        state = UplinkState(link.lladdr, link.addresses, self._all_gateways(), link.forwarding)
-        self.responder.follow(state if link.up else None)
-        if self._fastpath is not None:
-            self._fastpath.follow(link.index, state if link.up else None)
-        self._foreign.follow(state if link.up else None)
+        state = UplinkState(link.lladdr, link.addresses, self.gateways, link.forwarding) if link.up else None
+        self.responder.follow(state)
+        self._foreign.follow(state)
         self.tally.up = link.up
-        if self._presence is not None:
-            self._presence.follow(link if link.up else None)
-        self._narrator.follow(self.link, link)
+        self._equipment.follow(link, state)
+        self.narrator.follow(self.link, link)
         self.link = link
 
     def close(self) -> None:
         """Stop answering."""
         self._close()
-        if self._fastpath is not None:
-            self._fastpath.close()
+        self._equipment.close()
 
     def collect_drops(self) -> None:
         """Add what the kernel counted, dropped and answered by itself since the last call to the tally."""
-        if self._fastpath is not None:
-            self._fastpath.collect()
+        self._equipment.collect()
         if self._socket is None:
             return
         self._foreign.collect()
         drops = self._socket.take_drops()
         self.tally.kernel_drops += drops
         if drops:
-            self._narrator.limited("the kernel dropped solicitations: the ring was full", drops=drops)
-
-    def _all_gateways(self) -> frozenset[bytes]:
-        return frozenset(self._gateways)
+            self.narrator.limited("the kernel dropped solicitations: the ring was full", drops=drops)
 
     def _remember_gateways(self, link: Link) -> None:
         self._gateways |= link.gateways
@@ -172,25 +152,16 @@ class Uplink:
         self._socket = open_packet_socket(link.device, link.index, SOLICITATIONS)
         self._foreign.open(self._socket, link.device)
         read_frames(self._socket, self._on_readable)
-        if self._verify:
-            try:
-                self._verification = Verification(link.index, self._finish, self._clock, self._uplinks)
-            except SourceUnavailable:
-                self._close()
-                raise
-            self.responder.is_there = self._verification.verifier.is_there
+        try:
+            self._equipment.open(link.index)
+        except SourceUnavailable:
+            self._close()
+            raise
 
     def _close(self) -> None:
         self.tally.up = False
         self.responder.follow(None)
-        if self._fastpath is not None:
-            self._fastpath.detach()
-        if self._presence is not None:
-            self._presence.follow(None)
-        if self._verification is not None:
-            self._verification.close()
-            self._verification = None
-            self.responder.is_there = None
+        self._equipment.detach()
         if self._socket is not None:
             self.collect_drops()
             self._foreign.close()
@@ -210,7 +181,12 @@ class Uplink:
             self._take_error(socket)
 
     def _answer(self, socket: PacketSocket, frames: Iterable[Kept], oldest_s: float) -> None:
-        tally, respond, debug, verification = self.tally, self.responder.respond, self._logs.debug, self._verification
+        tally, respond, debug, verification = (
+            self.tally,
+            self.responder.respond,
+            self._logs.debug,
+            self._equipment.verification,
+        )
         outcomes: list[Outcome] = []
         advertisements: list[bytes] = []
         for frame, to_other_host in frames:
@@ -224,7 +200,7 @@ class Uplink:
                 tally.received[kind_of(frame)] += 1
                 tally.ended[outcome] += 1
             if debug:
-                self._narrator.frame(outcome, frame)
+                self.narrator.frame(outcome, frame)
         if advertisements:
             refused = socket.send(advertisements)
             for kind, answered in _ANSWERED:
@@ -237,12 +213,12 @@ class Uplink:
                 tally.last_answer_s = now_s = time.time()
                 tally.durations.observe(max(0.0, now_s - oldest_s))
             if not refused:
-                self._narrator.greet(advertisements)
+                self.narrator.greet(advertisements)
 
-    def _finish(self, kept: list[Kept], since_s: float) -> None:
+    def finish(self, kept: list[Kept], since_s: float) -> None:
         """Answer, or not, what waited for its target to be verified since `since_s` of the clock."""
         if self._socket is not None:
-            self._answer(self._socket, kept, time.time() - (self._clock() - since_s))
+            self._answer(self._socket, kept, time.time() - (self.clock() - since_s))
 
     def send_unasked(self, frames: list[bytes]) -> None:
         """Send what nobody solicited: announcements, solicitations of ours, reports."""
@@ -261,7 +237,7 @@ class Uplink:
         if not socket.bound:  # the link was deleted; another may have taken its place unnoticed
             self.on_lost()
         elif error not in (0, errno.ENETDOWN, errno.ENODEV):
-            self._narrator.limited("the packet socket failed", error=os.strerror(error))
+            self.narrator.limited("the packet socket failed", error=os.strerror(error))
 
     def _count_refused(self, refused: list[tuple[int, int]], outcomes: list[Outcome]) -> None:
         ended = self.tally.ended
@@ -272,4 +248,4 @@ class Uplink:
 
     def _say_refused(self, error: int) -> None:
         self.tally.send_errors[error] = self.tally.send_errors.get(error, 0) + 1
-        self._narrator.limited("the kernel refused to send", error=os.strerror(error))
+        self.narrator.limited("the kernel refused to send", error=os.strerror(error))

@@ -5,8 +5,9 @@ after a quiet while is in force at once, and those that follow together, `COALES
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final, Protocol
 
 from ndpresponder.targets.source import NOTHING, Source, TargetSet
@@ -67,6 +68,17 @@ class TargetBoard:
         self.entries.append(entry)
         return entry
 
+    def exchange(
+        self, excluded: Mapping[str, frozenset[Prefix]], gone: Collection[Entry], new: Collection[Entry]
+    ) -> None:
+        """Serve other uplinks, exclude other prefixes, drop some sources and add others: all of it at once, now."""
+        self._excluded = excluded
+        self._tables = {uplink: self._tables.get(uplink, EMPTY) for uplink in excluded}
+        dropped = {id(entry) for entry in gone}
+        self.entries = [entry for entry in self.entries if id(entry) not in dropped]
+        self.entries.extend(new)
+        self.rebuild()
+
     def publish(self, entry: Entry, targets: TargetSet) -> None:
         """Take the complete set of a source."""
         cause = "start" if entry.last_sync_s == 0 else "change" if entry.up else "recovery"
@@ -104,9 +116,10 @@ class TargetBoard:
         for tell in self._on_change:
             tell()
 
-    def on_change(self, tell: Callable[[], None]) -> None:
-        """Call `tell` each time after the tables were rebuilt, whether or not any differs."""
+    def on_change(self, tell: Callable[[], None]) -> Callable[[], None]:
+        """Call `tell` each time after the tables were rebuilt, whether or not any differs; return what ends that."""
         self._on_change.append(tell)
+        return partial(self._on_change.remove, tell)
 
     def downstream(self) -> dict[bytes, str]:
         """Return the downstream interface of each live target that is answered for and whose source knows it."""

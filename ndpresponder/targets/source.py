@@ -18,6 +18,17 @@ class TargetSet:
     # Prefixes within claimed ones that are not ours after all: of this set, the longest prefix decides
     refused: frozenset[Prefix] = frozenset()
 
+    def __or__(self, other: "TargetSet") -> "TargetSet":
+        """Return what either knows."""
+        interfaces = {*self.downstream, *other.downstream}
+        nothing: frozenset[bytes] = frozenset()
+        return TargetSet(
+            self.live | other.live,
+            self.claimed | other.claimed,
+            {name: self.downstream.get(name, nothing) | other.downstream.get(name, nothing) for name in interfaces},
+            self.refused | other.refused,
+        )
+
 
 NOTHING: Final = TargetSet()
 

@@ -5,6 +5,7 @@ import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Callable
 from ipaddress import IPv6Network
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,8 @@ def ran(monkeypatch: pytest.MonkeyPatch) -> list[Config]:
     """Return the list that every configuration the daemon would run with is added to."""
     configs: list[Config] = []
 
-    def run(config: Config) -> ExitCode:
+    def run(config: Config, read: Callable[[], Config]) -> ExitCode:
+        assert read() == config
         configs.append(config)
         return ExitCode.OK
 
@@ -109,7 +111,7 @@ def test_a_wrong_configuration_exits_with_78(capsys: pytest.CaptureFixture[str])
 def test_our_own_errors_end_in_their_message_and_code(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def refuse(config: Config) -> ExitCode:
+    def refuse(*_: object) -> ExitCode:
         raise PermissionMissing("no CAP_NET_RAW")
 
     monkeypatch.setattr(daemon, "run", refuse)
@@ -118,7 +120,7 @@ def test_our_own_errors_end_in_their_message_and_code(
 
 
 def test_ctrl_c_exits_with_130(monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupt(config: Config) -> ExitCode:
+    def interrupt(*_: object) -> ExitCode:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(daemon, "run", interrupt)

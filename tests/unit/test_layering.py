@@ -20,7 +20,7 @@ LONGEST_FILE = 300
 PURE_STDLIB = "bisect collections dataclasses enum functools ipaddress itertools operator struct types typing"
 LOWER_LAYERS = (
     "wire outcome limits requester responder narrator targets announce groups presence keepalive "
-    "linux observe config errors supervise uplink keepalive presence pin autowire foreign"
+    "linux observe config errors supervise equipment uplink keepalive presence pin autowire foreign"
 )
 
 
@@ -76,13 +76,17 @@ LAYERS = {
     "lab": Layer("lab linux errors"),
     "config": Layer("config errors"),
     "supervise": Layer("errors"),
+    "equipment": Layer("requester presence verification fastpath targets.table linux limits config errors uplink"),
     "uplink": Layer(
-        "wire foreign fastpath requester responder narrator presence keepalive verification targets.table "
+        "equipment wire foreign requester responder narrator keepalive targets.table "
         "targets.probe linux observe.tally observe.logs outcome limits config errors"
     ),
     "control": Layer(f"control {LOWER_LAYERS}", third_party="h11"),
     "metrics": Layer("observe targets.board uplink"),
-    "daemon": Layer(f"{LOWER_LAYERS} metrics control"),
+    "services": Layer(LOWER_LAYERS),
+    "endpoint": Layer("errors"),
+    "assembly": Layer(f"{LOWER_LAYERS} services"),
+    "daemon": Layer(f"{LOWER_LAYERS} metrics control services assembly endpoint"),
     "diagnose": Layer(f"diagnose control flags {LOWER_LAYERS}"),
     "diagnose.capture": Layer(f"diagnose {LOWER_LAYERS}", third_party="scapy"),
     "flags": Layer("config errors"),

@@ -3,6 +3,6 @@
 `bell` tells that something changed, `session` asks, the other modules know what to ask and what the answer means.
 """
 
-from ndpresponder.linux.netlink.links import MAX_SERVED_GATEWAYS, Link, Links, LinkWatcher, is_reachable
+from ndpresponder.linux.netlink.links import MAX_SERVED_GATEWAYS, Link, Links, LinkWatcher, ask_links, is_reachable
 
-__all__ = ["MAX_SERVED_GATEWAYS", "Link", "LinkWatcher", "Links", "is_reachable"]
+__all__ = ["MAX_SERVED_GATEWAYS", "Link", "LinkWatcher", "Links", "ask_links", "is_reachable"]

@@ -4,12 +4,13 @@ import contextlib
 import errno
 import socket
 import struct
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 from pyroute2.netlink.exceptions import NetlinkError
 
+from ndpresponder.errors import SourceUnavailable
 from ndpresponder.linux.netlink import bell
 from ndpresponder.linux.netlink.bell import Bell
 from ndpresponder.linux.netlink.session import Interrupted, asking, is_error, packed
@@ -22,6 +23,7 @@ _UNICAST: Final = 1  # RTN_UNICAST
 _CONFIRMED: Final = 0x02 | 0x40 | 0x80  # NUD_REACHABLE | NUD_NOARP | NUD_PERMANENT
 _UP_AND_RUNNING: Final = 0x1 | 0x40  # IFF_UP | IFF_RUNNING
 _ARPHRD_ETHER: Final = 1
+_ATTEMPTS: Final = 5
 
 MAX_SERVED_GATEWAYS: Final = 16  # served; who sends router advertisements can make up any number
 
@@ -92,6 +94,19 @@ class LinkWatcher:
         if links != self._links:
             self._publish(links)  # which may fail: then once more
             self._links = links
+
+
+async def ask_links(names: Collection[str]) -> Links:
+    """Return the present state of the named links, None for one that does not exist.
+
+    Raises:
+        SourceUnavailable: the kernel cannot be asked now.
+    """
+    for _ in range(_ATTEMPTS):
+        with contextlib.suppress(Interrupted):
+            async with asking() as netlink:
+                return {name: await _ask_link(netlink, name) for name in names}
+    raise SourceUnavailable("netlink: the links changed again and again while they were read")
 
 
 async def is_reachable(index: int, address: bytes) -> bool:

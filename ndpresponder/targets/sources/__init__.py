@@ -3,35 +3,53 @@
 Modules are imported when they are configured, so that what nobody uses costs nothing.
 """
 
+from typing import NamedTuple
+
 from ndpresponder.config import Config
 from ndpresponder.targets.source import Source
 from ndpresponder.targets.sources.static import StaticSource
 from ndpresponder.targets.sources.temporary import TemporaryPrefixes, TemporarySource
 
 
-def build_sources(config: Config, temporary: TemporaryPrefixes) -> list[Source]:
+class Identity(NamedTuple):
+    """Which source this is: two configurations that ask for the same one may go on with it."""
+
+    subject: tuple[str, ...]  # what it is about: it takes over from one about the same
+    settings: object = None  # all it was told
+
+
+def build_sources(config: Config, temporary: TemporaryPrefixes) -> dict[Identity, Source]:
     """Make every source that `config` asks for, and those of the prefixes that are added later."""
-    sources: list[Source] = [StaticSource(interface.name, interface.prefixes) for interface in config.interfaces]
-    sources.extend(TemporarySource(interface.name, temporary) for interface in config.interfaces)
+    sources: dict[Identity, Source] = {}
+    for interface in config.interfaces:
+        name, prefixes = interface.name, interface.prefixes
+        sources[Identity(("static", name), prefixes)] = StaticSource(name, prefixes)
+    for interface in config.interfaces:
+        sources[Identity(("temporary", interface.name))] = TemporarySource(interface.name, temporary)
     if config.sources.docker:
         from ndpresponder.targets.sources.docker import DockerSource
 
-        sources.extend(DockerSource(docker.networks, docker.url) for docker in config.sources.docker)
+        for docker in config.sources.docker:
+            sources[Identity(("docker", docker.url), docker)] = DockerSource(docker.networks, docker.url)
     if config.sources.file:
         from ndpresponder.targets.sources.file import FileSource
 
-        sources.extend(FileSource(file.path) for file in config.sources.file)
+        for file in config.sources.file:
+            sources[Identity(("file", file.path), file)] = FileSource(file.path)
     if config.sources.wireguard:
         from ndpresponder.targets.sources.wireguard import WireguardSource
 
-        sources.extend(WireguardSource(wireguard.name) for wireguard in config.sources.wireguard)
-    uplinks = [interface.name for interface in config.interfaces]
+        for wireguard in config.sources.wireguard:
+            sources[Identity(("wireguard", wireguard.name), wireguard)] = WireguardSource(wireguard.name)
+    uplinks = tuple(interface.name for interface in config.interfaces)
     if config.sources.bridge:
         from ndpresponder.targets.sources.bridge import BridgeSource
 
-        sources.extend(BridgeSource(bridge.name, uplinks) for bridge in config.sources.bridge)
+        for bridge in config.sources.bridge:
+            sources[Identity(("bridge", bridge.name), (bridge, uplinks))] = BridgeSource(bridge.name, uplinks)
     if config.sources.routes is not None:
         from ndpresponder.targets.sources.routes import RoutesSource
 
-        sources.append(RoutesSource(config.sources.routes, uplinks))
+        routes = config.sources.routes
+        sources[Identity(("routes",), (routes, uplinks))] = RoutesSource(routes, uplinks)
     return sources

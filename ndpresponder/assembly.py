@@ -1,0 +1,163 @@
+"""What a configuration amounts to while it is in force: uplinks, sources of targets, services; and its exchange.
+
+Another configuration takes over in one turn of the event loop, or not at all. What both ask for goes on undisturbed;
+what is new has time to say what it knows before the old is let go.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Collection, Coroutine
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from ndpresponder.config import Config
+from ndpresponder.equipment import Settings
+from ndpresponder.errors import LinkNotReady
+from ndpresponder.linux.netlink import Links
+from ndpresponder.observe.logs import Logs
+from ndpresponder.services import Key, SayRetry, Services
+from ndpresponder.supervise import contain, supervise
+from ndpresponder.targets.board import Entry, TargetBoard
+from ndpresponder.targets.source import Source, TargetSet
+from ndpresponder.targets.sources import Identity, build_sources
+from ndpresponder.targets.sources.static import as_prefix
+from ndpresponder.targets.sources.temporary import TemporaryPrefixes
+from ndpresponder.uplink import Uplink
+
+Start = Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
+
+
+@dataclass(slots=True, eq=False)
+class _Running:
+    """A source at work."""
+
+    entry: Entry
+    task: asyncio.Task[None] | None = None
+    published: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class Assembly:
+    """The configuration in force; at first one that asks for nothing."""
+
+    def __init__(self, logs: Logs, start: Start, say_retry: SayRetry, on_lost: Callable[[], None]) -> None:
+        """Run tasks with `start`; `on_lost` is called when a link went from under an uplink."""
+        loop = asyncio.get_running_loop()
+        self.config = Config()
+        self.uplinks: dict[str, Uplink] = {}  # always this object: others look into it
+        self.board = TargetBoard({}, lambda uplink, table: self.uplinks[uplink].apply(table), loop.call_later)
+        self.temporary = TemporaryPrefixes(loop.call_later, loop.time)
+        self.services = Services(self.uplinks, self.board, say_retry)
+        self._logs = logs
+        self._start = start
+        self._say_retry = say_retry
+        self._on_lost = on_lost
+        self._sources: dict[Identity, _Running] = {}
+        self._serving: dict[Key, asyncio.Task[None]] = {}
+
+    async def change(self, config: Config, links: Links, wait_s: float = 0.0) -> None:
+        """Put `config` into force, once what is new of its sources has said what it knows, or after `wait_s`.
+
+        `links` is the present state of new uplinks, as far as it is known.
+
+        Raises:
+            NdpresponderError: the system refuses what it asks for; all is as it was.
+        """
+        sources = build_sources(config, self.temporary)
+        new = {identity: self._begin(source) for identity, source in sources.items() if identity not in self._sources}
+        try:
+            await asyncio.sleep(0)  # what is known without asking anybody is known from the first frame on
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(wait_s):
+                    for running in new.values():
+                        await running.published.wait()
+            uplinks = self._change_uplinks(config, links)
+        except BaseException:
+            _cancel(new.values())
+            raise
+        gone = {identity: self._sources.pop(identity) for identity in list(self._sources) if identity not in sources}
+        _inherit(gone, new)
+        self._sources |= new
+        for name in self.uplinks.keys() - uplinks.keys():
+            self.uplinks.pop(name).close()
+        self.uplinks |= uplinks
+        excluded = {each.name: frozenset(map(as_prefix, each.exclude)) for each in config.interfaces}
+        self.board.exchange(excluded, [each.entry for each in gone.values()], [each.entry for each in new.values()])
+        _cancel(gone.values())
+        self._logs.apply(config.log)
+        self.config = config
+        self._change_services()
+
+    def close(self) -> None:
+        """Stop answering."""
+        for uplink in self.uplinks.values():
+            uplink.close()
+
+    # Sources
+
+    def _begin(self, source: Source) -> _Running:
+        running = _Running(Entry(source))
+        running.task = self._start(self._run_source(source, running))
+        return running
+
+    async def _run_source(self, source: Source, running: _Running) -> None:
+        def publish(targets: TargetSet) -> None:
+            self.board.publish(running.entry, targets)
+            running.published.set()
+
+        def failed(error: Exception, pause_s: float) -> None:
+            self.board.fail(running.entry)
+            self._say_retry(f"{source.kind} {source.name}", error, pause_s)
+
+        await supervise(partial(contain, partial(source.run, publish)), failed)
+
+    # Uplinks
+
+    def _change_uplinks(self, config: Config, links: Links) -> dict[str, Uplink]:
+        """Make new uplinks and give the others their settings; return all. On failure undo all of it."""
+        uplinks: dict[str, Uplink] = {}
+        with contextlib.ExitStack() as undo:
+            for interface in config.interfaces:
+                settings = Settings(interface, config.limits, config.dry_run)
+                uplink = self.uplinks.get(interface.name)
+                if uplink is not None:
+                    undo.callback(uplink.configure, uplink.settings)
+                    uplink.configure(settings)
+                else:
+                    uplink = Uplink(interface, config.limits, self._logs, config.dry_run, uplinks=self.indexes)
+                    uplink.on_lost = self._on_lost
+                    undo.callback(uplink.close)
+                    if interface.name in links:
+                        with contextlib.suppress(LinkNotReady):  # the watcher will find it ready
+                            uplink.follow(links[interface.name])
+                uplinks[interface.name] = uplink
+            undo.pop_all()
+        return uplinks
+
+    def indexes(self) -> list[int]:
+        """Return the interface indexes of the uplinks."""
+        return [uplink.link.index for uplink in self.uplinks.values() if uplink.link]
+
+    # Services
+
+    def _change_services(self) -> None:
+        wanted = self.services.wanted(self.config)
+        for key in self._serving.keys() - wanted.keys():
+            self._serving.pop(key).cancel()
+        for key in wanted.keys() - self._serving.keys():
+            self._serving[key] = self._start(wanted[key]())
+
+
+def _inherit(gone: dict[Identity, _Running], new: dict[Identity, _Running]) -> None:
+    """Let a source that cannot be read yet go on with what the one before it, about the same subject, had said."""
+    for identity, running in new.items():
+        if not running.published.is_set():
+            for other, before in gone.items():
+                if other.subject == identity.subject:
+                    running.entry.targets |= before.entry.targets
+
+
+def _cancel(sources: Collection[_Running]) -> None:
+    for running in sources:
+        if running.task is not None:
+            running.task.cancel()

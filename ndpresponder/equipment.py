@@ -1,0 +1,216 @@
+"""What an uplink is equipped with, as its settings ask: policy and limit, verification, fast path, presence.
+
+Settings change while frames are answered: what they do not touch goes on as it is, and what cannot be had leaves
+everything as it was.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple
+
+from ndpresponder.config import InterfaceConfig, LimitsConfig
+from ndpresponder.errors import LinkNotReady, NdpresponderError
+from ndpresponder.limits import TokenBucket
+from ndpresponder.linux.netlink import Link
+from ndpresponder.presence import Presence
+from ndpresponder.requester import Policy, UplinkState
+from ndpresponder.targets.table import TargetTable
+from ndpresponder.verification import Verification
+
+if TYPE_CHECKING:
+    from ndpresponder.fastpath.steering import FastPath
+    from ndpresponder.uplink import Uplink
+
+
+class Settings(NamedTuple):
+    """The settings of one uplink."""
+
+    interface: InterfaceConfig
+    limits: LimitsConfig
+    dry_run: bool
+
+    @property
+    def policy(self) -> Policy:
+        """What the responder goes by."""
+        each = self.interface
+        return Policy(each.router_flag, each.override, each.unicast, each.dad, self.dry_run)
+
+    @property
+    def verify(self) -> bool:
+        """Whether claimed targets are looked for first."""
+        return self.interface.verify and not self.dry_run
+
+
+class Equipment:
+    """The equipment of one uplink; follows what that one follows."""
+
+    def __init__(self, uplink: "Uplink", settings: Settings) -> None:
+        """Equip `uplink`, which has no link yet."""
+        self._uplink = uplink
+        self._index = 0  # of the interface with a socket; 0: none
+        self._state: UplinkState | None = None
+        self._take: Callable[[], bool] | None = None
+        self.settings = settings
+        self.verification: Verification | None = None
+        self.fastpath = self._make_fastpath()
+        self._presence = self._make_presence()
+        self._limit()
+
+    def change(self, settings: Settings) -> None:
+        """Change the settings, from the next frame on.
+
+        Raises:
+            SourceUnavailable: the system refuses the sockets that `verify` needs; nothing was changed.
+            PermissionMissing, SystemRefused: the fast path cannot be had; nothing was changed.
+        """
+        before, self.settings = self.settings, settings
+        if before == settings:
+            return
+        verified = self.verification is not None
+        try:
+            self._follow_verify()
+            self._change_fastpath(before)
+        except NdpresponderError:
+            self.settings = before
+            if not verified:
+                self._end_verification()
+            raise
+        if not settings.verify:
+            self._end_verification()
+        self._limit(before)
+        self._change_presence(before)
+
+    def _limit(self, before: Settings | None = None) -> None:
+        """Give the responder its policy, and a rate limit that begins anew only if it differs."""
+        limits = self.settings.limits
+        if before is None or before.limits != limits:
+            self._take = TokenBucket(limits.rate, limits.burst, self._uplink.clock).take if limits.rate else None
+        self._uplink.responder.configure(self.settings.policy, self._take)
+
+    # As the uplink goes
+
+    def open(self, index: int) -> None:
+        """Prepare for frames from the interface `index`.
+
+        Raises:
+            SourceUnavailable: the system refuses the sockets that `verify` needs.
+        """
+        self._index = index
+        self._follow_verify()
+
+    def follow(self, link: Link, state: UplinkState | None) -> None:
+        """Adapt to the link, and to the state it is answered on in, None while it is not.
+
+        Raises:
+            LinkNotReady: the link is gone.
+            PermissionMissing, SystemRefused: the fast path cannot be had, and a certain one was asked for.
+        """
+        self._state = state
+        if self.fastpath is not None:
+            self.fastpath.follow(link.index, state)
+        if self._presence is not None:
+            self._presence.follow(link if state is not None else None)
+
+    def apply(self, table: TargetTable) -> None:
+        """Go by the targets of `table`."""
+        if self.fastpath is not None:
+            self.fastpath.apply(table)
+        if self._presence is not None:
+            # In a turn of its own: among thousands of targets this takes milliseconds, and solicitations wait
+            asyncio.get_running_loop().call_soon(self._presence.apply, table)
+
+    def detach(self) -> None:
+        """Let go of the link."""
+        self._index, self._state = 0, None
+        if self.fastpath is not None:
+            self.fastpath.detach()
+        if self._presence is not None:
+            self._presence.follow(None)
+        self._end_verification()
+
+    def collect(self) -> None:
+        """Add what was answered elsewhere since the last call to the tally."""
+        if self.fastpath is not None:
+            self.fastpath.collect()
+
+    def close(self) -> None:
+        """Let go of everything."""
+        if self.fastpath is not None:
+            self.fastpath.close()
+
+    # Verification
+
+    def _follow_verify(self) -> None:
+        if self.settings.verify and self.verification is None and self._index:
+            uplink = self._uplink
+            self.verification = Verification(self._index, uplink.finish, uplink.clock, uplink.uplinks)
+            uplink.responder.is_there = self.verification.verifier.is_there
+
+    def _end_verification(self) -> None:
+        if self.verification is not None:
+            self.verification.close()
+            self.verification = None
+            self._uplink.responder.is_there = None
+
+    # Fast path
+
+    def _make_fastpath(self) -> "FastPath | None":
+        settings, uplink = self.settings, self._uplink
+        if settings.interface.fastpath == "off":
+            return None
+        from ndpresponder.fastpath.steering import FastPath  # late: who does without must not pay for it
+
+        return FastPath(settings.interface, settings.limits, settings.policy, uplink.tally, uplink.narrator)
+
+    def _change_fastpath(self, before: Settings) -> None:
+        if _fastpath_settings(before) == _fastpath_settings(self.settings):
+            return
+        old, self.fastpath = self.fastpath, None
+        if old is not None:
+            old.detach()  # two cannot be attached; meanwhile every frame comes to the responder
+        try:
+            self.fastpath = self._make_fastpath()
+            self._attach_fastpath()
+        except NdpresponderError:
+            if self.fastpath is not None:
+                self.fastpath.close()
+            self.fastpath = old
+            self._attach_fastpath()
+            raise
+        if old is not None:
+            old.close()
+
+    def _attach_fastpath(self) -> None:
+        if self.fastpath is not None:
+            self.fastpath.apply(self._uplink.responder.table)
+            if self._index:
+                with contextlib.suppress(LinkNotReady):  # who follows the link will see
+                    self.fastpath.follow(self._index, self._state)
+
+    # Presence
+
+    def _make_presence(self) -> Presence | None:
+        each, uplink = self.settings.interface, self._uplink
+        if self.settings.dry_run:
+            return None
+        flags, never = uplink.responder.unsolicited_flags, lambda: uplink.gateways
+        return Presence(each.announce, each.mld_source, uplink.send_unasked, flags, uplink.narrator.log, never)
+
+    def _change_presence(self, before: Settings) -> None:
+        if _presence_settings(before) == _presence_settings(self.settings):
+            return
+        old, self._presence = self._presence, self._make_presence()
+        if self._presence is not None:
+            self._presence.follow(self._uplink.link if self._state is not None else None)
+            self._presence.apply(self._uplink.responder.table)
+        if old is not None:  # after the new one joined the groups, so that they are never left
+            old.close()
+
+
+def _fastpath_settings(settings: Settings) -> tuple[object, ...]:
+    return settings.interface.fastpath, settings.verify, settings.policy, settings.limits
+
+
+def _presence_settings(settings: Settings) -> tuple[object, ...]:
+    return settings.interface.announce, settings.interface.mld_source, settings.dry_run

@@ -1,0 +1,106 @@
+"""The parts that run beside the answering, one task each: what each is made of, and the key it runs under.
+
+A key holds everything its part depends on, so that a reload goes on with a part whose key is asked for again, and ends
+one whose key is not. None of them may hold anything back from the uplinks and the board that it was given.
+"""
+
+from collections.abc import Callable, Coroutine, Mapping
+from functools import partial
+from typing import Any, Final, Literal
+
+from ndpresponder.config import Config
+from ndpresponder.keepalive import GatewayKeepalive
+from ndpresponder.linux.netlink import is_reachable
+from ndpresponder.observe.logs import get_logger
+from ndpresponder.supervise import contain, supervise
+from ndpresponder.targets.board import TargetBoard
+from ndpresponder.uplink import Uplink
+
+Key = tuple[str, ...]  # the first word says which service
+Service = Callable[[], Coroutine[Any, Any, None]]
+SayRetry = Callable[[str, Exception, float], None]
+
+_NET_ADMIN: Final[Mapping[str, str]] = {"pin": "pin_gateway", "wire": "install_routes"}  # service -> its setting
+
+
+class Services:
+    """Makes the parts that a configuration asks for."""
+
+    def __init__(self, uplinks: Mapping[str, Uplink], board: TargetBoard, say_retry: SayRetry) -> None:
+        """Work on `uplinks` and `board`, both of which may change at any time."""
+        self._uplinks = uplinks
+        self._board = board
+        self._say_retry = say_retry
+        self._on_links: list[Callable[[], None]] = []
+
+    def wanted(self, config: Config) -> dict[Key, Service]:
+        """Return what `config` asks for, by key."""
+        if config.dry_run:
+            return {}
+        found: dict[Key, Service] = {}
+        for interface in config.interfaces:
+            name, keepalive = interface.name, interface.gateway_keepalive
+            if keepalive != "never":
+                found["keepalive", name, keepalive] = partial(self._keep_gateways, name, keepalive)
+            if interface.pin_gateway:
+                found["pin", name] = partial(self._pin_gateways, name)
+        if config.install_routes:
+            found[("wire",)] = self._wire
+        return found
+
+    async def admit(self, config: Config, running: Config) -> None:
+        """Refuse what would end the process, were it to start now, of what `config` asks for beyond `running`.
+
+        Raises:
+            PermissionMissing: CAP_NET_ADMIN is missing.
+            SourceUnavailable: the kernel cannot be asked now.
+        """
+        new = self.wanted(config).keys() - self.wanted(running).keys()
+        for word, feature in _NET_ADMIN.items():
+            if any(key[0] == word for key in new):
+                from ndpresponder.linux.netlink.admin import require_net_admin
+
+                await require_net_admin(feature)
+
+    def ring(self) -> None:
+        """Tell those who look at the links that one changed."""
+        for tell in self._on_links:
+            tell()
+
+    async def _keep_gateways(self, name: str, policy: Literal["auto", "always", "never"]) -> None:
+        uplink = self._uplinks[name]
+        keepalive = GatewayKeepalive(
+            policy, lambda: uplink.link if uplink.ready else None, is_reachable, uplink.send_unasked
+        )
+        await supervise(partial(contain, keepalive.run), partial(self._say_retry, f"keep-alive on {name}"))
+
+    # What only CAP_NET_ADMIN may do; imported by those who ask for it
+
+    async def _pin_gateways(self, name: str) -> None:
+        from ndpresponder.pin import GatewayPin
+
+        uplink = self._uplinks[name]
+        log = get_logger(interface=name)
+        pin = GatewayPin(lambda: uplink.link if uplink.ready else None, uplink.send_unasked, log)
+        self._on_links.append(pin.ring)
+        try:
+            await supervise(partial(contain, pin.run), partial(self._say_retry, f"pinned gateway on {name}"))
+        finally:
+            self._on_links.remove(pin.ring)
+            await pin.release()
+
+    async def _wire(self) -> None:
+        from ndpresponder.autowire import Autowire
+
+        uplinks = self._uplinks
+        autowire = Autowire(
+            self._board.downstream, lambda: [uplink.link for uplink in uplinks.values() if uplink.link], get_logger()
+        )
+        self._on_links.append(autowire.ring)
+        forget = self._board.on_change(autowire.ring)
+        try:
+            await supervise(partial(contain, autowire.run), partial(self._say_retry, "routes to live targets"))
+        finally:
+            self._on_links.remove(autowire.ring)
+            forget()
+            await autowire.clean()
