@@ -44,8 +44,9 @@ class Installed:
     The end fails on an exit code other than 0, on a traceback in the log, and on counters that do not add up.
     """
 
-    def __init__(self, namespace: Namespace, *flags: str, wait: bool = True) -> None:
+    def __init__(self, namespace: Namespace, *flags: str, wait: bool = True, control: Path | None = None) -> None:
         self.flags = flags
+        self._own_control = control
         self._namespace = namespace
         self._wait = wait
         self._told_to_stop = False
@@ -54,7 +55,7 @@ class Installed:
         with contextlib.ExitStack() as stack:
             self._directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
             self._metrics = self._directory / "metrics"
-            self.control = self._directory / "control"
+            self.control = self._own_control or self._directory / "control"
             self._log = stack.enter_context((self._directory / "log").open("w+"))
             self._notices = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM))
             self._notices.bind(str(self._directory / "notify"))
