@@ -1,0 +1,134 @@
+"""Temporary prefixes: there until their lifetime ends or somebody removes them, never more than there is room for."""
+
+import asyncio
+from collections.abc import Callable
+from ipaddress import IPv6Network
+from itertools import islice
+
+import pytest
+from answering import addresses, prefixes
+
+from ndpresponder.targets.source import NOTHING, TargetSet
+from ndpresponder.targets.sources.temporary import MAX_PREFIXES, Temporary, TemporaryPrefixes, TemporarySource
+
+ONE = Temporary(IPv6Network("2001:db8:1::/64"))
+HOST = Temporary(IPv6Network("2001:db8::c1/128"), "eth0")
+
+
+class Timer:
+    def __init__(self, due_s: float, call: Callable[[], object]) -> None:
+        self.due_s = due_s
+        self.call = call
+        self.cancelled = False
+
+    def cancel(self) -> None:
+        self.cancelled = True
+
+
+class Clock:
+    """Time that passes when it is told to."""
+
+    def __init__(self) -> None:
+        self.now_s = 0.0
+        self.timers: list[Timer] = []
+
+    def call_later(self, delay: float, callback: Callable[..., object], /, *args: object) -> Timer:
+        timer = Timer(self.now_s + delay, lambda: callback(*args))
+        self.timers.append(timer)
+        return timer
+
+    def pass_to(self, now_s: float) -> None:
+        self.now_s = now_s
+        for timer in [timer for timer in self.timers if timer.due_s <= now_s]:
+            self.timers.remove(timer)
+            if not timer.cancelled:
+                timer.call()
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def temporary(clock: Clock) -> TemporaryPrefixes:
+    return TemporaryPrefixes(clock.call_later, lambda: clock.now_s)
+
+
+def test_a_prefix_is_claimed_and_a_single_address_live_where_it_was_added(temporary: TemporaryPrefixes) -> None:
+    temporary.add(ONE, None)
+    temporary.add(HOST, None)
+    claimed = frozenset(prefixes("2001:db8:1::/64"))
+    assert temporary.on("eth0") == TargetSet(live=addresses("2001:db8::c1"), claimed=claimed)
+    assert temporary.on("eth1") == TargetSet(claimed=claimed)
+
+
+def test_it_ends_with_its_lifetime(temporary: TemporaryPrefixes, clock: Clock) -> None:
+    temporary.add(ONE, 10)
+    clock.pass_to(9.9)
+    assert {ONE: pytest.approx(0.1)} == temporary.remaining()
+    clock.pass_to(10)
+    assert temporary.remaining() == {}
+    assert temporary.on("eth0") == NOTHING
+
+
+def test_adding_again_is_a_new_lifetime(temporary: TemporaryPrefixes, clock: Clock) -> None:
+    temporary.add(ONE, 10)
+    clock.pass_to(9)
+    temporary.add(ONE, 10)
+    clock.pass_to(18.9)
+    assert temporary.remaining()
+    temporary.add(ONE, None)
+    clock.pass_to(1000)
+    assert temporary.remaining() == {ONE: None}
+
+
+def test_what_was_removed_and_added_again_does_not_end_with_its_first_lifetime(
+    temporary: TemporaryPrefixes, clock: Clock
+) -> None:
+    temporary.add(ONE, 10)
+    assert temporary.remove(ONE)
+    assert not temporary.remove(ONE)
+    temporary.add(ONE, 100)
+    clock.pass_to(50)
+    assert ONE in temporary.remaining()
+
+
+def test_on_one_uplink_is_not_on_all(temporary: TemporaryPrefixes) -> None:
+    temporary.add(HOST, None)
+    assert not temporary.remove(Temporary(HOST.network))
+    assert temporary.remove(HOST)
+
+
+def test_there_are_never_more_than_there_is_room_for(temporary: TemporaryPrefixes, clock: Clock) -> None:
+    networks = list(islice(IPv6Network("2001:db8::/32").subnets(new_prefix=64), MAX_PREFIXES + 1))
+    assert all(temporary.add(Temporary(network), 10) for network in networks[:-1])
+    assert not temporary.add(Temporary(networks[-1]), 10)
+    assert temporary.add(Temporary(networks[0]), 20), "one that is there already needs no room"
+    clock.pass_to(10)
+    assert [Temporary(networks[0])] == list(temporary.remaining())
+    assert temporary.add(Temporary(networks[-1]), 10)
+
+
+def test_each_change_is_published_and_a_source_that_ended_hears_nothing(temporary: TemporaryPrefixes) -> None:
+    asyncio.run(_hear(temporary))
+
+
+async def _hear(temporary: TemporaryPrefixes) -> None:
+    published: list[TargetSet] = []
+    source = TemporarySource("eth0", temporary)
+    running = asyncio.create_task(source.run(published.append))
+    await asyncio.sleep(0)
+    assert published == [NOTHING]
+    temporary.add(ONE, None)
+    await asyncio.sleep(0)
+    temporary.remove(ONE)
+    temporary.add(HOST, None)
+    await asyncio.sleep(0)
+    claimed = TargetSet(claimed=frozenset(prefixes("2001:db8:1::/64")))
+    assert published[1:] == [claimed, TargetSet(live=addresses("2001:db8::c1"))]
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    temporary.remove(HOST)
+    await asyncio.sleep(0)
+    assert len(published) == 3
