@@ -79,7 +79,7 @@ class Engine:
             with (self._folder / "log").open("w") as log:
                 self._holder = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
             self._await_ready()
-            self.cli("import", "-", IMAGE, octets=_image())
+            self.cli("import", "-", IMAGE, octets=image())
         except BaseException as error:
             log_file = self._folder / "log"
             error.add_note(log_file.read_text()[-2000:] if log_file.exists() else "not started")
@@ -208,7 +208,7 @@ def _children(pid: int) -> list[int]:
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
-def _image() -> bytes:
+def image() -> bytes:
     """Return a root file system with one program in it."""
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w") as tar:
