@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from inkernel import Fastpath
 from needs import LAB_COMMANDS, OURS, require
 
 from ndpresponder.lab import Lab, Namespace
@@ -76,6 +77,12 @@ def make_namespace() -> Iterator[Callable[[str], Namespace]]:
 
     yield make
     delete_all(made)
+
+
+@pytest.fixture(scope="module", params=["off", "tcx"])
+def fastpath(request: pytest.FixtureRequest) -> Fastpath:
+    """Return what gives a daemon its flags, so that who takes it runs without the fast path and once more with it."""
+    return Fastpath(request.param)
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -6,10 +6,12 @@ Import it as `from inkernel import InKernel, require_bpf`.
 import ctypes
 import os
 import struct
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
 import pytest
+from peer import Wire
 
 from ndpresponder.fastpath import tables
 from ndpresponder.fastpath.program import KernelProgram, read_object
@@ -24,6 +26,9 @@ GOES_BACK = {Hook.TCX_INGRESS: 7, Hook.XDP: 3}
 SHORTEST = 14  # the kernel makes no frame of less
 
 
+EVERY_FASTPATH = ("off", "tcx", "xdp", "xdp-native")
+
+
 def require_bpf() -> None:
     """Skip the calling test unless we may run BPF programs and have the fast path's."""
     if os.geteuid() != 0:
@@ -32,6 +37,26 @@ def require_bpf() -> None:
         read_object(Hook.XDP)
     except Exception as error:
         pytest.skip(f"needs the fast path: {error}")
+
+
+@dataclass(frozen=True)
+class Fastpath:
+    """A mode of the fast path, or "off"."""
+
+    mode: str
+
+    def flags(self, wire: Wire | None = None) -> tuple[str, ...]:
+        """Return the flags of a daemon in this mode, on this wire if there is one, which is then ready for it."""
+        if self.mode == "off":
+            return ()
+        require_bpf()
+        if wire is not None and self.mode.startswith("xdp"):
+            wire.ready_for_xdp()
+        return "--fastpath", self.mode
+
+    def arranged(self, answers: list[bytes]) -> list[bytes]:
+        """Return answers in their order as far as that is certain: what the kernel answers overtakes the rest."""
+        return answers if self.mode == "off" else sorted(answers)
 
 
 class InKernel:

@@ -4,8 +4,10 @@
 is right. Import it as `from peer import Peer, Wire`.
 """
 
+import array
 import contextlib
 import fcntl
+import os
 import select
 import socket
 import struct
@@ -16,18 +18,24 @@ from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
 from typing import Self
 
-from frames import ROUTER_LLADDR, TARGET, UPLINK_LLADDR, packed, solicitation
+from frames import ROUTER_LLADDR, TARGET, UPLINK_LLADDR, option, packed, solicitation
 from needs import OURS
 
 from ndpresponder.lab.namespace import Namespace, create_all, delete_all, veth
 from ndpresponder.lab.topology import wait_until
+from ndpresponder.linux import bpf
 
 ANSWER_DEADLINE_S = 5.0  # of a busy machine; nothing waits that long unless it fails
 MARKER = "2001:db8::ffff"  # asked for last: its answer shows that all before it were seen
 
+NONCE = 14
 SIOCGIFFLAGS = 0x8913
 IFF_RUNNING = 0x40
 ETH_P_ALL = 3
+SIOCETHTOOL = 0x8946
+ETHTOOL_GFLAGS, ETHTOOL_SFLAGS = 0x25, 0x26
+ETH_FLAG_RXVLAN = 1 << 8
+XDP_PASS = struct.pack("=BBhi", 0xB7, 0, 0, 2) + struct.pack("=BBhi", 0x95, 0, 0, 0)  # r0 = 2, exit
 SOL_PACKET = 263
 PACKET_IGNORE_OUTGOING = 23
 SO_RCVBUFFORCE = 33
@@ -43,6 +51,8 @@ class Wire:
         self.near = Namespace(f"{OURS}{word}-near")
         self.far = Namespace(f"{OURS}{word}-far")
         self._cables = range(cables)
+        self._links = contextlib.ExitStack()
+        self._ready_for_xdp = False
 
     def __enter__(self) -> Self:
         create_all([self.near, self.far])
@@ -67,9 +77,29 @@ class Wire:
         self.near.ip(f"link set {up} up")
         await_running(self.near, up)
 
+    def ready_for_xdp(self) -> None:
+        """Leave tags in the frames that XDP sees, and have the far end take what the driver's XDP sends back.
+
+        For that the far end needs an XDP program as well; it lets everything pass.
+        """
+        if self._ready_for_xdp:
+            return
+        self._ready_for_xdp = True
+        passing = bpf.load_program(bpf.Hook.XDP, "passing", XDP_PASS)
+        self._links.callback(os.close, passing)
+        for number in self._cables:
+            with self.near.enter():
+                flags = ethtool(f"up{number}", ETHTOOL_GFLAGS)
+                ethtool(f"up{number}", ETHTOOL_SFLAGS, flags & ~ETH_FLAG_RXVLAN)
+            with self.far.enter():
+                index = socket.if_nametoindex(f"far{number}")
+                link = bpf.create_link(passing, index, bpf.Hook.XDP, bpf.XdpMode.NATIVE)
+            self._links.callback(os.close, link)
+
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._links.close()
         delete_all([self.near, self.far])
 
 
@@ -117,10 +147,12 @@ class Peer:
     def ask(self, *frames: bytes) -> list[bytes]:
         """Send frames and return the advertisements they caused: all that came before the answer to one frame more.
 
+        That one has an option, so that no fast path answers it before what waits in user space.
+
         Raises:
             TimeoutError: that frame, which is in order, was not answered.
         """
-        self.send(*frames, solicitation(MARKER))
+        self.send(*frames, solicitation(MARKER, options=option(NONCE, b"noncen")))
         answers: list[bytes] = []
         for answer in self.advertisements():
             if answer[62:78] == packed(MARKER):
@@ -184,6 +216,14 @@ class Flood:
         """Send no more."""
         self._process.kill()
         self._process.wait()
+
+
+def ethtool(interface: str, command: int, value: int = 0) -> int:
+    """Get or set one of an interface's flags, as ethtool(8) does; return what it is then."""
+    data = array.array("I", [command, value])
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asked:
+        fcntl.ioctl(asked, SIOCETHTOOL, struct.pack("16sP16x", interface.encode(), data.buffer_info()[0]))
+    return data[1]
 
 
 def is_running(namespace: Namespace, interface: str) -> bool:

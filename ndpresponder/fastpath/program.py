@@ -92,10 +92,10 @@ class KernelProgram:
         with self._explained():
             bpf.exchange(self._link, program)
 
-    def attach(self, program: int, index: int, native: bool | None) -> str:
+    def attach(self, program: int, index: int, native: bool) -> str:
         """Run `program` on the interface with `index`; return what it is attached to.
 
-        `native` is for XDP: whether the driver is to run it; None means if it can.
+        `native` insists that the driver runs an XDP program; else it does if it can.
 
         Raises:
             LinkNotReady: the interface is gone.
@@ -110,7 +110,8 @@ class KernelProgram:
                     f"{self._name} takes VLAN tags away before XDP could see them, so that what belongs to another "
                     f"link would be answered: ethtool -K {self._name} rxvlan off, or use the fast path tcx"
                 )
-            if native is not False:
+            # What the program of a veth sends back is lost unless its far end runs one as well, which cannot be seen
+            if native or bpf.driver(self._name) != "veth":
                 try:
                     self._link = bpf.create_link(program, index, self._hook, XdpMode.NATIVE)
                     return "native XDP"

@@ -131,9 +131,7 @@ class FastPath:
             os.close(program)
 
     def _attach(self, program: int) -> None:
-        hook = self._program.attach(
-            program, self._index, native=True if self._config.fastpath == "xdp-native" else None
-        )
+        hook = self._program.attach(program, self._index, native=self._config.fastpath == "xdp-native")
         self._worked = True
         self._narrator.log.info(
             "fast path attached",

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import pytest
 from frames import TARGET, UPLINK_LLADDR, advertisement, option, solicitation, solicited_node, tagged
 from harness import FOLLOW_DEADLINE_S, Installed, received_as, within
+from inkernel import EVERY_FASTPATH, Fastpath
 from needs import require
 from peer import Peer, Wire, seconds_until
 
@@ -154,6 +155,11 @@ ELSEWHERE = {
 }
 
 
+@pytest.fixture(scope="module", params=EVERY_FASTPATH)
+def fastpath(request):
+    return Fastpath(request.param)
+
+
 @pytest.fixture(scope="module")
 def wire() -> Iterator[Wire]:
     require("ip")
@@ -167,8 +173,8 @@ def wire() -> Iterator[Wire]:
 
 
 @pytest.fixture(scope="module")
-def daemon(wire) -> Iterator[Installed]:
-    with Installed(wire.near, "-i", "up0", "-n", "2001:db8::/112", "-x", EXCLUDED) as daemon:
+def daemon(wire, fastpath) -> Iterator[Installed]:
+    with Installed(wire.near, "-i", "up0", "-n", "2001:db8::/112", "-x", EXCLUDED, *fastpath.flags(wire)) as daemon:
         yield daemon
 
 
