@@ -180,13 +180,17 @@ class Peer:
 
 
 FLOOD = """
-import socket, sys
+import errno, socket, sys
 with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0) as wire:
     wire.bind((sys.argv[1], 0))
     frames = [bytes.fromhex(line) for line in sys.stdin]
     while True:
         for frame in frames:
-            wire.send(frame)
+            try:
+                wire.send(frame)
+            except OSError as error:
+                if error.errno != errno.ENOBUFS:  # the far end is behind
+                    raise
 """
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from harness import Installed
+from inkernel import Fastpath
 from needs import LAB_COMMANDS, OURS, require
 
 from ndpresponder.lab import FILTERS, AdvertisementWatch, Lab, wait_until
@@ -32,13 +33,14 @@ def uplink_lab(request) -> Iterator[Lab]:
         yield lab
 
 
-@pytest.fixture(scope="module", params=["ndpresponder", "ndppd", "kernel"])
+@pytest.fixture(scope="module", params=["ndpresponder", "fastpath", "ndppd", "kernel"])
 def responder(request, uplink_lab, tmp_path_factory) -> Iterator[str]:
     """Start one of the responders for the prefix and return its name; it runs through all the filters."""
     with contextlib.ExitStack() as stack:
         match request.param:
-            case "ndpresponder":
-                flags = ("--prefix", CONTAINER_PREFIX, "--iface", "uplink")
+            case "ndpresponder" | "fastpath":
+                mode = Fastpath("tcx" if request.param == "fastpath" else "off")
+                flags = ("--prefix", CONTAINER_PREFIX, "--iface", "uplink", *mode.flags())
                 stack.enter_context(Installed(uplink_lab["vps"], *flags))
             case "ndppd":
                 require("ndppd")
@@ -75,7 +77,7 @@ def test_an_advertisement_from_the_target_passes_and_others_only_from_a_global_s
     uplink_lab, responder, name, host
 ):
     lab = uplink_lab
-    is_ours = responder == "ndpresponder"
+    is_ours = responder in ("ndpresponder", "fastpath")
     passes = is_ours or host == "rtr" or name == "none"
     lab.filter(name)
     try:

@@ -35,8 +35,8 @@ def wire() -> Iterator[Wire]:
 
 
 @pytest.fixture(scope="module")
-def daemon(wire) -> Iterator[Installed]:
-    with Installed(wire.near, *FLAGS) as daemon:
+def daemon(wire, fastpath) -> Iterator[Installed]:
+    with Installed(wire.near, *FLAGS, *fastpath.flags()) as daemon:
         yield daemon
 
 

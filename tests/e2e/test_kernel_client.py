@@ -37,8 +37,8 @@ def vps_lab() -> Iterator[Lab]:
 
 
 @pytest.fixture(scope="module")
-def daemon(vps_lab) -> Iterator[Installed]:
-    with Installed(vps_lab["vps"], "--prefix", CONTAINER_PREFIX, "--iface", UPLINK) as daemon:
+def daemon(vps_lab, fastpath) -> Iterator[Installed]:
+    with Installed(vps_lab["vps"], "--prefix", CONTAINER_PREFIX, "--iface", UPLINK, *fastpath.flags()) as daemon:
         yield daemon
 
 
