@@ -38,8 +38,7 @@ async def serve(path: str, subject: Subject) -> None:
         try:
             await asyncio.Event().wait()
         finally:
-            server.close()
-            door.show_out()
+            server.close()  # those who are in may finish: one of them may have asked for the reload that ends this
 
 
 def _open(path: Path, stack: contextlib.ExitStack) -> UnixSocket:
@@ -83,8 +82,3 @@ class _Door:
         task = asyncio.create_task(converse(reader, writer, Routes(self._subject, peer.uid).answer))
         self._clients[task] = None
         task.add_done_callback(lambda done: self._clients.pop(done, None))
-
-    def show_out(self) -> None:
-        """Cut every connection."""
-        for client in self._clients:
-            client.cancel()

@@ -54,7 +54,7 @@ def daemon(wire, open_directory) -> Iterator[Installed]:
 def peer(wire, daemon) -> Iterator[Peer]:
     with Peer(wire.far) as peer:
         peer.await_answer()
-        peer.drain()
+        peer.ask()  # all that was sent until then is answered
         yield peer
 
 
