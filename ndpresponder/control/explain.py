@@ -19,6 +19,7 @@ from ndpresponder.outcome import Outcome
 from ndpresponder.responder import Responder
 from ndpresponder.targets.board import Entry
 from ndpresponder.targets.source import TargetSet
+from ndpresponder.targets.table import Prefix
 from ndpresponder.uplink import Uplink
 from ndpresponder.wire.solicitation import probe, solicit
 
@@ -105,8 +106,8 @@ def _whose(scene: Scene, target: bytes, value: int) -> Iterator[str]:
         if target in known.targets.live:
             yield f"it is live: {known.origin} says that it is there"
         for prefixes, verb in ((known.targets.claimed, "claimed"), (known.targets.refused, "refused")):
-            for prefix in sorted(prefixes):
-                if value >> 128 - prefix.length == prefix.value >> 128 - prefix.length:
+            for shift in range(129):
+                if (prefix := Prefix(value >> shift << shift, 128 - shift)) in prefixes:
                     yield f"it lies in {prefix_text(prefix)}, {verb} by {known.origin}"
 
 

@@ -2,10 +2,10 @@
 
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from socket import AF_INET6, inet_ntop
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from ndpresponder import __version__
 from ndpresponder.control.subject import Subject
@@ -13,6 +13,8 @@ from ndpresponder.outcome import Kind, Outcome
 from ndpresponder.targets.board import Entry
 from ndpresponder.targets.table import Match, Prefix
 from ndpresponder.uplink import Uplink
+
+_Target = TypeVar("_Target", bytes, Prefix)
 
 _PIECE: Final = 250  # lines: about a millisecond
 
@@ -120,25 +122,29 @@ def targets(subject: Subject) -> Iterator[bytes]:
 
 
 def _lines(subject: Subject) -> Iterator[str]:
-    entries = [(entry, entry.targets) for entry in subject.board().entries]
+    entries = tuple(subject.board().entries)
+    sets = [entry.targets for entry in entries]
     shown = [_Shown(uplink) for uplink in subject.uplinks()]
     excluded = list(_excluded(subject))
-    for number, (_, targets) in enumerate(entries):
-        earlier = [known.live for _, known in entries[:number]]
-        for target in targets.live:
-            if not any(target in known for known in earlier):
-                owners = [owner for owner, known in entries[number:] if target in known.live]
-                on = [each.name for each in shown if _serve(owners, each.name) and each.answers(target)]
-                yield _line(text(target), "live", map(origin, owners), on)
-    for state in ("claimed", "refused"):
-        found: dict[Prefix, list[Entry]] = {}
-        for entry, targets in entries:
-            for prefix in getattr(targets, state):
-                found.setdefault(prefix, []).append(entry)
-        for prefix, owners in found.items():
+    for target, owners in _owned(entries, [known.live for known in sets]):
+        on = [each.name for each in shown if _serve(owners, each.name) and each.answers(target)]
+        yield _line(text(target), "live", map(origin, owners), on)
+    for state, groups in (
+        ("claimed", [known.claimed for known in sets]),
+        ("refused", [known.refused for known in sets]),
+    ):
+        for prefix, owners in _owned(entries, groups):
             on = [each.name for each in shown if _serve(owners, each.name)]
             yield _line(prefix_text(prefix), state, map(origin, owners), on)
     yield from excluded
+
+
+def _owned(entries: Sequence[Entry], sets: Sequence[frozenset[_Target]]) -> Iterator[tuple[_Target, list[Entry]]]:
+    """Yield each element of the sets once, with the entries whose sets hold it."""
+    for number, known in enumerate(sets):
+        for element in known:
+            if not any(element in earlier for earlier in sets[:number]):
+                yield element, [entries[at] for at in range(number, len(sets)) if element in sets[at]]
 
 
 def _excluded(subject: Subject) -> Iterator[str]:
