@@ -21,7 +21,7 @@ from ndpresponder.errors import ConfigError, ExitCode, LinkNotReady, Ndpresponde
 from ndpresponder.linux.loop import FrameLoop
 from ndpresponder.linux.netlink import Links, LinkWatcher, ask_links
 from ndpresponder.linux.systemd import METRICS, Notifier, passed_descriptors, watchdog_interval_s
-from ndpresponder.observe.logs import Logs, RateLimiter, configure, get_logger
+from ndpresponder.observe.logs import Logs, RateLimiter, configure, failure_teller, get_logger
 from ndpresponder.supervise import contain, supervise
 
 _HOUSEKEEPING_S = 10.0
@@ -84,6 +84,7 @@ class Daemon:
     async def run(self) -> ExitCode:
         """Answer until told to stop."""
         loop = asyncio.get_running_loop()
+        loop.set_exception_handler(failure_teller())
         stop = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)

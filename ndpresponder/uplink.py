@@ -14,6 +14,7 @@ from ndpresponder.config import InterfaceConfig, LimitsConfig
 from ndpresponder.equipment import Equipment, Settings
 from ndpresponder.errors import SourceUnavailable
 from ndpresponder.foreign import ForeignCounter
+from ndpresponder.linux.claim import Claim
 from ndpresponder.linux.loop import read_frames, stop_reading
 from ndpresponder.linux.netlink import Link
 from ndpresponder.linux.packet_socket import PacketSocket, open_packet_socket
@@ -62,6 +63,7 @@ class Uplink:
         self._logs = logs
         self._foreign = ForeignCounter(self.tally, lambda: logs.debug, self.narrator.log)
         self._socket: PacketSocket | None = None
+        self._claim: Claim | None = None
         self._gateways: set[bytes] = set()  # every one ever seen: they stay who they are while a route is missing
         self._equipment = Equipment(self, Settings(config, limits, dry_run))
 
@@ -152,6 +154,9 @@ class Uplink:
         self._socket = open_packet_socket(link.device, link.index, SOLICITATIONS)
         self._foreign.open(self._socket, link.device)
         read_frames(self._socket, self._on_readable)
+        self._claim = Claim(link.index)
+        if self._claim.taken:
+            self.narrator.log.warning("another ndpresponder answers on this interface: each answer is sent twice")
         try:
             self._equipment.open(link.index)
         except SourceUnavailable:
@@ -168,6 +173,9 @@ class Uplink:
             stop_reading(self._socket)
             self._socket.close()
             self._socket = None
+        if self._claim is not None:
+            self._claim.close()
+            self._claim = None
 
     # Frames
 

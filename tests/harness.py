@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -44,9 +44,17 @@ class Installed:
     The end fails on an exit code other than 0, on a traceback in the log, and on counters that do not add up.
     """
 
-    def __init__(self, namespace: Namespace, *flags: str, wait: bool = True, control: Path | None = None) -> None:
+    def __init__(
+        self,
+        namespace: Namespace,
+        *flags: str,
+        wait: bool = True,
+        control: Path | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         self.flags = flags
         self._own_control = control
+        self._environment = environment or {}
         self._namespace = namespace
         self._wait = wait
         self._told_to_stop = False
@@ -66,7 +74,7 @@ class Installed:
                 f"unix:{self._metrics}",
                 "--control",
                 str(self.control),
-                env=clean_environment() | {"NOTIFY_SOCKET": str(self._directory / "notify")},
+                env=clean_environment() | self._environment | {"NOTIFY_SOCKET": str(self._directory / "notify")},
                 stdin=subprocess.DEVNULL,
                 stdout=self._log,
                 stderr=subprocess.STDOUT,
@@ -143,14 +151,23 @@ class Installed:
     def scrape(self) -> str:
         """Return /metrics as text, as soon as it is served."""
         wait_until(self._is_serving, READY_DEADLINE_S, "metrics")
-        with socket.socket(socket.AF_UNIX) as served:
-            served.settimeout(10)
-            served.connect(str(self._metrics))
+        with self.connect() as served:
             served.sendall(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
             response = http.client.HTTPResponse(served)
             response.begin()
             with response:
                 return response.read().decode()
+
+    def connect(self) -> socket.socket:
+        """Return a connection to where metrics are served."""
+        served = socket.socket(socket.AF_UNIX)
+        served.settimeout(10)
+        try:
+            served.connect(str(self._metrics))
+        except OSError:
+            served.close()
+            raise
+        return served
 
     def _is_serving(self) -> bool:
         with socket.socket(socket.AF_UNIX) as served:

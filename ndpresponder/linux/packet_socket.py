@@ -52,6 +52,7 @@ _MAX_FRAME: Final = 65536
 _SEND_BUFFER: Final = 1 << 20  # the kernel lowers it to net.core.wmem_max
 _RECEIVE_BUFFER: Final = 4 << 20  # for what is larger than a slot; the kernel lowers it to net.core.rmem_max
 _LINK_ERRORS: Final = (errno.ENETDOWN, errno.ENODEV, errno.ENXIO)
+_SHORTAGES: Final = (errno.ENOMEM, errno.ENOBUFS, errno.EMFILE, errno.ENFILE)  # which may end
 
 
 class _IoVec(ctypes.Structure):
@@ -226,8 +227,8 @@ def open_packet_socket(name: str, index: int, program: tuple[Instruction, ...]) 
 
     Raises:
         PermissionMissing: CAP_NET_RAW is missing.
-        LinkNotReady: there is no such link now, or it has another index.
-        SystemRefused: the kernel has no memory for the ring.
+        LinkNotReady: there is no such link now, or it has another index, or the system is short of something now.
+        SystemRefused: the kernel will not have it at all.
     """
     try:
         sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC, 0)
@@ -236,12 +237,13 @@ def open_packet_socket(name: str, index: int, program: tuple[Instruction, ...]) 
             "raw sockets need CAP_NET_RAW: run as root, or give the systemd unit AmbientCapabilities=CAP_NET_RAW"
         ) from error
     except OSError as error:
-        raise SystemRefused(f"cannot open a packet socket: {error.strerror}") from error
+        kind = LinkNotReady if error.errno in _SHORTAGES else SystemRefused
+        raise kind(f"cannot open a packet socket: {error.strerror}") from error
     try:
         return PacketSocket(sock, _bind(sock, name, index, program), index)
     except OSError as error:
         sock.close()
-        if error.errno in _LINK_ERRORS:
+        if error.errno in _LINK_ERRORS + _SHORTAGES:
             raise LinkNotReady(f"{name}: {os.strerror(error.errno)}") from error
         raise SystemRefused(f"cannot listen on {name}: {error.strerror}") from error
     except LinkNotReady:

@@ -5,13 +5,16 @@ raise because an output is gone or slow to appear, print a byte that a terminal 
 strangers send.
 """
 
+import asyncio
 import json
 import logging
 import os
+import select
 import sys
-from collections.abc import Hashable, Mapping
+import time
+from collections.abc import Callable, Hashable, Mapping
 from datetime import UTC, datetime
-from typing import Final, TextIO, cast
+from typing import Any, Final, TextIO, cast
 
 import structlog
 from structlog.typing import EventDict, FilteringBoundLogger, Processor
@@ -32,6 +35,23 @@ LEVELS: Final[Mapping[str, int]] = {
 def get_logger(**context: object) -> Logger:
     """Return a logger whose events carry `context`; valid before and after `configure`."""
     return cast(Logger, structlog.get_logger(**context))
+
+
+def failure_teller(clock: Callable[[], float] = time.monotonic) -> Callable[..., None]:
+    """Return what an event loop calls for what no callback of its could handle.
+
+    What the system refused (EMFILE in accept) needs no traceback, and is told once a second however often it is tried.
+    """
+    limiter = RateLimiter()
+
+    def tell(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        error, message = context.get("exception"), context["message"]
+        if not isinstance(error, OSError):
+            loop.default_exception_handler(context)
+        elif (held_back := limiter.admit(message, clock())) is not None:
+            get_logger().warning(message, why=error.strerror or str(error), suppressed=held_back)
+
+    return tell
 
 
 def configure(
@@ -124,12 +144,25 @@ class Output:
         self.lost = 0
 
     def write(self, line: str) -> None:
-        """Write and flush one line."""
+        """Write and flush one line, unless nobody reads them and it would have to wait."""
         try:
+            if not self._would_take_more():
+                self.lost += 1
+                return
             self._stream.write(line + "\n")
             self._stream.flush()
         except (OSError, ValueError):  # a broken pipe, a full disk, a closed stream: logging is not worth dying for
             self.lost += 1
+
+    def _would_take_more(self) -> bool:
+        """Tell whether a line is taken at once; a pipe that is writable takes 4,096 octets (pipe(7))."""
+        try:
+            descriptor = self._stream.fileno()
+        except (OSError, ValueError):  # an in-memory stream has none
+            return True
+        writable = select.poll()
+        writable.register(descriptor, select.POLLOUT)
+        return bool(writable.poll(0))
 
     debug = info = warning = error = critical = write
 
