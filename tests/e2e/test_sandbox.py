@@ -317,3 +317,20 @@ def test_a_port_of_its_own_needs_its_drop_in(machine: Machine) -> None:
     machine.run("systemctl", "start", UNIT)
     wait_until(lambda: is_listening(machine), 5, "the port")
     assert "ndpresponder_build_info" in machine.run("python3", "-c", SCRAPE).stdout
+
+
+def test_without_a_journal_it_answers_and_is_heard_again_when_there_is_one(machine: Machine, vps_lab: Lab) -> None:
+    parts = ("systemd-journald.service", "systemd-journald.socket", "systemd-journald-dev-log.socket")
+    uplink = vps_lab["vps"]
+    machine.run("systemctl", "start", UNIT)
+    assert reachable(vps_lab)
+    machine.run("systemctl", "stop", *parts)
+    try:
+        uplink.sysctl({"ipv6/conf/uplink/forwarding": 0})  # which is told
+        assert reachable(vps_lab)
+    finally:
+        machine.run("systemctl", "start", *parts)
+        uplink.sysctl({"ipv6/conf/uplink/forwarding": 1})
+    assert show(machine, "ActiveState", "NRestarts") == {"ActiveState": "active", "NRestarts": "0"}
+    matches = (f"--unit={UNIT}", "NDP_ROUTER=True")
+    wait_until(lambda: any("interface changed" in entry["MESSAGE"] for entry in journal(machine, *matches)), 5, "it")
