@@ -22,6 +22,7 @@ _TICK_S: Final = 0.005  # the shortest sleep between two announcements
 # Between two restarts for new gateways, which strangers can make up: 2,000 targets are through after 24 s
 _RESTART_INTERVAL_S: Final = 30.0
 _MEMBERSHIPS_PER_TURN: Final = 32  # joins and leaves before the event loop gets its turn: about 1 ms
+_REJOIN_S: Final = 10.0  # until what the kernel refused to join, for want of memory mostly, is tried again
 
 
 class Presence:
@@ -51,6 +52,7 @@ class Presence:
         self._groups = GroupTable()
         self._memberships: Memberships | None = None
         self._work: asyncio.Handle | None = None
+        self._rejoin_timer: asyncio.TimerHandle | None = None
         self._link: Link | None = None
         self._table = EMPTY
         self._announce_timer: asyncio.TimerHandle | None = None
@@ -176,13 +178,20 @@ class Presence:
             )
         if error or memberships.settled:
             self._join_error = error
+            if error and self._rejoin_timer is None:
+                self._rejoin_timer = asyncio.get_running_loop().call_later(_REJOIN_S, self._rejoin)
         else:
             self._work = asyncio.get_running_loop().call_soon(self._change_memberships)
 
+    def _rejoin(self) -> None:
+        self._rejoin_timer = None
+        self._follow_memberships()
+
     def _leave_all(self) -> None:
-        if self._work is not None:
-            self._work.cancel()
-            self._work = None
+        for handle in (self._work, self._rejoin_timer):
+            if handle is not None:
+                handle.cancel()
+        self._work = self._rejoin_timer = None
         if self._memberships is not None:
             self._memberships.close()
             self._memberships = None

@@ -2,13 +2,16 @@
 
 import asyncio
 import dataclasses
+import errno
 
 import pytest
 from answering import addresses
-from frames import packed
+from frames import packed, solicited_node
+from structlog.testing import capture_logs
 from test_keepalive import LINK
 
 from ndpresponder import presence
+from ndpresponder.linux.multicast import Memberships
 from ndpresponder.linux.netlink import MAX_SERVED_GATEWAYS
 from ndpresponder.observe.logs import get_logger
 from ndpresponder.presence import Presence
@@ -61,3 +64,33 @@ def test_a_target_is_announced_to_so_many_gateways_and_no_more() -> None:
 
     asyncio.run(run())
     assert len(frames) == 1 + MAX_SERVED_GATEWAYS
+
+
+def test_what_the_kernel_refused_to_join_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(presence, "_REJOIN_S", 0.01)
+    refusals = [errno.ENOMEM, errno.ENOMEM]
+    tried: list[frozenset[bytes]] = []
+
+    class Refusing(Memberships):
+        def work(self, changes: int) -> int:
+            tried.append(frozenset(self._to_join))
+            self._to_join.clear()
+            return refusals.pop() if tried[-1] and refusals else 0
+
+    monkeypatch.setattr(presence, "Memberships", Refusing)
+
+    async def run() -> None:
+        uplink = speaker([])
+        uplink.follow(LINK)
+        uplink.apply(TargetTable.build(addresses(TARGET)))
+        async with asyncio.timeout(5):
+            while refusals:
+                await asyncio.sleep(0.005)
+        await asyncio.sleep(0.05)
+        uplink.close()
+
+    with capture_logs() as logs:
+        asyncio.run(run())
+    wanted = frozenset({solicited_node(TARGET)})
+    assert [groups for groups in tried if groups] == [wanted] * 3  # refused, refused, joined
+    assert [line["event"] for line in logs] == ["cannot join all solicited-node groups"]
