@@ -53,7 +53,7 @@ class GatewayKeepalive:
             return
         frames = []
         for gateway in link.served_gateways:
-            source = best_source(link.addresses, gateway)
+            source = best_source(link.sources, gateway)
             if source is None:
                 continue
             if self._policy == "always" or not await self._is_reachable(link.index, gateway):

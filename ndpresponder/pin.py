@@ -90,7 +90,7 @@ class GatewayPin:
     def _solicit(self, link: Link) -> None:
         self._answers.clear()
         self._suspicious = False
-        sources = {gateway: best_source(link.addresses, gateway) for gateway in link.served_gateways}
+        sources = {gateway: best_source(link.sources, gateway) for gateway in link.served_gateways}
         self._send([solicit(link.lladdr, source, gateway) for gateway, source in sources.items() if source])
 
     def _listen(self, link: Link | None) -> None:

@@ -48,7 +48,7 @@ class Reporter:
         if before is None or before.index != link.index:
             self._stop_listening()
             self._listen(link)
-        anew = before is None or (before.index, before.addresses) != (link.index, link.addresses)
+        anew = before is None or (before.index, before.sources) != (link.index, link.sources)
         reported = frozenset() if anew else self._groups
         if anew or groups != reported:
             self._groups = groups
@@ -107,8 +107,8 @@ class Reporter:
     def _sources(self, link: Link) -> Iterable[bytes]:
         if self._from_link_local:
             # RFC 3810 5.2.13: from the unspecified address as long as there is no link-local one
-            yield min(filter(is_link_local, link.addresses), default=UNSPECIFIED)
-        if self._from_global and (source := best_source(link.addresses, mld.ALL_ROUTERS)) is not None:
+            yield min(filter(is_link_local, link.sources), default=UNSPECIFIED)
+        if self._from_global and (source := best_source(link.sources, mld.ALL_ROUTERS)) is not None:
             yield source
 
     def _report(self, record: int, groups: Iterable[bytes]) -> None:

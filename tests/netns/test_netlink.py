@@ -6,10 +6,10 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from frames import UPLINK_LLADDR, lladdr, packed
+from frames import UPLINK_LLADDR, advertisement, lladdr, packed
 from harness import FOLLOW_DEADLINE_S, within
 from needs import require
-from peer import Wire
+from peer import Peer, Wire
 from watching import Watching
 
 from ndpresponder.lab import wait_until
@@ -51,6 +51,22 @@ def test_the_first_thing_said_is_the_whole_state(wire):
             gateways=frozenset({packed("fe80::1")}),
         )
         assert expected == watching.link()
+
+
+def test_an_address_is_a_source_once_it_is_known_to_be_nobody_elses(wire, watching):
+    wire.near.sysctl({"ipv6/conf/up0/accept_dad": 1, "ipv6/conf/up0/dad_transmits": 1})
+    wire.near.ip(f"address add {ADDED}/64 dev up0")
+    watching.wait(lambda links: packed(ADDED) in links["up0"].addresses - links["up0"].sources)
+    watching.wait(lambda links: packed(ADDED) in links["up0"].sources)
+    wire.near.ip(f"address del {ADDED}/64 dev up0")
+
+    wire.near.sysctl({"ipv6/conf/up0/dad_transmits": 100})
+    with Peer(wire.far) as peer:
+        wire.near.ip(f"address add {ADDED}/64 dev up0")
+        watching.wait(lambda links: packed(ADDED) in links["up0"].unproven)
+        peer.send(advertisement(ADDED, "ff02::1", solicited=False, ethernet_destination="33:33:00:00:00:01"))
+        wait_until(lambda: "dadfailed" in wire.near.run("ip", "-6", "address", "show", "dev", "up0").stdout, 5, "DAD")
+    assert packed(ADDED) in watching.link().unproven
 
 
 def test_absent_links_are_said_to_be_absent(wire):

@@ -97,3 +97,11 @@ def test_the_source_is_the_global_address_nearest_to_the_destination(
     own: tuple[str, ...], destination: str, source: str | None
 ) -> None:
     assert best_source(addresses(*own), packed(destination)) == (source and packed(source))
+
+
+@pytest.mark.parametrize("policy", ["auto", "always"])
+def test_nobody_is_asked_from_an_address_that_may_be_anothers(policy: str) -> None:
+    assert sent(policy, dataclasses.replace(LINK, unproven=addresses(OWN))) == []
+    both = dataclasses.replace(LINK, addresses=addresses(OWN, "2001:db8::3"), unproven=addresses(OWN))
+    (frame,) = sent(policy, both)
+    assert frame[22:38] == packed("2001:db8::3")

@@ -132,3 +132,16 @@ def test_what_the_kernel_may_not_join_is_reported_from_link_local(
         speaker.close()
 
     asyncio.run(run())
+
+
+def test_reports_begin_anew_once_the_source_is_proven(reports: list[bytes]) -> None:
+    async def run() -> None:
+        speaker = reporter(reports)
+        speaker.apply(TargetTable.build(addresses(TARGET)))
+        speaker.follow(dataclasses.replace(LINK, unproven=addresses(OWN)))
+        assert reports == []
+        speaker.follow(LINK)
+        assert [frame[SOURCE] for frame in reports] == [packed(OWN)]
+        speaker.close()
+
+    asyncio.run(run())

@@ -23,6 +23,7 @@ _UNICAST: Final = 1  # RTN_UNICAST
 _CONFIRMED: Final = 0x02 | 0x40 | 0x80  # NUD_REACHABLE | NUD_NOARP | NUD_PERMANENT
 _UP_AND_RUNNING: Final = 0x1 | 0x40  # IFF_UP | IFF_RUNNING
 _ARPHRD_ETHER: Final = 1
+_OPTIMISTIC, _DADFAILED, _TENTATIVE = 0x04, 0x08, 0x40  # IFA_F_*
 _ATTEMPTS: Final = 5
 
 MAX_SERVED_GATEWAYS: Final = 16  # served; who sends router advertisements can make up any number
@@ -41,6 +42,12 @@ class Link:
     forwarding: bool
     addresses: frozenset[bytes]
     gateways: frozenset[bytes]
+    unproven: frozenset[bytes] = frozenset()  # of the addresses, those that may be another host's (RFC 4862 5.4)
+
+    @property
+    def sources(self) -> frozenset[bytes]:
+        """The addresses that may be sent from."""
+        return self.addresses - self.unproven
 
     @property
     def ethernet(self) -> bool:
@@ -142,7 +149,7 @@ async def _ask_link(netlink: Any, name: str) -> Link | None:
         # dump_filter=None: the kernel alone selects. pyroute2 would let it dump all that the host has, and then take
         # multipath routes away because they have no one `oif`.
         addresses = await netlink.addr("dump", family=socket.AF_INET6, index=index, dump_filter=None)
-        own = frozenset([packed(address.get("address")) async for address in addresses])
+        own = {packed(address.get("address")): address.get("flags") async for address in addresses}
         routes = await netlink.route("dump", family=socket.AF_INET6, oif=index, type=_UNICAST, dump_filter=None)
         gateways = [gateway async for route in routes for gateway in _gateways(route, index)]
     except NetlinkError as error:
@@ -159,9 +166,15 @@ async def _ask_link(netlink: Any, name: str) -> Link | None:
         hardware_type=link["ifi_type"],
         up=link["flags"] & _UP_AND_RUNNING == _UP_AND_RUNNING,
         forwarding=forwarding(device),
-        addresses=own,
+        addresses=frozenset(own),
         gateways=frozenset(gateways),
+        unproven=frozenset(address for address, flags in own.items() if _is_unproven(flags)),
     )
+
+
+def _is_unproven(flags: int) -> bool:
+    """Tell whether duplicate address detection has not succeeded; an optimistic address may be used (RFC 4429)."""
+    return bool(flags & _DADFAILED or (flags & _TENTATIVE and not flags & _OPTIMISTIC))
 
 
 def _gateways(route: Any, index: int) -> Iterable[bytes]:
