@@ -67,6 +67,7 @@ class HttpServer:
         self.listen = listen  # where it really is, after `start`
         self._passed = passed
         self._servers: list[asyncio.Server] = []
+        self._closing = False
         self._remove: Callable[[], None] = lambda: None
 
     @property
@@ -95,6 +96,7 @@ class HttpServer:
 
     async def close(self) -> None:
         """Stop listening, cut every connection and remove a unix socket."""
+        self._closing = True  # some may be accepted, and not be here yet
         for server in self._servers:
             server.close()
         for connection in list(self.connections):
@@ -106,6 +108,9 @@ class HttpServer:
     def admit(self, connection: "_Connection") -> None:
         """Make `connection` the most recently used one; the least recently used makes room when there are too many."""
         self.connections.pop(connection, None)
+        if self._closing:
+            connection.abort()
+            return
         if len(self.connections) >= CONNECTIONS_MAX:
             next(iter(self.connections)).abort()
         self.connections[connection] = None

@@ -1,5 +1,6 @@
 """The server answers real clients as HTTP wants it, and refuses what is no request for it."""
 
+import asyncio
 import http.client
 import socket
 from collections.abc import Iterator
@@ -7,6 +8,8 @@ from collections.abc import Iterator
 import pytest
 from serving import DEADLINE_S, Running, read_all, running
 from structlog.testing import capture_logs
+
+from ndpresponder.observe.http import HttpServer, health
 
 
 @pytest.fixture(scope="module")
@@ -135,3 +138,24 @@ def test_our_own_fault_is_500_logged_and_survived(server: Running) -> None:
         assert server.get("/broken")[0].status == 500
     assert [(event["log_level"], event["path"]) for event in logs] == [("error", "/broken")]
     assert server.get("/healthz")[0].status == 200
+
+
+@pytest.mark.parametrize("turns", [0, 1, 3])  # after two asyncio itself fails, and leaves the socket to the collector
+def test_who_is_just_being_accepted_does_not_hold_up_the_end(turns: int) -> None:
+    async def run() -> list[socket.socket]:
+        server = HttpServer("127.0.0.1:0", {"/healthz": health})
+        await server.start()
+        clients = [socket.create_connection(("127.0.0.1", server.port), DEADLINE_S) for _ in range(3)]
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        async with asyncio.timeout(DEADLINE_S / 2):
+            await server.close()
+            while asyncio.all_tasks() - {asyncio.current_task()}:  # those that accept
+                await asyncio.sleep(0)
+            await asyncio.sleep(0.01)  # in which transports close
+        assert not server.connections
+        return clients
+
+    for client in asyncio.run(run()):
+        with client:
+            assert read_all(client) in (b"", b"<reset>")
