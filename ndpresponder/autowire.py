@@ -20,7 +20,7 @@ from ndpresponder.observe.logs import Logger
 
 _MAX_GATEWAYS: Final = 1024  # remembered; who sends router advertisements can make up any number
 _CLEANINGS: Final = 3  # tries, when the routes change while they are read; nobody rings after the last look
-_PAUSE_S: Final = 0.1  # at least between two looks at the kernel's routes
+_PAUSE_S: Final = 0.1  # at least between two looks at the kernel's routes, and as long as the last one took
 
 
 class Autowire:
@@ -48,16 +48,18 @@ class Autowire:
             SourceUnavailable: netlink failed; run again.
         """
         await require_net_admin("install_routes")
+        loop = asyncio.get_running_loop()
         listening = asyncio.create_task(self._listen())
         listening.add_done_callback(lambda _: self.ring())
         try:
             while not listening.done():
                 self._changed.clear()
+                began_s = loop.time()
                 try:
                     await self._reconcile(self._wanted())
                 except Interrupted:
                     self.ring()
-                await asyncio.sleep(_PAUSE_S)
+                await asyncio.sleep(max(_PAUSE_S, loop.time() - began_s))
                 await self._changed.wait()
             await listening
         finally:
