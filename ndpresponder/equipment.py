@@ -99,6 +99,15 @@ class Equipment:
         self._index = index
         self._follow_verify()
 
+    def check(self) -> None:
+        """Find out, rather than when there is a link, whether what is asked for can be had.
+
+        Raises:
+            PermissionMissing, SystemRefused: the fast path cannot be had, and a certain one was asked for.
+        """
+        if self.fastpath is not None:
+            self.fastpath.follow(0, None)
+
     def follow(self, link: Link, state: UplinkState | None) -> None:
         """Adapt to the link, and to the state it is answered on in, None while it is not.
 

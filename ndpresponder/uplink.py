@@ -111,6 +111,7 @@ class Uplink:
         """
         if link is None or not link.ethernet:
             self._close()
+            self._equipment.check()
             self.narrator.missing(link)
             self.link = None
             return
