@@ -3,8 +3,10 @@
 Import it as `from inkernel import InKernel, require_bpf`.
 """
 
+import array
 import ctypes
 import os
+import socket
 import struct
 from dataclasses import dataclass
 from types import TracebackType
@@ -15,11 +17,12 @@ from peer import Wire
 
 from ndpresponder.fastpath import tables
 from ndpresponder.fastpath.program import KernelProgram, read_object
+from ndpresponder.lab.namespace import Namespace
 from ndpresponder.linux.bpf import Hook, call
 from ndpresponder.requester import Policy, UplinkState
 from ndpresponder.targets.table import TargetTable
 
-PROG_TEST_RUN = 10
+PROG_TEST_RUN, PROG_QUERY = 10, 16
 # What the program says of a frame: that it goes on as it is, or that it is now the answer and goes back
 PASSES = {Hook.TCX_INGRESS: 0xFFFFFFFF, Hook.XDP: 2}
 GOES_BACK = {Hook.TCX_INGRESS: 7, Hook.XDP: 3}
@@ -113,3 +116,15 @@ class InKernel:
         """Return how many resolutions and probes it has counted."""
         rows = self._program.counts()
         return sum(row[0] for row in rows), sum(row[1] for row in rows)
+
+
+def attached_programs(namespace: Namespace, interface: str) -> list[int]:
+    """Return the numbers of the programs on an interface's tcx ingress."""
+    with namespace.enter():
+        index = socket.if_nametoindex(interface)
+        numbers = array.array("I", [0] * 64)
+        attribute = ctypes.create_string_buffer(
+            struct.pack("=IIIIQIIQQQQ", index, Hook.TCX_INGRESS, 0, 0, numbers.buffer_info()[0], 64, 0, 0, 0, 0, 0)
+        )
+        call(PROG_QUERY, attribute)
+    return numbers[: struct.unpack_from("=I", attribute, 24)[0]].tolist()

@@ -85,16 +85,19 @@ class Wire:
         if self._ready_for_xdp:
             return
         self._ready_for_xdp = True
-        passing = bpf.load_program(bpf.Hook.XDP, "passing", XDP_PASS)
-        self._links.callback(os.close, passing)
         for number in self._cables:
             with self.near.enter():
                 flags = ethtool(f"up{number}", ETHTOOL_GFLAGS)
                 ethtool(f"up{number}", ETHTOOL_SFLAGS, flags & ~ETH_FLAG_RXVLAN)
-            with self.far.enter():
-                index = socket.if_nametoindex(f"far{number}")
-                link = bpf.create_link(passing, index, bpf.Hook.XDP, bpf.XdpMode.NATIVE)
-            self._links.callback(os.close, link)
+            self.let_pass(self.far, f"far{number}")
+
+    def let_pass(self, namespace: Namespace, interface: str) -> None:
+        """Give an interface an XDP program that does nothing."""
+        with namespace.enter():
+            program = bpf.load_program(bpf.Hook.XDP, "passing", XDP_PASS)
+            self._links.callback(os.close, program)
+            index = socket.if_nametoindex(interface)
+            self._links.callback(os.close, bpf.create_link(program, index, bpf.Hook.XDP, bpf.XdpMode.NATIVE))
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

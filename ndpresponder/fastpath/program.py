@@ -166,7 +166,7 @@ class KernelProgram:
         if error.errno == errno.EINVAL and self._hook is Hook.TCX_INGRESS:
             # clsact, its predecessor, would stay behind when we are killed
             return "this kernel has no tcx, which came with Linux 6.6: use the fast path xdp, or none"
-        if error.errno == errno.EBUSY:
+        if error.errno in (errno.EBUSY, errno.EEXIST):
             return f"another XDP program is attached to {self._name}: use the fast path tcx, or detach that"
         return f"the kernel refuses the fast path on {self._name}: {error.strerror}"
 

@@ -21,6 +21,7 @@ from ndpresponder.outcome import Kind, Outcome
 from ndpresponder.requester import Policy, UplinkState
 from ndpresponder.targets.table import EMPTY, TargetTable
 
+_OFF: Final = "no fast path: every frame is left to user space"
 _KINDS: Final = ((Kind.MULTICAST, Outcome.ANSWERED_MULTICAST), (Kind.UNICAST, Outcome.ANSWERED_UNICAST))
 
 
@@ -47,7 +48,7 @@ class FastPath:
         why_not = "`rate` limits the answers" if limits.rate else "this is a dry run" if policy.dry_run else ""
         self._off = bool(why_not)
         if why_not:
-            narrator.log.info("no fast path: every frame is left to user space", why=why_not)
+            narrator.log.info(_OFF, why=why_not)
 
     def apply(self, table: TargetTable) -> None:
         """Answer for the targets of `table` from the next frame on."""
@@ -109,7 +110,7 @@ class FastPath:
             self._program.detach()
             if self._config.fastpath == "auto":
                 self._off = True
-                self._narrator.log.info("no fast path: every frame is left to user space", why=str(error))
+                self._narrator.log.info(_OFF, why=str(error))
             elif self._worked:
                 self._narrator.limited("the fast path failed: every frame is left to user space", error=str(error))
             else:

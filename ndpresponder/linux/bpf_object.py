@@ -18,7 +18,7 @@ _TYPE_RELOCATIONS = 9  # SHT_REL
 _EM_BPF = 247
 
 
-class BadObject(ValueError):
+class BadObject(Exception):
     """The octets are not an object file that this processor's kernel could run."""
 
 
@@ -33,12 +33,12 @@ class Program:
         """Return the instructions with the descriptors of these maps."""
         linked = bytearray(self.instructions)
         for place, name in self.maps:
-            code, registers = struct.unpack_from("=BB", linked, place)
-            if code != _LOAD_64:
-                raise BadObject(f"instruction {place // 8} does not load the map {name!r}")
-            first, second = registers & (0x0F if sys.byteorder == "little" else 0xF0), maps[name]
-            pseudo = _PSEUDO_MAP_FD << (4 if sys.byteorder == "little" else 0)
-            struct.pack_into("=BBhi", linked, place, code, first | pseudo, 0, second)
+            registers = linked[place + 1]  # two of four bits: the source says what kind of a value it is
+            if sys.byteorder == "little":
+                registers = registers & 0x0F | _PSEUDO_MAP_FD << 4
+            else:
+                registers = registers & 0xF0 | _PSEUDO_MAP_FD
+            struct.pack_into("=BBhi", linked, place, _LOAD_64, registers, 0, maps[name])
         return bytes(linked)
 
 
@@ -50,7 +50,7 @@ def read_program(data: bytes, section: str) -> Program:
     """
     try:
         return _read(data, section)
-    except (struct.error, IndexError) as error:
+    except (struct.error, IndexError, ValueError, OverflowError) as error:
         raise BadObject("the object file is damaged") from error
 
 
@@ -70,14 +70,16 @@ def _read(data: bytes, wanted: str) -> Program:
     found = [number for number, (name, *_) in enumerate(sections) if _text(titles, name) == wanted]
     if not found:
         raise BadObject(f"there is no program {wanted!r} in the object file")
-    maps = []
+    instructions, maps = body(found[0]), []
     for number, (_, kind, _, _, _, _, symbols, applies_to, *_) in enumerate(sections):
         if kind == _TYPE_RELOCATIONS and applies_to == found[0]:
             texts = body(sections[symbols][6])
             for place, information in _RELOCATION.iter_unpack(body(number)):
                 symbol = _SYMBOL.unpack_from(body(symbols), (information >> 32) * _SYMBOL.size)
+                if place % 8 or instructions[place] != _LOAD_64:
+                    raise BadObject(f"the map {_text(texts, symbol[0])!r} is named where none is loaded")
                 maps.append((place, _text(texts, symbol[0])))
-    return Program(body(found[0]), tuple(maps))
+    return Program(instructions, tuple(maps))
 
 
 def _text(texts: bytes, start: int) -> str:

@@ -4,6 +4,7 @@ import re
 import time
 
 import pytest
+from inkernel import attached_programs, require_bpf
 from nspawn import Machine
 from service import (
     CONFIGURATION,
@@ -164,6 +165,28 @@ def test_with_the_drop_in_for_cap_net_admin_the_gateway_is_pinned_until_the_serv
     assert show(machine, "Result") == {"Result": "success"}
     assert "PERMANENT" not in vps_lab.run("vps", *shown).stdout
     assert ROUTER_LLADDR in vps_lab.run("vps", *shown).stdout
+
+
+def test_with_the_drop_in_for_the_fast_path_the_kernel_answers(machine: Machine, vps_lab: Lab) -> None:
+    require_bpf()
+    since = machine.run("date", "+%s.%N").stdout.strip()
+    configure(machine, '^fastpath = "off"', 'fastpath = "tcx"')
+    assert wait_for_failure(machine) == {"ExecMainStatus": str(int(ExitCode.NO_PERMISSION)), "NRestarts": "0"}
+    said = "\n".join(entry["MESSAGE"] for entry in journal(machine, f"--since=@{since}", f"--unit={UNIT}"))
+    assert "the fast path needs CAP_NET_ADMIN and CAP_BPF" in said
+    shipped_drop_in(machine, "ndpresponder-fastpath.conf")
+    machine.run("systemctl", "reset-failed", UNIT)
+    machine.run("systemctl", "start", UNIT)
+    assert len(attached_programs(vps_lab["vps"], "uplink")) == 1
+    assert reachable(vps_lab)
+    machine.run("systemctl", "kill", "--signal=KILL", UNIT)
+    wait_until(
+        lambda: show(machine, "NRestarts", "ActiveState") == {"NRestarts": "1", "ActiveState": "active"}, 2, "it"
+    )
+    assert len(attached_programs(vps_lab["vps"], "uplink")) == 1
+    assert reachable(vps_lab)
+    machine.run("systemctl", "stop", UNIT)
+    assert attached_programs(vps_lab["vps"], "uplink") == []
 
 
 def test_an_uplink_that_is_not_there_yet_does_not_hold_up_the_start(machine: Machine) -> None:

@@ -15,6 +15,7 @@ ROOT = Path(__file__).parents[2]
 SERVICE = ROOT / "systemd/ndpresponder.service"
 TEMPLATE = ROOT / "systemd/ndpresponder@.service"
 NET_ADMIN = ROOT / "systemd/ndpresponder-net-admin.conf"
+FASTPATH = ROOT / "systemd/ndpresponder-fastpath.conf"
 DROP_INS = sorted((ROOT / "systemd").glob("*.conf"))
 SOCKET = ROOT / "systemd/ndpresponder-metrics.socket"
 OF_ONE_INSTANCE = {"ExecStart", "Environment", "EnvironmentFile", "RuntimeDirectory", "BindPaths"}
@@ -70,6 +71,14 @@ def test_the_drop_in_grants_one_capability_and_time_to_clean_up() -> None:
         ("AmbientCapabilities", "CAP_NET_ADMIN"),
         ("CapabilityBoundingSet", "CAP_NET_ADMIN"),
         ("TimeoutStopSec", "30s"),
+    ]
+
+
+def test_the_fast_paths_drop_in_grants_what_it_needs_and_no_more() -> None:
+    assert _settings(FASTPATH) == [
+        ("AmbientCapabilities", "CAP_NET_ADMIN CAP_BPF"),
+        ("CapabilityBoundingSet", "CAP_NET_ADMIN CAP_BPF"),
+        ("SystemCallFilter", "bpf"),
     ]
 
 

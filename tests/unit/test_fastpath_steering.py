@@ -1,0 +1,191 @@
+"""What becomes of the fast path when the kernel refuses: the program is taken away, and somebody is told."""
+
+import os
+from types import SimpleNamespace
+from typing import Any, Literal
+
+import pytest
+from answering import make_responder, uplink_state
+
+from ndpresponder.config import InterfaceConfig, LimitsConfig
+from ndpresponder.errors import LinkNotReady, NdpresponderError, PermissionMissing, SystemRefused
+from ndpresponder.fastpath import program as in_kernel
+from ndpresponder.fastpath.steering import FastPath
+from ndpresponder.linux.bpf import Hook
+from ndpresponder.observe.tally import Tally
+from ndpresponder.outcome import Kind, Outcome
+from ndpresponder.requester import Policy
+
+TABLE = make_responder().table
+STATE = uplink_state()
+REFUSED = SystemRefused("no room")
+
+
+class Log:
+    """Remembers what is said."""
+
+    def __init__(self) -> None:
+        self.said: list[tuple[str, dict[str, Any]]] = []
+
+    def info(self, event: str, **facts: Any) -> None:
+        self.said.append((event, facts))
+
+    warning = info
+
+
+class Kernel:
+    """Stands in for `KernelProgram`: refuses what it is told to."""
+
+    def __init__(self) -> None:
+        self.attached = False
+        self.refuse: dict[str, NdpresponderError] = {}
+        self.rows: list[tuple[int, int, int]] = []
+        self.loaded = 0
+
+    def _may(self, what: str) -> None:
+        if what in self.refuse:
+            raise self.refuse[what]
+
+    def set_targets(self, live: object, prefixes: object) -> None:
+        self._may("set_targets")
+
+    def load(self, setup: bytes, own: object) -> int:
+        self._may("load")
+        self.loaded += 1
+        return os.open(os.devnull, os.O_RDONLY)  # the caller closes it
+
+    def exchange(self, program: int) -> None:
+        self._may("exchange")
+
+    def attach(self, program: int, index: int, native: bool) -> str:
+        self._may("attach")
+        self.attached = True
+        return "tcx"
+
+    def counts(self) -> list[tuple[int, int, int]]:
+        return self.rows
+
+    def detach(self) -> None:
+        self.attached = False
+
+    def close(self) -> None:
+        self.detach()
+
+
+class Case:
+    """A fast path over a stand-in for the kernel, with the table told and the uplink up."""
+
+    def __init__(self, mode: Literal["auto", "tcx"] = "tcx", **limits: int) -> None:
+        self.log, self.tally, self.kernel = Log(), Tally(), Kernel()
+        narrator: Any = SimpleNamespace(log=self.log, limited=self.log.warning)
+        config = InterfaceConfig("up0", fastpath=mode)
+        self.path = FastPath(config, LimitsConfig(**limits), Policy(), self.tally, narrator)
+        self.path._program = self.kernel  # type: ignore[assignment]
+        self.path.apply(TABLE)
+
+    def said(self) -> list[str]:
+        return [event for event, _ in self.log.said]
+
+
+def attached(mode: Literal["auto", "tcx"] = "tcx") -> Case:
+    case = Case(mode)
+    case.path.follow(1, STATE)
+    assert case.kernel.attached
+    assert case.said() == ["fast path attached"]
+    return case
+
+
+@pytest.mark.parametrize("step", ["set_targets", "load", "exchange"])
+def test_a_table_that_cannot_be_told_ends_it_until_one_can(step: str) -> None:
+    case = attached()
+    case.kernel.refuse[step] = REFUSED
+    case.path.apply(TABLE)
+    assert not case.kernel.attached
+    assert case.said()[-1] == "the fast path failed: every frame is left to user space"
+    case.kernel.refuse.clear()
+    case.path.apply(TABLE)
+    assert case.kernel.attached
+
+
+def test_a_state_that_cannot_be_told_ends_it() -> None:
+    case = attached()
+    case.kernel.refuse["load"] = REFUSED
+    case.path.follow(1, uplink_state(forwarding=True))
+    assert not case.kernel.attached
+
+
+@pytest.mark.parametrize("step", ["set_targets", "load", "attach"])
+@pytest.mark.parametrize("error", [REFUSED, PermissionMissing("who are you")], ids=["refused", "forbidden"])
+def test_what_was_asked_for_and_never_worked_is_an_error(step: str, error: NdpresponderError) -> None:
+    case = Case()
+    case.kernel.refuse[step] = error
+    with pytest.raises(type(error)):
+        case.path.follow(1, STATE)
+    assert not case.kernel.attached
+
+
+@pytest.mark.parametrize("step", ["set_targets", "load", "attach", "exchange"])
+def test_auto_gives_up_once_and_for_all_and_says_so_once(step: str) -> None:
+    case = attached("auto") if step == "exchange" else Case("auto")
+    case.kernel.refuse[step] = REFUSED
+    for forwarding in (True, False, True):
+        case.path.follow(1, uplink_state(forwarding=forwarding))
+        case.path.apply(TABLE)
+    assert not case.kernel.attached
+    assert case.said().count("no fast path: every frame is left to user space") == 1
+
+
+def test_without_a_link_it_is_tried_but_not_attached() -> None:
+    case = Case()
+    case.path.follow(0, None)
+    assert (case.kernel.loaded, case.kernel.attached) == (1, False)
+    case.path.follow(0, None)
+    assert case.kernel.loaded == 1
+
+
+def test_a_link_that_goes_meanwhile_is_for_its_follower_to_see() -> None:
+    case = attached()
+    case.kernel.refuse["exchange"] = LinkNotReady("gone")
+    case.path.apply(TABLE)
+    assert not case.kernel.attached
+    case.kernel.refuse["attach"] = LinkNotReady("gone")
+    with pytest.raises(LinkNotReady):
+        case.path.follow(1, uplink_state(forwarding=True))
+
+
+def test_down_it_stays_attached_and_another_link_is_another_attachment() -> None:
+    case = attached()
+    case.path.follow(1, None)
+    assert case.kernel.attached
+    case.path.follow(2, STATE)
+    assert case.said() == ["fast path attached"] * 2
+
+
+def test_what_changed_nothing_loads_nothing() -> None:
+    case = attached()
+    case.path.follow(1, STATE)
+    assert case.kernel.loaded == 1
+
+
+def test_the_counts_of_all_processors_go_to_the_tally_once() -> None:
+    case = attached()
+    case.kernel.rows = [(3, 1, 5), (4, 0, 9)]
+    for _ in range(2):
+        case.path.collect()
+    case.kernel.rows = [(3, 1, 5), (5, 2, 9)]
+    case.path.close()
+    assert case.tally.received[Kind.MULTICAST] == case.tally.ended[Outcome.ANSWERED_MULTICAST] == 8
+    assert case.tally.received[Kind.UNICAST] == case.tally.ended[Outcome.ANSWERED_UNICAST] == 3
+    assert case.tally.last_answer_s > 0
+
+
+def test_a_limit_leaves_it_off() -> None:
+    case = Case(rate=10)
+    case.path.follow(1, STATE)
+    assert (case.kernel.loaded, case.said()) == (0, ["no fast path: every frame is left to user space"])
+
+
+def test_without_clang_at_the_build_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(in_kernel, "OBJECT", "never-built.o")
+    with pytest.raises(SystemRefused, match="install clang"):
+        in_kernel.read_object(Hook.XDP)
