@@ -29,7 +29,7 @@
 
 enum { BATCH = 64, RUN = 1 << 20 };
 
-static struct settings settings = {.questions = {.targets = 256, .sources = 1, .at = 12}};
+static struct settings settings = {.questions = {.targets = 256, .sources = 1, .low_bits = 32}};
 static struct bpf_object *object;
 static struct counts before, after;
 static double seconds = 1, warmup = 0.2, took;
@@ -147,14 +147,14 @@ int main(int argc, char **argv) {
     else if (!strcmp(argv[i], "warmup")) warmup = atof(value);
     else if (!strcmp(argv[i], "targets")) q->targets = atoi(value);
     else if (!strcmp(argv[i], "sources")) q->sources = atoi(value);
-    else if (!strcmp(argv[i], "at")) q->at = atoi(value);
+    else if (!strcmp(argv[i], "low_bits")) q->low_bits = atoi(value);
     else if (!strcmp(argv[i], "source") && inet_pton(AF_INET6, value, q->source) == 1) ;
     else if (!strcmp(argv[i], "target") && inet_pton(AF_INET6, value, q->first_target) == 1) ;
     else { fprintf(stderr, "flood: %s=%s: unknown key or bad value\n", argv[i], value); return 2; }
   }
   int xdp = !strcmp(sink, "xdp");
   if (argc < 2 || !*iface || !possible(q) || (!xdp && strcmp(sink, "skb"))) {
-    fprintf(stderr, "flood: OBJECT iface=, targets= and sources= (1 to %d), at= (6 or 12), sink= (skb or xdp)?\n", MAX_FRAMES);
+    fprintf(stderr, "flood: OBJECT iface=, targets= and sources= (1 to %d), low_bits= (0 to 32), sink= (skb or xdp)?\n", MAX_FRAMES);
     return 2;
   }
   libbpf_set_print(complain);

@@ -24,14 +24,14 @@ typedef u32 __attribute__((aligned(1), may_alias)) any32;
 /* Who asks whom: solicitation number i is for target i % targets, from requester i % sources. */
 struct questions {
   u32 targets, sources;
-  u32 at; /* the octet of an address where the 32-bit word stands that counts the targets */
+  u32 low_bits; /* targets count in so many of an address's last bits, then on in octets 8 to 11 */
   u8 mac[6], source[16], first_target[16];
 };
 
 enum { MAX_FRAMES = 1 << 17 };
 
 INLINE int possible(const struct questions *q) {
-  return q->targets - 1 < MAX_FRAMES && q->sources - 1 < MAX_FRAMES && (q->at == 6 || q->at == 12);
+  return q->targets - 1 < MAX_FRAMES && q->sources - 1 < MAX_FRAMES && q->low_bits <= 32;
 }
 
 INLINE u32 word(const u8 *at) { return __builtin_bswap32(*(const any32 *)at); }
@@ -65,7 +65,9 @@ INLINE u16 checksum(const u8 *frame, unsigned length) {
 /* Makes the frame, which is a solicitation already, number i. */
 INLINE void ask_number(u8 *f, const struct questions *q, u32 i) {
   u32 source = i % q->sources;
-  put_word(f + TARGET + q->at, word(q->first_target + q->at) + i % q->targets);
+  u64 target = i % q->targets;
+  put_word(f + TARGET + 12, word(q->first_target + 12) + (target & ((1ull << q->low_bits) - 1)));
+  put_word(f + TARGET + 8, word(q->first_target + 8) + (target >> q->low_bits));
   put_word(f + SRC + 12, word(q->source + 12) + source);
   put_word(f + ETH_SRC + 2, word(q->mac + 2) + (source << 8));
   copy(f + OPTION_MAC, f + ETH_SRC, 6);
@@ -96,16 +98,14 @@ INLINE int is_advertisement(const u8 *f) { return f[NEXT] == 58 && f[ICMP] == AD
 /* The number of the solicitation that this advertisement of 86 octets answers, or -1 if any field is not as it must be.
  * Its source is not judged, because proxies that answer from their own are common. */
 INLINE long answered_number(const u8 *f, const struct questions *q) {
-  u32 target = word(f + TARGET + q->at) - word(q->first_target + q->at);
+  u64 low = word(f + TARGET + 12) - word(q->first_target + 12), high = word(f + TARGET + 8) - word(q->first_target + 8);
+  u64 target = high << q->low_bits | low;
   u32 source = word(f + DST + 12) - word(q->source + 12);
   u32 i = q->sources > q->targets ? source : target;
-  if (target >= q->targets || source >= q->sources || target != i % q->targets || source != i % q->sources) return -1;
+  if (low >> q->low_bits || target >= q->targets || source >= q->sources || target != i % q->targets || source != i % q->sources) return -1;
   if (f[ETH_TYPE] != 0x86 || f[ETH_TYPE + 1] != 0xdd || f[IP] >> 4 != 6 || word(f + PLEN) != 0x00203aff) return -1;
   if (!same(f + DST, q->source, 12) || !same(f, q->mac, 2) || word(f + 2) != word(q->mac + 2) + (source << 8)) return -1;
-  if (f[ICMP] != ADVERTISEMENT || f[ICMP + 1] || !(f[FLAGS] & SOLICITED)) return -1;
-  /* of the target all but the word that counts; `at` is 6 or 12, and is not known when this is compiled */
-  if (!same(f + TARGET, q->first_target, 6) || !same(f + TARGET + 10, q->first_target + 10, 2)) return -1;
-  if (q->at == 6 ? !same(f + TARGET + 12, q->first_target + 12, 4) : !same(f + TARGET + 6, q->first_target + 6, 4)) return -1;
+  if (!same(f + TARGET, q->first_target, 8) || f[ICMP] != ADVERTISEMENT || f[ICMP + 1] || !(f[FLAGS] & SOLICITED)) return -1;
   if (f[OPTION] != 2 || f[OPTION + 1] != 1 || !same(f + OPTION_MAC, f + ETH_SRC, 6) || checksum(f, FRAME)) return -1;
   return i;
 }

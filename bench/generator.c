@@ -28,16 +28,19 @@
 #include "frame.h"
 
 enum { BATCH = 64, SLOT = 256, SLOTS = 16384, BLOCK = 1 << 16, MAX_UPLINKS = 64 };
+enum { LOST_NS = 1000000000 }; /* an answer is no longer waited for, where its time is taken */
 
 static struct { u64 sent, answered, from_target, invalid, duplicate, lost, unsent; } n;
 static u8 (*frames)[FRAME];
 static struct mmsghdr *messages; /* one per frame, and BATCH more, so that a batch never wraps */
 static uint32_t *pending;        /* how often this solicitation was sent and is not answered yet */
-static u64 *asked_at;            /* CLOCK_REALTIME, as the ring's timestamps are */
+static uint32_t *times_noted;    /* how often the time was noted when it was sent */
+static u64 *asked_at;            /* the last `depth` of those times, CLOCK_REALTIME as the ring's timestamps are */
+static size_t depth = 1;
 static uint32_t *delay_ns;
 static size_t delays, delays_max, count, next_frame, next_slot;
 static u64 outstanding;
-static struct questions questions = {.targets = 256, .sources = 1, .at = 12};
+static struct questions questions = {.targets = 256, .sources = 1, .low_bits = 32};
 static struct sockaddr_ll links[MAX_UPLINKS]; /* solicitation number i goes out of link i % links_count */
 static size_t links_count;
 static u8 *ring;
@@ -81,8 +84,8 @@ static void build_all(void) {
   messages = calloc(count + BATCH, sizeof *messages);
   struct iovec *vectors = calloc(count + BATCH, sizeof *vectors);
   pending = calloc(count, sizeof *pending);
-  asked_at = calloc(count, sizeof *asked_at);
-  if (!frames || !messages || !vectors || !pending || !asked_at) die("calloc");
+  times_noted = calloc(count, sizeof *times_noted);
+  if (!frames || !messages || !vectors || !pending || !times_noted) die("calloc");
   for (size_t i = 0; i < count + BATCH; i++) {
     solicit(frames[i], &questions, i % count);
     vectors[i] = (struct iovec){frames[i], FRAME};
@@ -94,21 +97,41 @@ static void build_all(void) {
   }
 }
 
+static void prepare_times(double rate, double seconds) {
+  delay_ns = calloc(delays_max = rate * seconds + BATCH, sizeof *delay_ns);
+  depth = (2 * rate + BATCH) / count + 2; /* twice as many as are asked before LOST_NS */
+  asked_at = calloc(count * depth, sizeof *asked_at);
+  if (!delay_ns || !asked_at) die("calloc");
+}
+
+static u64 *oldest_time(size_t number) {
+  return &asked_at[number * depth + (times_noted[number] - pending[number]) % depth];
+}
+
+/* Notes when a solicitation is sent; those before it that are not answered by now never will be. */
+static void note_time(size_t number, u64 at) {
+  while (pending[number] && (pending[number] == depth || at - *oldest_time(number) > LOST_NS)) pending[number]--;
+  asked_at[number * depth + times_noted[number]++ % depth] = at;
+}
+
 /* Sends up to `wanted` solicitations and returns how many the kernel took. */
 static unsigned ask(unsigned wanted) {
   if (wanted > BATCH) wanted = BATCH;
   u64 at = delay_ns ? now(CLOCK_REALTIME) : 0;
   for (unsigned i = 0; i < wanted; i++) {
     size_t number = (next_frame + i) % count;
+    if (delay_ns) note_time(number, at);
     pending[number]++;
-    asked_at[number] = at;
   }
   int taken = sendmmsg(fd, messages + next_frame, wanted, MSG_DONTWAIT);
   if (taken < 0) {
     if (errno != EAGAIN && errno != ENOBUFS && errno != ENETDOWN) die("sendmmsg");
     taken = 0;
   }
-  for (unsigned i = taken; i < wanted; i++) pending[(next_frame + i) % count]--;
+  for (unsigned i = taken; i < wanted; i++) {
+    pending[(next_frame + i) % count]--;
+    times_noted[(next_frame + i) % count]--;
+  }
   n.unsent += wanted - taken;
   n.sent += taken;
   outstanding += taken;
@@ -135,12 +158,12 @@ static unsigned listen_all(void) {
       if (number < 0) n.invalid++;
       else if (!pending[number]) n.duplicate++;
       else {
-        pending[number]--;
         outstanding -= outstanding > 0;
         n.answered++, heard++;
         n.from_target += same(f + SRC, f + TARGET, 16);
         if (delay_ns && delays < delays_max)
-          delay_ns[delays++] = slot->tp_sec * 1000000000ull + slot->tp_nsec - asked_at[number];
+          delay_ns[delays++] = slot->tp_sec * 1000000000ull + slot->tp_nsec - *oldest_time(number);
+        pending[number]--;
       }
     }
     __atomic_store_n(&slot->tp_status, TP_STATUS_KERNEL, __ATOMIC_RELEASE);
@@ -231,13 +254,13 @@ int main(int argc, char **argv) {
     else if (!strcmp(argv[i], "window")) window = strtoull(value, 0, 10);
     else if (!strcmp(argv[i], "targets")) questions.targets = atoi(value);
     else if (!strcmp(argv[i], "sources")) questions.sources = atoi(value);
-    else if (!strcmp(argv[i], "at")) questions.at = atoi(value);
+    else if (!strcmp(argv[i], "low_bits")) questions.low_bits = atoi(value);
     else if (!strcmp(argv[i], "source") && inet_pton(AF_INET6, value, questions.source) == 1) ;
     else if (!strcmp(argv[i], "target") && inet_pton(AF_INET6, value, questions.first_target) == 1) ;
     else { fprintf(stderr, "generator: %s=%s: unknown key or bad value\n", argv[i], value); return 2; }
   }
   if (!*iface || !window || !possible(&questions)) {
-    fprintf(stderr, "generator: iface=, window=, targets= and sources= (1 to %d), at= (6 or 12)?\n", MAX_FRAMES);
+    fprintf(stderr, "generator: iface=, window=, targets= and sources= (1 to %d), low_bits= (0 to 32)?\n", MAX_FRAMES);
     return 2;
   }
   cpu_set_t set;
@@ -248,7 +271,7 @@ int main(int argc, char **argv) {
   build_all();
   if (!strcmp(mode, "first")) return run_first(seconds), 0;
   int closed = !strcmp(mode, "window");
-  if (!strcmp(mode, "latency")) delay_ns = calloc(delays_max = rate * seconds + BATCH, sizeof *delay_ns);
+  if (!strcmp(mode, "latency")) prepare_times(rate, seconds);
   else if (!closed && strcmp(mode, "rate")) { fprintf(stderr, "generator: mode window, rate, latency or first\n"); return 2; }
   for (int warm = 1; warm >= 0; warm--) { /* the second pass is the measured one */
     answered_before = n.answered;

@@ -21,6 +21,7 @@ import programs
 from programs import BenchError
 
 from ndpresponder.lab.namespace import Namespace, create_all, delete_all, veth
+from ndpresponder.wire.layout import ETH_P_IPV6
 
 UPLINK: Final = "uplink"
 PREFIX: Final = "2001:db8::/112"
@@ -130,6 +131,13 @@ class Link:
             (self._asker, self._askers, self.asker_core),
             (self.responder, self.uplinks, self.responder_core),
         )
+
+    def asker_socket(self) -> socket.socket:
+        """Return a packet socket at the asker's end of the first link."""
+        with self._asker.enter():
+            wire = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
+        wire.bind((self._askers[0], ETH_P_IPV6))
+        return wire
 
     def ask(self, mode: str, **options: float | str) -> dict[str, Any]:
         """Run the generator to its end and return what it reports."""

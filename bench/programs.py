@@ -39,6 +39,16 @@ def flood() -> tuple[Path, Path]:
     )
 
 
+def can_flood() -> bool:
+    """Tell whether the generator inside the kernel can be had; say why not."""
+    try:
+        flood()
+    except BenchError as error:
+        print(f"the in-kernel generator is left out: {error}", file=sys.stderr)
+        return False
+    return True
+
+
 def _build(name: str, compiler: tuple[str, ...], source: str, *libraries: str) -> Path:
     """Compile unless that was done after the last change.
 

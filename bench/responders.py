@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from ipaddress import IPv6Address
 from pathlib import Path
 from typing import Final
@@ -77,9 +77,8 @@ class ProcessResponder(Responder):
 
     def start(self, link: Link) -> None:
         self._files = tempfile.TemporaryDirectory(prefix="ndpbench-")
-        config = Path(self._files.name, "config")
-        config.write_text(self._config)
-        argv = [str(config) if word == "{config}" else word for word in self._argv]
+        self.config.write_text(self._config)
+        argv = [str(self.config) if word == "{config}" else word for word in self._argv]
         with self._log().open("w") as log:
             self._process = link.start_responder(*argv, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
 
@@ -110,6 +109,12 @@ class ProcessResponder(Responder):
     def complaint(self) -> str:
         return self._log().read_text()[-2000:]
 
+    @property
+    def config(self) -> Path:
+        """Where its configuration file is while it runs."""
+        assert self._files is not None
+        return Path(self._files.name, "config")
+
     def _log(self) -> Path:
         assert self._files is not None
         return Path(self._files.name, "log")
@@ -129,35 +134,42 @@ class KernelResponder(Responder):
     answers_prefix = False
     has_process = False
     quiet = 10.0  # it works on the generator's core, which waits for it
-    _settings: Final[Mapping[str, int]] = {
-        "ipv6/conf/all/forwarding": 1,
-        f"ipv6/conf/{UPLINK}/forwarding": 1,
-        f"ipv6/conf/{UPLINK}/proxy_ndp": 1,
-    }
+
+    def __init__(self, targets: Iterable[IPv6Address]) -> None:
+        self._targets = list(targets)
 
     def start(self, link: Link) -> None:
         self._link = link
-        link.responder.sysctl({**self._settings, f"ipv6/neigh/{UPLINK}/proxy_delay": 0})
+        link.responder.sysctl(self._settings(1) | {f"ipv6/neigh/{uplink}/proxy_delay": 0 for uplink in link.uplinks})
         link.responder.ip(*self._entries("add"))
 
     def stop(self) -> None:
         self._link.responder.ip(*self._entries("del"))
-        self._link.responder.sysctl(dict.fromkeys(self._settings, 0))
+        self._link.responder.sysctl(self._settings(0))
 
     def cpu_s(self) -> float:
         return core_time_s(self._link.responder_core)
 
+    def _settings(self, value: int) -> dict[str, int]:
+        places = (f"{uplink}/{what}" for uplink in self._link.uplinks for what in ("forwarding", "proxy_ndp"))
+        return {f"ipv6/conf/{place}": value for place in ("all/forwarding", *places)}
+
     def _entries(self, verb: str) -> Iterator[str]:
-        first = int(IPv6Address(FIRST_TARGET))
-        for number in range(first, first + TARGETS):
-            yield f"neigh {verb} proxy {IPv6Address(number)} dev {UPLINK}"
+        for uplink in self._link.uplinks:
+            for target in self._targets:
+                yield proxy_entry(verb, target, uplink)
+
+
+def proxy_entry(verb: str, target: IPv6Address, uplink: str) -> str:
+    """Return the `ip` line that adds or deletes an entry of the kernel's proxy."""
+    return f"neigh {verb} proxy {target} dev {uplink}"
 
 
 class FastResponder(ProcessResponder):
     """Our daemon with a program in the kernel that answers for it."""
 
-    def __init__(self, way: str, *argv: str) -> None:
-        super().__init__(f"ndpresponder {way}", *argv, "--fastpath", way)
+    def __init__(self, way: str, *argv: str, config: str = "") -> None:
+        super().__init__(f"ndpresponder {way}", *argv, "--fastpath", way, config=config)
         self.before_skb = way == "xdp"
 
     def why_not(self) -> str | None:
@@ -176,7 +188,7 @@ def all_responders() -> list[Responder]:
         ProcessResponder("ndpresponder", *ours),
         FastResponder("tcx", *ours),
         FastResponder("xdp", *ours),
-        KernelResponder(),
+        KernelResponder(IPv6Address(FIRST_TARGET) + number for number in range(TARGETS)),
         ProcessResponder("ndppd", "ndppd", "-c", "{config}", config=ndppd),
         ProcessResponder("npd6", "npd6", "-f", "-l", "-", "-c", "{config}", config=npd6),
         ProcessResponder("C recvmmsg", least, "recvmmsg", UPLINK, "2001:db8::"),

@@ -9,7 +9,6 @@ import argparse
 import contextlib
 import json
 import re
-import select
 import socket
 import subprocess
 import sys
@@ -23,19 +22,15 @@ from pathlib import Path
 from statistics import quantiles
 from typing import Any, Final, Self, TypeVar
 
+from asking import Asker, Changer
 from link import PREFIX, UPLINK, BenchError, Link, wait_for
 
 from ndpresponder.lab.namespace import Namespace
-from ndpresponder.wire.layout import ETH_P_IPV6
-from ndpresponder.wire.solicitation import solicit
 
 Result = TypeVar("Result")
 
-_ASKER_LLADDR, _ASKER = bytes.fromhex("020000000001"), IPv6Address("fe80::1").packed
 _FIRST = int(IPv6Address("2001:db8:77::"))
 _EXTRA = int(IPv6Address("2001:db8:78::"))
-_ASK_EVERY_S: Final = 0.0005
-_ANSWER_DEADLINE_S: Final = 10.0
 _CHANGE_EVERY_S: Final = 0.3
 _ATTEMPTS: Final = 5
 _QUIET: Final = 1.0  # percent of the time that the daemon or the generator waited for its core in an undisturbed run
@@ -61,41 +56,21 @@ class OwnLink(Link):
         super().__init__()
         self._asker, self.responder = Namespace("ndpbench-src-asker"), Namespace("ndpbench-src-responder")
 
-    def asker_socket(self) -> socket.socket:
-        """Return a packet socket at the asker's end."""
-        with self._asker.enter():
-            wire = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
-        wire.bind(("asker", ETH_P_IPV6))
-        return wire
-
     def start_asking(self, seconds: float) -> subprocess.Popen[str]:
         """Start the generator, which solicits at an even pace and measures the answers."""
         return self._start_generator("latency", rate=_RATE, seconds=seconds, warmup=0.3)
 
 
-class Bridge:
+class Bridge(Changer):
     """A bridge in the responder's namespace, its neighbors, and a process that changes them without delay."""
 
     def __init__(self, link: OwnLink) -> None:
-        self._link = link
+        super().__init__(link)
         self._count = 0
 
     def __enter__(self) -> Self:
         self._link.responder.ip("link add br0 address 02:00:00:00:0b:00 type bridge", "link set br0 up")
-        self._ip = self._link.responder.popen(
-            "taskset", "-c", str(self._link.asker_core), "ip", "-batch", "-", stdin=subprocess.PIPE
-        )
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._ip.kill()
-        self._ip.communicate()
-
-    def change(self, *lines: str) -> None:
-        """Hand lines to `ip`, which runs them at once."""
-        assert self._ip.stdin is not None
-        self._ip.stdin.write("".join(f"{line}\n" for line in lines))
-        self._ip.stdin.flush()
+        return super().__enter__()
 
     def fill(self, count: int) -> None:
         """Have so many neighbors."""
@@ -152,32 +127,6 @@ class Daemon:
             found = re.search(r'ndpresponder_addresses\{.*source="bridge".*\} (\S+)', text)
             return int(float(found[1])) if found else None
         return None
-
-
-class Asker:
-    """Asks for one target until it is answered."""
-
-    def __init__(self, link: OwnLink) -> None:
-        self._wire = link.asker_socket()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._wire.close()
-
-    def await_answer(self, value: int) -> None:
-        """Return when the target is answered."""
-        target = value.to_bytes(16, "big")
-        frame = solicit(_ASKER_LLADDR, _ASKER, target)
-        end = time.monotonic() + _ANSWER_DEADLINE_S
-        while time.monotonic() < end:
-            self._wire.send(frame)
-            while select.select([self._wire], [], [], _ASK_EVERY_S)[0]:
-                heard = self._wire.recv(2048)
-                if heard[54:55] == b"\x88" and heard[62:78] == target and heard[58] & 0x40:  # solicited
-                    return
-        raise BenchError(f"{IPv6Address(value)} is not answered")
 
 
 def follow_times(link: OwnLink, bridge: Bridge, first: int, events: int) -> tuple[list[float], float]:

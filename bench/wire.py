@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Final
 
-import programs
 from link import BenchError, Link
+from programs import can_flood
 from responders import Responder, all_responders
 from turn import RATES, Effort, Sample, take_turn
 
@@ -144,16 +144,6 @@ def choose(only: list[str]) -> list[Responder]:
     if not chosen:
         raise BenchError("nothing to measure")
     return chosen
-
-
-def can_flood() -> bool:
-    """Tell whether the generator inside the kernel can be had; say why not."""
-    try:
-        programs.flood()
-    except BenchError as error:
-        print(f"the in-kernel generator is left out: {error}", file=sys.stderr)
-        return False
-    return True
 
 
 def run(options: argparse.Namespace) -> int:
