@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Final
 
+import report
 from link import BenchError, Link
 from programs import can_flood
 from responders import Responder, all_responders
@@ -21,6 +22,8 @@ from turn import RATES, Effort, Sample, take_turn
 
 OURS: Final = "ndpresponder"
 TCX, XDP = f"{OURS} tcx", f"{OURS} xdp"
+
+_IN_SHORT: Final = ("saturation", "ceiling", "scan", "at_100000", "at_200000", "p50_us", "cpu_us", "rss_mb", "first_ms")
 
 Results = dict[str, list[Sample]]  # of each responder, one sample per round
 
@@ -83,24 +86,41 @@ def ratio(results: Results, key: str, name: str, other: str) -> float | None:
     return a / b if a is not None and b else None
 
 
-def table(results: Results) -> Iterator[str]:
-    """Yield the lines of the comparison."""
+def spread(results: Results, name: str, measure: Measure) -> str:
+    """Return the median with the lowest and the highest."""
+    values = values_of(results[name], measure.key)
+    low, mid, high = (f"{f(values):,.{measure.digits}f}" if values else "-" for f in (min, median, max))
+    return mid if low == high else f"{mid} ({low}-{high})"
+
+
+def table(results: Results) -> Iterator[list[str]]:
+    """Yield the rows of the comparison, the head first."""
     names = list(results)
-    yield f"{'':30}" + "".join(f"{name:>28}" for name in names)
-    for row in MEASURES:
-        cells = []
-        for name in names:
-            values = values_of(results[name], row.key)
-            low, mid, high = (f"{f(values):,.{row.digits}f}" if values else "-" for f in (min, median, max))
-            cells.append(mid if low == high else f"{mid} ({low}-{high})")
-        yield f"{row.title:30}" + "".join(f"{cell:>28}" for cell in cells)
-    counted = [f"{len(values_of(samples, 'disturbed'))} of {len(samples)}" for samples in results.values()]
-    yield f"{'rounds counted':30}" + "".join(f"{cell:>28}" for cell in counted)
-    for other in ("npd6", "proxy_ndp"):
+    yield ["", *names]
+    for measure in MEASURES:
+        yield [measure.title, *(spread(results, name, measure) for name in names)]
+    yield ["rounds counted", *(f"{len(values_of(s, 'disturbed'))} of {len(s)}" for s in results.values())]
+    for other in ("npd6", "proxy_ndp", "C recvmmsg"):
         for key, title in (("saturation", "answered/s"), ("own_core", "answered/s, one core"), ("p50_us", "p50")):
             ratios = [ratio(results, key, name, other) for name in names]
-            cells = [f"{value:.2f} x" if value else "-" for value in ratios]
-            yield f"{f'{title} to {other}':30}" + "".join(f"{cell:>28}" for cell in cells)
+            if any(ratios):
+                yield [f"{title} to {other}", *(f"{value:.2f} x" if value else "-" for value in ratios)]
+
+
+def short_table(results: Results) -> Iterator[list[str]]:
+    """Yield the rows that matter most, medians only."""
+    yield ["", *results]
+    for measure in MEASURES:
+        if measure.key in _IN_SHORT:
+            yield [measure.title, *(spread(results, name, measure).split(" ")[0] for name in results)]
+
+
+def write(results: Results) -> None:
+    """Put both tables, and how they came about, where the documents show them."""
+    how = report.circumstances()
+    head = f"{how} Median (lowest-highest) of the quiet rounds."
+    report.fill(report.BENCH_README, "wire", [head, "", *report.markdown(list(table(results)))])
+    report.fill(report.README, "wire", [*report.markdown(list(short_table(results))), "", f"{how} Medians."])
 
 
 def bars(results: Results) -> list[Bar]:
@@ -169,11 +189,14 @@ def run(options: argparse.Namespace) -> int:
         judged = [{**vars(bar), "met": bar.met} for bar in verdict]
         print(json.dumps({"seconds": options.seconds, "results": results, "bars": judged}, indent=1))
     else:
-        print("\n".join(table(results)))
+        for title, *cells in table(results):
+            print(f"{title:38}" + "".join(f"{cell:>28}" for cell in cells))
         print()
         for bar in verdict:
             side = "at least" if bar.at_least else "at most"
             print(f"{'met' if bar.met else 'NOT MET':8}{bar.text}: {bar.value:,.2f} ({side} {bar.limit:g})")
+    if options.write:
+        write(results)
     return int(options.bars and not all(bar.met for bar in verdict))
 
 
@@ -194,6 +217,7 @@ def main() -> int:
     parser.add_argument("--only", action="append", default=[], metavar="NAME", help="measure only this one; repeatable")
     parser.add_argument("--json", action="store_true", help="every sample of every round, for machines")
     parser.add_argument("--bars", action="store_true", help="exit with 1 if a bar is not met")
+    parser.add_argument("--write", action="store_true", help="put the tables into bench/README.md and README.md")
     options = parser.parse_args()
     options.seconds = options.seconds or (1 if options.short else 2)
     options.patience = options.patience if options.patience is not None else (1 if options.short else 5)
