@@ -1,5 +1,5 @@
 /* Asks and judges inside the kernel: `ask` makes each frame it is run for the next solicitation and sends it, `judge_skb` and
- * `judge_xdp` count the answers, right and wrong, and free them. Loaded by flood.c; GPL-only helpers are not used.
+ * `judge_xdp` count the answers, right and wrong, and free them; flood.c loads it. `accept` is for the other generator.
  */
 #include <linux/bpf.h>
 #include <linux/pkt_cls.h>
@@ -64,6 +64,12 @@ int judge_xdp(struct xdp_md *ctx) {
   u8 *frame = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
   judge(frame, end, end - frame, ctx->ingress_ifindex);
   return XDP_DROP;
+}
+
+/* Lets all in: that there is a program is what lets the other end answer by XDP_TX. */
+SEC("xdp")
+int accept(struct xdp_md *ctx) {
+  return XDP_PASS;
 }
 
 char _license[] SEC("license") = "MIT";

@@ -31,7 +31,9 @@ WHOLE_PREFIX: Final[dict[str, float | str]] = {"target": "2001:db8::", "targets"
 TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
 _ASKER: Final = IPv6Address("fe80::1")
 _SIOCETHTOOL: Final = 0x8946  # linux/sockios.h, linux/ethtool.h
+_ETHTOOL_SFLAGS: Final = 0x26
 _ETHTOOL_SGRO: Final = 0x2C
+_ETH_FLAG_TXVLAN: Final = 1 << 7
 _FIRST_ANSWER_DEADLINE_S: Final = 10
 
 
@@ -92,6 +94,11 @@ class Link:
                     for i in range(self._requesters)
                 ),
             )
+        with self.responder.enter(), socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as any_socket:
+            for (
+                uplink
+            ) in self.uplinks:  # nothing but RXVLAN is off thereby: what XDP is to see of a tag stays in the frame
+                _ethtool(any_socket, uplink, _ETHTOOL_SFLAGS, _ETH_FLAG_TXVLAN)
         wait_for(self._is_up, 3, "the veth pairs are not up")
 
     def busy(self, within_s: float = 0.25) -> float:
@@ -118,13 +125,16 @@ class Link:
                 end.run("sh", "-c", f"echo {mask} > /sys/class/net/{device}/queues/rx-0/rps_cpus")
 
     def receive_by_napi(self, on: bool) -> None:
-        """Have both ends receive as a NIC does, which takes frames without an sk_buff, or (off) as a veth does."""
+        """Have both ends receive as a NIC does, as the frames made in the kernel want it, or (off) as a veth does."""
         for end, devices, _ in self._ends():
             with end.enter(), socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as any_socket:
                 for device in devices:
-                    value = ctypes.create_string_buffer(struct.pack("II", _ETHTOOL_SGRO, on))
-                    request = struct.pack("16sP16x", device.encode(), ctypes.addressof(value))
-                    fcntl.ioctl(any_socket, _SIOCETHTOOL, request)
+                    _ethtool(any_socket, device, _ETHTOOL_SGRO, on)
+
+    def accept_before_skb(self, on: bool) -> None:
+        """Have the asker's end take what a program at the other end sends by XDP_TX: it wants a program here too."""
+        program = f"object {programs.flood()[1]} program accept" if on else "off"
+        self._asker.ip(*(f"link set dev {asker} xdpdrv {program}" for asker in self._askers))
 
     def _ends(self) -> tuple[tuple[Namespace, list[str], int], ...]:
         return (
@@ -184,6 +194,12 @@ def _report(process: subprocess.Popen[str], what: str) -> dict[str, Any]:
         raise BenchError(f"{what} failed with exit code {process.returncode}")
     report: dict[str, Any] = json.loads(output)
     return report
+
+
+def _ethtool(any_socket: socket.socket, device: str, command: int, value: int) -> None:
+    order = ctypes.create_string_buffer(struct.pack("II", command, value))
+    request = struct.pack("16sP16x", device.encode(), ctypes.addressof(order))
+    fcntl.ioctl(any_socket, _SIOCETHTOOL, request)
 
 
 def _neighbor(requester: int, uplink: str) -> str:

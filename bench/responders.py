@@ -173,6 +173,10 @@ class FastResponder(ProcessResponder):
         self.before_skb = way == "xdp"
 
     def why_not(self) -> str | None:
+        try:
+            programs.flood()  # of which XDP needs one at the other end; nor was ours compiled without the compiler
+        except BenchError as error:
+            return str(error)
         help_text = subprocess.run([*OURS, "--help"], check=True, capture_output=True, text=True).stdout
         return None if "--fastpath" in help_text else "this ndpresponder has no --fastpath"
 

@@ -118,7 +118,8 @@ def contestants(setting: Setting, way: str) -> dict[str, Responder]:
 def measure(responder: Responder, setting: Setting, effort: Effort) -> Sample:
     """Return every figure of one responder in one setting, in namespaces made for it."""
     with Link(setting.uplinks, setting.requesters) as link, Asker(link) as asker:
-        link.receive_by_napi(responder.before_skb)
+        if responder.before_skb:
+            link.accept_before_skb(True)
         try:
             responder.start(link)
             asker.await_answer(int(setting.target(setting.count - 1)))

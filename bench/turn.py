@@ -62,7 +62,9 @@ class Turn:
         try:
             return self._link.flood("xdp" if self._responder.before_skb else "skb", seconds=seconds, **options)
         finally:
-            self._link.receive_by_napi(self._responder.before_skb)
+            self._link.receive_by_napi(False)
+            if self._responder.before_skb:
+                self._link.accept_before_skb(True)  # again: the judge took its place
 
     def _measure_once(self, mode: str, seconds: float, options: dict[str, float | str]) -> Measurement:
         cpu_s, waited_s = self._responder.cpu_s(), self._responder.waited_s()
@@ -90,7 +92,8 @@ def take_turn(link: Link, responder: Responder, effort: Effort) -> Sample:
         BenchError: it does not answer, or ended by itself.
     """
     try:
-        link.receive_by_napi(responder.before_skb)
+        if responder.before_skb:
+            link.accept_before_skb(True)
         try:
             first_s = link.time_to_first_answer(lambda: responder.start(link))
         except TimeoutError as error:
@@ -102,6 +105,8 @@ def take_turn(link: Link, responder: Responder, effort: Effort) -> Sample:
         return sample
     finally:
         responder.stop()
+        if responder.before_skb:
+            link.accept_before_skb(False)
 
 
 def _figures(link: Link, responder: Responder, effort: Effort) -> Sample:
