@@ -9,7 +9,7 @@ bin = .venv/bin
 help:
 	@echo 'make demo    build a VPS of network namespaces, and show a container unreachable, then reachable (root)'
 	@echo 'make test    run the tests (root)'
-	@echo 'make bench   measure the hot path, and the daemon against other responders (root)'
+	@echo 'make bench   measure the hot path, the daemon against other responders, and how cost grows (root)'
 	@echo 'make fuzz    look for inputs that break what reads them, 60 seconds for each parser'
 	@echo 'make check   lint, types and the layering of the modules'
 	@echo 'make clean   remove what the others made: .venv, caches, build output'
@@ -26,6 +26,7 @@ bench:
 	@.ci/setup bench
 	@$(bin)/python bench/hotpath.py
 	@$(bin)/python bench/wire.py --short $(ARGS)
+	@$(bin)/python bench/scale.py --short
 
 fuzz:
 	@.ci/setup check

@@ -170,7 +170,7 @@ def run(options: argparse.Namespace) -> int:
     if os.geteuid() != 0:
         raise BenchError("network namespaces are root's to make: run it with sudo")
     responders = choose(options.only)
-    effort = Effort(options.seconds, 2 if options.short else 4, options.patience, can_flood())
+    effort = Effort(options.seconds, 1 if options.short else 4, options.patience, can_flood())
     results: Results = {responder.name: [] for responder in responders}
     with Link() as link:
         print(f"generator on core {link.asker_core}, responders on core {link.responder_core}", file=sys.stderr)
@@ -206,22 +206,21 @@ def main() -> int:
         "--seconds", type=float, help="length of each measurement (default 2; latency takes twice that)"
     )
     parser.add_argument("--rounds", type=int, help="how often everyone takes a turn (default 5)")
-    parser.add_argument("--short", action="store_true", help="1 second, 3 rounds: two to four minutes")
+    parser.add_argument("--short", action="store_true", help="0.4 seconds, 2 rounds, nothing taken again: two minutes")
     parser.add_argument(
         "--patience",
         type=float,
         default=5,
         metavar="S",
-        help="wait so long for an idle machine before a disturbed measurement is repeated (default 5; 1 if short)",
+        help="wait so long for an idle machine before a disturbed measurement is repeated (default 5)",
     )
     parser.add_argument("--only", action="append", default=[], metavar="NAME", help="measure only this one; repeatable")
     parser.add_argument("--json", action="store_true", help="every sample of every round, for machines")
     parser.add_argument("--bars", action="store_true", help="exit with 1 if a bar is not met")
     parser.add_argument("--write", action="store_true", help="put the tables into bench/README.md and README.md")
     options = parser.parse_args()
-    options.seconds = options.seconds or (1 if options.short else 2)
-    options.patience = options.patience if options.patience is not None else (1 if options.short else 5)
-    options.rounds = options.rounds or (3 if options.short else 5)
+    options.seconds = options.seconds or (0.4 if options.short else 2)
+    options.rounds = options.rounds or (2 if options.short else 5)
     try:
         return run(options)
     except BenchError as error:
