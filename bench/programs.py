@@ -3,6 +3,7 @@
 Needs gcc for what runs in user space; clang and libbpf too for what runs in the kernel. It must never run them.
 """
 
+import os
 import platform
 import subprocess
 import sys
@@ -61,8 +62,10 @@ def _build(name: str, compiler: tuple[str, ...], source: str, *libraries: str) -
         return binary
     binary.parent.mkdir(exist_ok=True)
     print(f"{compiler[0]} {source} -> {binary.relative_to(ROOT)}", file=sys.stderr)
+    unready = binary.with_name(f"{name}.{os.getpid()}")  # another process may be running, or compiling, the old one
     try:
-        subprocess.run([*compiler, "-o", binary, _BENCH / source, *libraries], check=True)
+        subprocess.run([*compiler, "-o", unready, _BENCH / source, *libraries], check=True)
+        unready.rename(binary)
     except (FileNotFoundError, subprocess.CalledProcessError) as error:
         needed = "apt-get install clang gcc libbpf-dev libc6-dev"
         raise BenchError(f"{source} is not compiled: {error}; is all there? {needed}") from None

@@ -115,36 +115,40 @@ def contestants(setting: Setting, way: str) -> dict[str, Responder]:
     return everyone
 
 
-def measure(responder: Responder, setting: Setting, effort: Effort) -> Sample:
-    """Return every figure of one responder in one setting, in namespaces made for it."""
-    with Link(setting.uplinks, setting.requesters) as link, Asker(link) as asker:
+def measure(link: Link, responder: Responder, setting: Setting, effort: Effort) -> Sample:
+    """Return every figure of one responder in one setting, for which `link` was made."""
+    with Asker(link) as asker:
         if responder.before_skb:
             link.accept_before_skb(True)
         try:
             responder.start(link)
             asker.await_answer(int(setting.target(setting.count - 1)))
-            turn = Turn(link, responder, effort)
-            latency = turn.measure("latency", effort.seconds, rate=1000, **setting.asked())
-            if effort.flood:
-                saturated = turn.flood(effort.seconds, **setting.asked())
-            else:
-                saturated = turn.measure("window", effort.seconds, window=WINDOW, **setting.asked()).report
-            sample: Sample = {
-                "answered": saturated["answered"] / saturated["seconds"],
-                "p50_us": latency.report["p50_us"],
-                "p99_us": latency.report["p99_us"],
-                "update_ms": median(update_times_ms(link, asker, responder, setting)),
-                "disturbed": latency.disturbed,
-            }
-            if (rss_mb := responder.rss_mb()) is not None:
-                sample["rss_mb"] = rss_mb
-            if wrong := saturated["invalid"] + latency.report["invalid"]:
-                print(f"{responder.name}, {setting}: {wrong} wrong answers", file=sys.stderr)
-            return sample
+            return figures(link, asker, responder, setting, effort)
         except BenchError as error:
             raise BenchError(f"{responder.name}, {setting}: {error}\n{responder.complaint()}") from error
         finally:
             responder.stop()
+
+
+def figures(link: Link, asker: Asker, responder: Responder, setting: Setting, effort: Effort) -> Sample:
+    """Return every figure of a responder that is answering."""
+    turn = Turn(link, responder, effort)
+    latency = turn.measure("latency", effort.seconds, rate=1000, **setting.asked())
+    if effort.flood:
+        saturated = turn.flood(effort.seconds, **setting.asked())
+    else:
+        saturated = turn.measure("window", effort.seconds, window=WINDOW, **setting.asked()).report
+    sample: Sample = {
+        "answered": saturated["answered"] / saturated["seconds"],
+        "p50_us": latency.report["p50_us"],
+        "p99_us": latency.report["p99_us"],
+        "update_ms": median(update_times_ms(link, asker, responder, setting)),
+        "wrong": saturated["invalid"] + latency.report["invalid"],
+        "disturbed": latency.disturbed,
+    }
+    if (rss_mb := responder.rss_mb()) is not None:
+        sample["rss_mb"] = rss_mb
+    return sample
 
 
 def update_times_ms(link: Link, asker: Asker, responder: Responder, setting: Setting) -> Iterator[float]:
@@ -184,8 +188,8 @@ def table(results: Results) -> Iterator[list[str]]:
     for axis in AXES:
         for value in values(results, axis):
             for name in results[axis.key, value]:
-                figures = ((middle(results, axis, value, name, key), digits) for key, _, digits in _FIGURES)
-                cells = ("-" if figure is None else f"{figure:,.{digits}f}" for figure, digits in figures)
+                row = ((middle(results, axis, value, name, key), digits) for key, _, digits in _FIGURES)
+                cells = ("-" if figure is None else f"{figure:,.{digits}f}" for figure, digits in row)
                 yield [f"{axis.title}: {value:,}", name, *cells]
 
 
@@ -232,11 +236,14 @@ def run(options: argparse.Namespace) -> int:
                         print(f"the {name} is left out: {why}", file=sys.stderr)
                     left_out.add(name)
                     continue
-                sample = measure(responder, setting, effort)
+                with Link(setting.uplinks, setting.requesters) as link:
+                    sample = measure(link, responder, setting, effort)
                 results.setdefault((axis.key, value), {}).setdefault(name, []).append(sample)
                 where = f"round {number}/{options.rounds} {axis.title} {value:,} {name}"
-                figures = f"{sample['answered']:,.0f} answered/s; others took {sample['disturbed']:.1f} % of a core"
-                print(f"{where}: {figures}", file=sys.stderr, flush=True)
+                said = f"{sample['answered']:,.0f} answered/s; others took {sample['disturbed']:.1f} % of a core"
+                print(f"{where}: {said}", file=sys.stderr, flush=True)
+                if sample["wrong"]:
+                    print(f"{where}: {sample['wrong']:.0f} answers were wrong", file=sys.stderr)
     if options.json:
         print(
             json.dumps([{"axis": axis, "value": value, **found} for (axis, value), found in results.items()], indent=1)

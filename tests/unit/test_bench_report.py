@@ -1,0 +1,89 @@
+"""What a benchmark leaves in the documents: its tables, its plot, its verdict."""
+
+import re
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+import report
+import scale
+import wire
+from plot import Panel, svg
+from programs import BenchError
+
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def test_a_table_replaces_what_stood_between_its_marks(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("before\n<!-- t: by x -->\nold\n<!-- end of t -->\nafter\n")
+    for _ in range(2):
+        report.fill(page, "t", report.markdown([["", "a"], ["b", "1"]]))
+        assert (
+            page.read_text() == "before\n<!-- t: by x -->\n|  | a |\n|---|---|\n| b | 1 |\n<!-- end of t -->\nafter\n"
+        )
+
+
+def test_a_document_without_marks_is_refused(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("nothing\n")
+    with pytest.raises(BenchError, match="marks of 't': 0"):
+        report.fill(page, "t", [])
+
+
+@pytest.mark.parametrize(
+    ("document", "name"), [(report.README, "wire"), (report.BENCH_README, "wire"), (report.BENCH_README, "scale")]
+)
+def test_the_documents_have_their_marks(document: Path, name: str) -> None:
+    assert len(re.findall(rf"<!-- {name}: .*-->\n(?:.*\n)*?<!-- end of {name} -->\n", document.read_text())) == 1
+
+
+def test_a_plot_is_well_formed_and_places_points_by_their_logarithms() -> None:
+    panel = Panel("targets", "answers & more", {"a": [(1, 10), (10, 100), (100, 1000)], "none": []})
+    root = ElementTree.fromstring(svg("title", [[panel]]))
+    marks = [(float(mark.attrib["cx"]), float(mark.attrib["cy"])) for mark in root.iter(f"{SVG}circle")]
+    assert len(marks) == 3
+    assert marks[1] == pytest.approx(
+        [(first + last) / 2 for first, last in zip(marks[0], marks[2], strict=True)], abs=0.1
+    )
+    words = [text.text for text in root.iter(f"{SVG}text")]
+    assert {"targets", "answers & more", "a", "none", "1", "10", "100", "1,000"} == set(words)
+
+
+def sample(**figures: float) -> dict[str, float]:
+    return {"quiet": True, "disturbed": 0, **figures}
+
+
+def test_the_bars_compare_medians_of_one_run() -> None:
+    results = {
+        "ndpresponder": [sample(saturation=210), sample(saturation=300), sample(saturation=200)],
+        "npd6": [sample(saturation=100)],
+        "C recvmmsg": [sample(saturation=400)],
+    }
+    judged = {bar.text: (bar.value, bar.met) for bar in wire.bars(results)}
+    assert judged == {
+        "answered/s at saturation, to npd6": (2.1, True),
+        "answered/s at saturation, to C recvmmsg": (0.525, False),
+    }
+
+
+def test_the_table_of_scale_has_a_row_for_each_point_and_contestant() -> None:
+    results = {
+        ("uplinks", 32): {"user space": [{"answered": 1500.4, "rss_mb": 40.0}], "proxy_ndp": [{"answered": 2.0}]}
+    }
+    rows = list(scale.table(results))
+    assert rows[1:] == [
+        ["uplinks: 32", "user space", "1,500", "-", "-", "40.0", "-"],
+        ["uplinks: 32", "proxy_ndp", "2", "-", "-", "-", "-"],
+    ]
+    assert "uplinks" in scale.picture(results)
+
+
+def test_targets_and_prefixes_are_counted_as_the_generators_do() -> None:
+    many = scale.Setting(targets=5000)
+    assert str(many.target(0)) == "2001:db8::800"
+    assert str(many.target(4096)) == "2001:db8::1:0:800"
+    prefixes = scale.Setting(prefixes=100)
+    assert prefixes.line(20) == "2001:db8::14:0:0/116\n"
+    lengths = {int(prefixes.line(number).rpartition("/")[2]) for number in range(100)}
+    assert lengths == set(range(96, 128))
