@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ndpresponder.config import InterfaceConfig, LimitsConfig
 from ndpresponder.errors import LinkNotReady, NdpresponderError
-from ndpresponder.limits import TokenBucket
+from ndpresponder.limits import rate_limit
 from ndpresponder.linux.netlink import Link
 from ndpresponder.presence import Presence
 from ndpresponder.requester import Policy, UplinkState
@@ -50,7 +50,7 @@ class Equipment:
         self._uplink = uplink
         self._index = 0  # of the interface with a socket; 0: none
         self._state: UplinkState | None = None
-        self._take: Callable[[], bool] | None = None
+        self._take: Callable[[bool], bool] | None = None
         self.settings = settings
         self.verification: Verification | None = None
         self.fastpath = self._make_fastpath()
@@ -85,7 +85,7 @@ class Equipment:
         """Give the responder its policy, and a rate limit that begins anew only if it differs."""
         limits = self.settings.limits
         if before is None or before.limits != limits:
-            self._take = TokenBucket(limits.rate, limits.burst, self._uplink.clock).take if limits.rate else None
+            self._take = rate_limit(limits.rate, limits.burst, self._uplink.clock) if limits.rate else None
         self._uplink.responder.configure(self.settings.policy, self._take)
 
     # As the uplink goes

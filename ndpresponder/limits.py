@@ -3,6 +3,16 @@
 from collections.abc import Callable
 
 
+def rate_limit(rate: float, burst: int, clock: Callable[[], float]) -> Callable[[bool], bool]:
+    """Return what spends one of `rate` a second, or says there is none left; what is not urgent leaves half a burst."""
+    bucket = TokenBucket(rate, burst, clock)
+
+    def spend(urgent: bool) -> bool:
+        return bucket.take(0 if urgent else burst // 2)
+
+    return spend
+
+
 class TokenBucket:
     """Holds at most `burst` tokens and gains `rate` of them a second; starts full."""
 
@@ -16,12 +26,12 @@ class TokenBucket:
         self._tokens = float(burst)
         self._filled_s = clock()
 
-    def take(self) -> bool:
-        """Take one token, or return False when there is none."""
+    def take(self, leave: float = 0) -> bool:
+        """Take one token, or return False when there would not be `leave` of them left."""
         now_s = self._clock()
         self._tokens = min(self._burst, self._tokens + (now_s - self._filled_s) * self._rate)
         self._filled_s = now_s
-        if self._tokens < 1:
+        if self._tokens < 1 + leave:
             return False
         self._tokens -= 1
         return True

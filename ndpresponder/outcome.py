@@ -84,6 +84,7 @@ class Outcome(IntEnum):
     DRY_RUN = 33, "an answer was ready, but `--dry-run` holds it back"
     SEND_FAILED = 34, "the kernel refused to send the answer; see `send_errors_total`"
     NOT_VERIFIED = 35, "the target is claimed, but `verify` did not find it behind this host"
+    OVERLOADED = 36, "more came than can be answered, and this from a stranger or beyond its share of that"
 
     @property
     def label(self) -> str:

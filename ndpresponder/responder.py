@@ -4,12 +4,13 @@ Pure: no socket, no clock of its own, no logging. `Responder.respond` never rais
 RFC numbers without a name are sections of RFC 4861.
 
 Two things are remembered, both bounded and both forgotten when the uplink or the table changes. Of a requester what its
-solicitations have in common (see `requester`), so that what is left for each frame is the message and its target.
+solicitations have in common (see `requester`), so that what is left for each frame is the message and its target. Who
+asked once makes room for whoever else asks; who asked again is known and displaced by nobody.
 And whole answers: a router asks for the same target with the same octets every time, checksum included, so an
 answered frame that comes again needs no second look.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from typing import Final
 
 from ndpresponder.outcome import Outcome
@@ -44,9 +45,10 @@ from ndpresponder.wire.layout import (
     TARGET,
 )
 
-# How many requesters are remembered. A link has a handful of routers; strangers can make up any number, so
-# the memory is emptied when it is full: about 1 kB each, rebuilt in some microseconds.
+# How many requesters are remembered, about 1 kB each, of those who asked again and of those who asked once. A link has
+# a handful of routers; strangers can make up any number, for whom it is prepared anew in some microseconds.
 MAX_REQUESTERS: Final = 4096
+MAX_NEWCOMERS: Final = 1024
 # Longer options are read again in each frame: with SEND they differ anyway, and a stranger fills a whole frame.
 MAX_REMEMBERED_OPTIONS: Final = 64
 # How many answers are remembered, about 0.4 kB each. A scan must not pay for filling a memory it never uses: when it is
@@ -59,20 +61,37 @@ _LIVE, _CLAIMED, _EXCLUDED = Match.LIVE, Match.CLAIMED, Match.EXCLUDED
 _MULTICAST, _UNICAST, _DAD = Outcome.ANSWERED_MULTICAST, Outcome.ANSWERED_UNICAST, Outcome.ANSWERED_DAD
 
 Answer = tuple[Outcome, bytes | None]
+Take = Callable[[bool], bool]
 
 
 class Responder:
     """Decides for one uplink; feed it frames, and tell it when the uplink or the table changes."""
 
-    __slots__ = ("_answers", "_is_there", "_misses", "_never", "_policy", "_requesters", "_state", "_table", "_take")
+    __slots__ = (
+        "_answers",
+        "_is_there",
+        "_misses",
+        "_never",
+        "_newcomers",
+        "_policy",
+        "_requesters",
+        "_state",
+        "_table",
+        "_take",
+    )
 
-    def __init__(self, policy: Policy, take: Callable[[], bool] | None = None) -> None:
-        """Start with nothing to answer; `take` spends one answer of a rate limit, or says there is none left."""
+    def __init__(self, policy: Policy, take: Take | None = None) -> None:
+        """Start with nothing to answer; `take` spends one answer of a rate limit, or says there is none left.
+
+        It is told whether the answer is urgent: for a live target, or to a reachability probe. Others, which a scan
+        of a claimed prefix asks for without end, must leave it something (RFC 6583 7.1).
+        """
         self._policy = policy
         self._take = take
         self._state: UplinkState | None = None
         self._never: frozenset[bytes] = frozenset()
-        self._requesters: dict[bytes, Requester | Outcome] = {}
+        self._requesters: dict[bytes, Requester] = {}
+        self._newcomers: dict[bytes, Requester | Outcome] = {}
         self._answers: dict[bytes, Answer] = {}
         self._misses = 0
         self._table: TargetTable = EMPTY
@@ -98,11 +117,12 @@ class Responder:
         self._is_there = is_there
         self._forget_answers()
 
-    def configure(self, policy: Policy, take: Callable[[], bool] | None) -> None:
+    def configure(self, policy: Policy, take: Take | None) -> None:
         """Answer by another policy and another rate limit from the next frame on."""
         self._policy = policy
         self._take = take
         self._requesters.clear()
+        self._newcomers.clear()
         self._forget_answers()
 
     def follow(self, state: UplinkState | None) -> None:
@@ -110,6 +130,7 @@ class Responder:
         self._state = state
         self._never = state.own_addresses | state.gateways if state else frozenset()
         self._requesters.clear()
+        self._newcomers.clear()
         self._forget_answers()
 
     @property
@@ -133,9 +154,12 @@ class Responder:
         answer = self._answers.get(frame)
         if answer is None or to_other_host:
             return self._decide(frame, to_other_host)
-        if self._take is not None and not self._take():
+        if self._take is not None and not self._may_spend(answer[0], frame[TARGET]):
             return Outcome.RATE_LIMITED, None
         return answer
+
+    def _may_spend(self, answered: Outcome, target: bytes) -> bool:
+        return self._take is None or self._take(answered is _UNICAST or target in self._table.live)
 
     def _decide(self, frame: bytes, to_other_host: bool) -> Answer:
         state = self._state
@@ -145,9 +169,10 @@ class Responder:
             return Outcome.TOO_SHORT, None
         requester = self._requesters.get(frame[REQUESTER])
         if requester is None:
-            requester = self._meet(state, frame)
-        if not isinstance(requester, Requester):
-            return requester, None
+            met = self._meet(state, frame)
+            if not isinstance(met, Requester):
+                return met, None
+            requester = met
         end, options, _, source, known_sum, live, claimed = requester
 
         if len(frame) < end:
@@ -204,7 +229,7 @@ class Responder:
             return Outcome.DAD_POLICY, None
         if match is _CLAIMED and self._is_there is not None and not self._is_there(target):
             return Outcome.NOT_VERIFIED, None
-        if self._take is not None and not self._take():
+        if self._take is not None and not self._may_spend(answered, target):
             return Outcome.RATE_LIMITED, None
         if policy.dry_run:
             return Outcome.DRY_RUN, None
@@ -227,22 +252,37 @@ class Responder:
         self._misses = 0
 
     def _meet(self, state: UplinkState, frame: bytes) -> Requester | Outcome:
-        """Judge what a requester's frames have in common, and remember it."""
-        known = judge(state, frame)
-        self._remember(frame[REQUESTER], known)
+        """Judge what a requester's frames have in common, and remember it; who asks again is no newcomer any more."""
+        key = frame[REQUESTER]
+        known = self._newcomers.get(key)
+        if known is None:
+            known = judge(state, frame)
+            self._welcome(key, known)
+        elif isinstance(known, Requester) and known.options is not None and len(self._requesters) < MAX_REQUESTERS:
+            del self._newcomers[key]
+            self._requesters[key] = known
         return known
+
+    @property
+    def known(self) -> Container[bytes]:
+        """The octets `REQUESTER` of those who asked a valid question, and asked again."""
+        return self._requesters
+
+    def _welcome(self, key: bytes, known: Requester | Outcome) -> None:
+        if len(self._newcomers) >= MAX_NEWCOMERS:
+            self._newcomers.clear()
+        self._newcomers[key] = known
 
     def _prepare(self, state: UplinkState, frame: bytes, requester: Requester) -> Requester | Outcome:
         """Prepare the advertisements for a requester, and remember them."""
         prepared = prepare_answers(state, self._policy, frame, requester)
         if isinstance(prepared, Requester) and prepared.end - OPTIONS <= MAX_REMEMBERED_OPTIONS:
-            self._remember(frame[REQUESTER], prepared)
+            key = frame[REQUESTER]
+            if key in self._requesters:
+                self._requesters[key] = prepared
+            else:
+                self._welcome(key, prepared)
         return prepared
-
-    def _remember(self, key: bytes, known: Requester | Outcome) -> None:
-        if len(self._requesters) >= MAX_REQUESTERS:
-            self._requesters.clear()
-        self._requesters[key] = known
 
     def unsolicited_flags(self) -> int:
         """Return the flags of the advertisement that announces a live target: R and O, never S (7.2.6)."""

@@ -22,6 +22,7 @@ from ndpresponder.narrator import Narrator
 from ndpresponder.observe.logs import Logs
 from ndpresponder.observe.tally import Tally
 from ndpresponder.outcome import Kind, Outcome
+from ndpresponder.overload import fair_share
 from ndpresponder.requester import Policy, UplinkState
 from ndpresponder.responder import Responder
 from ndpresponder.targets.probe import Kept
@@ -185,9 +186,20 @@ class Uplink:
         if socket is None:
             return
         if frames := socket.receive():
-            self._answer(socket, frames, socket.received_s)
+            received_s = socket.received_s
+            if socket.crowded:
+                frames = self._thin(frames)
+            self._answer(socket, frames, received_s)
         else:
             self._take_error(socket)
+
+    def _thin(self, frames: list[Kept]) -> list[Kept]:
+        """Return the frames that are answered although more come than can be; the others are counted."""
+        chosen, others = fair_share(frames, self.responder.known, self._gateways)
+        for kind, count in others.items():
+            self.tally.received[kind] += count
+            self.tally.ended[Outcome.OVERLOADED] += count
+        return chosen
 
     def _answer(self, socket: PacketSocket, frames: Iterable[Kept], oldest_s: float) -> None:
         tally, respond, debug, verification = (

@@ -87,6 +87,7 @@ class PacketSocket:
         "_sendmmsg",
         "_socket",
         "_words",
+        "crowded",
         "index",
         "received_s",
     )
@@ -103,6 +104,7 @@ class PacketSocket:
         self._sendmmsg = ctypes.CDLL(None, use_errno=True).sendmmsg
         self.index = index
         self.received_s = 0.0
+        self.crowded = False
 
     def __enter__(self) -> "PacketSocket":
         return self
@@ -129,7 +131,8 @@ class PacketSocket:
         """Take at most `BATCH` waiting frames, and whether each was addressed to another host.
 
         A frame's slot goes back to the kernel as soon as its octets are copied out. `received_s` is then when the
-        kernel received the first of them, as Unix time.
+        kernel received the first of them, as Unix time. `crowded` is whether a quarter of the ring was waiting, and
+        more than a batch ever since.
         """
         words, ring, position = self._words, self._ring, self._position
         frames: list[tuple[bytes, bool]] = []
@@ -139,6 +142,7 @@ class PacketSocket:
             word = position * _SLOT_WORDS
             status = words[word]
             if not status & _TP_STATUS_USER:
+                self.crowded = False
                 break
             start = position * SLOT_SIZE
             length = words[word + 2]
@@ -151,6 +155,8 @@ class PacketSocket:
                 self._cut += 1
             words[word] = 0
             position = (position + 1) % SLOTS
+        else:
+            self.crowded |= bool(words[(position + SLOTS // 4) % SLOTS * _SLOT_WORDS] & _TP_STATUS_USER)
         self._position = position
         return frames
 

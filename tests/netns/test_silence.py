@@ -143,7 +143,7 @@ NEVER_SEEN = {
 }
 # What the wire cannot bring to the responder, because the kernel's filter comes before
 FILTERED = {Outcome.NOT_ICMPV6, Outcome.NOT_SOLICITATION}
-# What needs a setting or a state of its own: test_silence_policy, test_verify
+# What needs a setting or a state of its own: test_silence_policy, test_verify, test_floods
 ELSEWHERE = {
     Outcome.UNICAST_POLICY,
     Outcome.DAD_POLICY,
@@ -152,6 +152,7 @@ ELSEWHERE = {
     Outcome.DRY_RUN,
     Outcome.SEND_FAILED,
     Outcome.NOT_VERIFIED,
+    Outcome.OVERLOADED,
 }
 
 

@@ -20,7 +20,7 @@ LONGEST_FILE = 300
 PURE_STDLIB = "bisect collections dataclasses enum functools ipaddress itertools operator struct types typing"
 LOWER_LAYERS = (
     "wire outcome limits requester responder narrator targets announce groups presence keepalive "
-    "linux observe config errors supervise equipment uplink keepalive presence pin autowire foreign"
+    "linux observe config errors supervise equipment uplink keepalive presence pin autowire foreign overload"
 )
 
 
@@ -64,6 +64,7 @@ LAYERS = {
     "keepalive": Layer("linux wire"),
     "verification": Layer("linux targets.probe"),
     "pin": Layer("linux wire observe.logs errors"),
+    "overload": Layer("wire outcome", pure=True),
     "foreign": Layer("linux wire requester outcome observe.logs observe.tally targets.table"),
     "autowire": Layer("linux observe.logs errors"),
     "fastpath": Layer("fastpath linux narrator requester outcome observe.tally targets.table wire config errors"),
@@ -78,7 +79,7 @@ LAYERS = {
     "supervise": Layer("errors"),
     "equipment": Layer("requester presence verification fastpath targets.table linux limits config errors uplink"),
     "uplink": Layer(
-        "equipment wire foreign requester responder narrator keepalive targets.table "
+        "equipment wire foreign overload requester responder narrator keepalive targets.table "
         "targets.probe linux observe.tally observe.logs outcome limits config errors"
     ),
     "control": Layer(f"control {LOWER_LAYERS}", third_party="h11"),

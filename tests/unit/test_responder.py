@@ -6,7 +6,7 @@ import pytest
 from answering import CLAIMED_TARGET, EXCLUDED_TARGET, GATEWAY, LIVE_TARGET, make_responder, outcome_of, uplink_state
 from frames import ROUTER, ROUTER_LLADDR, UPLINK_LLADDR, advertisement, option, solicitation, solicited_node
 
-from ndpresponder.limits import TokenBucket
+from ndpresponder.limits import rate_limit
 from ndpresponder.outcome import Outcome
 
 VRRP_LLADDR = "00:00:5e:00:02:01"
@@ -258,13 +258,26 @@ def test_a_link_that_comes_back_is_answered_on_again() -> None:
 
 def test_the_rate_limit_holds_back_answers_and_nothing_else() -> None:
     now_s = 100.0
-    responder = make_responder(take=TokenBucket(1, 2, lambda: now_s).take)
+    responder = make_responder(take=rate_limit(1, 2, lambda: now_s))
     for frame in (solicitation(checksum=0), solicitation("2001:db8:1::"), solicitation(EXCLUDED_TARGET)) * 3:
         assert responder.respond(frame)[0] is not Outcome.RATE_LIMITED
-    outcomes = [responder.respond(solicitation())[0] for _ in range(3)]
+    frame = solicitation(LIVE_TARGET)
+    outcomes = [responder.respond(frame)[0] for _ in range(3)]
     assert outcomes == [Outcome.ANSWERED_MULTICAST, Outcome.ANSWERED_MULTICAST, Outcome.RATE_LIMITED]
     now_s += 1
-    assert responder.respond(solicitation())[0] is Outcome.ANSWERED_MULTICAST
+    assert responder.respond(frame)[0] is Outcome.ANSWERED_MULTICAST
+
+
+@pytest.mark.parametrize(
+    "frame", [solicitation(LIVE_TARGET), solicitation(destination=CLAIMED_TARGET)], ids=["live", "probe"]
+)
+@pytest.mark.parametrize("times", [1, 2], ids=["new", "remembered"])
+def test_a_scan_of_a_claimed_prefix_leaves_half_of_the_burst_to_what_is_urgent(frame: bytes, times: int) -> None:
+    responder = make_responder(take=rate_limit(1, 8, lambda: 100.0))
+    scan = [solicitation(f"2001:db8::{number:x}") for number in range(0x100, 0x10A)]
+    assert [responder.respond(each)[0] for each in scan].count(Outcome.RATE_LIMITED) == 6
+    assert [responder.respond(frame)[0] for _ in range(4)].count(Outcome.RATE_LIMITED) == 0
+    assert {responder.respond(each)[0] for each in (frame, *scan) for _ in range(times)} == {Outcome.RATE_LIMITED}
 
 
 @pytest.mark.parametrize("source", [ROUTER, "::"])

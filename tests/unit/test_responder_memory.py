@@ -10,6 +10,7 @@ from answering import make_responder, uplink_state
 from frames import ROUTER, ROUTER_LLADDR, advertisement, option, packed, solicitation
 
 from ndpresponder.outcome import Outcome
+from ndpresponder.responder import MAX_NEWCOMERS, MAX_REQUESTERS
 
 REMEMBERED = 256  # instead of MAX_REQUESTERS and MAX_ANSWERS, to be quick
 STRANGERS = 3 * REMEMBERED // 2
@@ -122,7 +123,8 @@ def full_frames() -> Iterator[bytes]:
 def test_strangers_in_any_number_take_bounded_memory(
     spoof: Callable[[], Iterator[bytes]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ndpresponder.responder.MAX_REQUESTERS", REMEMBERED)
+    monkeypatch.setattr("ndpresponder.responder.MAX_REQUESTERS", REMEMBERED // 2)
+    monkeypatch.setattr("ndpresponder.responder.MAX_NEWCOMERS", REMEMBERED // 2)
     monkeypatch.setattr("ndpresponder.responder.MAX_ANSWERS", REMEMBERED)
     responder = make_responder()
     respond = responder.respond
@@ -134,8 +136,30 @@ def test_strangers_in_any_number_take_bounded_memory(
     finally:
         tracemalloc.stop()
     assert peak < REMEMBERED * ENOUGH
-    assert len(responder._requesters) <= REMEMBERED
+    assert len(responder._requesters) + len(responder._newcomers) <= REMEMBERED
     assert respond(VALID) == (Outcome.ANSWERED_MULTICAST, advertisement())
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_no_number_of_strangers_displaces_who_is_known(times: int) -> None:
+    responder = make_responder()
+    for target in ("2001:db8::c1", "2001:db8::c2"):
+        responder.respond(solicitation(target))
+    assert VALID[6:38] in responder.known
+    for number in range(MAX_REQUESTERS + MAX_NEWCOMERS + 1):
+        stranger = solicitation(source=packed("fe80::bad:0:0")[:12] + number.to_bytes(4, "big"))
+        for _ in range(times):
+            responder.respond(stranger)
+    assert VALID[6:38] in responder.known
+    assert responder.respond(solicitation("2001:db8::c3"))[1] == advertisement("2001:db8::c3")
+
+
+@pytest.mark.parametrize("frame", [solicitation(checksum=0), solicitation(hop_limit=64), solicitation(source="::1")])
+def test_who_asked_nothing_valid_is_not_known(frame: bytes) -> None:
+    responder = make_responder()
+    for _ in range(3):
+        responder.respond(frame)
+    assert frame[6:38] not in responder.known
 
 
 def test_an_answer_that_is_remembered_is_forgotten_with_what_it_came_from() -> None:
@@ -163,7 +187,7 @@ def test_a_claimed_target_is_verified_again_for_each_of_the_same_frames() -> Non
 
 def test_a_remembered_answer_spends_the_rate_limit_too() -> None:
     left = [True, True, False]
-    responder = make_responder(take=lambda: left.pop(0))
+    responder = make_responder(take=lambda _: left.pop(0))
     outcomes = [responder.respond(VALID)[0] for _ in range(3)]
     assert outcomes == [Outcome.ANSWERED_MULTICAST, Outcome.ANSWERED_MULTICAST, Outcome.RATE_LIMITED]
 
