@@ -6,6 +6,7 @@ is right. Import it as `from peer import Peer, Wire`.
 
 import array
 import contextlib
+import errno
 import fcntl
 import os
 import select
@@ -25,6 +26,7 @@ from ndpresponder.lab.namespace import Namespace, create_all, delete_all, veth
 from ndpresponder.lab.topology import wait_until
 from ndpresponder.linux import bpf
 
+FLOOD_ENDS_S = 10.0
 ANSWER_DEADLINE_S = 5.0  # of a busy machine; nothing waits that long unless it fails
 MARKER = "2001:db8::ffff"  # asked for last: its answer shows that all before it were seen
 
@@ -131,7 +133,18 @@ class Peer:
     def send(self, *frames: bytes) -> None:
         """Send frames."""
         for frame in frames:
+            while not self._send(frame):
+                time.sleep(0.001)
+
+    def _send(self, frame: bytes) -> bool:
+        """Send a frame; tell whether the processor that receives it had room for it."""
+        try:
             self.socket.send(frame)
+        except OSError as error:
+            if error.errno != errno.ENOBUFS:
+                raise
+            return False
+        return True
 
     def advertisements(self, deadline_s: float = ANSWER_DEADLINE_S) -> Iterator[bytes]:
         """Yield each advertisement that arrives until `deadline_s` has passed; 0 is for what is there already."""
@@ -183,31 +196,41 @@ class Peer:
 
 
 FLOOD = """
-import errno, socket, sys
+import errno, os, signal, socket, sys
+stop = []
+signal.signal(signal.SIGTERM, lambda *_: stop.append(True))
+os.nice(19)  # elsewhere a sender has processors of its own
 with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0) as wire:
     wire.bind((sys.argv[1], 0))
-    frames = [bytes.fromhex(line) for line in sys.stdin]
-    while True:
+    frames, sent = [bytes.fromhex(line) for line in sys.stdin], 0
+    while not stop:
         for frame in frames:
             try:
                 wire.send(frame)
-            except OSError as error:
-                if error.errno != errno.ENOBUFS:  # the far end is behind
+            except OSError as error:  # the processor that would receive it has too many waiting
+                if error.errno != errno.ENOBUFS:
                     raise
+                sent -= 1
+        sent += len(frames)
+print(sent)
 """
 
 
 class Flood:
-    """A process that sends the same frames over and over, as fast as it can, while the context is open."""
+    """A process that sends the same frames over and over, as fast as it can, while the context is open.
+
+    After that `sent` is how many there were.
+    """
 
     def __init__(self, namespace: Namespace, frames: Iterable[bytes], interface: str = "far0") -> None:
         self._namespace = namespace
         self._text = "\n".join(frame.hex() for frame in frames)
         self._interface = interface
+        self.sent = 0
 
     def __enter__(self) -> Self:
         argv = (sys.executable, "-c", FLOOD, self._interface)
-        self._process = self._namespace.popen(*argv, stdin=subprocess.PIPE)
+        self._process = self._namespace.popen(*argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         stdin = self._process.stdin
         assert stdin is not None
         with stdin:
@@ -221,8 +244,18 @@ class Flood:
 
     def stop(self) -> None:
         """Send no more."""
-        self._process.kill()
-        self._process.wait()
+        said = self._process.stdout
+        assert said is not None
+        if said.closed:
+            return
+        self._process.terminate()
+        try:
+            self._process.wait(FLOOD_ENDS_S)
+        finally:
+            self._process.kill()
+            with said:
+                self.sent = int(said.read())
+            self._process.wait()
 
 
 def ethtool(interface: str, command: int, value: int = 0) -> int:

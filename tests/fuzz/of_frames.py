@@ -15,6 +15,7 @@ from ndpresponder.targets.table import Prefix, TargetTable
 from ndpresponder.wire.solicitation import kind_of
 
 STEPS_MAX = 12  # the model takes half a millisecond for each
+LEFT_TO_WHAT_IS_URGENT = 2
 LARGEST_GROWTH = 8  # octets: 78 are the shortest solicitation, 86 every advertisement
 POOL = tuple(
     map(
@@ -65,10 +66,11 @@ class Subject:
         self.change_state(choices)
         self.change_table(choices)
 
-    def _take(self) -> bool:
+    def _take(self, urgent: bool) -> bool:
         assert self.tokens is not None
-        self.tokens -= 1
-        return self.tokens >= 0
+        left = self.tokens > (0 if urgent else LEFT_TO_WHAT_IS_URGENT)
+        self.tokens -= left
+        return left
 
     def change_state(self, choices: Octets) -> None:
         station, self.forwarding = choices.pick(STATIONS), bool(choices.byte() & 1)
@@ -112,11 +114,14 @@ class Subject:
         if reasons <= {Outcome.DRY_RUN}:  # what is decided after everything that the model knows
             if self.verifying and IPv6Address(frame[62:78]) not in self.live and not _is_odd(frame[62:78]):
                 reasons, answer = {Outcome.NOT_VERIFIED}, None
-            elif tokens is not None and tokens <= 0:
+            elif tokens is not None and tokens <= (0 if self._is_urgent(frame) else LEFT_TO_WHAT_IS_URGENT):
                 reasons, answer = {Outcome.RATE_LIMITED}, None
         assert advertisement == answer
         assert outcome in reasons or (not reasons and outcome is wanted.kind)
         assert advertisement is None or len(advertisement) == 86 <= len(frame) + LARGEST_GROWTH
+
+    def _is_urgent(self, frame: bytes) -> bool:
+        return IPv6Address(frame[62:78]) in self.live or frame[38] != 0xFF
 
     def world(self) -> World:
         own, gateways, live = map(frozenset, (self.own, self.gateways, self.live))

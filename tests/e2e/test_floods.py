@@ -1,0 +1,231 @@
+"""Scans, made-up requesters and malformed frames, as fast as they can be sent (RFC 6583), while a router asks.
+
+The router was there before, asks at its modest rate, and is answered; memory is flat, the log is quiet, and every frame
+that was sent is counted once.
+"""
+
+import contextlib
+import os
+import random
+import re
+import signal
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from frames import lladdr, option, packed, solicitation
+from harness import ATTEMPTS, Installed, total
+from needs import require
+from peer import Flood, Peer, Wire
+
+from ndpresponder.lab import Namespace, wait_until
+from ndpresponder.linux.packet_socket import SLOTS, attach_filter
+from ndpresponder.outcome import Outcome
+from ndpresponder.wire.bpf import JUMP_IF_EQUAL, LOAD_HALF, LOAD_WORD, RETURN, WHOLE_FRAME, Instruction
+
+UNIT = Path(__file__).parents[2] / "systemd" / "ndpresponder.service"
+PREFIX = "2001:db8::/64"
+FLAGS = ("-i", "up0", "-n", PREFIX, "--log-format", "logfmt")
+ROUTER, ROUTER_LLADDR = "fe80::11", "02:00:00:00:00:11"
+STRANGER, STRANGER_LLADDR = "fe80::666", "02:00:00:00:06:66"
+ASKED_PER_S = 400
+ASKED = 1200
+ANSWERED = 0.999
+GROWTH_KB = 2000
+GREETINGS = 64  # first answers that are logged at once, before it is one a second
+FRAMES = 10_000
+
+
+class Router(Peer):
+    """A router that asks for its targets again and again, and hears its answers only."""
+
+    def __init__(self, namespace: Namespace) -> None:
+        super().__init__(namespace, "far0")
+        station = lladdr(ROUTER_LLADDR)
+        program = (
+            Instruction(LOAD_WORD, 0, 0, 0),
+            Instruction(JUMP_IF_EQUAL, 0, 3, int.from_bytes(station[:4], "big")),
+            Instruction(LOAD_HALF, 0, 0, 4),
+            Instruction(JUMP_IF_EQUAL, 0, 1, int.from_bytes(station[4:], "big")),
+            Instruction(RETURN, 0, 0, WHOLE_FRAME),
+            Instruction(RETURN, 0, 0, 0),
+        )
+        attach_filter(self.socket, program)
+
+    def question(self, target: str = "2001:db8::c1", destination: str | None = None) -> bytes:
+        return solicitation(target, ROUTER, destination, ethernet_source=ROUTER_LLADDR)
+
+    def go_on_asking(self, count: int, per_s: float = ASKED_PER_S, probe: bool = False) -> int:
+        """Ask `count` times at the router's rate for one of some targets; return how often it was answered."""
+        targets = [f"2001:db8::c{number}" for number in range(8)]
+        questions = [self.question(target, target if probe else None) for target in targets]
+        answered = 0
+        for number in range(count):
+            self.send(questions[number % len(questions)])
+            answered += sum(1 for _ in self.advertisements(1 / per_s))
+        while answered < count and self.collect(1, deadline_s=1):
+            answered += 1
+        return answered
+
+
+@pytest.fixture(scope="module")
+def wire() -> Iterator[Wire]:
+    require("ip")
+    with Wire("floods") as wire:
+        yield wire
+
+
+@pytest.fixture
+def own_wire() -> Iterator[Wire]:
+    """Return a wire on which the other tests' daemon does not answer too."""
+    require("ip")
+    with Wire("floods-own") as wire:
+        yield wire
+
+
+@pytest.fixture
+def router(wire) -> Iterator[Router]:
+    with Router(wire.far) as router:
+        yield router
+
+
+@pytest.fixture(scope="module")
+def daemon(wire) -> Iterator[Installed]:
+    with Installed(wire.near, *FLAGS) as daemon:
+        # On a busy machine it goes before others, as the unit says
+        os.setpriority(os.PRIO_PROCESS, daemon.process.pid, int(re.findall(r"^Nice=(.*)", UNIT.read_text(), re.M)[0]))
+        yield daemon
+
+
+def random_target(chance: random.Random, prefix: str = "2001:db8::") -> bytes:
+    return packed(prefix)[:8] + chance.randbytes(8)
+
+
+def scan(chance: random.Random, prefix: str) -> bytes:
+    return solicitation(random_target(chance, prefix), STRANGER, ethernet_source=STRANGER_LLADDR)
+
+
+def spoofed(chance: random.Random) -> bytes:
+    source = packed("fe80::")[:8] + chance.randbytes(8)
+    return solicitation(random_target(chance), source, ethernet_source=b"\x02" + chance.randbytes(5))
+
+
+def malformed(chance: random.Random) -> bytes:
+    wrong = chance.choice(
+        [
+            {"hop_limit": 64},
+            {"checksum": 1},
+            {"code": 1},
+            {"payload_length": 16},
+            {"slla": None, "options": b"\x0e\x00" + bytes(6)},
+            {"options": option(14, chance.randbytes(6)), "checksum": chance.randrange(1 << 16)},
+            {"ethernet_destination": "33:33:00:00:00:01", "destination": "ff02::1"},
+        ]
+    )
+    return solicitation(random_target(chance), STRANGER, ethernet_source=STRANGER_LLADDR, **wrong)
+
+
+FLOODS = {
+    "a scan of our /64": lambda chance: scan(chance, "2001:db8::"),
+    "a scan of another /64": lambda chance: scan(chance, "2001:db8:0:1::"),
+    "ten thousand requesters": spoofed,
+    "malformed frames": malformed,
+}
+
+
+def lines_by_cause(text: str) -> Counter[tuple[str, ...]]:
+    """Count the lines of a log by what they say: the event, and the reason or error in it."""
+    fields = (r'event=("[^"]*"|\S+)', r"(?:reason|error)=(\S+)")
+    return Counter(tuple("".join(re.findall(field, line)[:1]) for field in fields) for line in text.splitlines())
+
+
+@pytest.mark.parametrize("make", FLOODS.values(), ids=FLOODS)
+def test_in_a_flood_the_router_is_answered_memory_is_flat_and_every_frame_is_counted(wire, daemon, router, make):
+    chance = random.Random(6583)  # the same frames each time
+    frames = [make(chance) for _ in range(FRAMES)]
+    assert router.go_on_asking(16) == 16
+    shares: list[float] = []
+    while not shares or shares[-1] < ANSWERED:
+        assert len(shares) < ATTEMPTS, f"answered: {shares}; {daemon.counters()}"
+        before, log_before, start_s = daemon.counters(), len(daemon.log()), time.monotonic()
+        with Flood(wire.far, frames) as flood:
+            await_flood(daemon, before)
+            answered = router.go_on_asking(ASKED // 2)
+            memory_kb = daemon.rss_kb()
+            answered += router.go_on_asking(ASKED // 2)
+            growth_kb = daemon.rss_kb() - memory_kb
+        shares.append(answered / ASKED)
+        await_counted(daemon, before, flood.sent + ASKED)
+        assert growth_kb < GROWTH_KB
+        seconds = time.monotonic() - start_s
+        for cause, count in lines_by_cause(daemon.log()[log_before:]).items():
+            assert count <= seconds + 1 + ("first answer" in cause[0]) * GREETINGS, cause
+    daemon.check_sums()
+
+
+def await_flood(daemon: Installed, before: Counter[str]) -> None:
+    """Wait until a flood has filled whatever it can fill."""
+    wait_until(lambda: total(daemon.counters() - before, "received") > 2 * FRAMES, 10, "the flood to come")
+
+
+def await_counted(daemon: Installed, before: Counter[str], sent: int) -> None:
+    """Wait until each frame that was sent is received, and then answered or ignored, or dropped by the kernel."""
+
+    def counted() -> int:
+        counters = daemon.counters() - before
+        return total(counters, "received") + counters["drops"]
+
+    with contextlib.suppress(TimeoutError):
+        wait_until(lambda: counted() >= sent, 5, "all frames")
+    assert counted() == sent
+    daemon.check_sums()
+
+
+def test_what_is_more_than_can_be_answered_is_answered_to_who_is_known(wire, daemon, router):
+    strangers = [spoofed(random.Random(number)) for number in range(SLOTS // 2)]
+    assert router.go_on_asking(16) == 16
+    before = daemon.counters()
+    daemon.process.send_signal(signal.SIGSTOP)
+    router.send(*strangers, router.question())
+    daemon.process.send_signal(signal.SIGCONT)
+    assert len(router.collect(1)) == 1
+    await_counted(daemon, before, len(strangers) + 1)
+    assert (daemon.counters() - before)[f"ignored {Outcome.OVERLOADED.label}"] > len(strangers) // 2
+    router.send(*strangers[:100])
+    await_counted(daemon, before, len(strangers) + 101)
+    assert total(daemon.counters() - before, "sent") >= 101
+
+
+RATE, BURST = 100, 40
+PROBES, PROBED_PER_S = 40, 40
+
+
+def test_a_rate_limits_what_a_scan_gets_and_leaves_their_share_to_reachability_probes(own_wire):
+    with Router(own_wire.far) as router, Installed(own_wire.near, *FLAGS, "--rate", f"{RATE}/{BURST}") as daemon:
+        start_s = time.monotonic()
+        router.send(*[router.question()] * (2 * BURST))
+        await_counted(daemon, Counter(), 2 * BURST)
+        assert BURST // 2 <= total(daemon.counters(), "sent") <= BURST // 2 + RATE * (time.monotonic() - start_s) + 1
+        before, start_s = daemon.counters(), time.monotonic()
+        with Flood(own_wire.far, [scan(random.Random(number), "2001:db8::") for number in range(1000)]) as flood:
+            wait_until(lambda: (daemon.counters() - before)["ignored rate_limited"] > 1000, 10, "the flood to come")
+            router.drain()
+            assert router.go_on_asking(PROBES, PROBED_PER_S, probe=True) == PROBES
+        await_counted(daemon, before, flood.sent + PROBES)
+        assert total(daemon.counters() - before, "sent") <= BURST + RATE * (time.monotonic() - start_s) + 1
+
+
+def test_debug_logging_says_each_reason_once_a_second(own_wire):
+    chance = random.Random(7)
+    frames = [make(chance) for make in FLOODS.values() for _ in range(500)]
+    with Installed(own_wire.near, *FLAGS, "-l", "debug") as daemon:
+        start_s = time.monotonic()
+        with Flood(own_wire.far, frames):
+            wait_until(lambda: total(daemon.counters(), "received") > 20_000, 20, "the flood")
+        seconds = time.monotonic() - start_s
+        causes = lines_by_cause(daemon.log())
+        assert sum("ignored" in event for event, _ in causes) > 4
+        for cause, count in causes.items():
+            assert count <= seconds + 1 + ("first answer" in cause[0]) * GREETINGS, cause
