@@ -214,6 +214,10 @@ def _socket_path(where: str) -> str:
     path = where.removeprefix("unix:")
     if not path.startswith("/"):
         raise Wrong(f"{where!r} has no absolute path", "write it like unix:/run/ndpresponder/metrics.sock")
+    return _fitting(where, path)
+
+
+def _fitting(where: str, path: str) -> str:
     if len(path.encode()) > SOCKET_PATH_BYTES:
         raise Wrong(
             f"{where!r} is longer than the {SOCKET_PATH_BYTES} bytes of a socket's path", "choose a shorter one"
@@ -230,8 +234,7 @@ def control_socket(raw: object) -> str:
         raise Wrong(f"{path!r} is not an absolute path", "write it like /run/ndpresponder/control.sock")
     if path.endswith("/"):
         raise Wrong(f"{path!r} names a directory", f"write {path}control.sock")
-    _socket_path(f"unix:{path}")
-    return path
+    return _fitting(path, path)
 
 
 def socket_url(raw: object) -> str:

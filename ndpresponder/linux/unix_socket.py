@@ -3,6 +3,7 @@
 It may replace the socket file that a dead process left behind, and must never remove anything else.
 """
 
+import contextlib
 import errno
 import os
 import socket
@@ -29,17 +30,23 @@ class UnixSocket:
     def __init__(self, path: Path, listener: socket.socket) -> None:
         self.listener = listener
         self._path = path
-        self._inode = _inode(path)
+        status = path.lstat()
+        self._inode = (status.st_dev, status.st_ino)
 
     @property
     def group(self) -> int | None:
         """The group that the file belongs to now; None when another stands in its place."""
-        return self._path.lstat().st_gid if _inode(self._path) == self._inode else None
+        try:
+            status = self._path.lstat()
+        except OSError:
+            return None
+        return status.st_gid if (status.st_dev, status.st_ino) == self._inode else None
 
     def remove(self) -> None:
         """Unlink the file, unless somebody has put another in its place."""
-        if _inode(self._path) == self._inode:
-            self._path.unlink(missing_ok=True)
+        if self.group is not None:
+            with contextlib.suppress(OSError):  # the directory was taken from us: the next start replaces the file
+                self._path.unlink()
 
 
 def open_unix_socket(path: Path) -> UnixSocket:
@@ -71,14 +78,6 @@ def peer_of(connection: socket.socket) -> Peer:
     except OSError:  # ERANGE: in more groups than that, or an old kernel
         octets = b""
     return Peer(uid, frozenset((gid, *struct.unpack(f"={len(octets) // 4}I", octets))))
-
-
-def _inode(path: Path) -> tuple[int, int] | None:
-    try:
-        status = path.lstat()
-    except FileNotFoundError:
-        return None
-    return status.st_dev, status.st_ino
 
 
 def _clear(path: Path) -> None:

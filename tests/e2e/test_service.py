@@ -1,6 +1,8 @@
 """The units under a real systemd, booted in the lab's VPS, with the wheel installed, behind the filter."""
 
+import json
 import re
+import subprocess
 import time
 
 import pytest
@@ -30,6 +32,8 @@ import sys, urllib.request
 print(urllib.request.urlopen(f"http://{sys.argv[1]}:9846/metrics", timeout=1).read().decode())
 """
 CAP_NET_RAW = 1 << 13
+CONTROL = "/run/ndpresponder/control.sock"
+ANYBODY = ("setpriv", "--reuid=12345", "--regid=12345")
 DYNAMIC_USERS = range(61184, 65520)
 
 
@@ -209,6 +213,65 @@ def test_an_instance_without_a_prefix_is_not_tried_again(machine: Machine) -> No
     ended = wait_for_failure(machine, INSTANCE)
     assert ended["NRestarts"] == "0"
     assert ended["ExecMainStatus"] in {str(int(ExitCode.USAGE)), str(int(ExitCode.CONFIG))}
+
+
+# Asking it on its control socket
+
+
+def asked(machine: Machine, *argv: str, before: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
+    return machine.run(*before, "ndpresponder", *argv, check=False)
+
+
+def start_asked(machine: Machine, unit: str = UNIT, socket: str = CONTROL) -> None:
+    machine.run("systemctl", "start", unit)
+    wait_until(lambda: machine.run("test", "-S", socket, check=False).returncode == 0, 10, "the control socket")
+
+
+def test_all_can_be_asked_and_told_within_the_sandbox(machine: Machine, vps_lab: Lab) -> None:
+    configure(machine, r"^prefixes = .*", 'prefixes = ["2001:db8:ffff::/112"]')
+    drop_in(machine, "SystemCallErrorNumber=kill")
+    start_asked(machine)
+    assert not reachable(vps_lab)
+    assert asked(machine, "explain", CONTAINER).returncode == 1
+    assert asked(machine, "add", CONTAINER_PREFIX, "--for", "1h").returncode == 0
+    assert reachable(vps_lab)
+    explained = json.loads(asked(machine, "explain", CONTAINER, "--json").stdout)
+    assert (explained["answered"], explained["uplinks"][0]["yet"]) == (True, [])
+    assert asked(machine, "log", "debug").returncode == 0
+    assert asked(machine, "reload").returncode == 0
+    assert reachable(vps_lab), "a temporary prefix survives a reload"
+    assert {"a temporary prefix"} <= {
+        origin
+        for line in asked(machine, "targets", "--json").stdout.splitlines()
+        for origin in json.loads(line)["origins"]
+    }
+    assert asked(machine, "remove", CONTAINER_PREFIX).returncode == 0
+    status = json.loads(asked(machine, "status", "--json").stdout)
+    assert str(status["pid"]) == show(machine, "MainPID")["MainPID"]
+    assert show(machine, "ActiveState", "NRestarts") == {"ActiveState": "active", "NRestarts": "0"}
+    machine.run("systemctl", "stop", UNIT)
+    assert asked(machine, "status").returncode == 69
+    assert machine.run("test", "-e", CONTROL, check=False).returncode == 1
+
+
+def test_only_a_group_that_the_unit_names_may_ask_beside_root(machine: Machine) -> None:
+    start_asked(machine)
+    refused = asked(machine, "status", before=(*ANYBODY, "--groups=adm"))
+    assert (refused.returncode, "permission denied" in refused.stderr) == (69, True)
+    machine.run("systemctl", "stop", UNIT)
+    drop_in(machine, "Group=adm")
+    start_asked(machine)
+    assert asked(machine, "status", before=(*ANYBODY, "--groups=adm")).returncode == 0
+    assert asked(machine, "status", before=(*ANYBODY, "--clear-groups")).returncode == 69
+
+
+def test_an_instance_is_asked_on_a_socket_of_its_own(machine: Machine) -> None:
+    machine.run("sh", "-c", f"echo NDPRESPONDER_PREFIX={CONTAINER_PREFIX} >/etc/default/ndpresponder-uplink")
+    socket = "/run/ndpresponder-uplink/control.sock"
+    start_asked(machine, INSTANCE, socket)
+    assert asked(machine, "explain", CONTAINER, "--control", socket).returncode == 0
+    unreachable = asked(machine, "status")
+    assert (unreachable.returncode, f"there is {socket}: name one with --control" in unreachable.stderr) == (69, True)
 
 
 @pytest.mark.parametrize("unit", [UNIT, INSTANCE, METRICS])

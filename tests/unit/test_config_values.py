@@ -126,6 +126,13 @@ LISTEN = (
 )
 
 
+CONTROL = (
+    ("run/x", "'run/x' is not an absolute path; write it like /run/ndpresponder/control.sock"),
+    ("unix:/run/x", "'unix:/run/x' is not an absolute path; write it like /run/ndpresponder/control.sock"),
+    ("/run/", "'/run/' names a directory; write /run/control.sock"),
+    (f"/{'x' * 107}", f"'/{'x' * 107}' is longer than the 107 bytes of a socket's path; choose a shorter one"),
+)
+
 RATES = (
     ("", "'' is not N or N/BURST; write numbers such as 1000 or 1000/400"),
     ("fast", "'fast' is not N or N/BURST; write numbers such as 1000 or 1000/400"),
@@ -140,6 +147,7 @@ RATES = (
         *((values.prefix, *row) for row in PREFIXES),
         *((values.interface_name, *row) for row in NAMES),
         *((values.listen, *row) for row in LISTEN),
+        *((values.control_socket, *row) for row in CONTROL),
         *((values.rate, *row) for row in RATES),
     ],
 )
@@ -178,6 +186,11 @@ def test_an_interface_name_is_what_the_kernel_allows(raw: str) -> None:
 )
 def test_a_listen_address_is_kept_as_it_is(raw: str) -> None:
     assert raw == values.listen(raw)
+
+
+@pytest.mark.parametrize("raw", ["", "/run/x", "/run/a b/c.sock"])
+def test_a_control_socket_is_kept_as_it_is(raw: str) -> None:
+    assert values.control_socket(raw) == raw
 
 
 @pytest.mark.parametrize(

@@ -283,3 +283,15 @@ def test_at_the_end_all_that_waits_ends(world: World) -> None:
     assert len(world.finished) == 1
     world.after(probe.WAIT_S)
     assert len(world.finished) == 1
+
+
+def test_whether_a_target_is_known_is_told_without_looking_for_it() -> None:
+    world = World()
+    world.there.add(TARGET)
+    assert not world.verifier.knows(TARGET)
+    assert world.looked == 0
+    assert world.verifier.is_there(TARGET)
+    assert world.verifier.knows(TARGET)
+    world.now_s += probe.KNOWN_S
+    assert not world.verifier.knows(TARGET)
+    assert (world.looked, world.asked) == (1, [])
