@@ -26,7 +26,7 @@ from ndpresponder.lab.namespace import Namespace
 
 PREFIX = "2001:db8::/112"
 FLAGS = ("-i", "up0", "-n", PREFIX)
-FAULT_S = 1.0  # how long a fault lasts
+FAULT_S = 0.7  # how long a fault lasts
 IDLE = 0.2  # of a core, at most, while a fault lasts: what is tried again is tried after a pause
 DISTURBED = 0.6  # the same while every system call is traced, which costs more than the call
 
@@ -200,6 +200,39 @@ def test_an_uplink_that_flaps_a_hundred_times_is_answered_on_in_the_end(wire, da
         wire.near.ip(*(f"link set up0 {state}" for _ in range(100) for state in ("down", "up")))
         await_running(wire.near, "up0")
     assert len(daemon.log().splitlines()) < 250
+
+
+# The configuration
+
+
+def test_a_configuration_that_is_replaced_while_it_is_read_is_taken_whole_or_not_at_all(wire, tmp_path):
+    file = tmp_path / "ndpresponder.toml"
+    versions = [
+        f'version = 1\n[[interface]]\nname = "up0"\nprefixes = ["{PREFIX}", "2001:db8:{number}::/64"]\n'
+        for number in (1, 2)
+    ]
+    file.write_text(versions[0])
+    with Installed(wire.near, "-c", str(file)) as daemon, Peer(wire.far) as peer:
+        daemon.scrape()
+        wait_until(lambda: peer_agrees(peer), 5, "exactly one right answer")
+        with unharmed(daemon, peer, busy=1.0):
+            for number in range(60):
+                daemon.process.send_signal(signal.SIGHUP)
+                file.write_text("")
+                file.write_text(versions[number % 2][: 30 if number % 5 == 0 else None])
+                assert peer.ask(solicitation()) == [advertisement()]
+                daemon.await_notice("READY=1", 5)  # read, or its queue fills up, which holds up every reload
+            file.unlink()
+            daemon.process.send_signal(signal.SIGHUP)
+            daemon.await_line(f"{file}: does not exist")
+            file.mkdir()
+            daemon.process.send_signal(signal.SIGHUP)
+            daemon.await_line(f"{file}: is a directory")
+            file.rmdir()
+            file.write_text(versions[1])
+            daemon.process.send_signal(signal.SIGHUP)
+            peer.await_answer("2001:db8:2::1")
+            assert peer.ask(solicitation("2001:db8:1::1")) == []
 
 
 # Shortages
