@@ -119,9 +119,10 @@ async def live(subject: Subject, target: bytes, names: Collection[str]) -> dict[
     config = subject.loaded().config
     uplinks = list(subject.uplinks())
     judged = [judge(_scene(subject, config, uplink), target) for uplink in uplinks if uplink.name in names]
-    trouble = await _trouble(target, uplinks)
-    for each in judged:
-        if each["answered"]:
+    answered = [each for each in judged if each["answered"]]
+    if answered:
+        trouble = await _trouble(target, uplinks)
+        for each in answered:
             each["yet"] = trouble
     return report_of(target, judged)
 

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterator
 
 import pytest
+from controlling import ask
 from harness import Installed
 from pinging import Pinging
 
@@ -76,6 +77,18 @@ def test_nobody_is_not_answered_for_and_counted(lab: Lab, daemon: Installed) -> 
     assert not lab.ping("inet", NOBODY, deadline=3)
     wait_until(lambda: daemon.counters("uplink")["ignored not_verified"] >= 1, 5, "the reason")
     assert lab.neighbour(NOBODY).get("lladdr") is None
+
+
+def test_explain_looks_for_nobody_and_knows_who_was_found(lab: Lab, daemon: Installed) -> None:
+    def explained() -> tuple[str, list[str]]:
+        (uplink,) = ask(daemon.control, "GET", f"/explain?target={C1}")[1]["uplinks"]
+        return uplink["outcome"], uplink["yet"]
+
+    find_cold(lab)
+    assert explained() == explained() == ("not_verified", [])
+    assert state(lab, C1) == ""
+    assert lab.ping("inet", C1, deadline=3)
+    assert explained() == ("answered_multicast", [])
 
 
 def leave(lab: Lab) -> None:
