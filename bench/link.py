@@ -158,13 +158,13 @@ class Link:
         program, bpf_object = programs.flood()
         return _report(self._start_asking(program, str(bpf_object), sink=sink, **options), "flood")
 
-    def time_to_first_answer(self, start: Callable[[], None]) -> float:
+    def time_to_first_answer(self, start: Callable[[], None], **options: float | str) -> float:
         """Return the seconds from calling `start` to the first answer; solicitations flow before and after.
 
         Raises:
             TimeoutError: no answer came.
         """
-        generator = self._start_generator("first", seconds=_FIRST_ANSWER_DEADLINE_S)
+        generator = self._start_generator("first", seconds=_FIRST_ANSWER_DEADLINE_S, **options)
         try:
             assert generator.stdout is not None
             generator.stdout.readline()  # "ready"

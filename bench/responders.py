@@ -99,6 +99,10 @@ class ProcessResponder(Responder):
         fields = self._proc("stat").rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / TICKS_PER_S
 
+    def ran_s(self) -> float:
+        """Return what `cpu_s` does, of the main thread alone, to the nanosecond."""
+        return int(self._proc("schedstat").split()[0]) / 1e9
+
     def waited_s(self) -> float:
         return int(self._proc("schedstat").split()[1]) / 1e9
 
