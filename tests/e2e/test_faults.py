@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from frames import advertisement, solicitation
+from frames import UPLINK_LLADDR, advertisement, solicitation
 from harness import COMMAND, Installed, clean_environment, total
 from needs import OURS, require
 from peer import Peer, Wire, await_running, seconds_until
@@ -26,6 +26,7 @@ from ndpresponder.lab.namespace import Namespace
 
 PREFIX = "2001:db8::/112"
 FLAGS = ("-i", "up0", "-n", PREFIX)
+OTHER_LLADDR = "02:00:00:00:00:77"
 FAULT_S = 0.7  # how long a fault lasts
 IDLE = 0.2  # of a core, at most, while a fault lasts: what is tried again is tried after a pause
 DISTURBED = 0.6  # the same while every system call is traced, which costs more than the call
@@ -200,6 +201,43 @@ def test_an_uplink_that_flaps_a_hundred_times_is_answered_on_in_the_end(wire, da
         wire.near.ip(*(f"link set up0 {state}" for _ in range(100) for state in ("down", "up")))
         await_running(wire.near, "up0")
     assert len(daemon.log().splitlines()) < 250
+
+
+def remake(wire: Wire) -> None:
+    wire.near.ip("link del up0")
+    wire.near.ip(
+        "link add up0 type veth peer name far0",
+        f"link set up0 address {UPLINK_LLADDR}",
+        f"link set far0 netns {wire.far.name}",
+    )
+    wire.far.ip("link set far0 up")
+
+
+WHILE_DOWN = {
+    "another lladdr": (lambda wire: wire.near.ip(f"link set up0 address {OTHER_LLADDR}"), OTHER_LLADDR),
+    "another MTU": (lambda wire: wire.near.ip("link set up0 mtu 1280"), UPLINK_LLADDR),
+    "renamed twice": (
+        lambda wire: wire.near.ip("link set up0 name away", "link set away name up0"),
+        UPLINK_LLADDR,
+    ),
+    "made again": (remake, UPLINK_LLADDR),
+    "its other end goes and comes": (lambda wire: wire.far.ip("link set far0 down", "link set far0 up"), UPLINK_LLADDR),
+}
+
+
+@pytest.mark.parametrize(("change", "lladdr"), WHILE_DOWN.values(), ids=WHILE_DOWN)
+def test_what_changes_while_the_uplink_is_down_is_right_once_it_is_up(wire, daemon, change, lladdr):
+    descriptors = daemon.descriptors()
+    wire.near.ip("link set up0 down")
+    daemon.await_line("interface is down")
+    change(wire)
+    wire.near.ip("link set up0 up")
+    await_running(wire.near, "up0")
+    with Peer(wire.far) as peer:
+        assert peer.await_answer()[6:12].hex(":") == lladdr
+        peer.drain()
+        assert peer.ask(solicitation()) == [advertisement(ethernet_source=lladdr)]
+    seconds_until(lambda: daemon.descriptors() <= descriptors, 5)
 
 
 # The configuration

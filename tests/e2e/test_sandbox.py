@@ -62,6 +62,7 @@ verify = true
 mld_source = "both"
 gateway_keepalive = "always"
 pin_gateway = ADMIN
+fastpath = "FASTPATH"
 [[source.bridge]]
 name = "br-ct"
 [source.routes]
@@ -81,6 +82,16 @@ listener.bind("/run/docker.sock")
 listener.listen()
 time.sleep(600)
 """
+ASKED = (
+    "status",
+    "targets",
+    f"explain {CONTAINER}",
+    "add 2001:db8:7::/64",
+    "remove 2001:db8:7::/64",
+    "log debug",
+    "reload",
+    "status",
+)
 ALLOWED = {"packet socket", "netlink socket"}
 
 
@@ -212,7 +223,8 @@ def do_everything(lab: Lab, machine: Machine, drop_ins: bool) -> None:
     """Run the daemon with all that it can do, where a system call outside the list ends it instead of being refused."""
     with pristine(machine), every_drop_in(lab, machine) if drop_ins else contextlib.nullcontext():
         drop_in(machine, "SystemCallErrorNumber=kill")
-        text = EVERYTHING.replace("ADMIN", str(drop_ins).lower()) + (WITH_DROP_INS if drop_ins else "")
+        text = EVERYTHING.replace("ADMIN", str(drop_ins).lower()).replace("FASTPATH", "tcx" if drop_ins else "off")
+        text += WITH_DROP_INS if drop_ins else ""
         (machine.share / "everything.toml").write_text(text)
         machine.run("cp", "/share/everything.toml", CONFIGURATION)
         machine.run("sh", "-c", f"echo {CONTAINER} >/etc/ndpresponder/addresses")
@@ -225,6 +237,9 @@ def do_everything(lab: Lab, machine: Machine, drop_ins: bool) -> None:
         if drop_ins:
             shown = ("ip", "-6", "neigh", "show", GATEWAY, "dev", "uplink")
             wait_until(lambda: "PERMANENT" in lab.run("vps", *shown).stdout, 5, "the pin")
+        for command in ASKED:
+            machine.run("ndpresponder", *command.split())
+        assert reachable(lab)
         assert show(machine, "ActiveState", "NRestarts", "StatusText") == {
             "ActiveState": "active",
             "NRestarts": "0",
