@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import os
 import socket
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Final
 
@@ -16,16 +17,15 @@ from ndpresponder.linux.unix_socket import UnixSocket, open_unix_socket, peer_of
 from ndpresponder.observe.listen import refused
 from ndpresponder.observe.logs import get_logger
 
+Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter, Subject, int], Awaitable[None]]
+
 CLIENTS_MAX: Final = 16
 _BUFFER: Final = 8192  # octets that are read ahead, at most twice as many
-_STAY_OUT: Final = b'{"error": "this is for root, the user of the daemon, and the group of the socket"}\n'
-_FORBIDDEN: Final = (
-    b"HTTP/1.1 403 Forbidden\r\nContent-Type: application/json\r\n"
-    b"Content-Length: %d\r\nConnection: close\r\n\r\n%s" % (len(_STAY_OUT), _STAY_OUT)
-)
+_STAY_OUT: Final = "this is for root, the user of the daemon, and the group of the socket"
+_BROKEN: Final = "the daemon cannot load what answers: was another version installed since it started? Restart it"
 
 
-async def serve(path: str, subject: Subject) -> None:
+async def serve(path: str, subject: Subject, load: Callable[[], Talk] | None = None) -> None:
     """Serve the control socket at `path` until cancelled; one that cannot be had is a warning, and no more."""
     with contextlib.ExitStack() as stack:
         try:
@@ -33,7 +33,7 @@ async def serve(path: str, subject: Subject) -> None:
         except OSError as error:
             get_logger().warning("nobody can ask this daemon", why=str(refused(f"--control {path}", error)))
             return
-        door = _Door(opened, subject)
+        door = _Door(opened, subject, load or _load)
         server = await asyncio.start_server(door.enter, sock=opened.listener, backlog=CLIENTS_MAX, limit=_BUFFER)
         try:
             await asyncio.Event().wait()
@@ -59,26 +59,48 @@ def _remove_directory(path: Path) -> None:
 class _Door:
     """The clients that are in, longest there first."""
 
-    def __init__(self, opened: UnixSocket, subject: Subject) -> None:
+    def __init__(self, opened: UnixSocket, subject: Subject, load: Callable[[], Talk]) -> None:
         self._opened = opened
+        self._load = load
         self._subject = subject
         self._clients: dict[asyncio.Task[None], None] = {}
+        self._loaded: Talk | None = None
 
     def enter(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Let a client in, or tell it to stay out."""
         connection: socket.socket = writer.get_extra_info("socket")
         peer = peer_of(connection)
         if peer.uid not in (0, os.geteuid()) and self._opened.group not in peer.groups:
-            writer.write(_FORBIDDEN)
+            writer.write(_refusal("403 Forbidden", _STAY_OUT))
             writer.close()
             return
-        from ndpresponder.control.conversation import converse
-        from ndpresponder.control.routes import Routes
-
         while len(self._clients) >= CLIENTS_MAX:
             oldest = next(iter(self._clients))
             del self._clients[oldest]
             oldest.cancel()
-        task = asyncio.create_task(converse(reader, writer, Routes(self._subject, peer.uid).answer))
+        task = asyncio.create_task(self._talk(reader, writer, peer.uid))
         self._clients[task] = None
         task.add_done_callback(lambda done: self._clients.pop(done, None))
+
+    async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, uid: int) -> None:
+        try:
+            if self._loaded is None:  # in a thread: it takes some 30 ms, and solicitations must not wait
+                self._loaded = await asyncio.to_thread(self._load)
+            await self._loaded(reader, writer, self._subject, uid)
+        except Exception:
+            get_logger().exception("the control socket cannot be served")
+            writer.write(_refusal("503 Service Unavailable", _BROKEN))
+        finally:
+            writer.transport.abort()
+
+
+def _load() -> Talk:
+    from ndpresponder.control.routes import talk
+
+    return talk
+
+
+def _refusal(status: str, why: str) -> bytes:
+    body = f'{{"error": "{why}"}}\n'
+    head = f"HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\nConnection: close"
+    return f"{head}\r\n\r\n{body}".encode()

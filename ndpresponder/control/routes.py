@@ -13,7 +13,7 @@ from ndpresponder.config import values
 from ndpresponder.config.judge import WIDEST, too_wide
 from ndpresponder.config.problem import Wrong, listed, nearest, printable
 from ndpresponder.control import explain, view
-from ndpresponder.control.conversation import Refused, Reply, Request, reply
+from ndpresponder.control.conversation import Refused, Reply, Request, converse, reply
 from ndpresponder.control.subject import Change, Subject
 from ndpresponder.observe.logs import get_logger
 from ndpresponder.targets.sources.temporary import MAX_PREFIXES, Temporary
@@ -22,6 +22,11 @@ LONGEST_S: Final = 366 * 86400
 _seconds = values.integer(1, LONGEST_S)
 
 Handler = Callable[[Request], Awaitable[Reply]]
+
+
+async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, subject: Subject, uid: int) -> None:
+    """Answer one client's request."""
+    await converse(reader, writer, Routes(subject, uid).answer)
 
 
 class Routes:

@@ -1,0 +1,87 @@
+"""Who may come in at the control socket when the daemon is not root, and what happens when its code is gone."""
+
+import asyncio
+import concurrent.futures.thread  # noqa: F401  which another user may not be able to read where Python lies
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from controlling import ask, ask_as
+from needs import require
+from structlog.testing import capture_logs
+
+from ndpresponder.control import door, routes
+from ndpresponder.lab.topology import wait_until
+
+USER, OTHER = 12345, 23456
+
+
+@pytest.fixture
+def path() -> Iterator[Path]:
+    """Return a path below a directory that everybody may change."""
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o777)
+        yield Path(name, "control.sock")
+
+
+def serving(path: Path, uid: int) -> int:
+    """Serve, as this user, in a process of its own; return its number."""
+    child = os.fork()
+    if child == 0:
+        try:
+            os.setgroups([])
+            os.setresgid(uid, uid, uid)
+            os.setresuid(uid, uid, uid)
+            subject: Any = None
+            asyncio.run(door.serve(str(path), subject, lambda: routes.talk))
+        finally:
+            os._exit(0)
+    return child
+
+
+def test_the_daemons_own_user_may_ask_and_root_and_nobody_else(path: Path) -> None:
+    require()
+    child = serving(path, USER)
+    try:
+        wait_until(path.exists, 10, "the socket")
+        path.chmod(0o666)
+        who = ((USER, OTHER, ()), (OTHER, USER, ()), (OTHER, OTHER, (USER,)), (0, 0, ()), (OTHER, OTHER, ()))
+        assert [ask_as(path, *each, target="/nothing") for each in who] == ["404", "404", "404", "404", "403"]
+    finally:
+        os.kill(child, 9)
+        os.waitpid(child, 0)
+
+
+def served(path: Path, load: Callable[[], door.Talk]) -> tuple[int, Any]:
+    """Return the status and the JSON that a client gets."""
+
+    async def main() -> tuple[int, Any]:
+        subject: Any = None
+        serving = asyncio.create_task(door.serve(str(path), subject, load))
+        while not path.exists():
+            await asyncio.sleep(0.01)
+        answered = await asyncio.to_thread(ask, path, "GET", "/nothing")
+        serving.cancel()
+        await asyncio.gather(serving, return_exceptions=True)
+        assert not path.exists()
+        return answered
+
+    return asyncio.run(main())
+
+
+def test_code_that_is_gone_is_told_and_ends_the_request_only(path: Path) -> None:
+    loads: list[int] = []
+
+    def load() -> door.Talk:
+        loads.append(1)
+        raise ImportError("no such name")
+
+    with capture_logs() as logs:
+        status, said = served(path, load)
+    assert loads == [1]
+    assert (status, "was another version installed" in said["error"]) == (503, True)
+    assert [event["event"] for event in logs] == ["the control socket cannot be served"]
+    assert served(path, lambda: routes.talk)[0] == 404
