@@ -5,12 +5,12 @@ RFC numbers without a name are sections of RFC 4861.
 
 Two things are remembered, both bounded and both forgotten when the uplink or the table changes. Of a requester what its
 solicitations have in common (see `requester`), so that what is left for each frame is the message and its target. Who
-asked once makes room for whoever else asks; who asked again is known and displaced by nobody.
+asked once makes room for whoever else asks; who asked again is known, and stays so.
 And whole answers: a router asks for the same target with the same octets every time, checksum included, so an
 answered frame that comes again needs no second look.
 """
 
-from collections.abc import Callable, Container
+from collections.abc import Callable
 from typing import Final
 
 from ndpresponder.outcome import Outcome
@@ -78,6 +78,7 @@ class Responder:
         "_state",
         "_table",
         "_take",
+        "known",
     )
 
     def __init__(self, policy: Policy, take: Take | None = None) -> None:
@@ -92,6 +93,7 @@ class Responder:
         self._never: frozenset[bytes] = frozenset()
         self._requesters: dict[bytes, Requester] = {}
         self._newcomers: dict[bytes, Requester | Outcome] = {}
+        self.known: set[bytes] = set()  # the octets `REQUESTER` of who asked a valid question, and asked again
         self._answers: dict[bytes, Answer] = {}
         self._misses = 0
         self._table: TargetTable = EMPTY
@@ -258,15 +260,13 @@ class Responder:
         if known is None:
             known = judge(state, frame)
             self._welcome(key, known)
-        elif isinstance(known, Requester) and known.options is not None and len(self._requesters) < MAX_REQUESTERS:
-            del self._newcomers[key]
-            self._requesters[key] = known
+        elif isinstance(known, Requester) and known.options is not None:
+            if len(self.known) < MAX_REQUESTERS:
+                self.known.add(key)
+            if key in self.known:
+                del self._newcomers[key]
+                self._requesters[key] = known
         return known
-
-    @property
-    def known(self) -> Container[bytes]:
-        """The octets `REQUESTER` of those who asked a valid question, and asked again."""
-        return self._requesters
 
     def _welcome(self, key: bytes, known: Requester | Outcome) -> None:
         if len(self._newcomers) >= MAX_NEWCOMERS:

@@ -131,7 +131,7 @@ class PacketSocket:
         """Take at most `BATCH` waiting frames, and whether each was addressed to another host.
 
         A frame's slot goes back to the kernel as soon as its octets are copied out. `received_s` is then when the
-        kernel received the first of them, as Unix time. `crowded` is whether a quarter of the ring was waiting, and
+        kernel received the first of them, as Unix time. `crowded` is whether half of the ring was waiting, and
         more than a batch ever since.
         """
         words, ring, position = self._words, self._ring, self._position
@@ -156,7 +156,7 @@ class PacketSocket:
             words[word] = 0
             position = (position + 1) % SLOTS
         else:
-            self.crowded |= bool(words[(position + SLOTS // 4) % SLOTS * _SLOT_WORDS] & _TP_STATUS_USER)
+            self.crowded |= bool(words[(position + SLOTS // 2) % SLOTS * _SLOT_WORDS] & _TP_STATUS_USER)
         self._position = position
         return frames
 

@@ -141,13 +141,13 @@ def test_a_full_ring_drops_the_rest_counts_it_once_and_goes_on(opened, peer):
     assert [solicitation(code=1)] == receive_all(opened, 1)
 
 
-def test_it_says_when_a_quarter_of_the_ring_is_waiting_until_it_is_empty(opened, peer):
-    peer.send(*[solicitation()] * (SLOTS // 4 + BATCH + 1))
+def test_it_says_when_half_of_the_ring_is_waiting_until_it_is_empty(opened, peer):
+    peer.send(*[solicitation()] * (SLOTS // 2 + BATCH + 1))
     wait_until(lambda: len(opened.receive()) == BATCH, 1, "a batch")
     assert opened.crowded
     while frames := opened.receive():
         assert opened.crowded == (len(frames) == BATCH)
-    peer.send(*[solicitation()] * (SLOTS // 4))
+    peer.send(*[solicitation()] * (SLOTS // 2))
     wait_until(lambda: len(opened.receive()) == BATCH, 1, "a batch")
     assert not opened.crowded
 

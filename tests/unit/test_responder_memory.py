@@ -141,7 +141,7 @@ def test_strangers_in_any_number_take_bounded_memory(
 
 
 @pytest.mark.parametrize("times", [1, 2])
-def test_no_number_of_strangers_displaces_who_is_known(times: int) -> None:
+def test_no_number_of_strangers_and_no_change_of_the_link_displaces_who_is_known(times: int) -> None:
     responder = make_responder()
     for target in ("2001:db8::c1", "2001:db8::c2"):
         responder.respond(solicitation(target))
@@ -150,7 +150,9 @@ def test_no_number_of_strangers_displaces_who_is_known(times: int) -> None:
         stranger = solicitation(source=packed("fe80::bad:0:0")[:12] + number.to_bytes(4, "big"))
         for _ in range(times):
             responder.respond(stranger)
+    responder.follow(uplink_state(forwarding=True))
     assert VALID[6:38] in responder.known
+    responder.follow(uplink_state())
     assert responder.respond(solicitation("2001:db8::c3"))[1] == advertisement("2001:db8::c3")
 
 
