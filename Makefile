@@ -4,13 +4,14 @@
 ARGS =
 bin = .venv/bin
 
-.PHONY: help demo test bench fuzz check clean
+.PHONY: help demo test bench fuzz soak check clean
 
 help:
 	@echo 'make demo    build a VPS of network namespaces, and show a container unreachable, then reachable (root)'
 	@echo 'make test    run the tests (root)'
 	@echo 'make bench   measure the hot path, the daemon against other responders, and how cost grows (root)'
 	@echo 'make fuzz    look for inputs that break what reads them, 60 seconds for each parser'
+	@echo 'make soak    run the daemon for 10 minutes under changes of everything and 20,000 solicitations a second (root)'
 	@echo 'make check   lint, types and the layering of the modules'
 	@echo 'make clean   remove what the others made: .venv, caches, build output'
 
@@ -31,6 +32,10 @@ bench:
 fuzz:
 	@.ci/setup check
 	@$(bin)/python tests/fuzz/fuzz.py $(ARGS)
+
+soak:
+	@.ci/setup test
+	@$(bin)/python tests/soak/soak.py $(ARGS)
 
 check:
 	@.ci/setup check
