@@ -1,9 +1,10 @@
 /* Asks inside the kernel, faster than any process can, and has the answers judged there.
  *
  * usage: flood OBJECT key=value...          one JSON object on stdout
- * The kernel runs the program `ask` of OBJECT (flood.bpf.c) on frames of its own, which it then sends (BPF_PROG_TEST_RUN
- * with live frames: Linux 5.18); the other end must receive with NAPI. Answers are judged where they arrive, on the core that
- * sent them: out of their sk_buff, or (sink=xdp) before there is one, which is what answers by XDP_TX need.
+ * The kernel runs the program `ask` of OBJECT (flood.bpf.c) on frames of its own, which it then sends
+ * (BPF_PROG_TEST_RUN with live frames: Linux 5.18); the other end must receive with NAPI. Answers are judged where they
+ * arrive, on the core that sent them: out of their sk_buff, or (sink=xdp) before there is one, which is what answers by
+ * XDP_TX need.
  * It leaves nothing behind: the programs are gone with this process, the hook with the namespace at the latest.
  */
 #define _GNU_SOURCE
@@ -62,7 +63,8 @@ static void find_links(char *names) {
 static void load(const char *path) {
   object = bpf_object__open_file(path, NULL);
   struct bpf_map *constants = object ? bpf_object__find_map_by_name(object, ".rodata") : NULL;
-  if (!constants || bpf_map__set_initial_value(constants, &settings, sizeof settings) || bpf_object__load(object)) die(path);
+  if (!constants || bpf_map__set_initial_value(constants, &settings, sizeof settings)) die(path);
+  if (bpf_object__load(object)) die(path);
 }
 
 /* Judges what arrives on every link from now on; `on` false: no longer. */
@@ -154,7 +156,8 @@ int main(int argc, char **argv) {
   }
   int xdp = !strcmp(sink, "xdp");
   if (argc < 2 || !*iface || !possible(q) || (!xdp && strcmp(sink, "skb"))) {
-    fprintf(stderr, "flood: OBJECT iface=, targets= and sources= (1 to %d), low_bits= (0 to 32), sink= (skb or xdp)?\n", MAX_FRAMES);
+    fprintf(stderr, "flood: OBJECT iface=, targets= and sources= (1 to %d), low_bits= (0 to 32), sink= (skb or xdp)?\n",
+            MAX_FRAMES);
     return 2;
   }
   libbpf_set_print(complain);
@@ -173,9 +176,8 @@ int main(int argc, char **argv) {
   ask();
   pthread_join(other, NULL);
   judge(xdp, 0);
-  u64 asked = after.asked - before.asked, answered = after.answered - before.answered;
-  printf("{\"seconds\": %.4f, \"sent\": %llu, \"answered\": %llu, \"answered_in_warmup\": %llu, \"from_target\": %llu, \"invalid\": %llu, "
-         "\"waited_s\": %.4f}\n", took, (unsigned long long)asked, (unsigned long long)answered, (unsigned long long)before.answered,
-         (unsigned long long)(after.from_target - before.from_target), (unsigned long long)(after.invalid - before.invalid), waited_s());
+  printf("{\"seconds\": %.4f, \"sent\": %llu, \"answered\": %llu, \"answered_in_warmup\": %llu, \"from_target\": %llu, "
+         "\"invalid\": %llu, \"waited_s\": %.4f}\n", took, after.asked - before.asked, after.answered - before.answered,
+         before.answered, after.from_target - before.from_target, after.invalid - before.invalid, waited_s());
   return 0;
 }

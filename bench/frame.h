@@ -1,7 +1,7 @@
-/* Solicitations and advertisements of 86 octets: where things stand in them, how one is asked, what makes an answer right.
+/* Solicitations and advertisements of 86 octets: where things stand in them, how one is made, what makes an answer right.
  *
- * Shared by the programs of the benchmark, those in the kernel too: it calls nothing, and loops only so often as is known
- * when it is compiled. Include <linux/types.h> or <linux/bpf.h> before it.
+ * Shared by the programs of the benchmark, those in the kernel too: it calls nothing, and loops only so often as is
+ * known when it is compiled. Include <linux/types.h> or <linux/bpf.h> before it.
  */
 enum { FRAME = 86, BARE = 78 }; /* BARE: a solicitation without its option */
 /* where things stand, in a solicitation and in an advertisement alike */
@@ -52,7 +52,7 @@ INLINE int same(const u8 *a, const u8 *b, unsigned length) {
   return !(length & 2) || *(const any16 *)(a + i) == *(const any16 *)(b + i);
 }
 
-/* The ICMPv6 checksum over pseudo-header and message as the frame holds it: 0 when the one that is in the frame is right. */
+/* The ICMPv6 checksum over pseudo-header and message, as frames hold it: 0 when the one that is in the frame is right. */
 INLINE u16 checksum(const u8 *frame, unsigned length) {
   u64 total = __builtin_bswap32(length - ICMP + 58);
   for (unsigned i = SRC; i < length; i += 4) total += *(const any32 *)(frame + i);
@@ -102,10 +102,13 @@ INLINE long answered_number(const u8 *f, const struct questions *q) {
   u64 target = high << q->low_bits | low;
   u32 source = word(f + DST + 12) - word(q->source + 12);
   u32 i = q->sources > q->targets ? source : target;
-  if (low >> q->low_bits || target >= q->targets || source >= q->sources || target != i % q->targets || source != i % q->sources) return -1;
+  if (low >> q->low_bits || target >= q->targets || source >= q->sources) return -1;
+  if (target != i % q->targets || source != i % q->sources) return -1;
   if (f[ETH_TYPE] != 0x86 || f[ETH_TYPE + 1] != 0xdd || f[IP] >> 4 != 6 || word(f + PLEN) != 0x00203aff) return -1;
-  if (!same(f + DST, q->source, 12) || !same(f, q->mac, 2) || word(f + 2) != word(q->mac + 2) + (source << 8)) return -1;
-  if (!same(f + TARGET, q->first_target, 8) || f[ICMP] != ADVERTISEMENT || f[ICMP + 1] || !(f[FLAGS] & SOLICITED)) return -1;
+  if (!same(f + DST, q->source, 12)) return -1;
+  if (!same(f, q->mac, 2) || word(f + 2) != word(q->mac + 2) + (source << 8)) return -1;
+  if (f[ICMP] != ADVERTISEMENT || f[ICMP + 1] || !(f[FLAGS] & SOLICITED)) return -1;
+  if (!same(f + TARGET, q->first_target, 8)) return -1;
   if (f[OPTION] != 2 || f[OPTION + 1] != 1 || !same(f + OPTION_MAC, f + ETH_SRC, 6) || checksum(f, FRAME)) return -1;
   return i;
 }

@@ -170,10 +170,10 @@ static unsigned listen_all(void) {
   }
 }
 
-/* Waits until nothing has come for 100 ms (at most 1 s), then calls what is still unanswered lost. */
+/* Waits, at most 1 s, until nothing has come for 100 ms, or 500 ms while answers are missing: those are lost then. */
 static void settle(void) {
-  u64 start = now(CLOCK_MONOTONIC), last = start;
-  for (u64 at = start; at - last < 100000000 && at - start < 1000000000; at = now(CLOCK_MONOTONIC))
+  u64 start = now(CLOCK_MONOTONIC), last = start, at = start;
+  for (; at - last < (n.answered < n.sent ? 500000000 : 100000000) && at - start < 1000000000; at = now(CLOCK_MONOTONIC))
     if (listen_all()) last = at;
   n.lost = n.sent - n.answered;
   outstanding = 0;

@@ -33,7 +33,8 @@ static void die(const char *what) { fprintf(stderr, "responder: %s: %s\n", what,
 /* Tells whether it was sent to its target, or to the solicited-node group of its target. */
 static int well_addressed(const u8 *f) {
   static const u8 group[13] = {0xff, 2, [11] = 1, 0xff};
-  return f[DST] == 0xff ? !memcmp(f + DST, group, 13) && !memcmp(f + DST + 13, f + TARGET + 13, 3) : same(f + DST, f + TARGET, 16);
+  if (f[DST] != 0xff) return same(f + DST, f + TARGET, 16);
+  return !memcmp(f + DST, group, 13) && !memcmp(f + DST + 13, f + TARGET + 13, 3);
 }
 
 /* Tells whether these octets are a solicitation that is valid, and for a target of ours. */
