@@ -1,5 +1,6 @@
-/* Asks and judges inside the kernel: `ask` makes each frame it is run for the next solicitation and sends it, `judge_skb`
- * and `judge_xdp` count the answers, right and wrong, and free them; flood.c loads it. `accept` is for the other generator.
+/* Asks and judges inside the kernel: `ask` makes each frame it is run for the next solicitation and sends it,
+ * `judge_skb` and `judge_xdp` count the answers, right and wrong, and free them; flood.c loads it. `accept` is for the
+ * other generator.
  */
 #include <linux/bpf.h>
 #include <linux/pkt_cls.h>

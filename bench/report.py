@@ -42,6 +42,14 @@ def markdown(rows: Sequence[Sequence[str]]) -> Iterator[str]:
         yield f"| {' | '.join(row)} |"
 
 
+def aligned(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Yield the lines of a table for a terminal: the first column to the left, the others to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        first, *others = (f"{cell:>{width}}" for cell, width in zip(row, widths, strict=True))
+        yield "  ".join([row[0].ljust(len(first)), *others])
+
+
 def circumstances() -> str:
     """Return when, on what and by which command this run measures."""
     words = [str(Path(sys.argv[0]).resolve().relative_to(ROOT)), *sys.argv[1:]]

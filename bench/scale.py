@@ -249,8 +249,7 @@ def run(options: argparse.Namespace) -> int:
             json.dumps([{"axis": axis, "value": value, **found} for (axis, value), found in results.items()], indent=1)
         )
     else:
-        for where, name, *cells in table(results):
-            print(f"{where:24}{name:12}" + "".join(f"{cell:>17}" for cell in cells))
+        print("\n".join(report.aligned(list(table(results)))))
     if options.write:
         write(results)
     return 0

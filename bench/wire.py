@@ -100,11 +100,16 @@ def table(results: Results) -> Iterator[list[str]]:
     for measure in MEASURES:
         yield [measure.title, *(spread(results, name, measure) for name in names)]
     yield ["rounds counted", *(f"{len(values_of(s, 'disturbed'))} of {len(s)}" for s in results.values())]
-    for other in ("npd6", "proxy_ndp", "C recvmmsg"):
-        for key, title in (("saturation", "answered/s"), ("own_core", "answered/s, one core"), ("p50_us", "p50")):
+    for key, title, others in (
+        ("saturation", "answered/s", ("npd6", "proxy_ndp", "C recvmmsg")),
+        ("own_core", "answered/s, one core", ("npd6", "proxy_ndp", "C recvmmsg")),
+        ("ceiling", "answered/s, in-kernel generator", ("C ring",)),
+        ("p50_us", "p50", ("npd6", "proxy_ndp")),
+    ):
+        for other in others:
             ratios = [ratio(results, key, name, other) for name in names]
             if any(ratios):
-                yield [f"{title} to {other}", *(f"{value:.2f} x" if value else "-" for value in ratios)]
+                yield [f"{title}, to {other}", *(f"{value:.2f} x" if value else "-" for value in ratios)]
 
 
 def short_table(results: Results) -> Iterator[list[str]]:
@@ -189,8 +194,7 @@ def run(options: argparse.Namespace) -> int:
         judged = [{**vars(bar), "met": bar.met} for bar in verdict]
         print(json.dumps({"seconds": options.seconds, "results": results, "bars": judged}, indent=1))
     else:
-        for title, *cells in table(results):
-            print(f"{title:38}" + "".join(f"{cell:>28}" for cell in cells))
+        print("\n".join(report.aligned(list(table(results)))))
         print()
         for bar in verdict:
             side = "at least" if bar.at_least else "at most"

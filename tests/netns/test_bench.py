@@ -5,6 +5,7 @@ import itertools
 import select
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -89,7 +90,7 @@ def test_the_c_responders_answer_every_solicitation(link: Link, name: str) -> No
     least = next(responder for responder in responders.all_responders() if responder.name == name)
     link.time_to_first_answer(lambda: least.start(link))
     try:
-        report = link.ask("rate", rate=2000, seconds=0.1, warmup=0)
+        report = link.ask("rate", rate=500, seconds=0.2, warmup=0)  # few enough to wait all for a busy core
         assert 0 < report["sent"] == report["answered"] == report["from_target"], report
         assert (report["invalid"], report["duplicate"]) == (0, 0)
         link.receive_by_napi(True)
@@ -101,15 +102,19 @@ def test_the_c_responders_answer_every_solicitation(link: Link, name: str) -> No
 
 
 def test_both_judges_count_no_answer_with_any_octet_wrong(link: Link) -> None:
+    def judged_by(judge: Callable[[], dict[str, float]]) -> None:
+        invalid, end = 0.0, time.monotonic() + 10
+        while invalid <= len(JUDGED):  # each octet was wrong at least once
+            assert time.monotonic() < end, invalid
+            report = judge()
+            assert report["answered"] == 0
+            invalid += report["invalid"]
+
     with answering(link, spoil(JUDGED)):
-        report = link.ask("rate", rate=2000, seconds=0.2, warmup=0, targets=1)
-        assert report["answered"] == 0
-        assert report["invalid"] > len(JUDGED)
+        judged_by(lambda: link.ask("rate", rate=2000, seconds=0.1, warmup=0, targets=1))
         link.receive_by_napi(True)
-        for sink in ("skb", "xdp"):
-            report = link.flood(sink, seconds=0.1, warmup=0, targets=1)
-            assert (sink, report["answered"]) == (sink, 0)
-            assert report["invalid"] > len(JUDGED)
+        judged_by(lambda: link.flood("skb", seconds=0.1, warmup=0, targets=1))
+        judged_by(lambda: link.flood("xdp", seconds=0.1, warmup=0, targets=1))
 
 
 def test_both_judges_tell_answers_that_come_from_elsewhere_than_the_target(link: Link) -> None:
