@@ -124,9 +124,9 @@ def test_what_is_known_is_what_the_kernel_says_after_500_veths_have_come_and_gon
         ping = vps.popen(
             "inet", "ping", "-6", "-q", "-i0.05", "-W2", CONTAINER, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
         )
-        resolve(vps, plug(vps, boxes[0], 0x1000, 250, speaking=250))
+        resolve(vps, plug(vps, boxes[0], 0x1000, 250, speaking=120))
         wait_until(lambda: daemon.samples()[LIVE] > 100, 10, "many to be live")
-        resolve(vps, plug(vps, boxes[1], 0x2000, 250, speaking=250))
+        resolve(vps, plug(vps, boxes[1], 0x2000, 250, speaking=120))
         boxes[0].delete()
         wait_until(lambda: vps.run("vps", "ip", "link", "show", "w4096", check=False).returncode != 0, 20, "the end")
         wait_until(lambda: len(kernel_says(vps)) > 100 and live(vps) == kernel_says(vps), 10, "agreement")
