@@ -9,9 +9,12 @@ import itertools
 import json
 import re
 import signal
+import subprocess
 from collections.abc import Iterator
 from ipaddress import IPv6Address, IPv6Network
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 import pytest
 from engines import NEEDS_DOCKER, Docker, network
@@ -19,13 +22,12 @@ from frames import packed, solicitation
 from harness import Installed
 from needs import OURS
 from peer import Peer
-from pinging import Pinging
 from test_bridge import kernel_says, plug, resolve
 from test_docker import is_up
 
 from ndpresponder.lab import Lab, Namespace, wait_until
 from ndpresponder.lab.namespace import create_all, delete_all
-from ndpresponder.lab.topology import CONTAINER
+from ndpresponder.lab.topology import CONTAINER, VPS_LLADDR
 
 SUBNETS = ("--subnet", "172.26.0.0/16", "--subnet", "2001:db8::d:0/112")
 WEB, DB, GONE = "2001:db8::d:a", "2001:db8::d:b", "2001:db8::d:c"
@@ -45,6 +47,32 @@ def boxes() -> Iterator[list[Namespace]]:
     create_all(made)
     yield made
     delete_all(made)
+
+
+class Pinging:
+    """A ping from the internet while the context is open; its end fails if one was lost."""
+
+    def __init__(self, lab: Lab, target: str) -> None:
+        self._lab = lab
+        self._target = target
+
+    def __enter__(self) -> Self:
+        argv = ("ping", "-6", "-n", "-i0.02", self._target)
+        self._process = self._lab.popen("inet", *argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._process.send_signal(signal.SIGINT)
+        output = self._process.communicate(timeout=10)[0]
+        if kind is not None:
+            return
+        sent = int(re.findall(r"(\d+) packets transmitted", output)[0])
+        came = {int(number) for number in re.findall(r"bytes from .* icmp_seq=(\d+)", output)}
+        lost = set(range(1, sent)) - came  # the last may be on its way
+        assert sent > 100
+        assert not lost, f"{self._target}: {len(lost)} of {sent} lost: {sorted(lost)[:20]}"
 
 
 def overruns(installed: Installed) -> int:
@@ -87,15 +115,20 @@ def gauges(installed: Installed, name: str) -> dict[str, int]:
 
 
 def ask_again(lab: Lab) -> None:
-    """Have the router forget whom it pings: the next ping needs an answer."""
+    """Have the router ask whether those it pings are still there: it gives them up after three seconds in vain.
+
+    If it forgot them instead, the kernel would drop what it is about to send to them.
+    """
     for target in (CONTAINER, WEB):
-        lab.forget(target)
+        lab["rtr"].ip(f"neigh replace {target} lladdr {VPS_LLADDR} dev lan0 nud probe")
 
 
 def await_answers(lab: Lab) -> None:
-    """Wait until the router knows whom it pings."""
+    """Wait until the router has heard of those it pings."""
     for target in (CONTAINER, WEB):
-        wait_until(lambda target=target: "lladdr" in lab.neighbour(target), 5, f"the router to know {target}")
+        wait_until(
+            lambda target=target: lab.neighbour(target).get("state") == ["REACHABLE"], 5, f"an answer for {target}"
+        )
 
 
 @contextlib.contextmanager
@@ -146,6 +179,7 @@ def cause_chaos(lab: Lab, docker: Docker, installed: Installed, boxes: list[Name
         wait_until(overrun, 10, "netlink to overrun", every_s=0)
         vps.ip("address add 2001:db8::9:1/112 dev br-ct nodad")  # nobody tells the daemon
         ask_again(lab)
+    await_answers(lab)
     docker.start("--live-restore")
     wait_until(lambda: is_up(installed), 5, "the engine to be back")
     docker.cli("rm", "-f", "gone")
@@ -164,6 +198,7 @@ def cause_chaos(lab: Lab, docker: Docker, installed: Installed, boxes: list[Name
         resolve(lab, there)
         return len(kernel_says(lab)) >= SPEAKING
 
+    await_answers(lab)
     wait_until(learned, 20, "the kernel to learn the neighbors", every_s=0.5)
 
 
