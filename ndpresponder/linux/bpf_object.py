@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 _LOAD_64 = 0x18  # BPF_LD | BPF_IMM | BPF_DW: the value of a map is its address, or its descriptor until it is loaded
+_LOAD_64_LENGTH = 16  # octets: the value takes the place of a second instruction
 _PSEUDO_MAP_FD = 1
 _SECTION = struct.Struct("=IIQQQQIIQQ")
 _SYMBOL = struct.Struct("=IBBHQQ")
@@ -76,7 +77,7 @@ def _read(data: bytes, wanted: str) -> Program:
             texts = body(sections[symbols][6])
             for place, information in _RELOCATION.iter_unpack(body(number)):
                 symbol = _SYMBOL.unpack_from(body(symbols), (information >> 32) * _SYMBOL.size)
-                if place % 8 or instructions[place] != _LOAD_64:
+                if place % 8 or place + _LOAD_64_LENGTH > len(instructions) or instructions[place] != _LOAD_64:
                     raise BadObject(f"the map {_text(texts, symbol[0])!r} is named where none is loaded")
                 maps.append((place, _text(texts, symbol[0])))
     return Program(instructions, tuple(maps))
