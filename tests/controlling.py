@@ -23,6 +23,12 @@ def connected(path: Path, deadline_s: float = DEADLINE_S) -> socket.socket:
     return client
 
 
+def is_open(path: Path) -> bool:
+    """Tell whether somebody listens there: a moment after the file has appeared."""
+    with socket.socket(socket.AF_UNIX) as client:
+        return client.connect_ex(str(path)) == 0
+
+
 def say(client: socket.socket, method: str, target: str, body: bytes = b"") -> None:
     """Send a request."""
     head = f"{method} {target} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n"

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from controlling import ask
+from controlling import ask, is_open
 from frames import TARGET, advertisement, solicitation
 from harness import COMMAND, Installed, clean_environment
 from needs import require
@@ -35,7 +35,7 @@ def file(tmp_path) -> Path:
 @pytest.fixture
 def daemon(wire, file) -> Iterator[Installed]:
     with Installed(wire.near, "-c", str(file)) as daemon:
-        wait_until(daemon.control.exists, 10, "the control socket")
+        wait_until(lambda: is_open(daemon.control), 10, "the control socket")
         yield daemon
 
 
@@ -89,10 +89,10 @@ def test_who_asks_for_a_reload_that_moves_the_socket_is_answered(wire, file, tmp
     argv = [COMMAND, "-c", str(file)]
     daemon = wire.near.popen(*argv, env=clean_environment(), stderr=subprocess.DEVNULL)
     try:
-        wait_until(old.exists, 10, "the control socket")
+        wait_until(lambda: is_open(old), 10, "the control socket")
         file.write_text(f'{FILE}[control]\nsocket = "{new}"\n')
         assert ask(old, "POST", "/reload") == (200, {"done": True})
-        wait_until(lambda: new.exists() and not old.exists(), 5, "the socket to move")
+        wait_until(lambda: is_open(new) and not old.exists(), 5, "the socket to move")
         assert ask(new, "GET", "/status")[1]["pid"] == daemon.pid
         file.write_text(f'{FILE}[control]\nsocket = ""\n')
         assert ask(new, "POST", "/reload") == (200, {"done": True})

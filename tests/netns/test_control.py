@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from controlling import ask, ask_as, connected, heard, say
+from controlling import ask, ask_as, connected, heard, is_open, say
 from frames import TARGET, advertisement, solicitation
 from harness import Installed, within
 from needs import require
@@ -46,7 +46,7 @@ def open_directory() -> Iterator[Path]:
 @pytest.fixture(scope="module")
 def daemon(wire, open_directory) -> Iterator[Installed]:
     with Installed(wire.near, *FLAGS, control=open_directory / "made/control.sock") as daemon:
-        wait_until(daemon.control.exists, 10, "the control socket")
+        wait_until(lambda: is_open(daemon.control), 10, "the control socket")
         yield daemon
 
 
@@ -307,7 +307,7 @@ def test_a_socket_left_by_a_dead_daemon_is_replaced_and_nothing_is_left_at_the_e
     path = tmp_path / "made" / "control.sock"
     with Wire("controls") as wire:
         with Installed(wire.near, *FLAGS, control=path) as daemon:
-            wait_until(path.exists, 10, "the control socket")
+            wait_until(lambda: is_open(path), 10, "the control socket")
             assert daemon.lines("level=warning") == []
         assert list(tmp_path.iterdir()) == []
         path.parent.mkdir()

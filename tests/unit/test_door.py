@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from controlling import ask, ask_as
+from controlling import ask, ask_as, is_open
 from needs import require
 from structlog.testing import capture_logs
 
@@ -46,7 +46,7 @@ def test_the_daemons_own_user_may_ask_and_root_and_nobody_else(path: Path) -> No
     require()
     child = serving(path, USER)
     try:
-        wait_until(path.exists, 10, "the socket")
+        wait_until(lambda: is_open(path), 10, "the socket")
         path.chmod(0o666)
         who = ((USER, OTHER, ()), (OTHER, USER, ()), (OTHER, OTHER, (USER,)), (0, 0, ()), (OTHER, OTHER, ()))
         assert [ask_as(path, *each, target="/nothing") for each in who] == ["404", "404", "404", "404", "403"]
@@ -61,7 +61,7 @@ def served(path: Path, load: Callable[[], door.Talk]) -> tuple[int, Any]:
     async def main() -> tuple[int, Any]:
         subject: Any = None
         serving = asyncio.create_task(door.serve(str(path), subject, load))
-        while not path.exists():
+        while not is_open(path):
             await asyncio.sleep(0.01)
         answered = await asyncio.to_thread(ask, path, "GET", "/nothing")
         serving.cancel()
@@ -73,15 +73,11 @@ def served(path: Path, load: Callable[[], door.Talk]) -> tuple[int, Any]:
 
 
 def test_code_that_is_gone_is_told_and_ends_the_request_only(path: Path) -> None:
-    loads: list[int] = []
-
     def load() -> door.Talk:
-        loads.append(1)
         raise ImportError("no such name")
 
     with capture_logs() as logs:
         status, said = served(path, load)
-    assert loads == [1]
     assert (status, "was another version installed" in said["error"]) == (503, True)
-    assert [event["event"] for event in logs] == ["the control socket cannot be served"]
+    assert {event["event"] for event in logs} == {"the control socket cannot be served"}
     assert served(path, lambda: routes.talk)[0] == 404
