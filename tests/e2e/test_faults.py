@@ -415,6 +415,7 @@ def test_a_log_that_nobody_reads_holds_up_nothing(wire):
                 os.write(writer, bytes(4096))
         os.set_blocking(writer, True)
         events(wire)
+        wait_until(lambda: peer_agrees(peer), 5, "exactly one right answer")
         for _ in range(20):
             assert peer_agrees(peer)
 
