@@ -10,7 +10,7 @@ from html import escape
 from typing import Final
 
 _WIDTH, _HEIGHT = 300, 190  # of a panel with its labels
-_LEFT, _RIGHT, _TOP, _BOTTOM = 62, 10, 26, 40  # its margins
+_LEFT, _RIGHT, _TOP, _BOTTOM = 48, 18, 26, 40  # its margins
 _LEGEND: Final = 34
 _COLOURS: Final = ("#0b5fa5", "#c2410c", "#15803d", "#7e22ce")
 
@@ -88,4 +88,7 @@ def _panel(
 
 
 def _number(power: int) -> str:
-    return f"{10**power:,}" if power >= 0 else f"{10.0**power:g}"
+    for suffix, thousands in (("M", 6), ("k", 3)):
+        if power >= thousands:
+            return f"{10 ** (power - thousands)}{suffix}"
+    return f"{10.0**power:g}"

@@ -47,7 +47,7 @@ def test_a_plot_is_well_formed_and_places_points_by_their_logarithms() -> None:
         [(first + last) / 2 for first, last in zip(marks[0], marks[2], strict=True)], abs=0.1
     )
     words = [text.text for text in root.iter(f"{SVG}text")]
-    assert {"targets", "answers & more", "a", "none", "1", "10", "100", "1,000"} == set(words)
+    assert {"targets", "answers & more", "a", "none", "1", "10", "100", "1k"} == set(words)
 
 
 def sample(**figures: float) -> dict[str, float]:
