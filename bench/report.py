@@ -42,6 +42,11 @@ def markdown(rows: Sequence[Sequence[str]]) -> Iterator[str]:
         yield f"| {' | '.join(row)} |"
 
 
+def number(value: float, digits: int) -> str:
+    """Return a figure with so many decimals, and with no more than three digits that are not zero if it is large."""
+    return f"{float(f'{value:.3g}') if value >= 1000 else value:,.{digits}f}"
+
+
 def aligned(rows: Sequence[Sequence[str]]) -> Iterator[str]:
     """Yield the lines of a table for a terminal: the first column to the left, the others to the right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]

@@ -189,7 +189,7 @@ def table(results: Results) -> Iterator[list[str]]:
         for value in values(results, axis):
             for name in results[axis.key, value]:
                 row = ((middle(results, axis, value, name, key), digits) for key, _, digits in _FIGURES)
-                cells = ("-" if figure is None else f"{figure:,.{digits}f}" for figure, digits in row)
+                cells = ("-" if figure is None else report.number(figure, digits) for figure, digits in row)
                 yield [f"{axis.title}: {value:,}", name, *cells]
 
 

@@ -74,6 +74,11 @@ def values_of(samples: list[Sample], key: str) -> list[float]:
     return [sample[key] for sample in quiet or samples if key in sample]
 
 
+def without_quiet_round(results: Results) -> list[str]:
+    """Return whose figures are those of a busy machine."""
+    return [name for name, samples in results.items() if not any(sample["quiet"] for sample in samples)]
+
+
 def middle(results: Results, name: str, key: str) -> float | None:
     """Return the median over the rounds, None for what does not exist there."""
     values = values_of(results.get(name, []), key)
@@ -89,7 +94,7 @@ def ratio(results: Results, key: str, name: str, other: str) -> float | None:
 def spread(results: Results, name: str, measure: Measure) -> str:
     """Return the median with the lowest and the highest."""
     values = values_of(results[name], measure.key)
-    low, mid, high = (f"{f(values):,.{measure.digits}f}" if values else "-" for f in (min, median, max))
+    low, mid, high = (report.number(f(values), measure.digits) if values else "-" for f in (min, median, max))
     return mid if low == high else f"{mid} ({low}-{high})"
 
 
@@ -123,6 +128,8 @@ def short_table(results: Results) -> Iterator[list[str]]:
 def write(results: Results) -> None:
     """Put both tables, and how they came about, where the documents show them."""
     how = report.circumstances()
+    if busy := without_quiet_round(results):
+        how += f" The machine was busy: no quiet round of {', '.join(busy)}."
     head = f"{how} Median (lowest-highest) of the quiet rounds."
     report.fill(report.BENCH_README, "wire", [head, "", *report.markdown(list(table(results)))])
     report.fill(report.README, "wire", [*report.markdown(list(short_table(results))), "", f"{how} Medians."])
@@ -186,9 +193,8 @@ def run(options: argparse.Namespace) -> int:
                 turn = f"round {number}/{options.rounds} {responder.name}"
                 figures = f"{sample['saturation']:,.0f} answered/s; others took {sample['disturbed']:.1f} % of a core"
                 print(f"{turn}: {figures}", file=sys.stderr, flush=True)
-    for name, samples in results.items():
-        if not any(sample["quiet"] for sample in samples):
-            print(f"{name} had no quiet round: its figures are those of a busy machine", file=sys.stderr)
+    for name in without_quiet_round(results):
+        print(f"{name} had no quiet round: its figures are those of a busy machine", file=sys.stderr)
     verdict = bars(results)
     if options.json:
         judged = [{**vars(bar), "met": bar.met} for bar in verdict]

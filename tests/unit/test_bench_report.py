@@ -67,9 +67,19 @@ def test_the_bars_compare_medians_of_one_run() -> None:
     }
 
 
+def test_figures_have_no_more_digits_than_they_deserve() -> None:
+    assert [report.number(*figure) for figure in ((351_432.7, 0), (1_999.6, 1), (999.96, 1), (0.126, 2), (0, 0))] == [
+        "351,000",
+        "2,000.0",
+        "1,000.0",
+        "0.13",
+        "0",
+    ]
+
+
 def test_the_table_of_scale_has_a_row_for_each_point_and_contestant() -> None:
     results = {
-        ("uplinks", 32): {"user space": [{"answered": 1500.4, "rss_mb": 40.0}], "proxy_ndp": [{"answered": 2.0}]}
+        ("uplinks", 32): {"user space": [{"answered": 1504.4, "rss_mb": 40.0}], "proxy_ndp": [{"answered": 2.0}]}
     }
     rows = list(scale.table(results))
     assert rows[1:] == [
