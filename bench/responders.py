@@ -173,8 +173,10 @@ class FastResponder(ProcessResponder):
     """Our daemon with a program in the kernel that answers for it."""
 
     def __init__(self, way: str, *argv: str, config: str = "") -> None:
-        super().__init__(f"ndpresponder {way}", *argv, "--fastpath", way, config=config)
         self.before_skb = way == "xdp"
+        # By the driver, as on a NIC that can; of a veth, whose far end must want it, it has to be insisted on
+        mode = "xdp-native" if self.before_skb else way
+        super().__init__(f"ndpresponder {way}", *argv, "--fastpath", mode, config=config)
 
     def why_not(self) -> str | None:
         try:
