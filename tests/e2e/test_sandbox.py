@@ -277,6 +277,18 @@ def test_a_bridge_that_snoops_lets_solicitations_through(machine: Machine, vps_l
         vps_lab.snooping(False)
 
 
+def test_a_file_below_run_is_followed_once_its_directory_is_let_in(machine: Machine, vps_lab: Lab) -> None:
+    machine.run("sh", "-c", f"mkdir -p /run/lists && echo {CONTAINER} >/run/lists/addresses")
+    configure(machine, r"^prefixes = .*", "prefixes = []")
+    configure(machine, r"(?s)\Z", '\n[[source.file]]\npath = "/run/lists/addresses"\n')
+    machine.run("systemctl", "start", UNIT)
+    assert not reachable(vps_lab)
+    machine.run("systemctl", "stop", UNIT)
+    drop_in(machine, "BindReadOnlyPaths=/run/lists")
+    machine.run("systemctl", "start", UNIT)
+    wait_until(lambda: reachable(vps_lab), 5, "an answer")
+
+
 def is_listening(machine: Machine) -> bool:
     return "[::1]:9846" in machine.run("ss", "-Hltn").stdout
 
