@@ -22,7 +22,8 @@ from typing import Any
 from link import PREFIX, UPLINK, BenchError, Link
 from prometheus_client import CollectorRegistry, Counter
 
-from ndpresponder.linux.packet_socket import BATCH, PacketSocket, open_packet_socket
+from ndpresponder.linux.messages import BATCH
+from ndpresponder.linux.packet_socket import PacketSocket, open_packet_socket
 from ndpresponder.observe.tally import Tally
 from ndpresponder.outcome import Kind, Outcome
 from ndpresponder.requester import Policy, UplinkState
@@ -199,6 +200,7 @@ def _receiving(link: Link, drain: Callable[[], int], runs: int) -> tuple[float, 
 def _drain(ring: PacketSocket) -> int:
     count = 0
     while frames := sum(1 for _ in ring.receive()):
+        ring.release()
         count += frames
     return count
 

@@ -13,7 +13,8 @@ from typing import Any
 
 from ndpresponder.config import Config
 from ndpresponder.equipment import Settings
-from ndpresponder.errors import LinkNotReady
+from ndpresponder.errors import ConfigError, LinkNotReady
+from ndpresponder.linux.handover import Handover
 from ndpresponder.linux.netlink import Links
 from ndpresponder.observe.logs import Logs
 from ndpresponder.services import Key, SayRetry, Services
@@ -40,7 +41,9 @@ class _Running:
 class Assembly:
     """The configuration in force; at first one that asks for nothing."""
 
-    def __init__(self, logs: Logs, start: Start, say_retry: SayRetry, on_lost: Callable[[], None]) -> None:
+    def __init__(
+        self, logs: Logs, start: Start, say_retry: SayRetry, on_lost: Callable[[], None], handover: Handover
+    ) -> None:
         """Run tasks with `start`; `on_lost` is called when a link went from under an uplink."""
         loop = asyncio.get_running_loop()
         self.config = Config()
@@ -52,6 +55,7 @@ class Assembly:
         self._start = start
         self._say_retry = say_retry
         self._on_lost = on_lost
+        self._handover = handover
         self._sources: dict[Identity, _Running] = {}
         self._serving: dict[Key, asyncio.Task[None]] = {}
 
@@ -67,10 +71,7 @@ class Assembly:
         new = {identity: self._begin(source) for identity, source in sources.items() if identity not in self._sources}
         try:
             await asyncio.sleep(0)  # what is known without asking anybody is known from the first frame on
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(wait_s):
-                    for running in new.values():
-                        await running.published.wait()
+            await _published(new.values(), wait_s)
             uplinks = self._change_uplinks(config, links)
         except BaseException:
             _cancel(new.values())
@@ -87,6 +88,25 @@ class Assembly:
         self._logs.apply(config.log)
         self.config = config
         self._change_services()
+
+    async def resume(self, wait_s: float) -> None:
+        """Read sockets that were taken over, once the sources have said what is ours, or after `wait_s`."""
+        await _published(self._sources.values(), wait_s)
+        self.board.rebuild()
+        for uplink in self.uplinks.values():
+            uplink.resume()
+
+    @property
+    def ready(self) -> bool:
+        """Whether all uplinks are answered on."""
+        return all(uplink.ready for uplink in self.uplinks.values())
+
+    def status(self) -> str:
+        """Say which uplinks are answered on, and which are not there or down."""
+        answering = [uplink.name for uplink in self.uplinks.values() if uplink.ready]
+        waiting = [uplink.name for uplink in self.uplinks.values() if not uplink.ready]
+        parts = (("answering on", answering), ("waiting for", waiting))
+        return "; ".join(f"{verb} {', '.join(names)}" for verb, names in parts if names)
 
     def close(self) -> None:
         """Stop answering."""
@@ -124,7 +144,14 @@ class Assembly:
                     undo.callback(uplink.configure, uplink.settings)
                     uplink.configure(settings)
                 else:
-                    uplink = Uplink(interface, config.limits, self._logs, config.dry_run, uplinks=self.indexes)
+                    uplink = Uplink(
+                        interface,
+                        config.limits,
+                        self._logs,
+                        config.dry_run,
+                        uplinks=self.indexes,
+                        handover=self._handover,
+                    )
                     uplink.on_lost = self._on_lost
                     undo.callback(uplink.close)
                     if interface.name in links:
@@ -148,6 +175,14 @@ class Assembly:
             self._serving[key] = self._start(wanted[key]())
 
 
+async def _published(sources: Collection[_Running], wait_s: float) -> None:
+    """Wait until each source has said what it knows, or for `wait_s`."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(wait_s):
+            for running in sources:
+                await running.published.wait()
+
+
 def _inherit(gone: dict[Identity, _Running], new: dict[Identity, _Running]) -> None:
     """Let a source that cannot be read yet go on with what the one before it, about the same subject, had said."""
     for identity, running in new.items():
@@ -161,3 +196,31 @@ def _cancel(sources: Collection[_Running]) -> None:
     for running in sources:
         if running.task is not None:
             running.task.cancel()
+
+
+def refuse_unsuitable(links: Links) -> None:
+    """Refuse links that make no uplinks.
+
+    Raises:
+        ConfigError: one is not Ethernet, or is named twice.
+    """
+    _refuse_other_than_ethernet(links)
+    _refuse_one_under_two_names(links)
+
+
+def _refuse_one_under_two_names(links: Links) -> None:
+    names: dict[int, str] = {}
+    for name, link in links.items():
+        if link is not None and names.setdefault(link.index, name) != name:
+            raise ConfigError((f"interfaces {names[link.index]!r} and {name!r} are one and the same: name it once",))
+
+
+def _refuse_other_than_ethernet(links: Links) -> None:
+    problems = [
+        f"interface {name!r} is not Ethernet (hardware type {link.hardware_type}): nobody solicits neighbors there; "
+        "name the interface towards the router"
+        for name, link in links.items()
+        if link is not None and not link.ethernet
+    ]
+    if problems:
+        raise ConfigError(tuple(problems))

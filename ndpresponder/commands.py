@@ -103,6 +103,8 @@ def check(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     """Validate and show the configuration."""
     from ndpresponder.diagnose import check as command
 
+    if options.quiet:  # an upgrade asks this of the version that is to take over: all of it must be there
+        from ndpresponder import daemon  # noqa: F401
     return command.main(options, environ)
 
 

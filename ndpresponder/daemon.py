@@ -9,49 +9,51 @@ import contextlib
 import platform
 import signal
 import time
-from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 from ndpresponder import __version__
-from ndpresponder.assembly import Assembly
+from ndpresponder.assembly import Assembly, refuse_unsuitable
 from ndpresponder.config import Config
 from ndpresponder.endpoint import Endpoint
 from ndpresponder.errors import ConfigError, ExitCode, LinkNotReady, NdpresponderError
+from ndpresponder.linux.handover import Handover
 from ndpresponder.linux.loop import FrameLoop
 from ndpresponder.linux.netlink import Links, LinkWatcher, ask_links
 from ndpresponder.linux.systemd import METRICS, Notifier, passed_descriptors, watchdog_interval_s
 from ndpresponder.observe.logs import Logs, RateLimiter, configure, failure_teller, get_logger
-from ndpresponder.supervise import contain, supervise
+from ndpresponder.supervise import contain, leaves, on_demand, supervise
 
 _HOUSEKEEPING_S = 10.0
 _METRICS_WAIT_S = 1.0
 _RETRY_LOG_S = 60.0
 _FIRST_SETS_S = 2.0  # within which new sources should say what they know, before a reload takes effect without
+_BACKLOG_WAIT_S = 1.0  # likewise, before frames that were left to us are answered
+_ANSWER_S = 0.1  # for whoever asked for an upgrade to hear that it is under way
+_LAST_SIGNALS_S = 0.01
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2)
 _PROBLEMS_SHOWN = 20  # in the log, of one reading of the configuration
 
 
 def run(config: Config, read: Callable[[], Config]) -> ExitCode:
     """Run the daemon until SIGTERM or SIGINT and return how it ended; `read` reads the configuration again."""
-    logs = configure(config.log)
+    daemon = Daemon(config, configure(config.log), read, passed_descriptors())
     try:
         with asyncio.Runner(loop_factory=FrameLoop) as runner:
-            return runner.run(Daemon(config, logs, read, passed_descriptors()).run())
+            ended = runner.run(daemon.run())
     except BaseExceptionGroup as group:
         fatal, unexpected = group.split(NdpresponderError)
         if unexpected is not None or fatal is None:
             raise
-        error = next(_leaves(fatal))
+        error = next(leaves(fatal))
         get_logger().error("stopped", why=str(error))
         return error.exit_code
+    if daemon.upgrading:
+        from ndpresponder.upgrade import become_successor
 
-
-def _leaves(group: BaseExceptionGroup[NdpresponderError]) -> Iterator[NdpresponderError]:
-    for exception in group.exceptions:
-        if isinstance(exception, NdpresponderError):
-            yield exception
-        else:
-            yield from _leaves(exception)
+        become_successor(daemon.handover.to_pass)
+    return ended
 
 
 class Daemon:
@@ -72,24 +74,25 @@ class Daemon:
         self._log = get_logger()
         self._limiter = RateLimiter(_RETRY_LOG_S)
         self._notifier = notifier or Notifier()
-        self._passed = passed
+        self.handover = Handover(self._notifier, passed, lambda what, why: self._log.warning(what, why=why))
         self._started_s = self._loaded_s = time.time()
         self._problem = ""  # why the last reload was refused
         self._links_known = asyncio.Event()
-        self._reload_wanted = asyncio.Event()
         self._reloading = asyncio.Lock()
         self._running: set[asyncio.Task[None]] = set()
         self._watching: asyncio.Task[None] | None = None
+        self._stop = asyncio.Event()
+        self.upgrading = False
 
     async def run(self) -> ExitCode:
         """Answer until told to stop."""
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(failure_teller())
-        stop = asyncio.Event()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, stop.set)
-        loop.add_signal_handler(signal.SIGHUP, self._reload_wanted.set)
-        self._assembly = Assembly(self._logs, self._start, self._say_retry, self._on_lost)
+        reload_wanted, upgrade_wanted = asyncio.Event(), asyncio.Event()
+        for number, act in zip(_SIGNALS, (self._end, self._end, reload_wanted.set, upgrade_wanted.set), strict=True):
+            loop.add_signal_handler(number, act)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)  # a predecessor in this process has blocked them
+        self._assembly = Assembly(self._logs, self._start, self._say_retry, self._on_lost, self.handover)
         self._metrics = Endpoint(self._serve_metrics, self._start)
         self._control = Endpoint(self._serve_control, self._start)
         self._log.info("starting", version=__version__, python=platform.python_version(), dry_run=self._config.dry_run)
@@ -100,16 +103,27 @@ class Daemon:
                 self._start(self._keep_house())
                 self._start(self._metrics.move(self._metrics_address(self._config)))
                 self._start(self._control.move(self._config.control.socket))
-                self._start(self._reload_on_demand())
-                await stop.wait()
-                self._notifier.stopping()
+                self._start(on_demand(reload_wanted, self.reload))
+                self._start(on_demand(upgrade_wanted, self.upgrade))
+                await self._stop.wait()
+                if not self.upgrading:
+                    self._notifier.stopping()
                 for task in self._running:
                     task.cancel()
         finally:  # answering to the end, whatever the others have to tidy up
+            self.handover.leave()
             self._assembly.close()
             self._notifier.close()
-        self._log.info("stopped")
+        if self.upgrading:
+            await loop.shutdown_default_executor()  # or one of its threads would take what is blocked here
+            signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)  # they wait for the successor
+            await asyncio.sleep(_LAST_SIGNALS_S)  # but not those that came before: then this is the end after all
+        self._log.info("replaced by the installed version" if self.upgrading else "stopped")
         return ExitCode.OK
+
+    def _end(self) -> None:
+        self.upgrading = False
+        self._stop.set()
 
     def _start(self, part: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = self._tasks.create_task(part)
@@ -137,23 +151,17 @@ class Daemon:
 
     async def _reload(self) -> None:
         config = await asyncio.to_thread(self._read)  # however slow the disk is
-        uplinks, now = self._assembly.uplinks, self._assembly.config
-        new = [interface.name for interface in config.interfaces if interface.name not in uplinks]
-        links = await ask_links(new) if new else {}
-        asked = {
-            each.name: links[each.name] if each.name in links else uplinks[each.name].link for each in config.interfaces
-        }
-        _refuse_other_than_ethernet(asked)
-        _refuse_one_under_two_names(asked)
+        links, now = await ask_links([interface.name for interface in config.interfaces]), self._assembly.config
+        refuse_unsuitable(links)
         await self._assembly.services.admit(config, now)
         await self._metrics.move(self._metrics_address(config))
         try:
-            await self._assembly.change(config, asked, _FIRST_SETS_S)
-        except NdpresponderError:
+            await self._assembly.change(config, links, _FIRST_SETS_S)
+        except BaseException:
             await self._metrics.move(self._metrics_address(now))
             raise
         self._start(self._control.move(config.control.socket))  # not awaited: it may be whom this was asked through
-        if asked.keys() != {interface.name for interface in now.interfaces}:
+        if links.keys() != {interface.name for interface in now.interfaces}:
             self._watch_links()
 
     @property
@@ -167,11 +175,22 @@ class Daemon:
         for problem in problems[:_PROBLEMS_SHOWN]:
             self._log.error("configuration not reloaded, the old one stays in force", why=problem)
 
-    async def _reload_on_demand(self) -> None:
-        while True:
-            await self._reload_wanted.wait()
-            self._reload_wanted.clear()
-            await self.reload()
+    # Upgrade
+
+    async def upgrade(self) -> str | None:
+        """Have the installed version take this process over in a moment; return why not, None if it will."""
+        from ndpresponder import upgrade
+
+        async with self._reloading:
+            try:
+                await upgrade.try_successor()
+            except NdpresponderError as error:
+                self._log.error("not upgraded, the running version stays", why=str(error))
+                return str(error)
+            self._notifier.reloading()  # which ends when the successor says that it is ready
+            self.upgrading = True
+            asyncio.get_running_loop().call_later(_ANSWER_S, self._stop.set)
+        return None
 
     # Uplinks
 
@@ -187,8 +206,7 @@ class Daemon:
 
     def _follow(self, links: Links) -> None:
         if not self._links_known.is_set():
-            _refuse_other_than_ethernet(links)
-            _refuse_one_under_two_names(links)
+            refuse_unsuitable(links)
         not_ready: LinkNotReady | None = None
         for name, link in links.items():
             try:
@@ -201,22 +219,17 @@ class Daemon:
         else:  # what exists is served; what does not exist yet must not hold up the start of the host
             self._links_known.set()
             self._notifier.ready(self._status())
+            self.handover.discard()
+            self._start(self._assembly.resume(_BACKLOG_WAIT_S))
         if not_ready is not None:
             raise not_ready
 
     def _status(self) -> str:
-        uplinks = self._assembly.uplinks.values()
-        answering = [uplink.name for uplink in uplinks if uplink.ready]
-        waiting = [uplink.name for uplink in uplinks if not uplink.ready]
-        parts = (("answering on", answering), ("waiting for", waiting))
-        words = [f"{verb} {', '.join(names)}" for verb, names in parts if names]
-        if self._problem:
-            words.append(f"configuration not reloaded: {self._problem.splitlines()[0]}")
-        return "; ".join(words)
+        status = self._assembly.status()
+        return f"{status}; configuration not reloaded: {self._problem.splitlines()[0]}" if self._problem else status
 
     def _readiness(self) -> tuple[bool, str]:
-        ready = self._links_known.is_set() and all(uplink.ready for uplink in self._assembly.uplinks.values())
-        return ready, self._status()
+        return self._links_known.is_set() and self._assembly.ready, self._status()
 
     # Housekeeping
 
@@ -229,14 +242,19 @@ class Daemon:
             await asyncio.sleep(min(watchdog_s or _HOUSEKEEPING_S, _HOUSEKEEPING_S))
 
     def _metrics_address(self, config: Config) -> str:
-        return METRICS if METRICS in self._passed else config.metrics.listen  # what was passed is not ours to change
+        return (
+            METRICS if METRICS in self.handover.others else config.metrics.listen
+        )  # what was passed is not ours to change
 
     async def _serve_metrics(self, address: str, on_listening: Callable[[], None]) -> None:
         with contextlib.suppress(TimeoutError):  # answering comes first, but a netlink that fails must show
             await asyncio.wait_for(self._links_known.wait(), _METRICS_WAIT_S)
         from ndpresponder import metrics  # late: see there
 
-        passed, listen = self._passed.get(METRICS, []), self._config.metrics.listen if address == METRICS else address
+        passed, listen = (
+            self.handover.others.get(METRICS, []),
+            self._config.metrics.listen if address == METRICS else address,
+        )
 
         def listening(where: str) -> None:
             if passed and listen not in ("", where):
@@ -254,9 +272,6 @@ class Daemon:
         from ndpresponder.control import door
         from ndpresponder.control.subject import Loaded, Subject
 
-        async def not_yet() -> str | None:
-            return "restart the service instead"
-
         assembly = self._assembly
         subject = Subject(
             started_s=self._started_s,
@@ -266,7 +281,7 @@ class Daemon:
             temporary=assembly.temporary,
             logs=self._logs,
             reload=self.reload,
-            upgrade=not_yet,
+            upgrade=self.upgrade,
         )
         serve = partial(door.serve, address, subject)
         await supervise(partial(contain, serve), partial(self._say_retry, "control socket"))
@@ -275,21 +290,3 @@ class Daemon:
         held_back = self._limiter.admit(what, time.monotonic())
         if held_back is not None:
             self._log.warning("failed, trying again", what=what, why=str(error), pause_s=pause_s, suppressed=held_back)
-
-
-def _refuse_one_under_two_names(links: Links) -> None:
-    names: dict[int, str] = {}
-    for name, link in links.items():
-        if link is not None and names.setdefault(link.index, name) != name:
-            raise ConfigError((f"interfaces {names[link.index]!r} and {name!r} are one and the same: name it once",))
-
-
-def _refuse_other_than_ethernet(links: Links) -> None:
-    problems = [
-        f"interface {name!r} is not Ethernet (hardware type {link.hardware_type}): nobody solicits neighbors there; "
-        "name the interface towards the router"
-        for name, link in links.items()
-        if link is not None and not link.ethernet
-    ]
-    if problems:
-        raise ConfigError(tuple(problems))

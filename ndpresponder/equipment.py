@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from ndpresponder.config import InterfaceConfig, LimitsConfig
 from ndpresponder.errors import LinkNotReady, NdpresponderError
 from ndpresponder.limits import rate_limit
+from ndpresponder.linux.claim import Claim
 from ndpresponder.linux.netlink import Link
 from ndpresponder.presence import Presence
 from ndpresponder.requester import Policy, UplinkState
@@ -51,6 +52,7 @@ class Equipment:
         self._index = 0  # of the interface with a socket; 0: none
         self._state: UplinkState | None = None
         self._take: Callable[[bool], bool] | None = None
+        self._claim: Claim | None = None
         self.settings = settings
         self.verification: Verification | None = None
         self.fastpath = self._make_fastpath()
@@ -97,6 +99,11 @@ class Equipment:
             SourceUnavailable: the system refuses the sockets that `verify` needs.
         """
         self._index = index
+        self._claim = Claim(index)
+        if self._claim.taken:
+            self._uplink.narrator.log.warning(
+                "another ndpresponder answers on this interface: each answer is sent twice"
+            )
         self._follow_verify()
 
     def check(self) -> None:
@@ -132,6 +139,9 @@ class Equipment:
     def detach(self) -> None:
         """Let go of the link."""
         self._index, self._state = 0, None
+        if self._claim is not None:
+            self._claim.close()
+            self._claim = None
         if self.fastpath is not None:
             self.fastpath.detach()
         if self._presence is not None:

@@ -85,6 +85,7 @@ class Outcome(IntEnum):
     SEND_FAILED = 34, "the kernel refused to send the answer; see `send_errors_total`"
     NOT_VERIFIED = 35, "the target is claimed, but `verify` did not find it behind this host"
     OVERLOADED = 36, "more came than can be answered, and this from a stranger or beyond its share of that"
+    TOO_OLD = 37, "the frame waited for more than 3 s for a daemon that was being restarted"
 
     @property
     def label(self) -> str:

@@ -2,7 +2,7 @@
 
 import asyncio
 import traceback
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -52,3 +52,20 @@ async def contain(run: Callable[[], Awaitable[None]]) -> None:
         raise SourceUnavailable(
             f"a fault of ours, please report it: {error!r} at {Path(place.filename).name}:{place.lineno}"
         ) from error
+
+
+async def on_demand(wanted: asyncio.Event, act: Callable[[], Awaitable[object]]) -> None:
+    """Act whenever that is wanted, and once more if it was wanted again meanwhile."""
+    while True:
+        await wanted.wait()
+        wanted.clear()
+        await act()
+
+
+def leaves(group: BaseExceptionGroup[NdpresponderError]) -> Iterator[NdpresponderError]:
+    """Yield the exceptions themselves that a group, or one in it, holds."""
+    for exception in group.exceptions:
+        if isinstance(exception, NdpresponderError):
+            yield exception
+        else:
+            yield from leaves(exception)

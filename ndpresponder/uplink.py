@@ -10,14 +10,16 @@ import time
 from collections.abc import Callable, Collection, Iterable
 from typing import Final
 
+from ndpresponder import backlog
 from ndpresponder.config import InterfaceConfig, LimitsConfig
 from ndpresponder.equipment import Equipment, Settings
 from ndpresponder.errors import SourceUnavailable
 from ndpresponder.foreign import ForeignCounter
-from ndpresponder.linux.claim import Claim
+from ndpresponder.linux.handover import Handover
 from ndpresponder.linux.loop import read_frames, stop_reading
 from ndpresponder.linux.netlink import Link
-from ndpresponder.linux.packet_socket import PacketSocket, open_packet_socket
+from ndpresponder.linux.packet_socket import PacketSocket
+from ndpresponder.linux.systemd import Notifier
 from ndpresponder.narrator import Narrator
 from ndpresponder.observe.logs import Logs
 from ndpresponder.observe.tally import Tally
@@ -27,7 +29,6 @@ from ndpresponder.requester import Policy, UplinkState
 from ndpresponder.responder import Responder
 from ndpresponder.targets.probe import Kept
 from ndpresponder.targets.table import TargetTable
-from ndpresponder.wire.bpf import SOLICITATIONS
 from ndpresponder.wire.layout import ICMP_TYPE, NEIGHBOR_ADVERTISEMENT
 from ndpresponder.wire.solicitation import kind_of
 
@@ -51,8 +52,12 @@ class Uplink:
         dry_run: bool = False,
         clock: Callable[[], float] = time.monotonic,
         uplinks: Callable[[], Collection[int]] = tuple,
+        handover: Handover | None = None,
     ) -> None:
-        """Prepare an uplink that has no socket yet; `uplinks` returns the indexes of all that there are."""
+        """Prepare an uplink that has no socket yet; `uplinks` returns the indexes of all that there are.
+
+        `handover` opens its sockets; one that comes from a predecessor is read only once `resume` is called.
+        """
         self.name = config.name
         self.tally = Tally()
         self.link: Link | None = None
@@ -63,8 +68,10 @@ class Uplink:
         self.on_lost: Callable[[], None] = lambda: None  # called when the link went from under the socket
         self._logs = logs
         self._foreign = ForeignCounter(self.tally, lambda: logs.debug, self.narrator.log)
+        self._handover = handover or Handover(Notifier({}), {}, lambda *_: None)
         self._socket: PacketSocket | None = None
-        self._claim: Claim | None = None
+        self._rests = False  # the socket was taken over, and nothing is read yet
+        self._state: UplinkState | None = None
         self._gateways: set[bytes] = set()  # every one ever seen: they stay who they are while a route is missing
         self._equipment = Equipment(self, Settings(config, limits, dry_run))
 
@@ -122,12 +129,21 @@ class Uplink:
             self._open(link)
         self._remember_gateways(link)
         state = UplinkState(link.lladdr, link.addresses, self.gateways, link.forwarding) if link.up else None
+        self._state = state
         self.responder.follow(state)
-        self._foreign.follow(state)
+        if not self._rests:
+            self._foreign.follow(state)
         self.tally.up = link.up
         self._equipment.follow(link, state)
         self.narrator.follow(self.link, link)
         self.link = link
+
+    def resume(self) -> None:
+        """Read a socket that was taken over: all that is ours is known."""
+        if self._rests and self._socket is not None:
+            self._rests = False
+            self._foreign.follow(self._state)
+            read_frames(self._socket, self._on_backlog)
 
     def close(self) -> None:
         """Stop answering."""
@@ -153,12 +169,10 @@ class Uplink:
     # The socket
 
     def _open(self, link: Link) -> None:
-        self._socket = open_packet_socket(link.device, link.index, SOLICITATIONS)
+        self._socket, self._rests = self._handover.open(link)
         self._foreign.open(self._socket, link.device)
-        read_frames(self._socket, self._on_readable)
-        self._claim = Claim(link.index)
-        if self._claim.taken:
-            self.narrator.log.warning("another ndpresponder answers on this interface: each answer is sent twice")
+        if not self._rests:
+            read_frames(self._socket, self._on_readable)
         try:
             self._equipment.open(link.index)
         except SourceUnavailable:
@@ -172,26 +186,38 @@ class Uplink:
         if self._socket is not None:
             self.collect_drops()
             self._foreign.close()
-            stop_reading(self._socket)
-            self._socket.close()
+            if not self._rests:
+                stop_reading(self._socket)
+            self._handover.close(self._socket)
             self._socket = None
-        if self._claim is not None:
-            self._claim.close()
-            self._claim = None
 
     # Frames
+
+    def _on_backlog(self) -> None:
+        """Begin to read a socket that was taken over."""
+        socket = self._socket
+        if socket is None:
+            return
+        if backlog.begin(socket, self.tally):
+            stop_reading(socket)
+            read_frames(socket, self._on_readable)
+        else:
+            self._take_error(socket)
 
     def _on_readable(self) -> None:
         socket = self._socket
         if socket is None:
             return
-        if frames := socket.receive():
-            received_s = socket.received_s
-            if socket.crowded:
-                frames = self._thin(frames)
-            self._answer(socket, frames, received_s)
-        else:
-            self._take_error(socket)
+        try:
+            if frames := socket.receive():
+                received_s = socket.received_s
+                if socket.crowded:
+                    frames = self._thin(frames)
+                self._answer(socket, frames, received_s)
+            else:
+                self._take_error(socket)
+        finally:
+            socket.release()
 
     def _thin(self, frames: list[Kept]) -> list[Kept]:
         """Return the frames that are answered although more come than can be; the others are counted."""
@@ -257,7 +283,9 @@ class Uplink:
         error = socket.take_error()
         if not socket.bound:  # the link was deleted; another may have taken its place unnoticed
             self.on_lost()
-        elif error not in (0, errno.ENETDOWN, errno.ENODEV):
+        elif not error:  # then a frame waits elsewhere in the ring
+            socket.seek()
+        elif error not in (errno.ENETDOWN, errno.ENODEV):
             self.narrator.limited("the packet socket failed", error=os.strerror(error))
 
     def _count_refused(self, refused: list[tuple[int, int]], outcomes: list[Outcome]) -> None:

@@ -20,59 +20,37 @@ import struct
 from typing import Final
 
 from ndpresponder.errors import LinkNotReady, PermissionMissing, SystemRefused
+from ndpresponder.linux.messages import BATCH, MessageHeader, prepare_messages
+from ndpresponder.linux.ring import OURS, SLOT_SIZE, SLOT_WORDS, SLOTS, count_before, find_first
 from ndpresponder.wire.bpf import Instruction, encode
 from ndpresponder.wire.layout import ADVERTISEMENT_LENGTH, ETH_P_IPV6
 
 # linux/if_packet.h, asm/socket.h
-_SOL_PACKET: Final = 263
+SOL_PACKET: Final = 263
 _PACKET_ADD_MEMBERSHIP: Final = 1
 _PACKET_RX_RING: Final = 5
 _PACKET_STATISTICS: Final = 6
 _PACKET_COPY_THRESH: Final = 7
-_PACKET_VERSION: Final = 10
+PACKET_VERSION: Final = 10
 _PACKET_IGNORE_OUTGOING: Final = 23
 _PACKET_MR_ALLMULTI: Final = 2
 _PACKET_OTHERHOST: Final = 3
-_TPACKET_V2: Final = 1
-_TP_STATUS_USER: Final = 1
+TPACKET_V2: Final = 1
 _TP_STATUS_COPY: Final = 2
 _SO_ATTACH_FILTER: Final = 26
 
-SLOTS: Final = 8192
-SLOT_SIZE: Final = 256
-BATCH: Final = 64  # frames between two returns to the event loop, and advertisements in one system call
 
 _BLOCK_SIZE: Final = 1 << 16
 _RING_SIZE: Final = SLOTS * SLOT_SIZE
-_SLOT_WORDS: Final = SLOT_SIZE // 4
 _FRAME: Final = 66  # where the frame starts in its slot
 _SLOT_ROOM: Final = SLOT_SIZE - _FRAME
 _PACKET_TYPE: Final = 42
+_FREE: Final = memoryview(bytes(4 * BATCH)).cast("I")  # the statuses of slots that are the kernel's
 _MAX_FRAME: Final = 65536
 _SEND_BUFFER: Final = 1 << 20  # the kernel lowers it to net.core.wmem_max
 _RECEIVE_BUFFER: Final = 4 << 20  # for what is larger than a slot; the kernel lowers it to net.core.rmem_max
 _LINK_ERRORS: Final = (errno.ENETDOWN, errno.ENODEV, errno.ENXIO)
 _SHORTAGES: Final = (errno.ENOMEM, errno.ENOBUFS, errno.EMFILE, errno.ENFILE)  # which may end
-
-
-class _IoVec(ctypes.Structure):
-    _fields_ = (("base", ctypes.c_void_p), ("length", ctypes.c_size_t))
-
-
-class _MsgHdr(ctypes.Structure):
-    _fields_ = (
-        ("name", ctypes.c_void_p),
-        ("name_length", ctypes.c_uint32),
-        ("iov", ctypes.POINTER(_IoVec)),
-        ("iov_length", ctypes.c_size_t),
-        ("control", ctypes.c_void_p),
-        ("control_length", ctypes.c_size_t),
-        ("flags", ctypes.c_int),
-    )
-
-
-class _MMsgHdr(ctypes.Structure):
-    _fields_ = (("header", _MsgHdr), ("sent", ctypes.c_uint))
 
 
 class PacketSocket:
@@ -81,6 +59,7 @@ class PacketSocket:
     __slots__ = (
         "_arena",
         "_cut",
+        "_held",
         "_messages",
         "_position",
         "_ring",
@@ -97,10 +76,11 @@ class PacketSocket:
         self._socket = sock
         self._ring = ring
         self._words = memoryview(ring).cast("I")
-        self._position = 0
+        self._position = 0  # of the slot that the kernel fills next, or filled first of those that wait
+        self._held = 0  # of the first slot that is still ours
         self._cut = 0  # frames that neither a slot nor the socket's queue had room for, since the last `take_drops`
         self._arena = bytearray(BATCH * ADVERTISEMENT_LENGTH)
-        self._messages = _prepare_messages(self._arena)
+        self._messages = prepare_messages(self._arena)
         self._sendmmsg = ctypes.CDLL(None, use_errno=True).sendmmsg
         self.index = index
         self.received_s = 0.0
@@ -127,48 +107,75 @@ class PacketSocket:
         self._ring.close()
         self._socket.close()
 
-    def receive(self) -> list[tuple[bytes, bool]]:
-        """Take at most `BATCH` waiting frames, and whether each was addressed to another host.
+    def receive(self, most: int = BATCH) -> list[tuple[bytes, bool]]:
+        """Take at most `most` (`BATCH`) waiting frames, and whether each was addressed to another host.
 
-        A frame's slot goes back to the kernel as soon as its octets are copied out. `received_s` is then when the
-        kernel received the first of them, as Unix time. `crowded` is whether half of the ring was waiting, and
-        more than a batch ever since.
+        `release` them before the next call. `received_s` is then when the kernel received the first of them, as Unix
+        time. `crowded` is whether half of the ring was waiting, and more than a batch ever since.
         """
         words, ring, position = self._words, self._ring, self._position
         frames: list[tuple[bytes, bool]] = []
-        word = position * _SLOT_WORDS
+        word = position * SLOT_WORDS
         self.received_s = words[word + 4] + words[word + 5] * 1e-9
-        for _ in range(BATCH):
-            word = position * _SLOT_WORDS
+        for _ in range(most):
+            word = position * SLOT_WORDS
             status = words[word]
-            if not status & _TP_STATUS_USER:
+            if not status & OURS:
                 self.crowded = False
                 break
             start = position * SLOT_SIZE
             length = words[word + 2]
             to_other_host = ring[start + _PACKET_TYPE] == _PACKET_OTHERHOST
             if status & _TP_STATUS_COPY:  # larger than a slot: the whole frame waits in the socket's queue
-                frames.append((self._receive_copy(), to_other_host))
+                start += _FRAME
+                frames.append((self._receive_copy(ring[start : start + length]), to_other_host))
             elif length != _SLOT_ROOM or words[word + 1] == length:
                 frames.append((ring[start + _FRAME : start + _FRAME + length], to_other_host))
             else:
                 self._cut += 1
-            words[word] = 0
             position = (position + 1) % SLOTS
         else:
-            self.crowded |= bool(words[(position + SLOTS // 2) % SLOTS * _SLOT_WORDS] & _TP_STATUS_USER)
+            self.crowded |= bool(words[(position + SLOTS // 2) % SLOTS * SLOT_WORDS] & OURS)
         self._position = position
         return frames
 
-    def _receive_copy(self) -> bytes:
+    def release(self) -> None:
+        """Give the slots of what was received back to the kernel, now that all of it is answered.
+
+        Who is killed before that leaves them to a successor, which answers once more rather than never.
+        """
+        words, first, last = self._words, self._held, self._position
+        if last < first:
+            words[first * SLOT_WORDS :: SLOT_WORDS] = _FREE[: SLOTS - first]
+            first = 0
+        words[first * SLOT_WORDS : last * SLOT_WORDS : SLOT_WORDS] = _FREE[: last - first]
+        self._held = last
+
+    def _receive_copy(self, beginning: bytes) -> bytes:
         for _ in range(2):
             try:
-                return self._socket.recv(_MAX_FRAME)
+                frame = self._socket.recv(_MAX_FRAME)
             except BlockingIOError:
                 break
             except OSError:  # the link went down: now that the error is taken, the frame can be
                 continue
+            return frame if frame.startswith(beginning) else b""  # a predecessor may have died between the two
         return b""
+
+    def seek(self) -> bool:
+        """Find the frame that has waited longest, in a ring that somebody else has read from; return False if none.
+
+        Where the kernel goes on in an empty ring nobody can tell, so that nothing may be received before this is True.
+        """
+        first = find_first(self._words)
+        if first is None:
+            return False
+        self._position = self._held = first
+        return True
+
+    def count_before(self, unix_s: float) -> int:
+        """Return how many of the frames that wait were received before a time."""
+        return count_before(self._words, self._position, unix_s)
 
     def send(self, advertisements: list[bytes]) -> list[tuple[int, int]]:
         """Send at most `BATCH` advertisements; return position and errno of each one that the kernel refused."""
@@ -181,9 +188,8 @@ class PacketSocket:
         refused: list[tuple[int, int]] = []
         done = 0
         while done < count:
-            sent = self._sendmmsg(
-                self._socket.fileno(), ctypes.byref(self._messages, done * ctypes.sizeof(_MMsgHdr)), count - done, 0
-            )
+            first = ctypes.byref(self._messages, done * ctypes.sizeof(MessageHeader))
+            sent = self._sendmmsg(self._socket.fileno(), first, count - done, 0)
             if sent > 0:
                 done += sent
             else:
@@ -209,20 +215,10 @@ class PacketSocket:
 
     def take_drops(self) -> int:
         """Return how many frames the kernel had no room for since the last call."""
-        statistics = self._socket.getsockopt(_SOL_PACKET, _PACKET_STATISTICS, 8)
+        statistics = self._socket.getsockopt(SOL_PACKET, _PACKET_STATISTICS, 8)
         _, drops = struct.unpack("=II", statistics)
         cut, self._cut = self._cut, 0
         return int(drops) + cut
-
-
-def _prepare_messages(arena: bytearray) -> "ctypes.Array[_MMsgHdr]":
-    """Point one message header at each advertisement's place in `arena`."""
-    base = ctypes.addressof(ctypes.c_char.from_buffer(arena))
-    messages = (_MMsgHdr * BATCH)()
-    for i, message in enumerate(messages):
-        message.header.iov = ctypes.pointer(_IoVec(base + i * ADVERTISEMENT_LENGTH, ADVERTISEMENT_LENGTH))
-        message.header.iov_length = 1
-    return messages
 
 
 def open_packet_socket(name: str, index: int, program: tuple[Instruction, ...]) -> PacketSocket:
@@ -262,17 +258,17 @@ def _bind(sock: socket.socket, name: str, index: int, program: tuple[Instruction
     attach_filter(sock, program)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
-    sock.setsockopt(_SOL_PACKET, _PACKET_VERSION, _TPACKET_V2)
-    sock.setsockopt(_SOL_PACKET, _PACKET_COPY_THRESH, 1)
+    sock.setsockopt(SOL_PACKET, PACKET_VERSION, TPACKET_V2)
+    sock.setsockopt(SOL_PACKET, _PACKET_COPY_THRESH, 1)
     request = struct.pack("=IIII", _BLOCK_SIZE, _RING_SIZE // _BLOCK_SIZE, SLOT_SIZE, SLOTS)
-    sock.setsockopt(_SOL_PACKET, _PACKET_RX_RING, request)
-    ring = mmap.mmap(sock.fileno(), _RING_SIZE, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE)
+    sock.setsockopt(SOL_PACKET, _PACKET_RX_RING, request)
+    ring = map_ring(sock)
     # A NIC that filters multicast (virtio-net, macvlan) hides the solicitations without this membership, which
     # the kernel drops together with the socket.
     membership = struct.pack("=iHH8s", index, _PACKET_MR_ALLMULTI, 0, b"")
-    sock.setsockopt(_SOL_PACKET, _PACKET_ADD_MEMBERSHIP, membership)
+    sock.setsockopt(SOL_PACKET, _PACKET_ADD_MEMBERSHIP, membership)
     try:
-        sock.setsockopt(_SOL_PACKET, _PACKET_IGNORE_OUTGOING, 1)
+        sock.setsockopt(SOL_PACKET, _PACKET_IGNORE_OUTGOING, 1)
     except OSError as error:
         if error.errno != errno.ENOPROTOOPT:  # before Linux 4.20; our own frames then end as `own_frame`
             raise
@@ -284,6 +280,15 @@ def _bind(sock: socket.socket, name: str, index: int, program: tuple[Instruction
     if present != index:
         raise LinkNotReady(f"{name} changed while it was being opened")
     return ring
+
+
+def map_ring(sock: socket.socket) -> mmap.mmap:
+    """Return the receive ring of a packet socket.
+
+    Raises:
+        OSError: it has none, or one of another size.
+    """
+    return mmap.mmap(sock.fileno(), _RING_SIZE, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE)
 
 
 def attach_filter(sock: socket.socket, program: tuple[Instruction, ...]) -> None:

@@ -6,6 +6,7 @@ nor hold up the loop for one that does not read.
 
 import os
 import socket
+import struct
 import time
 from collections.abc import Mapping
 from typing import Final
@@ -45,13 +46,22 @@ class Notifier:
         """Say that the loop still runs."""
         self._send("WATCHDOG=1")
 
+    def store(self, name: str, descriptor: int) -> None:
+        """Have a descriptor kept for whoever is started after us; one that is kept already stays as it is."""
+        # FDPOLL=0: a link that goes down makes a packet socket readable with an error, no reason to drop it
+        self._send("FDSTORE=1", f"FDNAME={name}", "FDPOLL=0", descriptor=descriptor)
+
+    def drop(self, name: str) -> None:
+        """Have the descriptors of a name kept no longer."""
+        self._send("FDSTOREREMOVE=1", f"FDNAME={name}")
+
     def close(self) -> None:
         """Close the socket; a later message opens another."""
         if self._socket is not None:
             self._socket.close()
             self._socket = None
 
-    def _send(self, *lines: str) -> bool:
+    def _send(self, *lines: str, descriptor: int | None = None) -> bool:
         """Return whether the manager took the message."""
         if not self._address:
             return False
@@ -59,7 +69,10 @@ class Notifier:
             if self._socket is None:
                 self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
                 self._socket.settimeout(_TIMEOUT_S)
-            self._socket.sendto("\n".join(lines).encode("utf-8", "backslashreplace"), self._address)
+            data = "\n".join(lines).encode("utf-8", "backslashreplace")
+            rights = struct.pack("i", descriptor) if descriptor is not None else b""
+            control = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)] if rights else []
+            self._socket.sendmsg([data], control, 0, self._address)
         except OSError:  # the manager went away, or its queue stayed full
             return False
         return True

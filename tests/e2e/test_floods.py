@@ -19,7 +19,8 @@ from needs import require
 from peer import Flood, Peer, Wire
 
 from ndpresponder.lab import Namespace, wait_until
-from ndpresponder.linux.packet_socket import SLOTS, attach_filter
+from ndpresponder.linux.packet_socket import attach_filter
+from ndpresponder.linux.ring import SLOTS
 from ndpresponder.outcome import Outcome
 from ndpresponder.wire.bpf import JUMP_IF_EQUAL, LOAD_HALF, LOAD_WORD, RETURN, WHOLE_FRAME, Instruction
 

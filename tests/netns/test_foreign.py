@@ -14,7 +14,7 @@ from needs import require
 from peer import Peer, Wire, await_running
 
 from ndpresponder.lab import wait_until
-from ndpresponder.linux.packet_socket import SLOTS
+from ndpresponder.linux.ring import SLOTS
 from ndpresponder.outcome import Outcome
 
 OWN = "2001:db8::2"

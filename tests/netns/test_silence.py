@@ -143,7 +143,7 @@ NEVER_SEEN = {
 }
 # What the wire cannot bring to the responder, because the kernel's filter comes before
 FILTERED = {Outcome.NOT_ICMPV6, Outcome.NOT_SOLICITATION}
-# What needs a setting or a state of its own: test_silence_policy, test_verify, test_floods
+# What needs a setting or a state of its own: test_silence_policy, test_verify, test_floods, test_upgrade
 ELSEWHERE = {
     Outcome.UNICAST_POLICY,
     Outcome.DAD_POLICY,
@@ -153,6 +153,7 @@ ELSEWHERE = {
     Outcome.SEND_FAILED,
     Outcome.NOT_VERIFIED,
     Outcome.OVERLOADED,
+    Outcome.TOO_OLD,
 }
 
 

@@ -20,7 +20,7 @@ LONGEST_FILE = 300
 PURE_STDLIB = "bisect collections dataclasses enum functools ipaddress itertools operator struct types typing"
 LOWER_LAYERS = (
     "wire outcome limits requester responder narrator targets announce groups presence keepalive "
-    "linux observe config errors supervise equipment uplink keepalive presence pin autowire foreign overload"
+    "linux observe config errors supervise equipment uplink keepalive presence pin autowire foreign overload backlog"
 )
 
 
@@ -78,8 +78,9 @@ LAYERS = {
     "config": Layer("config errors"),
     "supervise": Layer("errors"),
     "equipment": Layer("requester presence verification fastpath targets.table linux limits config errors uplink"),
+    "backlog": Layer("linux observe.tally outcome wire"),
     "uplink": Layer(
-        "equipment wire foreign overload requester responder narrator keepalive targets.table "
+        "backlog equipment wire foreign overload requester responder narrator keepalive targets.table "
         "targets.probe linux observe.tally observe.logs outcome limits config errors"
     ),
     "control": Layer(f"control {LOWER_LAYERS}", third_party="h11"),
@@ -87,7 +88,8 @@ LAYERS = {
     "services": Layer(LOWER_LAYERS),
     "endpoint": Layer("errors"),
     "assembly": Layer(f"{LOWER_LAYERS} services"),
-    "daemon": Layer(f"{LOWER_LAYERS} metrics control services assembly endpoint"),
+    "daemon": Layer(f"{LOWER_LAYERS} metrics control services assembly endpoint upgrade"),
+    "upgrade": Layer("errors"),
     "diagnose": Layer(f"diagnose control flags {LOWER_LAYERS}"),
     "diagnose.capture": Layer(f"diagnose {LOWER_LAYERS}", third_party="scapy"),
     "flags": Layer("config errors"),

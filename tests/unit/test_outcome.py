@@ -158,8 +158,8 @@ def test_an_uplink_that_is_down_ends_every_frame() -> None:
 
 def test_every_outcome_has_a_row() -> None:
     # NOT_READY has the test above, OVERLOADED those in test_overload; SEND_FAILED is what becomes of an answer
-    # that the kernel refused
-    elsewhere = {Outcome.NOT_READY, Outcome.OVERLOADED, Outcome.SEND_FAILED}
+    # that the kernel refused, and what is TOO_OLD no responder ever sees
+    elsewhere = {Outcome.NOT_READY, Outcome.OVERLOADED, Outcome.SEND_FAILED, Outcome.TOO_OLD}
     assert {row.outcome for row in ENDINGS} == set(Outcome) - elsewhere
 
 

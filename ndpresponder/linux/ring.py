@@ -1,0 +1,49 @@
+"""The slots of a receive ring, and where to go on in one that somebody else has read from until he ended.
+
+The kernel fills slot after slot and marks each as ours, we mark them as the kernel's in the same order: those that wait
+are one run of slots, which may wrap. Where it begins only the marks can tell. Works on any such memory: no socket here.
+"""
+
+from collections.abc import Iterable
+from typing import Final
+
+SLOTS: Final = 8192
+SLOT_SIZE: Final = 256
+SLOT_WORDS: Final = SLOT_SIZE // 4
+OURS: Final = 1  # TP_STATUS_USER
+
+# The words of a slot
+STATUS, SECONDS, NANOSECONDS = 0, 4, 5
+
+
+def find_first(words: "memoryview[int]") -> int | None:
+    """Return the slot whose frame has waited longest, None if none waits."""
+    waiting = [status & OURS for status in words[STATUS::SLOT_WORDS].tolist()]
+    if not any(waiting):
+        return None
+    if not all(waiting):
+        first = next(slot for slot in range(SLOTS) if waiting[slot] and not waiting[slot - 1])
+        for slot in _backwards(first):  # those before it may have been filled while we looked
+            if not words[slot * SLOT_WORDS] & OURS:
+                return (slot + 1) % SLOTS
+    return _oldest(words)
+
+
+def _backwards(slot: int) -> Iterable[int]:
+    return ((slot - distance) % SLOTS for distance in range(1, SLOTS))
+
+
+def _oldest(words: "memoryview[int]") -> int:
+    """Return where a full ring begins: after the newest frame, where the time goes back furthest."""
+    seconds, fractions = words[SECONDS::SLOT_WORDS].tolist(), words[NANOSECONDS::SLOT_WORDS].tolist()
+    times = [second * 10**9 + fraction for second, fraction in zip(seconds, fractions, strict=True)]
+    return max(range(SLOTS), key=lambda slot: times[slot - 1] - times[slot])
+
+
+def count_before(words: "memoryview[int]", first: int, unix_s: float) -> int:
+    """Return how many frames from the slot `first` on wait and were received before a time."""
+    for count in range(SLOTS):
+        word = (first + count) % SLOTS * SLOT_WORDS
+        if not words[word] & OURS or words[word + SECONDS] + words[word + NANOSECONDS] * 1e-9 >= unix_s:
+            return count
+    return SLOTS

@@ -1,0 +1,75 @@
+"""Replaces the program of this process by the one that is installed now, without letting go of its sockets.
+
+The new program is tried first, in a process of its own. It gets the sockets as a service manager would pass them
+(sd_listen_fds(3)): to it this is a start like any other. It must never be begun with what cannot start.
+"""
+
+import asyncio
+import fcntl
+import os
+import sys
+from collections.abc import Sequence
+from typing import Final, NoReturn
+
+from ndpresponder.errors import SystemRefused
+
+_FIRST: Final = 3  # SD_LISTEN_FDS_START
+_TRY_S: Final = 30.0
+_SHOWN: Final = 2000  # octets of what the new program says when it cannot start
+
+
+async def try_successor() -> None:
+    """Make sure that the installed program starts, with the flags of this process, and accepts the configuration.
+
+    Raises:
+        SystemRefused: it does not; the message is what it says.
+    """
+    environ = {name: value for name, value in os.environ.items() if name != "NOTIFY_SOCKET"}
+    process = None
+    try:
+        async with asyncio.timeout(_TRY_S):
+            process = await asyncio.create_subprocess_exec(
+                *_command("check", "--quiet"),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.DEVNULL,
+                stderr=asyncio.subprocess.PIPE,
+                env=environ,
+            )
+            _, said = await process.communicate()
+    except OSError as error:
+        raise SystemRefused(f"cannot run {sys.executable}: {error.strerror}") from error
+    except TimeoutError as error:
+        raise SystemRefused(f"the installed version did not start within {_TRY_S:.0f} s") from error
+    finally:
+        if process is not None and process.returncode is None:
+            process.kill()
+    if process.returncode:
+        raise SystemRefused(said[-_SHOWN:].decode(errors="replace").strip() or f"exit code {process.returncode}")
+
+
+def become_successor(descriptors: Sequence[tuple[str, int]]) -> NoReturn:
+    """Run the installed program in this process, and pass it `descriptors` by their names.
+
+    Raises:
+        SystemRefused: the system does not run it.
+    """
+    # Out of the way first: those that are passed begin at 3, without a gap
+    above = _FIRST + len(descriptors)
+    places = [fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, above) for _, descriptor in descriptors]
+    for number, place in enumerate(places):
+        os.dup2(place, _FIRST + number)
+    environ = {**os.environ, "LISTEN_PID": str(os.getpid()), "LISTEN_FDS": str(len(places))}
+    environ["LISTEN_FDNAMES"] = ":".join(name for name, _ in descriptors)
+    try:
+        os.execve(sys.executable, _command(), environ)  # noqa: S606  what is run is what runs already
+    except OSError as error:
+        raise SystemRefused(f"cannot run {sys.executable}: {error.strerror}") from error
+
+
+def _command(*instead: str) -> list[str]:
+    """Return the command line of this process, with another command instead of `run`."""
+    arguments = sys.argv[1:]
+    program = sys.orig_argv[1 : len(sys.orig_argv) - len(arguments)]
+    if instead and arguments[:1] == ["run"]:
+        arguments = arguments[1:]
+    return [sys.executable, *program, *instead, *arguments]

@@ -1,0 +1,138 @@
+"""SIGUSR2: the installed version takes the process over, and no solicitation is lost; what cannot start does not."""
+
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from frames import TARGET, packed, solicitation
+from harness import Installed
+from needs import require
+from peer import Peer, Wire
+from traffic import Traffic, lose_none
+
+from ndpresponder.lab import wait_until
+
+GOOD = 'version = 1\n[control]\nsocket = ""\n[[interface]]\nname = "up0"\nprefixes = ["2001:db8::/112"]\n'
+
+
+@pytest.fixture
+def wire() -> Iterator[Wire]:
+    require("ip")
+    with Wire("upgr") as wire:
+        yield wire
+
+
+@pytest.fixture
+def configuration(tmp_path: Path) -> Path:
+    path = tmp_path / "ndpresponder.toml"
+    path.write_text(GOOD)
+    return path
+
+
+@pytest.fixture
+def daemon(wire: Wire, configuration: Path) -> Iterator[Installed]:
+    with Installed(wire.near, "run", "--config", str(configuration)) as daemon:
+        yield daemon
+
+
+@pytest.fixture
+def peer(wire: Wire, daemon: Installed) -> Iterator[Peer]:
+    with Peer(wire.far) as peer:
+        peer.await_answer()
+        yield peer
+
+
+def upgrade(daemon: Installed) -> None:
+    daemon.process.send_signal(signal.SIGUSR2)
+    daemon.await_notice("RELOADING=1", 30.0)
+    daemon.await_notice("READY=1", 10.0)
+
+
+def test_under_load_no_solicitation_is_lost_and_each_is_answered_once(daemon, peer):
+    def twice(traffic: Traffic) -> None:
+        for _ in range(2):
+            upgrade(daemon)
+            traffic.await_answers(100)
+
+    traffic = lose_none(peer, twice)
+    assert traffic.longest_s < 3.0
+    assert len(daemon.lines("replaced by the installed version")) == 2
+    assert len(daemon.lines("event=starting")) == 3
+
+
+def test_the_process_is_the_same_and_holds_no_more_than_before(daemon, peer):
+    daemon.scrape()
+    descriptors = daemon.descriptors()
+    for _ in range(3):
+        upgrade(daemon)
+        peer.await_answer()
+        daemon.scrape()
+    wait_until(lambda: daemon.descriptors() <= descriptors, 5.0, "what was passed to be used or closed")
+
+
+def test_it_reads_its_configuration_anew(daemon, peer, configuration):
+    configuration.write_text(GOOD.replace("2001:db8::/112", "2001:db8:0:7::/112"))
+    upgrade(daemon)
+    peer.await_answer("2001:db8:0:7::1")
+    peer.send(solicitation(TARGET))
+    assert packed(TARGET) not in [answer[62:78] for answer in peer.advertisements(0.2)]
+
+
+def test_a_configuration_that_would_not_start_keeps_the_running_version(daemon, peer, configuration):
+    configuration.write_text(GOOD.replace("prefixes", "prefixs"))
+    daemon.process.send_signal(signal.SIGUSR2)
+    daemon.await_line("not upgraded, the running version stays", 30.0)
+    assert [line for line in daemon.lines("not upgraded") if f"{configuration}:6: interface[0].prefixs" in line]
+    assert peer.ask(solicitation(TARGET))
+    configuration.write_text(GOOD)
+    upgrade(daemon)
+    peer.await_answer()
+
+
+@pytest.mark.parametrize("delay_s", [0.0, 0.05, 0.1, 0.12, 0.2, 0.4])
+def test_being_told_to_end_in_the_midst_of_it_is_heard_by_one_or_the_other(daemon, delay_s):
+    daemon.process.send_signal(signal.SIGUSR2)
+    daemon.await_notice("RELOADING=1", 30.0)
+    time.sleep(delay_s)  # before, while and after the one becomes the other
+    assert daemon.stop() == 0
+
+
+def test_a_reload_in_the_midst_of_it_costs_nothing(daemon, peer):
+    daemon.process.send_signal(signal.SIGUSR2)
+    daemon.await_notice("RELOADING=1", 30.0)
+    while not daemon.lines("replaced by the installed version"):
+        daemon.process.send_signal(signal.SIGHUP)
+        time.sleep(0.01)
+    daemon.await_notice("READY=1", 10.0)
+    peer.await_answer()
+
+
+def test_what_waited_for_more_than_three_seconds_is_counted_and_not_answered(daemon, peer):
+    """The daemon is stopped in its last moment before the successor begins, for longer than anybody waits."""
+    daemon.process.send_signal(signal.SIGUSR2)
+    daemon.await_line("replaced by the installed version", 30.0)
+    daemon.process.send_signal(signal.SIGSTOP)
+    peer.drain()
+    old = [solicitation(f"2001:db8::{number:x}") for number in range(1, 11)]
+    peer.send(*old)
+    time.sleep(3.2)  # what it is about
+    peer.send(solicitation("2001:db8::20"))
+    daemon.process.send_signal(signal.SIGCONT)
+    peer.await_answer()
+    assert daemon.counters()["ignored too_old"] == len(old)
+    assert all(answer[62:78][-1] in (0x20, 0xC1) for answer in peer.advertisements(0))
+
+
+def test_a_link_that_was_made_anew_meanwhile_gets_a_socket_of_its_own(wire, daemon, peer):
+    daemon.process.send_signal(signal.SIGUSR2)
+    daemon.await_line("replaced by the installed version", 30.0)
+    daemon.process.send_signal(signal.SIGSTOP)
+    wire.near.ip("link del up0")
+    wire.plug(0)
+    daemon.process.send_signal(signal.SIGCONT)
+    with Peer(wire.far) as again:
+        again.await_answer()
+    (line,) = daemon.lines("of no use")
+    assert "its link is gone" in line

@@ -1,0 +1,59 @@
+"""What is served moves from one address to another, or stays where it is."""
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+
+from ndpresponder.endpoint import Endpoint
+from ndpresponder.errors import SystemRefused
+
+REFUSED = "refused"
+
+
+class Served:
+    """Remembers which addresses are served now."""
+
+    def __init__(self) -> None:
+        self.now: list[str] = []
+
+    async def serve(self, address: str, listening: Callable[[], None]) -> None:
+        if address == REFUSED:
+            raise SystemRefused("taken")
+        assert self.now == [], "the old address is free before the new one is tried"
+        self.now.append(address)
+        listening()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self.now.remove(address)
+
+
+def moved(*addresses: str) -> list[list[str]]:
+    """Return what is served after each move."""
+
+    async def run() -> list[list[str]]:
+        served = Served()
+        endpoint = Endpoint(served.serve, asyncio.create_task)
+        after = []
+        for address in addresses:
+            if address == REFUSED:
+                with pytest.raises(SystemRefused):
+                    await endpoint.move(address)
+            else:
+                await endpoint.move(address)
+            after.append(list(served.now))
+        await endpoint.close()
+        assert served.now == []
+        return after
+
+    return asyncio.run(run())
+
+
+def test_it_moves_and_ends() -> None:
+    assert moved("a", "b", "b", "", "c") == [["a"], ["b"], ["b"], [], ["c"]]
+
+
+def test_where_it_is_refused_it_stays_as_it_was() -> None:
+    assert moved("a", REFUSED, "b") == [["a"], ["a"], ["b"]]
+    assert moved(REFUSED, "b") == [[], ["b"]]
