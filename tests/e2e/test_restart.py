@@ -1,0 +1,131 @@
+"""Restarts under a real systemd and 200 solicitations a second: none is lost, whatever ends the daemon."""
+
+from collections.abc import Iterator
+
+import pytest
+from nspawn import Machine
+from peer import Peer
+from service import UNIT, configure, drop_in, journal, show
+from traffic import Traffic, lose_none
+
+from ndpresponder.lab import Lab, wait_until
+
+REINSTALL = """
+/opt/ndpresponder/bin/pip install --quiet --no-index --no-deps --force-reinstall --find-links /share/wheels ndpresponder
+"""
+LONGEST_S = 4.0
+
+
+@pytest.fixture
+def service(machine: Machine) -> Machine:
+    machine.run("systemctl", "start", UNIT)
+    return machine
+
+
+@pytest.fixture
+def router(vps_lab: Lab, service: Machine) -> Iterator[Peer]:
+    with Peer(vps_lab["rtr"], "lan0") as router:
+        router.await_answer()
+        yield router
+
+
+def kept(machine: Machine) -> int:
+    """Return how many descriptors systemd keeps for the unit."""
+    return int(show(machine, "NFileDescriptorStore")["NFileDescriptorStore"])
+
+
+def restarts(machine: Machine) -> int:
+    return int(show(machine, "NRestarts")["NRestarts"])
+
+
+def replaced(machine: Machine) -> int:
+    """Return how often the journal says that a version was replaced in place."""
+    return sum("replaced by the installed version" in entry["MESSAGE"] for entry in journal(machine, "--unit", UNIT))
+
+
+def await_next(machine: Machine, before: int) -> None:
+    """Wait until systemd has started the daemon once more by itself."""
+
+    def started() -> bool:
+        return restarts(machine) > before and show(machine, "ActiveState")["ActiveState"] == "active"
+
+    wait_until(started, 15.0, "the next process")
+
+
+def test_three_restarts_lose_no_solicitation(service: Machine, router: Peer) -> None:
+    def restart(traffic: Traffic) -> None:
+        for _ in range(3):
+            service.run("systemctl", "restart", UNIT)
+            traffic.await_answers(50)
+
+    assert kept(service) == 1
+    assert lose_none(router, restart).longest_s < LONGEST_S
+    assert kept(service) == 1
+
+
+def test_two_kills_lose_no_solicitation(service: Machine, router: Peer) -> None:
+    with Traffic(router) as traffic:
+        traffic.await_answers(20)
+        for _ in range(2):
+            before = restarts(service)
+            service.run("systemctl", "kill", "--signal=KILL", UNIT)
+            await_next(service, before)
+            traffic.await_answers(50)
+    assert traffic.lost == []
+    assert len(traffic.repeated) <= 2  # one for each, if it dies between an answer and the note of it
+    assert traffic.longest_s < LONGEST_S
+
+
+def test_another_version_that_is_installed_loses_no_solicitation(service: Machine, router: Peer) -> None:
+    def replace_package(traffic: Traffic) -> None:
+        service.run("sh", "-c", REINSTALL, timeout=60)
+        service.run("systemctl", "restart", UNIT)
+        traffic.await_answers(50)
+
+    assert lose_none(router, replace_package).longest_s < LONGEST_S
+
+
+def test_an_upgrade_in_place_keeps_the_process_and_loses_no_solicitation(service: Machine, router: Peer) -> None:
+    pid, before = show(service, "MainPID")["MainPID"], replaced(service)
+
+    def upgrade(traffic: Traffic) -> None:
+        service.run("systemctl", "kill", "--signal=USR2", UNIT)
+        wait_until(lambda: replaced(service) > before, 20.0, "the successor")
+        wait_until(lambda: show(service, "SubState")["SubState"] == "running", 10.0, "it to be ready")
+        traffic.await_answers(50)
+
+    assert lose_none(router, upgrade).longest_s < LONGEST_S
+    assert show(service, "MainPID", "NRestarts") == {"MainPID": pid, "NRestarts": "0"}
+
+
+def test_a_daemon_that_the_watchdog_ends_loses_no_solicitation(machine: Machine, router: Peer) -> None:
+    drop_in(machine, "WatchdogSec=1s", "TimeoutAbortSec=300ms")  # what is stopped does not hear SIGABRT
+    machine.run("systemctl", "restart", UNIT)
+    before = restarts(machine)
+    with Traffic(router) as traffic:
+        traffic.await_answers(20)
+        machine.run("systemctl", "kill", "--signal=STOP", UNIT)
+        await_next(machine, before)
+        traffic.await_answers(50)
+    assert traffic.lost == []
+    assert traffic.longest_s < LONGEST_S
+
+
+def test_a_reload_changes_what_is_answered_and_shows_a_mistake(service: Machine, router: Peer) -> None:
+    configure(service, r"^prefixes = .*", 'prefixes = ["2001:db8::/112", "2001:db8:0:5::/112"]')
+    service.run("systemctl", "reload", UNIT)
+    asked = ("ndpresponder", "explain", "2001:db8:0:5::1")
+    wait_until(lambda: service.run(*asked, check=False).returncode == 0, 5.0, "the new prefix")
+    configure(service, r'^router_flag = "auto"', 'router_flag = "sometimes"')
+    service.run("systemctl", "reload", UNIT)
+
+    def shown() -> bool:
+        return "not reloaded: /etc/ndpresponder/ndpresponder.toml:" in show(service, "StatusText")["StatusText"]
+
+    wait_until(shown, 5.0, "the mistake in the status")
+    assert show(service, "ActiveState", "NRestarts") == {"ActiveState": "active", "NRestarts": "0"}
+
+
+def test_what_is_stopped_is_kept_no_longer(service: Machine, router: Peer) -> None:
+    service.run("systemctl", "stop", UNIT)
+    assert kept(service) == 0
