@@ -299,9 +299,10 @@ def test_the_port_comes_and_goes_with_the_daemon_and_starts_nothing(machine: Mac
     assert is_listening(machine)
     machine.run("systemctl", "restart", UNIT)
     assert "ndpresponder_build_info" in machine.run("python3", "-c", SCRAPE).stdout
-    machine.run("systemctl", "stop", UNIT)
-    assert not is_listening(machine)
+    machine.run("systemctl", "stop", UNIT)  # which returns before what is a part of it has stopped as well
+    wait_until(lambda: not is_listening(machine), 5, "the port to close")
     assert show(machine, "ActiveState", unit=METRICS) == {"ActiveState": "inactive"}
+    assert show(machine, "ActiveState") == {"ActiveState": "inactive"}
 
 
 def test_a_scraper_that_waits_does_not_start_a_daemon_that_cannot_run_again_and_again(
