@@ -211,7 +211,9 @@ def picture(results: Results) -> str:
 def write(results: Results) -> None:
     """Put the picture, the table and how they came about where the documents show them."""
     _SVG.write_text(picture(results))
-    lines = [report.circumstances(), "", "![How cost grows](scale.svg)", "", *report.markdown(list(table(results)))]
+    taken = median(s["disturbed"] for found in results.values() for samples in found.values() for s in samples)
+    how = f"{report.circumstances()} Others took {taken:.1f} % of a core (median of all points)."
+    lines = [how, "", "![How cost grows](scale.svg)", "", *report.markdown(list(table(results)))]
     report.fill(report.BENCH_README, "scale", lines)
 
 
