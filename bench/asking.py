@@ -42,10 +42,10 @@ class Changer:
 
 
 class Asker:
-    """Asks for one target until it is answered."""
+    """Asks for one target until it is answered, on one of the links."""
 
-    def __init__(self, link: Link) -> None:
-        self._wire = link.asker_socket()
+    def __init__(self, link: Link, number: int = 0) -> None:
+        self._wire = link.asker_socket(number)
 
     def __enter__(self) -> Self:
         return self

@@ -142,11 +142,11 @@ class Link:
             (self.responder, self.uplinks, self.responder_core),
         )
 
-    def asker_socket(self) -> socket.socket:
-        """Return a packet socket at the asker's end of the first link."""
+    def asker_socket(self, number: int = 0) -> socket.socket:
+        """Return a packet socket at the asker's end of one of the links."""
         with self._asker.enter():
             wire = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
-        wire.bind((self._askers[0], ETH_P_IPV6))
+        wire.bind((self._askers[number], ETH_P_IPV6))
         return wire
 
     def ask(self, mode: str, **options: float | str) -> dict[str, Any]:

@@ -122,7 +122,9 @@ def measure(link: Link, responder: Responder, setting: Setting, effort: Effort) 
             link.accept_before_skb(True)
         try:
             responder.start(link)
-            asker.await_answer(int(setting.target(setting.count - 1)))
+            for number in range(setting.uplinks):
+                with Asker(link, number) as other:
+                    other.await_answer(int(setting.target(setting.count - 1)))
             return figures(link, asker, responder, setting, effort)
         except BenchError as error:
             raise BenchError(f"{responder.name}, {setting}: {error}\n{responder.complaint()}") from error
