@@ -12,6 +12,7 @@ from harness import COMMAND, Installed, clean_environment
 from needs import require
 from peer import Peer, Wire, seconds_until
 
+from ndpresponder import __version__
 from ndpresponder.lab.topology import wait_until
 
 ELSEWHERE, OTHER = "2001:db8:5::c1", "2001:db8:6::c1"
@@ -118,3 +119,22 @@ def test_an_uplink_that_is_added_and_removed_is_known(wire, daemon, file):
     assert reload(daemon).returncode == 0
     assert [uplink["name"] for uplink in ask(daemon.control, "GET", "/status")[1]["uplinks"]] == ["up0"]
     assert ask(daemon.control, "POST", "/prefixes", **said)[0] == 400
+
+
+def test_an_upgrade_takes_over_in_place_and_says_so(daemon, peer):
+    argv = [COMMAND, "upgrade", "--control", str(daemon.control)]
+    done = subprocess.run(argv, env=clean_environment(), capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, ""), done
+    assert done.stdout == f"version {__version__} took over from {__version__}, pid {daemon.process.pid}\n"
+    assert [advertisement(TARGET)] == peer.ask(solicitation(TARGET))
+
+
+def test_an_upgrade_that_could_not_start_is_refused_with_the_reason(daemon, file, peer):
+    before = ask(daemon.control, "GET", "/status")[1]
+    file.write_text(FILE.replace("/112", "/x"))
+    argv = [COMMAND, "upgrade", "--control", str(daemon.control)]
+    done = subprocess.run(argv, env=clean_environment(), capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "has no valid prefix length" in done.stderr
+    assert ask(daemon.control, "GET", "/status")[1]["started_s"] == before["started_s"]
+    assert [advertisement(TARGET)] == peer.ask(solicitation(TARGET))
