@@ -96,7 +96,7 @@ def run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     config = read()
     from ndpresponder import daemon
 
-    return daemon.run(config, read)
+    return daemon.run(config, read, options.config or environ.get("NDPRESPONDER_CONFIG", ""))
 
 
 def check(options: argparse.Namespace, environ: Mapping[str, str]) -> int:

@@ -36,9 +36,9 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2)
 _PROBLEMS_SHOWN = 20  # in the log, of one reading of the configuration
 
 
-def run(config: Config, read: Callable[[], Config]) -> ExitCode:
-    """Run the daemon until SIGTERM or SIGINT and return how it ended; `read` reads the configuration again."""
-    daemon = Daemon(config, configure(config.log), read, passed_descriptors())
+def run(config: Config, read: Callable[[], Config], file: str = "") -> ExitCode:
+    """Run the daemon until SIGTERM or SIGINT and return how it ended; `read` reads `config` from `file` again."""
+    daemon = Daemon(config, configure(config.log), read, passed_descriptors(), file)
     try:
         with asyncio.Runner(loop_factory=FrameLoop) as runner:
             ended = runner.run(daemon.run())
@@ -65,12 +65,14 @@ class Daemon:
         logs: Logs,
         read: Callable[[], Config],
         passed: Mapping[str, Sequence[int]],
+        file: str = "",
         notifier: Notifier | None = None,
     ) -> None:
         """Prepare to run by `config`, with the descriptors that were `passed`; nothing is opened yet."""
         self._config = config
         self._logs = logs
         self._read = read
+        self._file = file
         self._log = get_logger()
         self._limiter = RateLimiter(_RETRY_LOG_S)
         self._notifier = notifier or Notifier()
@@ -275,7 +277,7 @@ class Daemon:
         assembly = self._assembly
         subject = Subject(
             started_s=self._started_s,
-            loaded=lambda: Loaded(assembly.config, self._loaded_s, self._problem or None),
+            loaded=lambda: Loaded(assembly.config, self._loaded_s, self._problem or None, self._file),
             uplinks=assembly.uplinks.values,
             board=lambda: assembly.board,
             temporary=assembly.temporary,

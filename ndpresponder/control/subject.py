@@ -19,6 +19,7 @@ class Loaded:
     config: Config
     loaded_s: float  # Unix time when it was read
     problem: str | None = None  # why the last reload failed
+    file: str = ""  # empty: flags and environment only
 
 
 @dataclass(frozen=True, slots=True)

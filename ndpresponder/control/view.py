@@ -37,7 +37,7 @@ def status(subject: Subject) -> dict[str, Any]:
         "pid": os.getpid(),
         "started_s": subject.started_s,
         "dry_run": loaded.config.dry_run,
-        "configuration": {"loaded_s": loaded.loaded_s, "problem": loaded.problem},
+        "configuration": {"file": loaded.file or None, "loaded_s": loaded.loaded_s, "problem": loaded.problem},
         "log_level": subject.logs.level,
         "generation": board.generation,
         "uplinks": [_uplink(uplink) for uplink in subject.uplinks()],

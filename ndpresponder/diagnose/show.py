@@ -29,7 +29,7 @@ def _status(status: Data, now_s: float) -> Iterator[str]:
         f"ndpresponder {status['version']}, pid {status['pid']}, up {span(now_s - status['started_s'])}, "
         f"log level {status['log_level']}{', DRY RUN: nothing is sent' if status['dry_run'] else ''}"
     )
-    yield f"configuration read {loaded}"
+    yield f"configuration read {loaded}{' from ' + configuration['file'] if configuration['file'] else ''}"
     if configuration["problem"]:
         yield f"the last reload was refused: {configuration['problem']}"
     for uplink in status["uplinks"]:

@@ -74,7 +74,8 @@ def test_a_wrong_file_is_refused_with_its_line_and_shown(daemon, file, peer):
     assert f"{file}:4: interface[0].prefixes[0]: '2001:db8::/x' has no valid prefix length" in done.stderr
     assert [advertisement(TARGET)] == peer.ask(solicitation(TARGET))
     configuration = ask(daemon.control, "GET", "/status")[1]["configuration"]
-    assert (configuration["loaded_s"], configuration["problem"]) == (
+    assert (configuration["file"], configuration["loaded_s"], configuration["problem"]) == (
+        str(file),
         loaded_s,
         done.stderr.strip()[len("ndpresponder: ") :],
     )

@@ -35,7 +35,7 @@ def ran(monkeypatch: pytest.MonkeyPatch) -> list[Config]:
     """Return the list that every configuration the daemon would run with is added to."""
     configs: list[Config] = []
 
-    def run(config: Config, read: Callable[[], Config]) -> ExitCode:
+    def run(config: Config, read: Callable[[], Config], file: str) -> ExitCode:
         assert read() == config
         configs.append(config)
         return ExitCode.OK
