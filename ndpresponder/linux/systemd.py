@@ -25,6 +25,7 @@ class Notifier:
         # "@name" is an abstract socket: its first octet is NUL. Other forms (vsock:) are not for a process on a host.
         self._address = {"@": "\0" + path[1:], "/": path}.get(path[:1], "")
         self._socket: socket.socket | None = None
+        self._patience_s = _TIMEOUT_S
 
     def ready(self, status: str) -> None:
         """Say that start-up, or a reload, is complete."""
@@ -68,13 +69,15 @@ class Notifier:
         try:
             if self._socket is None:
                 self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-                self._socket.settimeout(_TIMEOUT_S)
+            self._socket.settimeout(self._patience_s)
             data = "\n".join(lines).encode("utf-8", "backslashreplace")
             rights = struct.pack("i", descriptor) if descriptor is not None else b""
             control = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)] if rights else []
             self._socket.sendmsg([data], control, 0, self._address)
-        except OSError:  # the manager went away, or its queue stayed full
+        except OSError:  # the manager went away, or its queue stayed full: it is not waited for again until it reads
+            self._patience_s = 0.0
             return False
+        self._patience_s = _TIMEOUT_S
         return True
 
 

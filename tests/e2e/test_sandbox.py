@@ -90,7 +90,7 @@ ASKED = (
     "remove 2001:db8:7::/64",
     "log debug",
     "reload",
-    "status",
+    "upgrade",
 )
 ALLOWED = {"packet socket", "netlink socket"}
 

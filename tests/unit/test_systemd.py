@@ -81,10 +81,19 @@ def test_a_manager_that_never_reads_does_not_hold_up_the_loop_for_long(tmp_path:
             before = time.monotonic()
             notifier.watchdog()
             longest, sent = max(longest, time.monotonic() - before), sent + 1
+        before = time.monotonic()
+        for _ in range(10):
+            notifier.status("nobody reads this")
+        waited = time.monotonic() - before
+        for _ in range(sent - 1):
+            deaf.recv(4096)
+        notifier.status("somebody reads again")
+        assert deaf.recv(4096) == b"STATUS=somebody reads again"
         notifier.close()
 
     assert sent > 1
     assert 0.3 < longest < 2
+    assert waited < 0.3
 
 
 @pytest.mark.parametrize(
