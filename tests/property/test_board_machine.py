@@ -10,15 +10,18 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from ndpresponder.targets.board import COALESCE_S, Entry, TargetBoard
 from ndpresponder.targets.source import TargetSet
-from ndpresponder.targets.table import EMPTY, Prefix, TargetTable
+from ndpresponder.targets.table import EMPTY, Match, Prefix, TargetTable
 
 UPLINKS = ("eth0", "eth1")
 EXCLUDED = {"eth0": frozenset({Prefix(0x20010DB8 << 96 | 1, 128)}), "eth1": frozenset[Prefix]()}
 BASE = 0x20010DB8 << 96
+hosts = st.frozensets(st.integers(0, 5).map(lambda host: (BASE + host).to_bytes(16, "big")))
 target_sets = st.builds(
     TargetSet,
-    live=st.frozensets(st.integers(0, 5).map(lambda host: (BASE + host).to_bytes(16, "big"))),
+    live=hosts,
     claimed=st.frozensets(st.integers(0, 3).map(lambda net: Prefix(BASE + (net << 64), 64))),
+    downstream=st.dictionaries(st.sampled_from(["br0", "br1"]), hosts, max_size=1),
+    refused=st.just(frozenset[Prefix]()) | st.frozensets(st.integers(0, 3).map(lambda n: Prefix(BASE + (n << 72), 56))),
 )
 serving = st.sampled_from([None, frozenset({"eth0"}), frozenset({"eth1"}), frozenset(UPLINKS)])
 
@@ -111,11 +114,30 @@ class Board(RuleBasedStateMachine):
         for uplink in UPLINKS:
             live: set[bytes] = set()
             claimed: set[Prefix] = set()
+            divided: list[tuple[frozenset[Prefix], frozenset[Prefix]]] = []
             for entry, targets in zip(self.entries, self.said, strict=True):
                 if entry.source.uplinks is None or uplink in entry.source.uplinks:
                     live |= targets.live
-                    claimed |= targets.claimed
-            assert self.tables[uplink] == TargetTable.build(live, claimed, EXCLUDED[uplink])
+                    if targets.refused:
+                        divided.append((targets.claimed, targets.refused))
+                    else:
+                        claimed |= targets.claimed
+            assert self.tables[uplink] == TargetTable.build(live, claimed, EXCLUDED[uplink], divided)
+        self.check_downstream()
+
+    def check_downstream(self) -> None:
+        """Whoever is answered for on an uplink of its source is where the source says; the last one that says so."""
+        said = {
+            target: interface
+            for entry, targets in zip(self.entries, self.said, strict=True)
+            for interface, there in targets.downstream.items()
+            for target in there
+            if any(
+                self.tables[uplink].match(target, int.from_bytes(target, "big")) is Match.LIVE
+                for uplink in entry.source.uplinks or UPLINKS
+            )
+        }
+        assert self.board.downstream() == said
 
     @invariant()
     def nothing_is_forgotten(self) -> None:

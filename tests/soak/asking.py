@@ -21,7 +21,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from frames import packed, solicitation
 
-ROUTERS = 64
+ROUTERS = 64  # at a time
+POOL = 128  # of all: what is remembered of a router is bounded, but a short run must reach the bound
 STAY_S = 8.0  # of each router; then another takes its place
 FIRST = "2001:db8:1::"
 STATION = bytes.fromhex("02aa")
@@ -55,7 +56,8 @@ class Asking:
         self._wire = wire
         self._count = count
         self._waiting: dict[bytes, int] = {}
-        self._routers = deque(questions(router, count) for router in range(ROUTERS))
+        self._pool = [questions(router, count) for router in range(POOL)]
+        self._routers = deque(self._pool[:ROUTERS])
         self._next_router = ROUTERS
         self._place = 0
         self.asked = self.answered = self.unexpected = 0
@@ -79,7 +81,7 @@ class Asking:
     def replace_a_router(self) -> None:
         """Have one router go and another come."""
         self._routers.popleft()
-        self._routers.append(questions(self._next_router, self._count))
+        self._routers.append(self._pool[self._next_router % POOL])
         self._next_router += 1
 
     def hear(self) -> None:
