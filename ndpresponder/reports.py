@@ -48,12 +48,14 @@ class Reporter:
         if before is None or before.index != link.index:
             self._stop_listening()
             self._listen(link)
-        anew = before is None or (before.index, before.sources) != (link.index, link.sources)
-        reported = frozenset() if anew else self._groups
-        if anew or groups != reported:
+        elsewhere = before is None or before.index != link.index
+        anew = before is None or elsewhere or before.sources != link.sources
+        if anew or groups != self._groups:
+            left = frozenset() if elsewhere else self._groups - groups
+            new = groups if anew else groups - self._groups
             self._groups = groups
-            self._report(mld.TO_INCLUDE, reported - groups)
-            self._report(mld.TO_EXCLUDE, groups - reported)
+            self._report(mld.TO_INCLUDE, left)
+            self._report(mld.TO_EXCLUDE, new)
             self._schedule(_REPEAT_S)
 
     def stand_in(self, link: Link | None, groups: frozenset[bytes]) -> None:
