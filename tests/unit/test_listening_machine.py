@@ -24,7 +24,6 @@ LINKS = (
     LINK,
     dataclasses.replace(LINK, index=LINK.index + 1),
     dataclasses.replace(LINK, addresses=addresses("2001:db8::9", "fe80::2")),
-    dataclasses.replace(LINK, addresses=addresses("fe80::2")),  # nothing to report from
 )
 
 
@@ -110,7 +109,7 @@ class Listening(RuleBasedStateMachine):
 
     @invariant()
     def the_bridge_knows_the_groups(self) -> None:
-        if self.link is None or self.link.addresses == LINKS[3].addresses:
+        if self.link is None:
             return
         assert self.heard.keys() == self.wanted()
         assert all(self.loop.now_s - last_s < FORGOTTEN_S for last_s in self.heard.values())
@@ -120,5 +119,5 @@ class Listening(RuleBasedStateMachine):
         self.loop.close()
 
 
-Listening.TestCase.settings = settings(max_examples=40, stateful_step_count=20, deadline=None)
+Listening.TestCase.settings = settings(max_examples=40, stateful_step_count=20, deadline=None, derandomize=True)
 TestListening = Listening.TestCase
