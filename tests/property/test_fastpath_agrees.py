@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import answering
 import pytest
 from frames import option, packed, solicitation, solicited_node
-from generated import any_frames, damaged, responder_of, seldom, solicitations, with_right_checksum, worlds
+from generated import STATIONS, any_frames, damaged, responder_of, seldom, solicitations, with_right_checksum, worlds
 from hypothesis import assume, event, given
 from hypothesis import strategies as st
 from inkernel import SHORTEST, InKernel, require_bpf
@@ -43,7 +43,7 @@ def is_plain(frame: bytes, outcome: Outcome) -> bool:
     )
 
 
-def check(kernel: InKernel, responder: Responder, frame: bytes) -> None:
+def check(kernel: InKernel, responder: Responder, frame: bytes) -> str:
     outcome, advertisement = responder.respond(frame)
     before = kernel.counted()
     answer = kernel.answer(frame)
@@ -54,7 +54,7 @@ def check(kernel: InKernel, responder: Responder, frame: bytes) -> None:
     else:
         assert answer == advertisement
         assert counted == (int(outcome is RESOLVED), int(outcome is CONFIRMED))
-    event(f"{outcome.label}, {'in user space' if answer is None else 'in the kernel'}")
+    return f"{outcome.label}, {'in user space' if answer is None else 'in the kernel'}"
 
 
 def tell(kernel: InKernel, world: World, verified: bool) -> Responder:
@@ -74,7 +74,7 @@ def test_what_the_kernel_answers_the_responder_would_answer_alike(
     responder = tell(kernel, world, verified)
     for frame in frames:
         if len(frame) >= SHORTEST:
-            check(kernel, responder, frame)
+            event(check(kernel, responder, frame))
 
 
 FOREIGN = (answering.GATEWAY, answering.OWN_ADDRESS, answering.EXCLUDED_TARGET, "2001:db8:1::1", "fe80::c1")
@@ -102,7 +102,38 @@ def plain(draw: st.DrawFn) -> bytes:
 def test_the_plain_case_is_the_kernels(kernel: InKernel, world: World, verified: bool, frames: list[bytes]) -> None:
     responder = tell(kernel, world, verified)
     for frame in frames:
-        check(kernel, responder, frame)
+        event(check(kernel, responder, frame))
+
+
+def usual(kernel: InKernel) -> Responder:
+    responder = answering.make_responder(forwarding=True)
+    kernel.tell(responder.table, answering.uplink_state(forwarding=True), Policy())
+    return responder
+
+
+@pytest.mark.parametrize("slla", [..., None], ids=["86 octets", "78 octets"])
+@pytest.mark.parametrize("target", [answering.CLAIMED_TARGET, answering.LIVE_TARGET], ids=["claimed", "live"])
+def test_no_bit_is_overlooked(kernel: InKernel, target: str, slla) -> None:
+    responder = usual(kernel)
+    for destination in (solicited_node(target), packed(target)):
+        frame = solicitation(target, destination=destination, slla=slla)
+        for bit in range(8 * len(frame)):
+            changed = bytearray(frame)
+            changed[bit // 8] ^= 1 << bit % 8
+            check(kernel, responder, bytes(changed))
+            check(kernel, responder, with_right_checksum(bytes(changed)))
+
+
+def test_no_pair_of_addresses_is_overlooked(kernel: InKernel) -> None:
+    responder = usual(kernel)
+    sources = ("fe80::1", "2001:db8::3", "::", "::fffe:102:304", *STRANGE, answering.OWN_ADDRESS, answering.GATEWAY)
+    for target in (answering.CLAIMED_TARGET, answering.LIVE_TARGET, *FOREIGN):
+        for source in (*sources, target):
+            for destination in (solicited_node(target), packed(target), packed("ff02::1")):
+                for station in STATIONS:
+                    check(kernel, responder, solicitation(target, source, destination, ethernet_destination=station))
+                    check(kernel, responder, solicitation(target, source, destination, ethernet_source=station))
+                    check(kernel, responder, solicitation(target, source, destination, slla=station))
 
 
 @given(any_frames)

@@ -1,6 +1,8 @@
 """What becomes of the fast path when the kernel refuses: the program is taken away, and somebody is told."""
 
 import os
+import subprocess
+import sys
 from types import SimpleNamespace
 from typing import Any, Literal
 
@@ -189,3 +191,9 @@ def test_without_clang_at_the_build_it_says_so(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(in_kernel, "OBJECT", "never-built.o")
     with pytest.raises(SystemRefused, match="install clang"):
         in_kernel.read_object(Hook.XDP)
+
+
+def test_who_does_without_does_not_pay_for_it() -> None:
+    listing = "import ndpresponder.daemon, sys; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", listing], check=True, capture_output=True, text=True).stdout
+    assert [name for name in loaded.split() if "fastpath" in name or name.endswith("bpf_object")] == []
