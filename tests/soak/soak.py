@@ -241,7 +241,9 @@ def _go_through_changes(seconds: float, daemon: Installed, churn: Churn, report:
         name = change.__name__
         report.changes[name] = report.changes.get(name, 0) + 1
         time.sleep(chance.uniform(0.05, 0.4))
-        if at_s - start_s > WARM_UP * seconds and at_s - sampled_s > 0.5:
+        if at_s - start_s < WARM_UP * seconds:
+            report.descriptors[0] = max(report.descriptors[0], daemon.descriptors())
+        elif at_s - sampled_s > 0.5:
             sampled_s = at_s
             report.rss_kb.append((at_s - start_s, daemon.rss_kb()))
 
