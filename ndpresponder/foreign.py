@@ -4,8 +4,8 @@ What may go unread is `wire.steering`'s to say, how the kernel is told is `linux
 step with the table and the uplink, and adds to the tally what the kernel counted. It must never decide what is
 answered: when the kernel cannot count, or somebody wants to see every frame, all are read and end in the responder.
 
-A new program takes the kernel some 10 ms, so it is handed over in a thread, one at a time. Until then a new target
-is not answered for; a target that went is silent at once, by the responder's own table.
+A new program takes the kernel some 10 ms, and a large table as long to write it, so both are done in a thread, one at a
+time. Until then a new target is not answered for; a target that went is silent at once, by the responder's own table.
 """
 
 import asyncio
@@ -74,7 +74,10 @@ class ForeignCounter:
     def _leave(self) -> None:
         if self._fanout is not None:
             self.collect()
-            asyncio.get_running_loop().run_in_executor(None, self._fanout.close)
+            try:
+                asyncio.get_running_loop().run_in_executor(None, self._fanout.close)
+            except RuntimeError:  # the system has no thread left
+                self._fanout.close()
         self._fanout = None
         self._program = READ_ALL
 
@@ -85,23 +88,21 @@ class ForeignCounter:
         while True:
             await self._changed.wait()
             self._changed.clear()
-            program = self._wanted()
-            if program == self._program:
-                continue
+            self._reads_all = self._read_all()
+            state = None if self._reads_all else self._state
             try:
+                program = await loop.run_in_executor(None, program_for, self._table, state) if state else READ_ALL
+                if program == self._program:
+                    continue
                 if self._fanout is None:
                     self._fanout = join_fanout(descriptor, name, len(NEVER_READ))
                 await loop.run_in_executor(None, self._fanout.steer, program)
                 self._program = program
-            except OSError as error:  # the link went down meanwhile, or the kernel does not have this
+            except Exception as error:  # whatever it is: what was in force would keep new targets from being read
                 self._leave()
                 if self._state is not None and not self._complained:
                     self._complained = True
                     self._log.info("reading foreign solicitations instead of counting them", why=str(error))
-
-    def _wanted(self) -> Program:
-        self._reads_all = self._read_all()
-        return READ_ALL if self._state is None or self._reads_all else program_for(self._table, self._state)
 
 
 def program_for(table: TargetTable, state: UplinkState) -> Program:

@@ -1,0 +1,126 @@
+"""Who keeps the kernel's program in step with the table: what is not handed over must be read."""
+
+import asyncio
+import threading
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import pytest
+from answering import make_responder, uplink_state
+
+from ndpresponder import foreign
+from ndpresponder.observe.logs import get_logger
+from ndpresponder.observe.tally import Tally
+from ndpresponder.targets.table import EMPTY
+from ndpresponder.wire.bpf_writer import Program
+
+TABLE = make_responder().table
+DEADLINE_S = 5
+
+
+class Group:
+    """Stands in for `Fanout`."""
+
+    def __init__(self) -> None:
+        self.programs: list[Program] = []
+        self.closed = False
+        self.failure: Exception | None = None
+
+    def steer(self, program: Program) -> None:
+        if self.failure is not None:
+            raise self.failure
+        self.programs.append(program)
+
+    def take_counts(self) -> list[int]:
+        return [0, 0, 0]
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class Socket:
+    """Stands in for `PacketSocket`."""
+
+    def fileno(self) -> int:
+        return -1
+
+
+@pytest.fixture
+def groups(monkeypatch: pytest.MonkeyPatch) -> list[Group]:
+    joined: list[Group] = []
+
+    def join(*_: object) -> Group:
+        joined.append(Group())
+        return joined[-1]
+
+    monkeypatch.setattr(foreign, "join_fanout", join)
+    return joined
+
+
+async def until(condition: Callable[[], object]) -> None:
+    async with asyncio.timeout(DEADLINE_S):
+        while not condition():
+            await asyncio.sleep(0.001)
+
+
+def counting(act: Callable[[foreign.ForeignCounter], Coroutine[Any, Any, None]]) -> None:
+    """Have `act` done once a program is in force."""
+
+    async def main() -> None:
+        counter = foreign.ForeignCounter(Tally(), lambda: False, get_logger())
+        socket: Any = Socket()
+        counter.open(socket, "up0")
+        counter.follow(uplink_state())
+        await act(counter)
+        counter.close()
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("failure", [OSError("refused"), RuntimeError("can't start new thread")], ids=repr)
+def test_after_any_failure_everything_is_read_and_the_next_change_tries_again(
+    groups: list[Group], failure: Exception
+) -> None:
+    async def act(counter: foreign.ForeignCounter) -> None:
+        await until(lambda: groups and groups[0].programs)
+        groups[0].failure = failure
+        counter.apply(TABLE)
+        await until(lambda: groups[0].closed)
+        counter.apply(EMPTY)
+        await until(lambda: len(groups) == 2 and groups[1].programs)
+
+    counting(act)
+    assert groups[1].closed
+
+
+def test_without_a_thread_for_it_the_group_is_closed_all_the_same(groups: list[Group]) -> None:
+    def refuse(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    async def act(counter: foreign.ForeignCounter) -> None:
+        await until(lambda: groups and groups[0].programs)
+        loop: Any = asyncio.get_running_loop()
+        loop.run_in_executor = refuse
+        counter.apply(TABLE)
+        await until(lambda: groups[0].closed)
+
+    counting(act)
+    assert len(groups) == 1
+
+
+def test_a_program_is_written_beside_the_loop(groups: list[Group], monkeypatch: pytest.MonkeyPatch) -> None:
+    threads: list[threading.Thread] = []
+    write = foreign.program_for
+
+    def watched(*arguments: Any) -> Program:
+        threads.append(threading.current_thread())
+        return write(*arguments)
+
+    monkeypatch.setattr(foreign, "program_for", watched)
+
+    async def act(_: foreign.ForeignCounter) -> None:
+        await until(lambda: groups and groups[0].programs)
+
+    counting(act)
+    assert threads
+    assert threading.main_thread() not in threads
