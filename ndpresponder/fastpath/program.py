@@ -34,6 +34,7 @@ class KernelProgram:
         self._name = name
         self._hook = hook
         self._program: Program | None = None
+        self._cpus = 0
         # descriptors
         self._counts: int | None = None
         self._targets: tuple[int, int] | None = None
@@ -70,6 +71,7 @@ class KernelProgram:
             self._program = read_object(self._hook)
         with self._explained(), contextlib.ExitStack() as unneeded:  # the program keeps what it uses
             if self._counts is None:
+                self._cpus = bpf.possible_cpus()  # now: to count must need no descriptor, of which none may be left
                 self._counts = bpf.create_map(MapType.PERCPU_ARRAY, "counts", VALUE_SIZE, COUNT.size)
             settings = bpf.create_map(MapType.ARRAY, "setup", VALUE_SIZE, SETUP.size)
             unneeded.callback(os.close, settings)
@@ -128,7 +130,7 @@ class KernelProgram:
         """
         if self._counts is None:
             return []
-        return [COUNT.unpack(row) for row in bpf.per_cpu(self._counts, COUNT.size)]
+        return [COUNT.unpack(row) for row in bpf.per_cpu(self._counts, COUNT.size, self._cpus)]
 
     def detach(self) -> None:
         """Take it away; when this returns it has answered for the last time."""

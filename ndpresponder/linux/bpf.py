@@ -117,16 +117,16 @@ def set_entries(map_fd: int, keys: bytes, values: bytes, count: int) -> None:
     _bpf(_MAP_UPDATE_BATCH, struct.pack("=QQQQIIQQ", 0, 0, *places, count, map_fd, 0, 0))
 
 
-def per_cpu(map_fd: int, value_size: int) -> list[bytes]:
-    """Return what each processor has in entry 0 of a per-CPU array; `value_size` is a multiple of 8."""
-    cpus = _possible_cpus()
+def per_cpu(map_fd: int, value_size: int, cpus: int) -> list[bytes]:
+    """Return what each of `possible_cpus` has in entry 0 of a per-CPU array; `value_size` is a multiple of 8."""
     key = ctypes.create_string_buffer(4)
     values = ctypes.create_string_buffer(cpus * value_size)
     _bpf(_MAP_LOOKUP_ELEM, struct.pack("=IIQQQ", map_fd, 0, ctypes.addressof(key), ctypes.addressof(values), 0))
     return [values.raw[start : start + value_size] for start in range(0, len(values), value_size)]
 
 
-def _possible_cpus() -> int:
+def possible_cpus() -> int:
+    """Return how many processors there can ever be; this reads a file."""
     last = Path("/sys/devices/system/cpu/possible").read_text().strip().rpartition(",")[2]
     return int(last.rpartition("-")[2]) + 1
 

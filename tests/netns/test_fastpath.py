@@ -3,6 +3,8 @@
 That its answers are right is shown by the tests of behaviour and silence, which run with each fast path too.
 """
 
+import os
+import resource
 import signal
 import subprocess
 import time
@@ -17,7 +19,12 @@ from inkernel import Fastpath, attached_programs, require_bpf
 from needs import require
 from peer import Flood, Peer, Wire, seconds_until
 
+from ndpresponder.fastpath import tables
+from ndpresponder.fastpath.program import KernelProgram
+from ndpresponder.fastpath.tables import Entries
 from ndpresponder.lab import wait_until
+from ndpresponder.linux.bpf import Hook
+from ndpresponder.requester import Policy
 
 FLAGS = ("-i", "up0", "-n", "2001:db8::/112")
 TCX = ("--fastpath", "tcx")
@@ -68,6 +75,21 @@ def test_the_plain_case_never_reaches_user_space_and_is_counted_all_the_same(wir
         assert in_user_space(daemon) == 0
         assert peer.ask(LEFT_TO_US) == [advertisement()]
         assert in_user_space(daemon) > 0
+
+
+def test_counting_needs_no_descriptor(wire):
+    program = KernelProgram("up0", Hook.TCX_INGRESS)
+    nothing = Entries(b"", b"", 0)
+    program.set_targets(nothing, nothing)
+    os.close(program.load(tables.setup(None, Policy(), claimed=True), nothing))
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, before[1]))
+    try:
+        counts = program.counts()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    program.close()
+    assert set(counts) == {(0, 0, 0)}
 
 
 def test_the_last_answer_is_dated_though_the_kernel_gave_it(wire, peer):
