@@ -2,7 +2,8 @@
 
 Pure. What a stranger costs is many times what it takes to pass over it, and a known one that floods costs what a
 hundred routers do: passing over both, a ring is read faster than it is filled, so that whoever asks at a modest rate
-loses nothing. Gateways are always known. It must never judge a frame: what is held back is counted as `overloaded`.
+loses nothing. Gateways are always known, if only by their address: as anybody can write that, all who do have one share
+together. It must never judge a frame: what is held back is counted as `overloaded`.
 """
 
 from collections.abc import Container, Iterable
@@ -30,9 +31,11 @@ def fair_share(
     for each in frames:
         frame = each[0]
         requester = frame[REQUESTER]
-        had = shares.get(requester, 0)
-        if had < SHARE and (requester in known or frame[SOURCE] in gateways):
-            shares[requester] = had + 1
+        is_known = requester in known
+        who = requester if is_known else frame[SOURCE]
+        had = shares.get(who, 0)
+        if had < SHARE and (is_known or who in gateways):
+            shares[who] = had + 1
             chosen.append(each)
         else:
             others[kind_of(frame)] += 1

@@ -21,6 +21,19 @@ def test_a_gateway_is_known_before_it_ever_asked() -> None:
     assert fair_share([STRANGER, FROM_GATEWAY], NOBODY, addresses(GATEWAY))[0] == [FROM_GATEWAY]
 
 
+def test_all_who_write_the_address_of_a_gateway_have_one_share_together() -> None:
+    pretenders = [(solicitation(source=GATEWAY, ethernet_source=bytes([2, 0, 0, 0, 1, n])), False) for n in range(63)]
+    chosen, others = fair_share([*pretenders, KNOWN], {KNOWN[0][6:38]}, addresses(GATEWAY))
+    assert chosen == [*pretenders[:SHARE], KNOWN]
+    assert others[Kind.MULTICAST] == 63 - SHARE
+
+
+def test_a_known_gateway_shares_with_nobody() -> None:
+    pretender = solicitation(source=GATEWAY, ethernet_source="02:00:00:00:00:77"), False
+    chosen = fair_share([pretender] * 60 + [FROM_GATEWAY], {FROM_GATEWAY[0][6:38]}, addresses(GATEWAY))[0]
+    assert chosen == [pretender] * SHARE + [FROM_GATEWAY]
+
+
 def test_nobody_gets_more_than_a_share() -> None:
     other = solicitation(source="fe80::3"), False
     chosen, others = fair_share([KNOWN] * 50 + [other] * 2, {KNOWN[0][6:38], other[0][6:38]}, NOBODY)
