@@ -80,7 +80,12 @@ class _Door:
             oldest.cancel()
         task = asyncio.create_task(self._talk(reader, writer, peer.uid))
         self._clients[task] = None
-        task.add_done_callback(lambda done: self._clients.pop(done, None))
+
+        def show_out(done: asyncio.Task[None]) -> None:  # also one who had to go before the task ever ran
+            self._clients.pop(done, None)
+            writer.transport.abort()
+
+        task.add_done_callback(show_out)
 
     async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, uid: int) -> None:
         try:
@@ -90,8 +95,6 @@ class _Door:
         except Exception:
             get_logger().exception("the control socket cannot be served")
             writer.write(_refusal("503 Service Unavailable", _BROKEN))
-        finally:
-            writer.transport.abort()
 
 
 def _load() -> Talk:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from controlling import ask, ask_as, is_open
+from controlling import ask, ask_as, connected, is_open
 from needs import require
 from structlog.testing import capture_logs
 
@@ -81,3 +81,22 @@ def test_code_that_is_gone_is_told_and_ends_the_request_only(path: Path) -> None
     assert (status, "was another version installed" in said["error"]) == (503, True)
     assert {event["event"] for event in logs} == {"the control socket cannot be served"}
     assert served(path, lambda: routes.talk)[0] == 404
+
+
+def test_who_has_to_go_at_once_is_disconnected(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def stay(*_: object) -> None:
+        await asyncio.Event().wait()
+
+    async def main() -> bytes:
+        subject: Any = None
+        serving = asyncio.create_task(door.serve(str(path), subject, lambda: stay))
+        while not is_open(path):
+            await asyncio.sleep(0.01)
+        monkeypatch.setattr(door, "CLIENTS_MAX", 1)
+        with connected(path) as first, connected(path):  # both come in during one turn of the loop
+            heard = await asyncio.to_thread(first.recv, 1)
+        serving.cancel()
+        await asyncio.gather(serving, return_exceptions=True)
+        return heard
+
+    assert asyncio.run(main()) == b""
