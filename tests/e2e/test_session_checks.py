@@ -14,12 +14,14 @@ TESTS = Path(__file__).parents[1]
 
 def session(folder: Path, test: str, **environment: str) -> tuple[int, str]:
     """Run a session with one test file under our conftest.py."""
-    for shared in ("conftest.py", "needs.py"):
-        shutil.copy(TESTS / shared, folder)
+    for shared in TESTS.glob("*.py"):  # what it imports
+        shutil.copy(shared, folder)
     (folder / "test_it.py").write_text(test)
     argv = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-ra", "--rootdir", str(folder), str(folder)]
     inherited = {key: value for key, value in os.environ.items() if key != "NDPRESPONDER_REQUIRE_ALL"}
-    finished = subprocess.run(argv, text=True, capture_output=True, env=inherited | environment, cwd=folder)
+    finished = subprocess.run(
+        argv, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=inherited | environment, cwd=folder
+    )
     return finished.returncode, finished.stdout
 
 

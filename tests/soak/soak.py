@@ -25,10 +25,10 @@ from pathlib import Path
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
 
-from asking import FIRST  # noqa: E402
 from frames import packed, solicitation  # noqa: E402
 from harness import Installed  # noqa: E402
 from peer import Peer, Wire  # noqa: E402
+from soliciting import FIRST  # noqa: E402
 
 from ndpresponder.lab import wait_until  # noqa: E402
 
@@ -195,7 +195,7 @@ def soak(seconds: float, rate: float = RATE, seed: int = 0) -> Report:
             with Peer(wire.far) as peer:
                 peer.await_answer(churn.staying[-1])
             daemon.go_first()
-            ask = (sys.executable, str(HERE / "asking.py"), "far0", str(rate), str(STAYING))
+            ask = (sys.executable, str(HERE / "soliciting.py"), "far0", str(rate), str(STAYING))
             asker = wire.far.popen(*ask, stdout=subprocess.PIPE)
             try:
                 _go_through_changes(seconds, daemon, churn, report, chance)

@@ -1,6 +1,6 @@
 """Solicits the same targets for ever, at a steady rate, as routers that come and go, and tells what was not answered.
 
-usage: asking.py INTERFACE RATE COUNT      on SIGTERM, one JSON object on stdout
+usage: soliciting.py INTERFACE RATE COUNT      on SIGTERM, one JSON object on stdout
 
 It asks for 2001:db8:1::1 and up. An answer counts once, for the router and the target it was asked by and for; one that
 nobody waits for is unexpected. A frame that the kernel could not take is not asked.
