@@ -83,10 +83,10 @@ class Handover:
         """Close a packet socket: for good, or after `leave` only for this process."""
         name = name_of(opened.index)
         if self._leaving:
-            self._left[name] = [os.dup(opened.fileno())]
+            self._left[name] = [opened.detach()]
         else:
             self._notifier.drop(name)
-        opened.close()
+            opened.close()
 
     def leave(self) -> None:
         """Keep from now on what is closed for a successor."""

@@ -39,7 +39,6 @@ TPACKET_V2: Final = 1
 _TP_STATUS_COPY: Final = 2
 _SO_ATTACH_FILTER: Final = 26
 
-
 _BLOCK_SIZE: Final = 1 << 16
 _RING_SIZE: Final = SLOTS * SLOT_SIZE
 _FRAME: Final = 66  # where the frame starts in its slot
@@ -106,6 +105,11 @@ class PacketSocket:
         self._words.release()
         self._ring.close()
         self._socket.close()
+
+    def detach(self) -> int:
+        """Release the ring but not the socket, and return its descriptor, which is the caller's from now on."""
+        with self:
+            return self._socket.detach()
 
     def receive(self, most: int = BATCH) -> list[tuple[bytes, bool]]:
         """Take at most `most` (`BATCH`) waiting frames, and whether each was addressed to another host.
@@ -215,8 +219,7 @@ class PacketSocket:
 
     def take_drops(self) -> int:
         """Return how many frames the kernel had no room for since the last call."""
-        statistics = self._socket.getsockopt(SOL_PACKET, _PACKET_STATISTICS, 8)
-        _, drops = struct.unpack("=II", statistics)
+        _, drops = struct.unpack("=II", self._socket.getsockopt(SOL_PACKET, _PACKET_STATISTICS, 8))
         cut, self._cut = self._cut, 0
         return int(drops) + cut
 

@@ -1,6 +1,7 @@
 """A packet socket that outlives its process, between two of them: here both are this one."""
 
 import os
+import resource
 import select
 import socket
 import struct
@@ -282,3 +283,21 @@ def test_what_is_left_to_a_successor_is_open_and_named(wire, link) -> None:
     assert taken_over
     assert (name, metrics) == (name_of(link.index), ("metrics", 0))
     after.close()
+
+
+def test_a_process_without_a_descriptor_left_leaves_its_socket_all_the_same(wire, peer, link) -> None:
+    handover = Handover(Notifier({}), {}, lambda *_: None)
+    with wire.near.enter():
+        before, _ = handover.open(link)
+    handover.leave()
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, limits[1]))
+    try:
+        handover.close(before)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    ((_, kept),) = handover.to_pass
+    peer.send(*NUMBERED)
+    with take_over(wire, kept, link) as after:
+        assert after.seek()
+        assert received(after, len(NUMBERED)) == NUMBERED
