@@ -1,5 +1,6 @@
 """Silence that a setting or the state of the link asks for, each counted under its own reason."""
 
+import time
 from collections import Counter
 from collections.abc import Iterator
 
@@ -111,20 +112,27 @@ def test_dry_run_decides_and_counts_and_sends_nothing(wire, peers):
         assert not peers[1].collect(1, 0)
 
 
-def test_the_rate_limit_holds_back_what_is_over_and_counts_it(wire, tmp_path):
-    with Wire("rated") as rated, Installed(rated.near, "-i", "up0", "-n", "2001:db8::/112", "-r", "1/5") as daemon:
-        with Peer(rated.far) as peer:
-            counted = daemon.caused(lambda: peer.send(*[solicitation()] * 40), frames=40)
+def test_the_rate_limit_holds_back_what_is_over_and_counts_it():
+    burst, kept = 6, 3  # for reachability probes, whatever else is asked
+    with (
+        Wire("rated") as rated,
+        Peer(rated.far) as peer,
+        Installed(rated.near, "-i", "up0", "-n", "2001:db8::/112", "-r", f"1/{burst}") as daemon,
+    ):
+        start_s = time.monotonic()
+        for frame, least in (solicitation(), burst - kept), (solicitation(destination=TARGET), kept):
+            counted = daemon.caused(lambda frame=frame: peer.send(*[frame] * 40), frames=40)
             answers = peer.collect(40, 0)
-        assert 5 <= len(answers) <= 7  # the burst, and what a slow machine earns meanwhile
-        assert set(answers) == {advertisement()}
-        assert counted == Counter(
-            {
-                "received multicast": 40,
-                "sent solicited": len(answers),
-                "ignored rate_limited": 40 - len(answers),
-            }
-        )
+            earned = time.monotonic() - start_s + 1  # a slow machine has time to earn more
+            assert least <= len(answers) <= least + earned
+            assert set(answers) == {advertisement()}
+            assert counted == Counter(
+                {
+                    received_as(frame): 40,
+                    "sent solicited": len(answers),
+                    "ignored rate_limited": 40 - len(answers),
+                }
+            )
 
 
 def test_nothing_is_answered_or_counted_wrongly_while_starting_under_a_flood():
@@ -140,8 +148,9 @@ def test_nothing_is_answered_or_counted_wrongly_while_starting_under_a_flood():
         peer.await_answer()  # what the flood left in the ring comes before it; what is not ours was counted at once
         counted = daemon.counters()
     assert set(answers) == {advertisement()}
-    dropped = counted.pop("drops", 0)
+    # what was not judged, for want of room or of time, may have been any of them
+    unjudged = counted.pop("drops", 0) + counted.pop("ignored overloaded", 0)
     assert set(counted) == {"received multicast", "sent solicited", "ignored not_ours", "ignored bad_hop_limit"}
     # each round of the flood has one of each
-    assert abs(counted["sent solicited"] - counted["ignored not_ours"]) <= 2 + dropped
-    assert abs(counted["ignored bad_hop_limit"] - counted["ignored not_ours"]) <= 1 + dropped
+    assert abs(counted["sent solicited"] - counted["ignored not_ours"]) <= 2 + unjudged
+    assert abs(counted["ignored bad_hop_limit"] - counted["ignored not_ours"]) <= 1 + unjudged

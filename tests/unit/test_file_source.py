@@ -268,9 +268,9 @@ def test_ten_thousand_lines_hold_up_the_loop_for_milliseconds_at_most(path: Path
         async with following(path) as follower:
             longest_s = 0.0
             while not follower.published:
-                start_s = time.monotonic()
+                start_s = time.thread_time()
                 await asyncio.sleep(0)
-                longest_s = max(longest_s, time.monotonic() - start_s)
+                longest_s = max(longest_s, time.thread_time() - start_s)
             assert len(follower.published[0].live) == 10_000
         return longest_s
 
