@@ -22,6 +22,8 @@ _TICK_S: Final = 0.005  # the shortest sleep between two announcements
 # Between two restarts for new gateways, which strangers can make up: 2,000 targets are through after 24 s
 _RESTART_INTERVAL_S: Final = 30.0
 _MEMBERSHIPS_PER_TURN: Final = 32  # joins and leaves before the event loop gets its turn: about 1 ms
+# The kernel looks through what is joined on a link, one after the other, for each multicast frame: 5 us among 256
+MAX_JOINED: Final = 64
 _REJOIN_S: Final = 10.0  # until what the kernel refused to join, for want of memory mostly, is tried again
 
 
@@ -43,6 +45,7 @@ class Presence:
         """
         self._announce = announce == "live"
         self._join = mld_source != "global"
+        self._stands_in = False  # the reporter, for what the kernel is not asked to join
         self._reporter = Reporter(send, from_link_local=False, from_global=mld_source != "linklocal")
         self._send = send
         self._flags = flags
@@ -153,10 +156,17 @@ class Presence:
     # Memberships
 
     def _follow_memberships(self) -> None:
-        if self._memberships is not None and self._join:
-            self._memberships.follow(self._groups.groups)
-            if self._work is None:
-                self._change_memberships()
+        memberships, groups = self._memberships, self._groups.groups
+        if memberships is None or not self._join:
+            return
+        joined = memberships.joined & groups
+        memberships.follow(joined.union(sorted(groups - joined)[: MAX_JOINED - len(joined)]))
+        if len(groups) > MAX_JOINED and not self._stands_in:
+            self._stands_in = True
+            self._log.info("too many groups to join: they are reported in frames of our own", groups=len(groups))
+            self._reporter.stand_in(self._link, groups)
+        if self._work is None:
+            self._change_memberships()
 
     def _change_memberships(self) -> None:
         self._work = None
