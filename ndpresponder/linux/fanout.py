@@ -10,6 +10,7 @@ they were created, which is the same here.
 """
 
 import ctypes
+import functools
 import os
 import socket
 import struct
@@ -110,11 +111,15 @@ def _join(counter: socket.socket, name: str, group: int) -> None:
 def _steer(member: int, program: tuple[Instruction, ...]) -> None:
     code = ctypes.create_string_buffer(encode(program), 8 * len(program))
     value = struct.pack("@HP", len(program), ctypes.addressof(code))
-    # The standard library's setsockopt() would hold up all threads
-    setsockopt = ctypes.CDLL(None, use_errno=True).setsockopt
-    if setsockopt(member, _SOL_PACKET, _PACKET_FANOUT_DATA, value, len(value)):
+    if _setsockopt()(member, _SOL_PACKET, _PACKET_FANOUT_DATA, value, len(value)):
         error = ctypes.get_errno()
         raise OSError(error, os.strerror(error))
+
+
+@functools.cache  # each CDLL leaves something behind
+def _setsockopt() -> "ctypes._NamedFuncPointer":
+    """Return setsockopt(2) of the C library: that of the standard library would hold up all threads."""
+    return ctypes.CDLL(None, use_errno=True).setsockopt
 
 
 def _kernel_version() -> tuple[int, ...]:
