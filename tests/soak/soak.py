@@ -31,6 +31,7 @@ from peer import Peer, Wire  # noqa: E402
 from soliciting import FIRST  # noqa: E402
 
 from ndpresponder.lab import wait_until  # noqa: E402
+from ndpresponder.linux.ring import SLOTS  # noqa: E402
 
 RATE = 20_000
 LEAST_OF_RATE = 0.5  # of a busy machine's clock; less would be another test
@@ -41,7 +42,7 @@ NEVER = ["2001:db8:1::ffff", "2001:db8:2:1::1", "2001:db8:4::1", "2001:db8:3:f::
 WARM_UP = 0.3  # of the time: caches and allocators fill
 GROWTH_MAX_KB = 1500  # from the first to the last third of what follows
 UP_AGAIN_S = 5.0
-STARVED_S = 0.1
+STARVED = 0.25  # of the time that a ring lasts
 SETTLED_S = 10.0
 
 
@@ -61,7 +62,7 @@ class Report:
     @property
     def starved(self) -> bool:
         """Whether it had no processor for longer than a part of its ring lasts: what it lost then is the machine's."""
-        return self.waited_s > STARVED_S
+        return self.waited_s > STARVED * SLOTS / self.rate
 
     def growth_kb(self) -> float:
         """Return how much more memory there was in the last third than in the first."""
