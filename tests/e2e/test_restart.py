@@ -3,9 +3,10 @@
 from collections.abc import Iterator
 
 import pytest
+from inkernel import attached_programs, require_bpf
 from nspawn import Machine
 from peer import Peer
-from service import UNIT, configure, drop_in, journal, show
+from service import UNIT, configure, drop_in, journal, shipped_drop_in, show
 from traffic import Traffic, lose_none
 
 from ndpresponder.lab import Lab, wait_until
@@ -63,6 +64,22 @@ def test_three_restarts_lose_no_solicitation(service: Machine, router: Peer) -> 
     assert kept(service) == 1
     assert lose_none(router, restart).longest_s < LONGEST_S
     assert kept(service) == 1
+
+
+def test_restarts_that_turn_the_fast_path_on_and_keep_it_lose_no_solicitation(
+    service: Machine, vps_lab: Lab, router: Peer
+) -> None:
+    require_bpf()
+    configure(service, '^fastpath = "off"', 'fastpath = "tcx"')
+    shipped_drop_in(service, "ndpresponder-fastpath.conf")
+
+    def restart(traffic: Traffic) -> None:
+        for _ in range(3):
+            service.run("systemctl", "restart", UNIT)
+            traffic.await_answers(50)
+
+    assert lose_none(router, restart).longest_s < LONGEST_S
+    assert len(attached_programs(vps_lab["vps"], "uplink")) == 1
 
 
 def test_two_kills_lose_no_solicitation(service: Machine, router: Peer) -> None:
