@@ -30,11 +30,14 @@ def fair_share(
     shares: dict[bytes, int] = {}
     for each in frames:
         frame = each[0]
-        requester = frame[REQUESTER]
-        is_known = requester in known
-        who = requester if is_known else frame[SOURCE]
+        who = frame[REQUESTER]
+        if who not in known:
+            who = frame[SOURCE]
+            if who not in gateways:  # most of a flood ends here
+                others[kind_of(frame)] += 1
+                continue
         had = shares.get(who, 0)
-        if had < SHARE and (is_known or who in gateways):
+        if had < SHARE:
             shares[who] = had + 1
             chosen.append(each)
         else:

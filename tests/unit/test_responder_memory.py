@@ -11,6 +11,7 @@ from frames import ROUTER, ROUTER_LLADDR, advertisement, option, packed, solicit
 
 from ndpresponder.outcome import Outcome
 from ndpresponder.responder import MAX_NEWCOMERS, MAX_REQUESTERS
+from ndpresponder.wire.layout import REQUESTER
 
 REMEMBERED = 256  # instead of MAX_REQUESTERS and MAX_ANSWERS, to be quick
 STRANGERS = 3 * REMEMBERED // 2
@@ -204,8 +205,19 @@ def test_a_full_memory_of_answers_is_emptied_only_after_many_misses(monkeypatch:
     monkeypatch.setattr("ndpresponder.responder.MAX_ANSWERS", 4)
     monkeypatch.setattr("ndpresponder.responder.MISSES_BEFORE_FORGETTING", 8)
     responder = make_responder()
+    responder.respond(solicitation("2001:db8::ff"))  # known from the next question on
     sizes = []
     for number in range(14):
         responder.respond(solicitation(f"2001:db8::{number + 1:x}"))
         sizes.append(len(responder._answers))
     assert sizes == [1, 2, 3, 4, *[4] * 7, 0, 1, 2]
+
+
+def test_who_asks_the_same_question_again_and_again_is_known_and_a_single_question_is_not_remembered() -> None:
+    responder = make_responder()
+    frame = solicitation("2001:db8::1")
+    responder.respond(frame)
+    assert (len(responder.known), len(responder._answers)) == (0, 0)
+    responder.respond(frame)
+    assert responder.known == {frame[REQUESTER]}
+    assert len(responder._answers) == 1
