@@ -31,6 +31,7 @@ STRANGER, STRANGER_LLADDR = "fe80::666", "02:00:00:00:06:66"
 ASKED_PER_S = 400
 ASKED = 1200
 ANSWERED = 0.999
+ANSWERED_AMONG_STRANGERS = 0.98  # each costs a little, and more than a million of them a second fill the ring
 GROWTH_KB = 2000
 GREETINGS = 64  # first answers that are logged at once, before it is one a second
 FRAMES = 10_000
@@ -144,7 +145,8 @@ def test_in_a_flood_the_router_is_answered_memory_is_flat_and_every_frame_is_cou
     frames = [make(chance) for _ in range(FRAMES)]
     assert router.go_on_asking(16) == 16
     shares: list[float] = []
-    while not shares or shares[-1] < ANSWERED:
+    least = ANSWERED_AMONG_STRANGERS if make is spoofed else ANSWERED
+    while not shares or shares[-1] < least:
         assert len(shares) < ATTEMPTS, f"answered: {shares}; {daemon.counters()}"
         before, log_before, start_s = daemon.counters(), len(daemon.log()), time.monotonic()
         with Flood(wire.far, frames) as flood:
