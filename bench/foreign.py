@@ -11,7 +11,6 @@ import re
 import socket
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -19,7 +18,8 @@ from ipaddress import IPv6Address
 from pathlib import Path
 from typing import Any, Final
 
-from link import UPLINK, BenchError, Link
+from ending import exit_code
+from link import UPLINK, Link
 from responders import ProcessResponder
 
 _FIRST = int(IPv6Address("2001:db8:7::"))
@@ -31,7 +31,6 @@ _RATE: Final = 300_000
 _ENDLESS: Final = 10_000_000
 _PIECES: Final = 10
 _LIMIT_US: Final = 0.2
-_IDLE: Final = 0.1  # of a core: the machine is idle when neither core is busier
 _QUIET: Final = 3.0  # percent of the time that the daemon or the generator waited for its core in an undisturbed run
 _MIXED: Final[dict[str, float | str]] = {"target": str(IPv6Address(_FIRST)), "targets": _ONE_IN * _TARGETS}
 _ALONE: Final[dict[str, float | str]] = {"target": _OURS_ALONE, "targets": _TARGETS}
@@ -150,9 +149,7 @@ def best_of(link: Link, seconds: float, attempts: int, patience_s: float, prefix
     """Return the figures of the least disturbed of so many attempts, each begun when the machine is idle."""
     tried: list[Figures] = []
     while not tried or (tried[-1].disturbed > _QUIET and len(tried) < attempts):
-        end = time.monotonic() + patience_s
-        while link.busy() > _IDLE and time.monotonic() < end:
-            pass
+        link.await_idle(patience_s)
         tried.append(measure(link, seconds, prefixes))
     return min(tried, key=lambda figures: figures.disturbed)
 
@@ -164,15 +161,11 @@ def main() -> int:
     parser.add_argument("--patience", type=float, default=60, metavar="S", help="wait so long for an idle machine (60)")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
     arguments = parser.parse_args()
-    try:
-        with Link() as link:
-            results = {
-                name: best_of(link, arguments.seconds, arguments.attempts, arguments.patience, prefixes)
-                for name, prefixes in _WAYS
-            }
-    except BenchError as error:
-        print(f"foreign.py: {error}", file=sys.stderr)
-        return 2
+    with Link() as link:
+        results = {
+            name: best_of(link, arguments.seconds, arguments.attempts, arguments.patience, prefixes)
+            for name, prefixes in _WAYS
+        }
     counted = results[_WAYS[0][0]]
     met = counted.daemon_us <= _LIMIT_US and counted.ours_answered == 100 and not counted.miscounted
     if arguments.json:
@@ -189,4 +182,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(exit_code(main))

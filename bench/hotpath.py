@@ -19,7 +19,8 @@ from ipaddress import IPv6Address, IPv6Network
 from statistics import median
 from typing import Any
 
-from link import PREFIX, UPLINK, BenchError, Link
+from ending import exit_code
+from link import PREFIX, UPLINK, Link
 from prometheus_client import CollectorRegistry, Counter
 
 from ndpresponder.linux.messages import BATCH
@@ -240,7 +241,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except BenchError as error:
-        sys.exit(f"hotpath: {error}")
+    sys.exit(exit_code(main))

@@ -29,6 +29,7 @@ FIRST_TARGET: Final = "2001:db8::1000"
 TARGETS: Final = 256
 WHOLE_PREFIX: Final[dict[str, float | str]] = {"target": "2001:db8::", "targets": 65536}
 TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
+_IDLE: Final = 0.1  # of a core: neither is in use beyond that
 _ASKER: Final = IPv6Address("fe80::1")
 _SIOCETHTOOL: Final = 0x8946  # linux/sockios.h, linux/ethtool.h
 _ETHTOOL_SFLAGS: Final = 0x26
@@ -95,9 +96,8 @@ class Link:
                 ),
             )
         with self.responder.enter(), socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as any_socket:
-            for (
-                uplink
-            ) in self.uplinks:  # nothing but RXVLAN is off thereby: what XDP is to see of a tag stays in the frame
+            # Nothing but RXVLAN is off thereby: what XDP is to see of a tag stays in the frame
+            for uplink in self.uplinks:
                 _ethtool(any_socket, uplink, _ETHTOOL_SFLAGS, _ETH_FLAG_TXVLAN)
         wait_for(self._is_up, 3, "the veth pairs are not up")
 
@@ -107,6 +107,12 @@ class Link:
         before = [core_time_s(core) for core in cores]
         time.sleep(within_s)
         return max(core_time_s(core) - used for core, used in zip(cores, before, strict=True)) / within_s
+
+    def await_idle(self, patience_s: float) -> None:
+        """Wait until neither core is in use, or this long."""
+        end = time.monotonic() + patience_s
+        while self.busy() > _IDLE and time.monotonic() < end:
+            pass
 
     def _is_up(self) -> bool:
         return self.responder.run("ip", "-o", "link").stdout.count("state UP") == len(self.uplinks)
@@ -151,7 +157,7 @@ class Link:
 
     def ask(self, mode: str, **options: float | str) -> dict[str, Any]:
         """Run the generator to its end and return what it reports."""
-        return _report(self._start_generator(mode, **options), f"generator {mode}")
+        return _report(self.start_generator(mode, **options), f"generator {mode}")
 
     def flood(self, sink: str, **options: float | str) -> dict[str, Any]:
         """Run the generator inside the kernel, as fast as it goes, and return what it reports."""
@@ -164,7 +170,7 @@ class Link:
         Raises:
             TimeoutError: no answer came.
         """
-        generator = self._start_generator("first", seconds=_FIRST_ANSWER_DEADLINE_S, **options)
+        generator = self.start_generator("first", seconds=_FIRST_ANSWER_DEADLINE_S, **options)
         try:
             assert generator.stdout is not None
             generator.stdout.readline()  # "ready"
@@ -178,7 +184,8 @@ class Link:
             raise TimeoutError(f"no answer within {_FIRST_ANSWER_DEADLINE_S} s")
         return float(answered - began) / 1e9
 
-    def _start_generator(self, mode: str, **options: float | str) -> subprocess.Popen[str]:
+    def start_generator(self, mode: str, **options: float | str) -> subprocess.Popen[str]:
+        """Start the generator, which prints what it reports as JSON at its end."""
         return self._start_asking(programs.generator(), mode, **options)
 
     def _start_asking(self, program: Path, what: str, **options: float | str) -> subprocess.Popen[str]:
@@ -200,10 +207,6 @@ def _ethtool(any_socket: socket.socket, device: str, command: int, value: int) -
     order = ctypes.create_string_buffer(struct.pack("II", command, value))
     request = struct.pack("16sP16x", device.encode(), ctypes.addressof(order))
     fcntl.ioctl(any_socket, _SIOCETHTOOL, request)
-
-
-def _neighbor(requester: int, uplink: str) -> str:
-    return f"neigh add {_ASKER + requester} lladdr {_lladdr(requester)} dev {uplink} nud permanent"
 
 
 def _lladdr(requester: int) -> str:

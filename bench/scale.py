@@ -18,6 +18,7 @@ from typing import Final
 
 import report
 from asking import Asker, Changer
+from ending import exit_code
 from link import UPLINK, BenchError, Link
 from plot import Panel, svg
 from programs import ROOT, can_flood
@@ -273,14 +274,8 @@ def main() -> int:
     options = parser.parse_args()
     options.seconds = options.seconds or (0.3 if options.short else 2)
     options.rounds = options.rounds or (1 if options.short else 3)
-    try:
-        return run(options)
-    except BenchError as error:
-        print(f"scale: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return 130
+    return run(options)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(exit_code(main))

@@ -23,9 +23,8 @@ from statistics import quantiles
 from typing import Any, Final, Self, TypeVar
 
 from asking import Asker, Changer
+from ending import exit_code
 from link import PREFIX, UPLINK, BenchError, Link, wait_for
-
-from ndpresponder.lab.namespace import Namespace
 
 Result = TypeVar("Result")
 
@@ -49,22 +48,10 @@ class Figure:
         return self.limit is None or self.value <= self.limit
 
 
-class OwnLink(Link):
-    """The wire in namespaces of its own, so that it disturbs no other benchmark."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._asker, self.responder = Namespace("ndpbench-src-asker"), Namespace("ndpbench-src-responder")
-
-    def start_asking(self, seconds: float) -> subprocess.Popen[str]:
-        """Start the generator, which solicits at an even pace and measures the answers."""
-        return self._start_generator("latency", rate=_RATE, seconds=seconds, warmup=0.3)
-
-
 class Bridge(Changer):
     """A bridge in the responder's namespace, its neighbors, and a process that changes them without delay."""
 
-    def __init__(self, link: OwnLink) -> None:
+    def __init__(self, link: Link) -> None:
         super().__init__(link)
         self._count = 0
 
@@ -86,7 +73,7 @@ def neighbour(verb: str, value: int) -> str:
 class Daemon:
     """The shipped command on the responder's core."""
 
-    def __init__(self, link: OwnLink, *flags: str) -> None:
+    def __init__(self, link: Link, *flags: str) -> None:
         self._link = link
         self._flags = flags
 
@@ -129,7 +116,7 @@ class Daemon:
         return None
 
 
-def follow_times(link: OwnLink, bridge: Bridge, first: int, events: int) -> tuple[list[float], float]:
+def follow_times(link: Link, bridge: Bridge, first: int, events: int) -> tuple[list[float], float]:
     """Return the milliseconds from each of some events to the first answer that it makes right; waits for no core."""
     times = []
     with Asker(link) as asker:
@@ -157,9 +144,9 @@ def least_disturbed(daemon: Daemon, attempt: Callable[[], tuple[Result, float]])
     return min(runs, key=lambda run: run[1])
 
 
-def latency(link: OwnLink, bridge: Bridge, seconds: float, changes: bool) -> tuple[dict[str, Any], float]:
+def latency(link: Link, bridge: Bridge, seconds: float, changes: bool) -> tuple[dict[str, Any], float]:
     """Return what the generator sees, while neighbors change or nothing happens, and its wait for a core."""
-    generator = link.start_asking(seconds)
+    generator = link.start_generator("latency", rate=_RATE, seconds=seconds, warmup=0.3)
     number = 0
     while generator.poll() is None:
         time.sleep(_CHANGE_EVERY_S)
@@ -177,7 +164,7 @@ def percentiles(what: str, times: list[float], limit: float) -> Iterator[Figure]
     yield Figure(f"{what}, p99", quantiles(times, n=100)[98], "ms", limit)
 
 
-def measure(link: OwnLink, bridge: Bridge, events: int, seconds: float, many: int) -> Iterable[Figure]:
+def measure(link: Link, bridge: Bridge, events: int, seconds: float, many: int) -> Iterable[Figure]:
     with Daemon(link, "-n", PREFIX) as daemon:
         for count, others in ((0, "no other neighbors"), (10_000, "among 10,000 neighbors")):
             bridge.fill(count)
@@ -216,7 +203,7 @@ def main() -> int:
     parser.add_argument("--json", action="store_true", help="the figures for machines")
     options = parser.parse_args()
     figures = []
-    with OwnLink() as link, Bridge(link) as bridge:
+    with Link() as link, Bridge(link) as bridge:
         for figure in measure(link, bridge, options.events, options.seconds, options.many):
             figures.append(figure)
             if not options.json:
@@ -228,7 +215,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except BenchError as error:
-        sys.exit(f"sources: {error}")
+    sys.exit(exit_code(main))

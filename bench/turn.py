@@ -14,7 +14,6 @@ from responders import Responder
 
 RATES: Final = (10_000, 50_000, 100_000, 200_000)
 WINDOW: Final = 256
-_IDLE: Final = 0.1  # of a core: the machine is idle when neither core is busier
 
 Sample = dict[str, float]
 
@@ -51,7 +50,7 @@ class Turn:
         for _ in range(self._effort.attempts - 1):
             if best.disturbed <= self._responder.quiet:
                 break
-            self._await_idle_machine()
+            self._link.await_idle(self._effort.patience_s)
             best = min(best, self._measure_once(mode, seconds, options), key=lambda run: run.disturbed)
         self.kept.append(best)
         return best
@@ -74,11 +73,6 @@ class Turn:
         # On one core the kernel's part of the work takes turns with each process: nobody else's doing
         disturbed = 0.0 if self._link.own_core else 100 * max(waited_s, report["waited_s"]) / report["seconds"]
         return Measurement(report, cpu_s * 1e6 / max(answered, 1), disturbed)
-
-    def _await_idle_machine(self) -> None:
-        end = time.monotonic() + self._effort.patience_s
-        while self._link.busy() > _IDLE and time.monotonic() < end:
-            pass
 
     def total(self, key: str) -> float:
         """Return the sum of one of the generator's counters over all measurements kept."""

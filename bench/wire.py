@@ -15,6 +15,7 @@ from statistics import median
 from typing import Final
 
 import report
+from ending import exit_code
 from link import BenchError, Link
 from programs import can_flood
 from responders import Responder, all_responders
@@ -231,14 +232,8 @@ def main() -> int:
     options = parser.parse_args()
     options.seconds = options.seconds or (0.4 if options.short else 2)
     options.rounds = options.rounds or (2 if options.short else 5)
-    try:
-        return run(options)
-    except BenchError as error:
-        print(f"wire: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return 130
+    return run(options)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(exit_code(main))
