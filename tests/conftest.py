@@ -1,4 +1,4 @@
-"""What all tests share: a lab, marks for what a test needs of the machine, and a check that nothing is left behind.
+"""What tests share: a lab, a wire, marks for what a test needs of the machine, and a check that nothing is left behind.
 
 `@pytest.mark.needs("ndppd", "promtool")` skips where a command is missing, and always where we are not root.
 With NDPRESPONDER_REQUIRE_ALL=1 every skip is a failure.
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 from inkernel import Fastpath
 from needs import LAB_COMMANDS, OURS, require
+from peer import Peer, Wire
 
 from ndpresponder.lab import Lab, Namespace
 from ndpresponder.lab.namespace import delete_all, processes
@@ -77,6 +78,21 @@ def make_namespace() -> Iterator[Callable[[str], Namespace]]:
 
     yield make
     delete_all(made)
+
+
+@pytest.fixture
+def wire(request: pytest.FixtureRequest) -> Iterator[Wire]:
+    """Return a wire that only this test uses."""
+    require("ip")
+    with Wire(request.module.__name__.removeprefix("test_")) as wire:
+        yield wire
+
+
+@pytest.fixture
+def peer(wire: Wire) -> Iterator[Peer]:
+    """Return the router's end of the wire."""
+    with Peer(wire.far) as peer:
+        yield peer
 
 
 @pytest.fixture(scope="module", params=["off", "tcx"])

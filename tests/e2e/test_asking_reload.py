@@ -9,21 +9,13 @@ import pytest
 from controlling import ask, is_open
 from frames import TARGET, advertisement, solicitation
 from harness import COMMAND, Installed, clean_environment
-from needs import require
-from peer import Peer, Wire, seconds_until
+from peer import Peer, seconds_until
 
 from ndpresponder import __version__
 from ndpresponder.lab.topology import wait_until
 
 ELSEWHERE, OTHER = "2001:db8:5::c1", "2001:db8:6::c1"
 FILE = 'version = 1\n[[interface]]\nname = "up0"\nprefixes = ["2001:db8::/112"]\nannounce = "never"\n'
-
-
-@pytest.fixture
-def wire() -> Iterator[Wire]:
-    require("ip")
-    with Wire("asked") as wire:
-        yield wire
 
 
 @pytest.fixture
@@ -41,11 +33,10 @@ def daemon(wire, file) -> Iterator[Installed]:
 
 
 @pytest.fixture
-def peer(wire, daemon) -> Iterator[Peer]:
-    with Peer(wire.far) as peer:
-        peer.await_answer()
-        peer.ask()  # all that was sent until then is answered
-        yield peer
+def peer(daemon, peer) -> Peer:
+    peer.await_answer()
+    peer.ask()  # all that was sent until then is answered
+    return peer
 
 
 def reload(daemon: Installed) -> subprocess.CompletedProcess[str]:

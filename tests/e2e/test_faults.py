@@ -35,12 +35,6 @@ pytestmark = pytest.mark.needs("ip")
 
 
 @pytest.fixture
-def wire() -> Iterator[Wire]:
-    with Wire("faults") as wire:
-        yield wire
-
-
-@pytest.fixture
 def daemon(wire: Wire) -> Iterator[Installed]:
     with Installed(wire.near, *FLAGS) as daemon:
         daemon.scrape()
@@ -48,10 +42,9 @@ def daemon(wire: Wire) -> Iterator[Installed]:
 
 
 @pytest.fixture
-def peer(wire: Wire, daemon: Installed) -> Iterator[Peer]:
-    with Peer(wire.far) as peer:
-        peer.await_answer()
-        yield peer
+def peer(daemon, peer) -> Peer:
+    peer.await_answer()
+    return peer
 
 
 @contextlib.contextmanager

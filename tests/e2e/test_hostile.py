@@ -8,7 +8,7 @@ import pytest
 from frames import TARGET, advertisement, internet_checksum, option, packed, solicitation, tagged
 from harness import COMMAND, Installed, clean_environment, total
 from needs import require
-from peer import Flood, Peer, Wire, seconds_until
+from peer import Flood, Wire, seconds_until
 
 from ndpresponder.lab import wait_until
 
@@ -38,12 +38,6 @@ def wire() -> Iterator[Wire]:
 def daemon(wire, fastpath) -> Iterator[Installed]:
     with Installed(wire.near, *FLAGS, *fastpath.flags()) as daemon:
         yield daemon
-
-
-@pytest.fixture
-def peer(wire, daemon) -> Iterator[Peer]:
-    with Peer(wire.far) as peer:
-        yield peer
 
 
 def noise(chance: random.Random) -> bytes:

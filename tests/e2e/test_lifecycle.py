@@ -17,23 +17,15 @@ OTHER_LLADDR = "02:00:00:00:00:99"
 
 
 @pytest.fixture
-def wire() -> Iterator[Wire]:
-    require("ip")
-    with Wire("life") as wire:
-        yield wire
-
-
-@pytest.fixture
 def daemon(wire, fastpath) -> Iterator[Installed]:
     with Installed(wire.near, *FLAGS, *fastpath.flags()) as daemon:
         yield daemon
 
 
 @pytest.fixture
-def peer(wire, daemon) -> Iterator[Peer]:
-    with Peer(wire.far) as peer:
-        peer.await_answer()
-        yield peer
+def peer(daemon, peer) -> Peer:
+    peer.await_answer()
+    return peer
 
 
 def until_answered(wire: Wire, peer: Peer, target: str = TARGET, interface: str = "up0") -> float:

@@ -69,10 +69,9 @@ def daemon(configuration: Configuration) -> Installed:
 
 
 @pytest.fixture
-def peer(wire: Wire, daemon: Installed) -> Iterator[Peer]:
-    with Peer(wire.far) as peer:
-        peer.await_answer()
-        yield peer
+def peer(daemon, peer) -> Peer:
+    peer.await_answer()
+    return peer
 
 
 def test_a_hundred_reloads_lose_no_solicitation_and_answer_none_that_is_not_ours(configuration, daemon, peer, wire):

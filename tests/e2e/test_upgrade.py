@@ -8,20 +8,12 @@ from pathlib import Path
 import pytest
 from frames import TARGET, packed, solicitation
 from harness import Installed
-from needs import require
 from peer import Peer, Wire
 from traffic import Traffic, lose_none
 
 from ndpresponder.lab import wait_until
 
 GOOD = 'version = 1\n[control]\nsocket = ""\n[[interface]]\nname = "up0"\nprefixes = ["2001:db8::/112"]\n'
-
-
-@pytest.fixture
-def wire() -> Iterator[Wire]:
-    require("ip")
-    with Wire("upgr") as wire:
-        yield wire
 
 
 @pytest.fixture
@@ -38,10 +30,9 @@ def daemon(wire: Wire, configuration: Path) -> Iterator[Installed]:
 
 
 @pytest.fixture
-def peer(wire: Wire, daemon: Installed) -> Iterator[Peer]:
-    with Peer(wire.far) as peer:
-        peer.await_answer()
-        yield peer
+def peer(daemon, peer) -> Peer:
+    peer.await_answer()
+    return peer
 
 
 def upgrade(daemon: Installed) -> None:

@@ -51,11 +51,10 @@ def daemon(wire, open_directory) -> Iterator[Installed]:
 
 
 @pytest.fixture
-def peer(wire, daemon) -> Iterator[Peer]:
-    with Peer(wire.far) as peer:
-        peer.await_answer()
-        peer.ask()  # all that was sent until then is answered
-        yield peer
+def peer(daemon, peer) -> Peer:
+    peer.await_answer()
+    peer.ask()  # all that was sent until then is answered
+    return peer
 
 
 @pytest.fixture

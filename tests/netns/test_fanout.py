@@ -5,8 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 from frames import solicitation
-from needs import require
-from peer import Peer, Wire, await_running
+from peer import Wire, await_running
 
 from ndpresponder.linux import fanout
 from ndpresponder.linux.fanout import Fanout, join_fanout
@@ -17,19 +16,6 @@ COUNT = 3
 TO_FIRST = (Instruction(RETURN, 0, 0, 0),)
 TO_LAST = (Instruction(RETURN, 0, 0, COUNT),)
 REFUSED = (Instruction(0xFFFF, 0, 0, 0),)
-
-
-@pytest.fixture
-def wire() -> Iterator[Wire]:
-    require("ip")
-    with Wire("fanout") as wire:
-        yield wire
-
-
-@pytest.fixture
-def peer(wire) -> Iterator[Peer]:
-    with Peer(wire.far) as peer:
-        yield peer
 
 
 @pytest.fixture

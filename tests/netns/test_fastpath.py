@@ -47,12 +47,6 @@ def wire() -> Iterator[Wire]:
         yield wire
 
 
-@pytest.fixture
-def peer(wire) -> Iterator[Peer]:
-    with Peer(wire.far) as peer:
-        yield peer
-
-
 def in_user_space(daemon: Installed) -> int:
     """Return how many batches were answered by the responder."""
     (line,) = (line for line in daemon.scrape().splitlines() if "response_duration_seconds_count" in line)

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 from frames import TARGET, UPLINK_LLADDR, advertisement, option, packed, solicitation, solicited_node, tagged
 from harness import Installed, received_as, total
-from needs import require
 from peer import Peer, Wire, await_running
 
 from ndpresponder.lab import wait_until
@@ -70,21 +69,13 @@ REASONS: dict[str, tuple[Outcome, bytes]] = {
 
 
 @pytest.fixture
-def wire() -> Iterator[Wire]:
-    require("ip")
-    with Wire("foreign") as wire:
-        wire.near.ip(
-            f"address add {OWN}/64 dev up0 nodad",
-            f"route add ::/0 via {GATEWAY} dev up0",
-            "link set up0 promisc on",
-        )
-        yield wire
-
-
-@pytest.fixture
-def peer(wire) -> Iterator[Peer]:
-    with Peer(wire.far) as peer:
-        yield peer
+def wire(wire) -> Wire:
+    wire.near.ip(
+        f"address add {OWN}/64 dev up0 nodad",
+        f"route add ::/0 via {GATEWAY} dev up0",
+        "link set up0 promisc on",
+    )
+    return wire
 
 
 def responding(wire: Wire, *flags: str) -> Installed:

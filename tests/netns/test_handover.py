@@ -6,13 +6,11 @@ import select
 import socket
 import struct
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
 from frames import UPLINK_LLADDR, lladdr, option, solicitation
-from needs import require
-from peer import Peer, Wire
+from peer import Wire
 
 from ndpresponder.linux.handover import Handover, Unusable, adopt, name_of
 from ndpresponder.linux.messages import BATCH
@@ -24,19 +22,6 @@ from ndpresponder.wire.bpf import SOLICITATIONS
 
 NUMBERED = [solicitation(f"2001:db8::{number:x}") for number in range(1000)]
 SOL_PACKET, PACKET_VERSION, PACKET_RX_RING = 263, 10, 5
-
-
-@pytest.fixture
-def wire() -> Iterator[Wire]:
-    require("ip")
-    with Wire("hand") as wire:
-        yield wire
-
-
-@pytest.fixture
-def peer(wire: Wire) -> Iterator[Peer]:
-    with Peer(wire.far) as peer:
-        yield peer
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 import pytest
 from frames import UPLINK_LLADDR, advertisement, lladdr, packed
 from harness import FOLLOW_DEADLINE_S, within
-from needs import require
 from peer import Peer, Wire
 from watching import Watching
 
@@ -22,11 +21,9 @@ OTHER_LLADDR = "02:00:00:00:00:99"
 
 
 @pytest.fixture
-def wire() -> Iterator[Wire]:
-    require("ip")
-    with Wire("netlink") as wire:
-        wire.near.ip(f"address add {OWN}/64 dev up0 nodad")
-        yield wire
+def wire(wire) -> Wire:
+    wire.near.ip(f"address add {OWN}/64 dev up0 nodad")
+    return wire
 
 
 @pytest.fixture

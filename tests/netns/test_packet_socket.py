@@ -11,8 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 from frames import advertisement, option, solicitation, tagged
-from needs import require
-from peer import Flood, Peer, Wire, await_running, is_running
+from peer import Flood, Wire, await_running, is_running
 
 from ndpresponder.errors import LinkNotReady, SystemRefused
 from ndpresponder.lab import wait_until
@@ -23,19 +22,6 @@ from ndpresponder.wire.bpf import SOLICITATIONS, Instruction
 
 MALFORMED = (Instruction(0xFFFF, 0, 0, 0),)
 TO_THE_ROUTER = advertisement()
-
-
-@pytest.fixture
-def wire() -> Iterator[Wire]:
-    require("ip")
-    with Wire("socket") as wire:
-        yield wire
-
-
-@pytest.fixture
-def peer(wire) -> Iterator[Peer]:
-    with Peer(wire.far) as peer:
-        yield peer
 
 
 @pytest.fixture

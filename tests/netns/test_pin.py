@@ -2,12 +2,11 @@
 
 import select
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 from frames import ROUTER_LLADDR, UPLINK_LLADDR, advertisement, packed
 from harness import Installed
-from needs import require
 from peer import Peer, Wire
 
 from ndpresponder.lab.topology import wait_until
@@ -18,11 +17,9 @@ FLAGS = ("-i", "up0", "-n", "2001:db8::/112", "--pin-gateway")
 
 
 @pytest.fixture
-def wire() -> Iterator[Wire]:
-    require("ip")
-    with Wire("pin") as wire:
-        wire.near.ip(f"address add {OWN}/64 dev up0 nodad", f"route add default via {GATEWAY}")
-        yield wire
+def wire(wire) -> Wire:
+    wire.near.ip(f"address add {OWN}/64 dev up0 nodad", f"route add default via {GATEWAY}")
+    return wire
 
 
 class Gateway:

@@ -5,13 +5,12 @@ import re
 import select
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 from frames import ROUTER_LLADDR, TARGET, UPLINK_LLADDR, advertisement, packed, solicitation, solicited_node
 from harness import Installed
-from needs import require
 from peer import Peer, Wire
 from scapy.layers.inet6 import ICMPv6MLQuery2, IPv6, IPv6ExtHdrHopByHop, PadN, RouterAlert
 from scapy.layers.l2 import Ether
@@ -26,12 +25,10 @@ ROUTES = "route add default via 2001:db8:0:0:ffff::1"
 
 
 @pytest.fixture
-def wire() -> Iterator[Wire]:
+def wire(wire) -> Wire:
     """Return a wire whose near end has an address and a gateway."""
-    require("ip")
-    with Wire("presence") as wire:
-        wire.near.ip(f"address add {OWN}/64 dev up0 nodad", ROUTES)
-        yield wire
+    wire.near.ip(f"address add {OWN}/64 dev up0 nodad", ROUTES)
+    return wire
 
 
 def heard(peer: Peer, until_s: float, from_link_local: bool = False) -> list[tuple[float, bytes]]:

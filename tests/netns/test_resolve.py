@@ -40,12 +40,6 @@ def wire() -> Iterator[Wire]:
 
 
 @pytest.fixture
-def peer(wire: Wire) -> Iterator[Peer]:
-    with Peer(wire.far) as peer:
-        yield peer
-
-
-@pytest.fixture
 def daemon(wire: Wire) -> Iterator[Installed]:
     flags = ("-i", "up0", "-n", "2001:db8::/112", "-n", "2001:db8::ffff", "--verify", "--announce", "never")
     with Installed(wire.near, *flags) as daemon:
