@@ -26,7 +26,8 @@ from ndpresponder.observe.logs import Logs, RateLimiter, configure, failure_tell
 from ndpresponder.supervise import contain, leaves, on_demand, supervise
 
 _HOUSEKEEPING_S = 10.0
-_METRICS_WAIT_S = 1.0
+_FIRST_WAIT_S = 1.0  # for the first answers, which go before all that can be asked
+_READY_WAIT_S = 5.0  # for all that can be asked, before READY is said
 _RETRY_LOG_S = 60.0
 _FIRST_SETS_S = 2.0  # within which new sources should say what they know, before a reload takes effect without
 _BACKLOG_WAIT_S = 1.0  # likewise, before frames that were left to us are answered
@@ -103,8 +104,8 @@ class Daemon:
                 await self._assembly.change(self._config, {})
                 self._watch_links()
                 self._start(self._keep_house())
-                self._start(self._metrics.move(self._metrics_address(self._config)))
-                self._start(self._control.move(self._config.control.socket))
+                socket, metrics = self._config.control.socket, self._metrics_address(self._config)
+                self._opening = [self._start(self._control.move(socket)), self._start(self._metrics.move(metrics))]
                 self._start(on_demand(reload_wanted, self.reload))
                 self._start(on_demand(upgrade_wanted, self.upgrade))
                 await self._stop.wait()
@@ -220,11 +221,16 @@ class Daemon:
             self._notifier.status(self._status())
         else:  # what exists is served; what does not exist yet must not hold up the start of the host
             self._links_known.set()
-            self._notifier.ready(self._status())
             self.handover.discard()
             self._start(self._assembly.resume(_BACKLOG_WAIT_S))
+            self._start(self._say_ready())
         if not_ready is not None:
             raise not_ready
+
+    async def _say_ready(self) -> None:
+        """Tell systemd, once whoever hears of it can ask: on the control socket, and for metrics."""
+        await asyncio.wait(self._opening, timeout=_READY_WAIT_S)
+        self._notifier.ready(self._status())
 
     def _status(self) -> str:
         status = self._assembly.status()
@@ -244,33 +250,30 @@ class Daemon:
             await asyncio.sleep(min(watchdog_s or _HOUSEKEEPING_S, _HOUSEKEEPING_S))
 
     def _metrics_address(self, config: Config) -> str:
-        return (
-            METRICS if METRICS in self.handover.others else config.metrics.listen
-        )  # what was passed is not ours to change
+        passed = METRICS in self.handover.others  # that is not ours to change
+        return METRICS if passed else config.metrics.listen
+
+    async def _answer_first(self) -> None:
+        with contextlib.suppress(TimeoutError):  # a netlink that fails must show
+            await asyncio.wait_for(self._links_known.wait(), _FIRST_WAIT_S)
 
     async def _serve_metrics(self, address: str, on_listening: Callable[[], None]) -> None:
-        with contextlib.suppress(TimeoutError):  # answering comes first, but a netlink that fails must show
-            await asyncio.wait_for(self._links_known.wait(), _METRICS_WAIT_S)
+        await self._answer_first()
         from ndpresponder import metrics  # late: see there
 
-        passed, listen = (
-            self.handover.others.get(METRICS, []),
-            self._config.metrics.listen if address == METRICS else address,
-        )
+        passed = self.handover.others.get(METRICS, [])
+        listen = self._config.metrics.listen if address == METRICS else address
 
         def listening(where: str) -> None:
-            if passed and listen not in ("", where):
-                self._log.info("serving metrics on the socket that was passed", listen=where, instead_of=listen)
-            else:
-                self._log.info("serving metrics", listen=where)
+            other = {"instead_of": listen} if passed and listen not in ("", where) else {}
+            self._log.info(f"serving metrics{' on the socket that was passed' if other else ''}", listen=where, **other)
             on_listening()
 
         uplinks, board = self._assembly.uplinks.values(), self._assembly.board
         await metrics.serve(listen, passed, uplinks, board, self._readiness, lambda: self.reload_state, listening)
 
     async def _serve_control(self, address: str, on_listening: Callable[[], None]) -> None:
-        on_listening()  # one that cannot be had is a warning, and no more
-        await self._links_known.wait()
+        await self._answer_first()
         from ndpresponder.control import door
         from ndpresponder.control.subject import Loaded, Subject
 
@@ -285,8 +288,9 @@ class Daemon:
             reload=self.reload,
             upgrade=self.upgrade,
         )
-        serve = partial(door.serve, address, subject)
+        serve = partial(door.serve, address, subject, on_listening)
         await supervise(partial(contain, serve), partial(self._say_retry, "control socket"))
+        on_listening()  # it will not, which was a warning and is no more than that
 
     def _say_retry(self, what: str, error: Exception, pause_s: float) -> None:
         held_back = self._limiter.admit(what, time.monotonic())

@@ -36,6 +36,7 @@ class Endpoint:
         try:
             await self._open(address)
         except NdpresponderError:
+            await self.close()
             await self._open(before)
             raise
 
@@ -49,9 +50,10 @@ class Endpoint:
     async def _open(self, address: str) -> None:
         if address:
             opened: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._address = address  # from now on: who wants another meanwhile ends this
             self._task = self._start(self._run(address, opened))
+            self._task.add_done_callback(lambda _: opened.cancel())
             await opened
-            self._address = address
 
     async def _run(self, address: str, opened: "asyncio.Future[None]") -> None:
         def listening() -> None:
@@ -64,5 +66,3 @@ class Endpoint:
             if opened.done():
                 raise
             opened.set_exception(error)
-        finally:
-            opened.cancel()

@@ -25,7 +25,9 @@ _STAY_OUT: Final = "this is for root, the user of the daemon, and the group of t
 _BROKEN: Final = "the daemon cannot load what answers: was another version installed since it started? Restart it"
 
 
-async def serve(path: str, subject: Subject, load: Callable[[], Talk] | None = None) -> None:
+async def serve(
+    path: str, subject: Subject, on_listening: Callable[[], None], load: Callable[[], Talk] | None = None
+) -> None:
     """Serve the control socket at `path` until cancelled; one that cannot be had is a warning, and no more."""
     with contextlib.ExitStack() as stack:
         try:
@@ -35,6 +37,7 @@ async def serve(path: str, subject: Subject, load: Callable[[], Talk] | None = N
             return
         door = _Door(opened, subject, load or _load)
         server = await asyncio.start_server(door.enter, sock=opened.listener, backlog=CLIENTS_MAX, limit=_BUFFER)
+        on_listening()
         try:
             await asyncio.Event().wait()
         finally:

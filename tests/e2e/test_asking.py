@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from controlling import ask, is_open
+from controlling import ask
 from frames import TARGET, solicitation
 from harness import COMMAND, Installed, clean_environment
 from needs import require
@@ -18,7 +18,6 @@ from peer import Peer, Wire
 
 from ndpresponder.config.load import load
 from ndpresponder.errors import ConfigError
-from ndpresponder.lab.topology import wait_until
 
 FLAGS = ("-i", "up0", "-i", "up1", "-n", "2001:db8::/112@up0", "-n", "2001:db8:1::c1@up1", "-x", "2001:db8::bad@up0")
 
@@ -27,7 +26,6 @@ FLAGS = ("-i", "up0", "-i", "up1", "-n", "2001:db8::/112@up0", "-n", "2001:db8:1
 def daemon() -> Iterator[Installed]:
     require("ip")
     with Wire("asking", cables=2) as wire, Installed(wire.near, *FLAGS) as daemon:
-        wait_until(lambda: is_open(daemon.control), 10, "the control socket")
         with Peer(wire.far) as peer:
             peer.await_answer()
             peer.ask(solicitation("2001:db8:9::9"))

@@ -28,7 +28,6 @@ def file(tmp_path) -> Path:
 @pytest.fixture
 def daemon(wire, file) -> Iterator[Installed]:
     with Installed(wire.near, "-c", str(file)) as daemon:
-        wait_until(lambda: is_open(daemon.control), 10, "the control socket")
         yield daemon
 
 

@@ -36,7 +36,7 @@ def serving(path: Path, uid: int) -> int:
             os.setresgid(uid, uid, uid)
             os.setresuid(uid, uid, uid)
             subject: Any = None
-            asyncio.run(door.serve(str(path), subject, lambda: routes.talk))
+            asyncio.run(door.serve(str(path), subject, lambda: None, lambda: routes.talk))
         finally:
             os._exit(0)
     return child
@@ -60,7 +60,7 @@ def served(path: Path, load: Callable[[], door.Talk]) -> tuple[int, Any]:
 
     async def main() -> tuple[int, Any]:
         subject: Any = None
-        serving = asyncio.create_task(door.serve(str(path), subject, load))
+        serving = asyncio.create_task(door.serve(str(path), subject, lambda: None, load))
         while not is_open(path):
             await asyncio.sleep(0.01)
         answered = await asyncio.to_thread(ask, path, "GET", "/nothing")
@@ -89,7 +89,7 @@ def test_who_has_to_go_at_once_is_disconnected(path: Path, monkeypatch: pytest.M
 
     async def main() -> bytes:
         subject: Any = None
-        serving = asyncio.create_task(door.serve(str(path), subject, lambda: stay))
+        serving = asyncio.create_task(door.serve(str(path), subject, lambda: None, lambda: stay))
         while not is_open(path):
             await asyncio.sleep(0.01)
         monkeypatch.setattr(door, "CLIENTS_MAX", 1)

@@ -9,6 +9,7 @@ from ndpresponder.endpoint import Endpoint
 from ndpresponder.errors import SystemRefused
 
 REFUSED = "refused"
+SLOW = "slow"
 
 
 class Served:
@@ -20,6 +21,8 @@ class Served:
     async def serve(self, address: str, listening: Callable[[], None]) -> None:
         if address == REFUSED:
             raise SystemRefused("taken")
+        if address == SLOW:
+            await asyncio.Event().wait()
         assert self.now == [], "the old address is free before the new one is tried"
         self.now.append(address)
         listening()
@@ -57,3 +60,24 @@ def test_it_moves_and_ends() -> None:
 def test_where_it_is_refused_it_stays_as_it_was() -> None:
     assert moved("a", REFUSED, "b") == [["a"], ["a"], ["b"]]
     assert moved(REFUSED, "b") == [[], ["b"]]
+
+
+@pytest.mark.parametrize("turns", [0, 3])
+@pytest.mark.parametrize(("wanted", "expected"), [("b", ["b"]), ("", [])])
+def test_what_does_not_listen_yet_gives_way_to_what_is_wanted_by_now(
+    turns: int, wanted: str, expected: list[str]
+) -> None:
+    async def run() -> list[str]:
+        served = Served()
+        endpoint = Endpoint(served.serve, asyncio.create_task)
+        pending = asyncio.create_task(endpoint.move(SLOW))
+        for _ in range(turns + 1):
+            await asyncio.sleep(0)
+        await endpoint.move(wanted)
+        with pytest.raises(asyncio.CancelledError):
+            await pending
+        now = list(served.now)
+        await endpoint.close()
+        return now
+
+    assert asyncio.run(run()) == expected
