@@ -21,6 +21,7 @@ import programs
 from programs import BenchError
 
 from ndpresponder.lab.namespace import Namespace, create_all, delete_all, veth
+from ndpresponder.lab.topology import wait_until
 from ndpresponder.wire.layout import ETH_P_IPV6
 
 UPLINK: Final = "uplink"
@@ -99,7 +100,7 @@ class Link:
             # Nothing but RXVLAN is off thereby: what XDP is to see of a tag stays in the frame
             for uplink in self.uplinks:
                 _ethtool(any_socket, uplink, _ETHTOOL_SFLAGS, _ETH_FLAG_TXVLAN)
-        wait_for(self._is_up, 3, "the veth pairs are not up")
+        wait_until(self._is_up, 3, "the veth pairs to be up", every_s=0.01)
 
     def busy(self, within_s: float = 0.25) -> float:
         """Return how much of the two cores is in use, as a share of the busier one."""
@@ -212,19 +213,6 @@ def _ethtool(any_socket: socket.socket, device: str, command: int, value: int) -
 def _lladdr(requester: int) -> str:
     """Return the link-layer address of a requester, as the generators count them (frame.h)."""
     return (0x020000000001 + (requester << 8)).to_bytes(6, "big").hex(":")
-
-
-def wait_for(condition: Callable[[], bool], deadline_s: float, complaint: str) -> None:
-    """Return as soon as `condition` holds.
-
-    Raises:
-        TimeoutError: it did not within `deadline_s`.
-    """
-    end = time.monotonic() + deadline_s
-    while not condition():
-        if time.monotonic() > end:
-            raise TimeoutError(complaint)
-        time.sleep(0.01)
 
 
 def core_time_s(core: int) -> float:

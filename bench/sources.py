@@ -24,7 +24,9 @@ from typing import Any, Final, Self, TypeVar
 
 from asking import Asker, Changer
 from ending import exit_code
-from link import PREFIX, UPLINK, BenchError, Link, wait_for
+from link import PREFIX, UPLINK, BenchError, Link
+
+from ndpresponder.lab.topology import wait_until
 
 Result = TypeVar("Result")
 
@@ -93,7 +95,7 @@ class Daemon:
 
     def await_targets(self, count: int) -> None:
         """Wait until it knows so many live targets."""
-        wait_for(lambda: self._targets() == count, 60, f"the daemon does not know {count} targets: {self._targets()}")
+        wait_until(lambda: self._targets() == count, 60, f"the daemon to know {count} targets", every_s=0.01)
 
     def rss_mb(self) -> float:
         """Return its resident memory."""

@@ -161,18 +161,14 @@ def _upgrade(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
 
 def _await_another(client: Client, before: Mapping[str, Any]) -> dict[str, Any]:
     """Return the status of the daemon that took over."""
-    began_s = time.monotonic()
-    while True:
-        try:
+    end_s = time.monotonic() + _UPGRADE_S
+    while time.monotonic() < end_s:
+        with contextlib.suppress(Unreachable):  # for a moment nobody listens
             after = client.get("/status")
             if after["started_s"] > before["started_s"]:
                 return after
-        except Unreachable:
-            if time.monotonic() - began_s > _UPGRADE_S:
-                raise
-        if time.monotonic() - began_s > _UPGRADE_S:
-            raise Unreachable(f"{client.path}: no other daemon took over within {_UPGRADE_S:g} s; see its log")
         time.sleep(0.05)
+    raise Unreachable(f"{client.path}: no other daemon took over within {_UPGRADE_S:g} s; see its log")
 
 
 ASKING: Final[Mapping[str, Asking]] = {

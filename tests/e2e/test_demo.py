@@ -8,7 +8,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -144,10 +143,13 @@ def test_interrupted_again_and_again_it_still_cleans_up():
         for line in process.stdout:
             if "start the daemon" in line:
                 break
+
+        def is_over() -> bool:
+            os.killpg(process.pid, signal.SIGINT)  # as the terminal does: to its commands as well
+            return process.poll() is not None
+
         with contextlib.suppress(ProcessLookupError):
-            while process.poll() is None:  # as the terminal does: to its commands as well
-                os.killpg(process.pid, signal.SIGINT)
-                time.sleep(0.01)
+            wait_until(is_over, 20, "the end", every_s=0.01)
         assert_ended_by(process, signal.SIGINT)
 
 

@@ -93,9 +93,12 @@ def test_being_told_to_end_in_the_midst_of_it_is_heard_by_one_or_the_other(daemo
 def test_a_reload_in_the_midst_of_it_costs_nothing(daemon, peer):
     daemon.process.send_signal(signal.SIGUSR2)
     daemon.await_notice("RELOADING=1", 30.0)
-    while not daemon.lines("replaced by the installed version"):
+
+    def is_replaced() -> bool:
         daemon.process.send_signal(signal.SIGHUP)
-        time.sleep(0.01)
+        return bool(daemon.lines("replaced by the installed version"))
+
+    wait_until(is_replaced, 30, "the installed version", every_s=0.01)
     daemon.await_notice("READY=1", 10.0)
     peer.await_answer()
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from controlling import ask, ask_as, connected, is_open
 from needs import require
+from standin import until
 from structlog.testing import capture_logs
 
 from ndpresponder.control import door, routes
@@ -61,8 +62,7 @@ def served(path: Path, load: Callable[[], door.Talk]) -> tuple[int, Any]:
     async def main() -> tuple[int, Any]:
         subject: Any = None
         serving = asyncio.create_task(door.serve(str(path), subject, lambda: None, load))
-        while not is_open(path):
-            await asyncio.sleep(0.01)
+        await until(lambda: is_open(path), "the control socket")
         answered = await asyncio.to_thread(ask, path, "GET", "/nothing")
         serving.cancel()
         await asyncio.gather(serving, return_exceptions=True)
@@ -90,8 +90,7 @@ def test_who_has_to_go_at_once_is_disconnected(path: Path, monkeypatch: pytest.M
     async def main() -> bytes:
         subject: Any = None
         serving = asyncio.create_task(door.serve(str(path), subject, lambda: None, lambda: stay))
-        while not is_open(path):
-            await asyncio.sleep(0.01)
+        await until(lambda: is_open(path), "the control socket")
         monkeypatch.setattr(door, "CLIENTS_MAX", 1)
         with connected(path) as first, connected(path):  # both come in during one turn of the loop
             heard = await asyncio.to_thread(first.recv, 1)

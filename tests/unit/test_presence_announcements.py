@@ -7,6 +7,7 @@ import errno
 import pytest
 from answering import addresses
 from frames import packed, solicited_node
+from standin import until
 from structlog.testing import capture_logs
 from test_keepalive import LINK
 
@@ -41,9 +42,7 @@ def test_new_gateways_restart_the_announcements_once_in_a_while(monkeypatch: pyt
         for number in range(0x100, 0x200):
             uplink.follow(dataclasses.replace(LINK, gateways=LINK.gateways | addresses(f"fe80::{number:x}")))
             await asyncio.sleep(0)
-        async with asyncio.timeout(5):
-            while not any(frame[ASKED_FOR] == packed("fe80::1ff") for frame in frames):
-                await asyncio.sleep(0.01)
+        await until(lambda: any(frame[ASKED_FOR] == packed("fe80::1ff") for frame in frames), "the last gateway")
         uplink.close()
         return loop.time() - began
 
@@ -78,19 +77,20 @@ def test_what_the_kernel_refused_to_join_is_tried_again(monkeypatch: pytest.Monk
             return refusals.pop() if tried[-1] and refusals else 0
 
     monkeypatch.setattr(presence, "Memberships", Refusing)
+    wanted = frozenset({solicited_node(TARGET)})
+
+    def joins() -> list[frozenset[bytes]]:
+        return [groups for groups in tried if groups]
 
     async def run() -> None:
         uplink = speaker([])
         uplink.follow(LINK)
         uplink.apply(TargetTable.build(addresses(TARGET)))
-        async with asyncio.timeout(5):
-            while refusals:
-                await asyncio.sleep(0.005)
-        await asyncio.sleep(0.05)
+        await until(lambda: joins() == [wanted] * 3, "a third attempt")  # refused, refused, joined
+        with pytest.raises(AssertionError, match="another attempt"):
+            await until(lambda: len(joins()) > 3, "another attempt", 0.05)
         uplink.close()
 
     with capture_logs() as logs:
         asyncio.run(run())
-    wanted = frozenset({solicited_node(TARGET)})
-    assert [groups for groups in tried if groups] == [wanted] * 3  # refused, refused, joined
     assert [line["event"] for line in logs] == ["cannot join all solicited-node groups"]
