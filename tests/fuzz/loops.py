@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 import functools
 import tempfile
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -36,6 +36,22 @@ def close() -> None:
     """Close the loop; the next `run` has a new one."""
     _loop().close()
     _loop.cache_clear()
+
+
+async def heard_for(pieces: Iterable[bytes], reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes:
+    """Send the pieces and return all that is said, nothing if it had enough before it could be read."""
+    heard = asyncio.create_task(reader.read())
+    with contextlib.suppress(OSError):
+        for piece in pieces:
+            writer.write(piece)
+            await writer.drain()
+            await asyncio.sleep(0)
+        writer.write_eof()
+    said = b""
+    with contextlib.suppress(OSError):
+        said = await heard
+    writer.transport.abort()
+    return said
 
 
 @contextlib.asynccontextmanager

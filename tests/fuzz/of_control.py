@@ -72,17 +72,7 @@ async def _talk(pieces: list[bytes]) -> bytes:
     talking = asyncio.create_task(converse(reader, writer, Routes(_subject(temporary, logs), 0).answer))
     said = b""
     with contextlib.suppress(OSError):
-        client_reader, client = await asyncio.open_connection(sock=theirs)
-        answers = asyncio.create_task(client_reader.read())
-        with contextlib.suppress(OSError):
-            for piece in pieces:
-                client.write(piece)
-                await client.drain()
-                await asyncio.sleep(0)
-            client.write_eof()
-        with contextlib.suppress(OSError):
-            said = await answers
-        client.transport.abort()
+        said = await loops.heard_for(pieces, *await asyncio.open_connection(sock=theirs))
     await talking
     assert len(temporary.remaining()) <= 1
     for prefix in temporary.remaining():

@@ -1,7 +1,6 @@
 """Any requests, in any pieces, at the HTTP server: whole answers, none of them our fault, and then the end."""
 
 import asyncio
-import contextlib
 import re
 import tempfile
 from http import HTTPStatus
@@ -42,18 +41,7 @@ async def _talk(pieces: list[bytes]) -> bytes:
         server = HttpServer(f"unix:{path}", {"/healthz": health, "/large": lambda _: LARGE})
         await server.start()
         try:
-            reader, writer = await asyncio.open_unix_connection(path)
-            answers = asyncio.create_task(reader.read())
-            with contextlib.suppress(OSError):
-                for piece in pieces:
-                    writer.write(piece)
-                    await writer.drain()
-                    await asyncio.sleep(0)
-                writer.write_eof()
-            said = b""
-            with contextlib.suppress(OSError):
-                said = await answers
-            writer.transport.abort()
+            said = await loops.heard_for(pieces, *await asyncio.open_unix_connection(path))
             while server.connections:
                 await asyncio.sleep(0)
             return said
