@@ -93,7 +93,8 @@ class Responder:
         self._never: frozenset[bytes] = frozenset()
         self._requesters: dict[bytes, Requester] = {}
         self._newcomers: dict[bytes, Requester | Outcome] = {}
-        self.known: set[bytes] = set()  # the octets `REQUESTER` of who asked a valid question, and asked again
+        # The octets `REQUESTER` of who asked a valid question, and asked again; in the order in which they did
+        self.known: dict[bytes, None] = {}
         self._answers: dict[bytes, Answer] = {}
         self._misses = 0
         self._table: TargetTable = EMPTY
@@ -264,7 +265,7 @@ class Responder:
             self._welcome(key, known)
         elif isinstance(known, Requester) and known.options is not None:
             if len(self.known) < MAX_REQUESTERS:
-                self.known.add(key)
+                self.known[key] = None
             if key in self.known:
                 del self._newcomers[key]
                 self._requesters[key] = known

@@ -14,32 +14,29 @@ from ndpresponder import backlog
 from ndpresponder.config import InterfaceConfig, LimitsConfig
 from ndpresponder.equipment import Equipment, Settings
 from ndpresponder.errors import SourceUnavailable
-from ndpresponder.foreign import ForeignCounter
 from ndpresponder.linux.handover import Handover
 from ndpresponder.linux.loop import read_frames, stop_reading
 from ndpresponder.linux.netlink import Link
 from ndpresponder.linux.packet_socket import PacketSocket
+from ndpresponder.linux.ring import SLOTS
 from ndpresponder.linux.systemd import Notifier
 from ndpresponder.narrator import Narrator
 from ndpresponder.observe.logs import Logs
 from ndpresponder.observe.tally import Tally
 from ndpresponder.outcome import Kind, Outcome
-from ndpresponder.overload import fair_share
+from ndpresponder.overload import Crowd
 from ndpresponder.requester import Policy, UplinkState
 from ndpresponder.responder import Responder
 from ndpresponder.targets.probe import Kept
 from ndpresponder.targets.table import TargetTable
+from ndpresponder.unread import Unread
 from ndpresponder.wire.layout import ICMP_TYPE, NEIGHBOR_ADVERTISEMENT
 from ndpresponder.wire.solicitation import kind_of
 
 MAX_GATEWAYS: Final = 1024  # remembered; router advertisements of strangers could make up any number
 _MORE_BATCHES: Final = 7  # in one turn of the event loop, some 0.5 ms in all
 _NOT_VERIFIED: Final = Outcome.NOT_VERIFIED
-_ANSWERED: Final = (
-    (Kind.MULTICAST, Outcome.ANSWERED_MULTICAST),
-    (Kind.UNICAST, Outcome.ANSWERED_UNICAST),
-    (Kind.DAD, Outcome.ANSWERED_DAD),
-)
+_ANSWERED: Final = tuple(zip(Kind, Outcome, strict=False))  # they mirror each other
 
 
 class Uplink:
@@ -68,12 +65,13 @@ class Uplink:
         self.responder = Responder(Policy())
         self.on_lost: Callable[[], None] = lambda: None  # called when the link went from under the socket
         self._logs = logs
-        self._foreign = ForeignCounter(self.tally, lambda: logs.debug, self.narrator.log)
+        self._gateways: set[bytes] = set()  # every one ever seen: they stay who they are while a route is missing
+        self._crowd = Crowd(self.responder.known, self._gateways)
+        self._unread = Unread(self.tally, self._crowd, lambda: logs.debug, self.narrator.log)
         self._handover = handover or Handover(Notifier({}), {}, lambda *_: None)
         self._socket: PacketSocket | None = None
         self._rests = False  # the socket was taken over, and nothing is read yet
         self._state: UplinkState | None = None
-        self._gateways: set[bytes] = set()  # every one ever seen: they stay who they are while a route is missing
         self._equipment = Equipment(self, Settings(config, limits, dry_run))
 
     @property
@@ -108,7 +106,7 @@ class Uplink:
     def apply(self, table: TargetTable) -> None:
         """Answer for the targets of `table` from the next frame on."""
         self.responder.table = table
-        self._foreign.apply(table)
+        self._unread.apply(table)
         self._equipment.apply(table)
 
     def follow(self, link: Link | None) -> None:
@@ -128,12 +126,14 @@ class Uplink:
             self._close()
         if self._socket is None:
             self._open(link)
-        self._remember_gateways(link)
+        self._gateways |= link.gateways
+        if len(self._gateways) > MAX_GATEWAYS:
+            self._gateways.intersection_update(link.gateways)
         state = UplinkState(link.lladdr, link.addresses, self.gateways, link.forwarding) if link.up else None
         self._state = state
         self.responder.follow(state)
         if not self._rests:
-            self._foreign.follow(state)
+            self._unread.follow(state)
         self.tally.up = link.up
         self._equipment.follow(link, state)
         self.narrator.follow(self.link, link)
@@ -143,7 +143,7 @@ class Uplink:
         """Read a socket that was taken over: all that is ours is known."""
         if self._rests and self._socket is not None:
             self._rests = False
-            self._foreign.follow(self._state)
+            self._unread.follow(self._state)
             read_frames(self._socket, self._on_backlog)
 
     def close(self) -> None:
@@ -156,22 +156,17 @@ class Uplink:
         self._equipment.collect()
         if self._socket is None:
             return
-        self._foreign.collect()
+        self._unread.collect()
         drops = self._socket.take_drops()
         self.tally.kernel_drops += drops
         if drops:
             self.narrator.limited("the kernel dropped solicitations: the ring was full", drops=drops)
 
-    def _remember_gateways(self, link: Link) -> None:
-        self._gateways |= link.gateways
-        if len(self._gateways) > MAX_GATEWAYS:
-            self._gateways = set(link.gateways)
-
     # The socket
 
     def _open(self, link: Link) -> None:
         self._socket, self._rests = self._handover.open(link)
-        self._foreign.open(self._socket, link.device)
+        self._unread.open(self._socket, link.device)
         if not self._rests:
             read_frames(self._socket, self._on_readable)
         try:
@@ -186,7 +181,7 @@ class Uplink:
         self._equipment.detach()
         if self._socket is not None:
             self.collect_drops()
-            self._foreign.close()
+            self._unread.close()
             if not self._rests:
                 stop_reading(self._socket)
             self._handover.close(self._socket)
@@ -220,12 +215,14 @@ class Uplink:
         try:
             received_s = socket.received_s
             self._answer(socket, self._thin(frames) if socket.crowded else frames, received_s)
+            if socket.crowded > SLOTS:  # it is filled as fast as it is read
+                self._unread.flood()
         finally:
             socket.release()
 
     def _thin(self, frames: list[Kept]) -> list[Kept]:
         """Return the frames that are answered although more come than can be; the others are counted."""
-        chosen, others = fair_share(frames, self.responder.known, self._gateways)
+        chosen, others = self._crowd.thin(frames)
         for kind, count in others.items():
             self.tally.received[kind] += count
         self.tally.ended[Outcome.OVERLOADED] += len(frames) - len(chosen)

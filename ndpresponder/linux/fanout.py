@@ -39,10 +39,27 @@ _KEEPS_ORDER: Final = (5, 1)  # before this Linux the numbers after a link went 
 class Fanout:
     """The sockets that count, beside one that is read. Make it with `join_fanout`."""
 
-    def __init__(self, counters: list[socket.socket]) -> None:
-        """Wrap the members 1 and up; they belong to this object from now on."""
-        self._counters = counters
+    def __init__(self, name: str, group: int) -> None:
+        """Count on the link `name`, in a group that has its member 0."""
+        self._name = name
+        self._group = group
+        self._counters: list[socket.socket] = []
         self._lock = threading.Lock()  # whoever steers must not find another file under its descriptor
+
+    @property
+    def members(self) -> int:
+        """How many there are beside member 0."""
+        return len(self._counters)
+
+    def add(self, count: int) -> None:
+        """Add so many members; no program may name them before that.
+
+        Raises:
+            OSError: the kernel has no more, or the link is down.
+        """
+        with self._lock:
+            for _ in range(count):
+                self._counters.append(_joined(self._name, self._group))
 
     def steer(self, program: tuple[Instruction, ...]) -> None:
         """Let `program` say from the next frame on which member gets it.
@@ -81,31 +98,33 @@ def join_fanout(descriptor: int, name: str, count: int) -> Fanout:
     """
     if _kernel_version() < _KEEPS_ORDER:
         raise OSError(f"Linux {'.'.join(map(str, _KEEPS_ORDER))} or newer is needed")
-    counters: list[socket.socket] = []
+    with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0, os.dup(descriptor)) as read:
+        if not read.getsockopt(_SOL_PACKET, _PACKET_FANOUT):
+            read.setsockopt(_SOL_PACKET, _PACKET_FANOUT, _NEW_GROUP)
+        else:
+            _steer(read.fileno(), _ZERO)  # there may be an old program, and members to come for it
+        fanout = Fanout(name, read.getsockopt(_SOL_PACKET, _PACKET_FANOUT))
     try:
-        with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0, os.dup(descriptor)) as read:
-            if not read.getsockopt(_SOL_PACKET, _PACKET_FANOUT):
-                read.setsockopt(_SOL_PACKET, _PACKET_FANOUT, _NEW_GROUP)
-            else:
-                _steer(read.fileno(), _ZERO)  # there may be an old program, and members to come for it
-            group = read.getsockopt(_SOL_PACKET, _PACKET_FANOUT)
-        for _ in range(count):
-            counters.append(socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0))
-            _join(counters[-1], name, group)
+        fanout.add(count)
     except OSError:
-        for counter in counters:
-            counter.close()
+        fanout.close()
         raise
-    return Fanout(counters)
+    return fanout
 
 
-def _join(counter: socket.socket, name: str, group: int) -> None:
-    """Make `counter` a member of `group`; before that it must not count, after that it counts whatever it gets."""
-    attach_filter(counter, _ZERO)
-    counter.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 0)  # the kernel raises it to its minimum
-    counter.bind((name, ETH_P_IPV6))
-    counter.setsockopt(_SOL_PACKET, _PACKET_FANOUT, group)
-    counter.setsockopt(socket.SOL_SOCKET, _SO_DETACH_FILTER, 0)
+def _joined(name: str, group: int) -> socket.socket:
+    """Return a new member of `group`: before that it must not count, after that it counts whatever it gets."""
+    counter = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0)
+    try:
+        attach_filter(counter, _ZERO)
+        counter.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 0)  # the kernel raises it to its minimum
+        counter.bind((name, ETH_P_IPV6))
+        counter.setsockopt(_SOL_PACKET, _PACKET_FANOUT, group)
+        counter.setsockopt(socket.SOL_SOCKET, _SO_DETACH_FILTER, 0)
+    except OSError:
+        counter.close()
+        raise
+    return counter
 
 
 def _steer(member: int, program: tuple[Instruction, ...]) -> None:

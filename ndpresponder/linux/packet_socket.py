@@ -83,7 +83,7 @@ class PacketSocket:
         self._sendmmsg = ctypes.CDLL(None, use_errno=True).sendmmsg
         self.index = index
         self.received_s = 0.0
-        self.crowded = False
+        self.crowded = 0
 
     def __enter__(self) -> "PacketSocket":
         return self
@@ -115,17 +115,16 @@ class PacketSocket:
         """Take at most `most` (`BATCH`) waiting frames, and whether each was addressed to another host.
 
         `release` them before the next call. `received_s` is then when the kernel received the first of them, as Unix
-        time. `crowded` is whether half of the ring was waiting, and more than a batch ever since.
+        time. `crowded` counts those received since half of the ring was waiting, while more than a batch waited on.
         """
         words, ring, position = self._words, self._ring, self._position
         frames: list[tuple[bytes, bool]] = []
-        word = position * SLOT_WORDS
-        self.received_s = words[word + 4] + words[word + 5] * 1e-9
+        self.received_s = words[position * SLOT_WORDS + 4] + words[position * SLOT_WORDS + 5] * 1e-9
         for _ in range(most):
             word = position * SLOT_WORDS
             status = words[word]
             if not status & OURS:
-                self.crowded = False
+                self.crowded = 0
                 break
             start = position * SLOT_SIZE
             length = words[word + 2]
@@ -139,7 +138,8 @@ class PacketSocket:
                 self._cut += 1
             position = (position + 1) % SLOTS
         else:
-            self.crowded |= bool(words[(position + SLOTS // 2) % SLOTS * SLOT_WORDS] & OURS)
+            if self.crowded or words[(position + SLOTS // 2) % SLOTS * SLOT_WORDS] & OURS:
+                self.crowded += most
         self._position = position
         return frames
 

@@ -1,9 +1,11 @@
 """The classic BPF program by which a packet fanout group tells solicitations for others from all that must be read.
 
 It returns the number of the group's member that gets the frame (packet(7), PACKET_FANOUT_CBPF): `READ`, or one of
-`NEVER_READ`, whose sockets only count. Never read are frames that the responder would end as `not_ours`, and only
-those: every check that comes before that one there is made here as well, the checksum too. What is not plainly
-right (other options than one of 8 octets, an address that nobody has) is read, and ends for its own reason.
+`NEVER_READ` and `HELD_BACK`, whose sockets only count. Never read are frames that the responder would end as
+`not_ours`, and only those: every check that comes before that one there is made here as well, the checksum too. What is
+not plainly right (other options than one of 8 octets, an address that nobody has) is read, and ends for its own reason.
+
+In a flood what strangers ask is held back as well (`hold_back`): their frames end as `overloaded`, whatever they are.
 
 A fanout program starts at the IPv6 header; what lies before it is at SKF_LL_OFF (linux/filter.h).
 """
@@ -12,7 +14,7 @@ import struct
 from collections.abc import Collection, Iterable
 from typing import Final
 
-from ndpresponder.outcome import Kind
+from ndpresponder.outcome import Kind, Outcome
 from ndpresponder.wire.addresses import SOLICITED_NODE_PREFIX
 from ndpresponder.wire.bpf import JUMP_IF_EQUAL, LOAD_BYTE, LOAD_HALF, LOAD_WORD, RETURN, Instruction
 from ndpresponder.wire.bpf_writer import (
@@ -56,8 +58,15 @@ from ndpresponder.wire.layout import (
 
 READ: Final = 0
 NEVER_READ: Final = tuple(READ + 1 + kind for kind in Kind)
+HELD_BACK: Final = tuple(READ + 1 + len(Kind) + kind for kind in Kind)
+# How the frames of each member but `READ` end, in the order of their numbers
+COUNTED: Final = tuple((kind, outcome) for outcome in (Outcome.NOT_OURS, Outcome.OVERLOADED) for kind in Kind)
+# One in so many, by chance, powers of 2. A stranger who asks again and again becomes known even then.
+STRANGERS_LET_THROUGH: Final = 32
+FLOODERS_LET_THROUGH: Final = 8
 _LINK_LAYER: Final = 0xFFE00000  # SKF_LL_OFF: octets from the start of the frame
 _PACKET_TYPE: Final = 0xFFFFF000 + 4  # SKF_AD_OFF + SKF_AD_PKTTYPE
+_RANDOM: Final = 0xFFFFF000 + 56  # SKF_AD_OFF + SKF_AD_RANDOM
 _PACKET_OTHERHOST: Final = 3  # linux/if_packet.h
 _GROUP_BIT: Final = 1 << 24  # in the first word of a link-layer address
 
@@ -87,6 +96,54 @@ def steer(
             except TooLong:
                 continue
     return READ_ALL
+
+
+def hold_back(
+    program: Program, stations: Collection[bytes], flooding: Collection[bytes], gateways: Collection[bytes]
+) -> Program:
+    """Return `program`, but of the solicitations that it has read those of strangers are held back, except a few.
+
+    No strangers are `stations`, by their link-layer address, but of who is `flooding` most are held back too; and
+    `gateways`, by their IPv6 address. Each program ends where it has decided that a frame be read: there this goes on.
+    """
+    writer = Writer()
+    put = writer.put
+    source, destination = _words(SOURCE), _words(DESTINATION)
+    read = put(RETURN, READ)
+    unicast, multicast, dad = (put(RETURN, HELD_BACK[kind]) for kind in (Kind.UNICAST, Kind.MULTICAST, Kind.DAD))
+    put(JUMP_IF_EQUAL, 0xFF, multicast, unicast)
+    from_somebody = put(LOAD_BYTE, destination[0])
+    held = dad
+    for word in reversed(source):
+        put(JUMP_IF_EQUAL, 0, held, from_somebody)
+        held = put(LOAD_WORD, word)
+    then = _by_chance(writer, STRANGERS_LET_THROUGH, held, read)
+    then = writer.search(_ranges(gateways, 0, ()), source[0], 128, read, then)
+    station = _LINK_LAYER + ETHERNET_SOURCE.start
+    then = writer.search(_stations(set(stations) - set(flooding)), station, 64, read, then)
+    if flooding:
+        share = _by_chance(writer, FLOODERS_LET_THROUGH, held, read)
+        writer.search(_stations(flooding), station, 64, share, then)
+    _require_solicitation(writer, read)
+    end = writer.program()
+    return (*(program if len(program) + len(end) <= MAX_INSTRUCTIONS else READ_ALL)[:-1], *end)
+
+
+def _by_chance(writer: Writer, one_in: int, held: int, read: int) -> int:
+    writer.put(JUMP_IF_SET, one_in - 1, held, read)
+    return writer.put(LOAD_WORD, _RANDOM)
+
+
+def _stations(lladdrs: Iterable[bytes]) -> Ranges:
+    """Return what stands from the source on in the Ethernet headers of these: the address and the EtherType."""
+    return [(value, value) for value in sorted(int.from_bytes(each) << 16 | ETH_P_IPV6 for each in lladdrs)]
+
+
+def _require_solicitation(writer: Writer, read: int) -> None:
+    writer.require(JUMP_IF_EQUAL, NEIGHBOR_SOLICITATION, read)
+    writer.put(LOAD_BYTE, _of_ip(ICMP_TYPE))
+    writer.require(JUMP_IF_EQUAL, ICMPV6, read)
+    writer.put(LOAD_BYTE, _of_ip(NEXT_HEADER))
 
 
 def _least(ranges: Ranges) -> int:
@@ -212,10 +269,7 @@ def _write(targets: Ranges, sources: Ranges, lladdr: bytes) -> Program:
 
     # The target; and before all, as most frames are data: whether it is a solicitation
     writer.search(targets, target[0], 128, read, plain)
-    require(JUMP_IF_EQUAL, NEIGHBOR_SOLICITATION, read)
-    put(LOAD_BYTE, _of_ip(ICMP_TYPE))
-    require(JUMP_IF_EQUAL, ICMPV6, read)
-    put(LOAD_BYTE, _of_ip(NEXT_HEADER))
+    _require_solicitation(writer, read)
     return writer.program()
 
 

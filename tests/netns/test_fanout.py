@@ -57,6 +57,17 @@ def test_each_frame_goes_where_the_program_says_and_is_counted_once(wire, read, 
     group.close()
 
 
+def test_members_may_come_later(wire, read, peer):
+    group = join(wire, read)
+    with wire.near.enter():
+        group.add(2)
+    assert group.members == COUNT + 2
+    group.steer((Instruction(RETURN, 0, 0, COUNT + 2),))
+    peer.send(*[solicitation()] * 7)
+    assert group.take_counts() == [0, 0, 0, 0, 7]
+    group.close()
+
+
 def test_what_is_sent_is_not_counted(wire, read):
     group = join(wire, read)
     group.steer(TO_LAST)

@@ -5,20 +5,31 @@ from collections.abc import Iterable
 import pytest
 from answering import prefixes, uplink_state
 from classic_bpf import run
-from frames import ROUTER, ROUTER_LLADDR, packed, solicitation, solicited_node
+from frames import ROUTER, ROUTER_LLADDR, lladdr, packed, solicitation, solicited_node
 from generated import any_frames, responder_of, stations, with_right_checksum, worlds
 from hypothesis import event, given
 from hypothesis import strategies as st
 from model import World
 
-from ndpresponder.foreign import program_for
-from ndpresponder.outcome import Outcome
+from ndpresponder.outcome import Kind, Outcome
 from ndpresponder.requester import UplinkState
 from ndpresponder.targets.table import Match, Prefix, TargetTable
+from ndpresponder.unread import program_for
 from ndpresponder.wire.addresses import is_global
+from ndpresponder.wire.bpf import SOLICITATIONS
 from ndpresponder.wire.bpf_writer import MAX_INSTRUCTIONS, Program
+from ndpresponder.wire.layout import ETHERNET_SOURCE, SOURCE
 from ndpresponder.wire.solicitation import kind_of
-from ndpresponder.wire.steering import NEVER_READ, READ, READ_ALL
+from ndpresponder.wire.steering import (
+    COUNTED,
+    FLOODERS_LET_THROUGH,
+    HELD_BACK,
+    NEVER_READ,
+    READ,
+    READ_ALL,
+    STRANGERS_LET_THROUGH,
+    hold_back,
+)
 
 IPV6 = 14  # where a fanout program starts
 PACKET_HOST, PACKET_OTHERHOST = 0, 3  # linux/if_packet.h
@@ -69,8 +80,8 @@ def state_of(world: World) -> UplinkState:
     )
 
 
-def steered(program: Program, frame: bytes, to_other_host: bool = False) -> int:
-    return run(program, frame, IPV6, PACKET_OTHERHOST if to_other_host else PACKET_HOST)
+def steered(program: Program, frame: bytes, to_other_host: bool = False, random: int | None = None) -> int:
+    return run(program, frame, IPV6, PACKET_OTHERHOST if to_other_host else PACKET_HOST, random)
 
 
 @given(
@@ -175,3 +186,53 @@ def test_of_too_many_live_targets_the_whole_subnet_is_read(count: int) -> None:
 def test_of_too_many_prefixes_everything_is_read() -> None:
     table = TargetTable.build(claimed=[Prefix(BASE + (number << 66), 64) for number in range(5_000)])
     assert program_for(table, uplink_state()) == READ_ALL
+
+
+some_stations = st.frozensets(st.one_of(st.just(lladdr(ROUTER_LLADDR)), st.binary(min_size=6, max_size=6)), max_size=64)
+some_gateways = st.frozensets(st.one_of(st.just(packed(ROUTER)), st.binary(min_size=16, max_size=16)), max_size=64)
+
+
+@given(
+    worlds(),
+    st.one_of(nearly_foreign(), foreign(), any_frames),
+    some_stations,
+    some_stations,
+    some_gateways,
+    st.integers(0, 2**32 - 1),
+)
+def test_in_a_flood_of_what_was_read_strangers_are_held_back_but_for_a_few(
+    world: World, frame: bytes, stations, flooding, gateways, random: int
+) -> None:
+    program = program_for(responder_of(world).table, state_of(world))
+    before, member = (
+        steered(program, frame),
+        steered(hold_back(program, stations, flooding, gateways), frame, random=random),
+    )
+    event(f"member {before} -> {member}")
+    station = frame[ETHERNET_SOURCE]
+    if before != READ or not run(SOLICITATIONS, frame):
+        assert member == before
+    elif station in flooding:
+        assert member == (HELD_BACK[kind_of(frame)] if random % FLOODERS_LET_THROUGH else READ)
+    elif station in stations or frame[SOURCE] in gateways:
+        assert member == READ
+    else:
+        assert member == (HELD_BACK[kind_of(frame)] if random % STRANGERS_LET_THROUGH else READ)
+
+
+def test_each_member_is_counted_as_what_it_gets() -> None:
+    assert [*NEVER_READ, *HELD_BACK] == [READ + 1 + place for place in range(len(COUNTED))]
+    for kind in Kind:
+        assert COUNTED[NEVER_READ[kind] - 1] == (kind, Outcome.NOT_OURS)
+        assert COUNTED[HELD_BACK[kind] - 1] == (kind, Outcome.OVERLOADED)
+
+
+def test_a_program_without_room_for_both_holds_back_all_the_same() -> None:
+    program = program_for(table_of(DENSE), uplink_state())
+    stations = [bytes([2, 0, 0, number, 0, 0]) for number in range(64)]
+    others = [bytes([2, 0, 1, number, 0, 0]) for number in range(64)]
+    gateways = [number.to_bytes(2, "big") * 8 for number in range(64)]
+    whole = hold_back(program, stations, others, gateways)
+    assert len(whole) < MAX_INSTRUCTIONS / 2
+    assert whole == hold_back(READ_ALL, stations, others, gateways)
+    assert steered(whole, solicitation("2001:db8:1::1"), random=1) == HELD_BACK[Kind.MULTICAST]

@@ -20,7 +20,7 @@ LONGEST_FILE = 300
 PURE_STDLIB = "bisect collections dataclasses enum functools ipaddress itertools operator struct types typing"
 LOWER_LAYERS = (
     "wire outcome limits requester responder narrator targets announce groups presence keepalive "
-    "linux observe config errors supervise equipment uplink keepalive presence pin autowire foreign overload backlog"
+    "linux observe config errors supervise equipment uplink keepalive presence pin autowire unread overload backlog"
 )
 
 
@@ -65,7 +65,7 @@ LAYERS = {
     "verification": Layer("linux targets.probe"),
     "pin": Layer("linux wire observe.logs errors"),
     "overload": Layer("wire outcome", pure=True),
-    "foreign": Layer("linux wire requester outcome observe.logs observe.tally targets.table"),
+    "unread": Layer("linux wire overload requester outcome observe.logs observe.tally targets.table"),
     "autowire": Layer("linux observe.logs errors"),
     "fastpath": Layer("fastpath linux narrator requester outcome observe.tally targets.table wire config errors"),
     "fastpath.tables": Layer("requester targets.table wire", pure=True),
@@ -80,7 +80,7 @@ LAYERS = {
     "equipment": Layer("requester presence verification fastpath targets.table linux limits config errors uplink"),
     "backlog": Layer("linux observe.tally outcome wire"),
     "uplink": Layer(
-        "backlog equipment wire foreign overload requester responder narrator keepalive targets.table "
+        "backlog equipment wire unread overload requester responder narrator keepalive targets.table "
         "targets.probe linux observe.tally observe.logs outcome limits config errors"
     ),
     "control": Layer(f"control {LOWER_LAYERS}", third_party="h11"),

@@ -219,5 +219,5 @@ def test_who_asks_the_same_question_again_and_again_is_known_and_a_single_questi
     responder.respond(frame)
     assert (len(responder.known), len(responder._answers)) == (0, 0)
     responder.respond(frame)
-    assert responder.known == {frame[REQUESTER]}
+    assert list(responder.known) == [frame[REQUESTER]]
     assert len(responder._answers) == 1

@@ -8,11 +8,14 @@ from typing import Any
 import pytest
 from answering import make_responder, uplink_state
 
-from ndpresponder import foreign
+from ndpresponder import unread
 from ndpresponder.observe.logs import get_logger
 from ndpresponder.observe.tally import Tally
+from ndpresponder.outcome import Outcome
+from ndpresponder.overload import Crowd
 from ndpresponder.targets.table import EMPTY
 from ndpresponder.wire.bpf_writer import Program
+from ndpresponder.wire.steering import COUNTED, hold_back
 
 TABLE = make_responder().table
 DEADLINE_S = 5
@@ -23,6 +26,7 @@ class Group:
 
     def __init__(self) -> None:
         self.programs: list[Program] = []
+        self.members = 3
         self.closed = False
         self.failure: Exception | None = None
 
@@ -31,8 +35,11 @@ class Group:
             raise self.failure
         self.programs.append(program)
 
+    def add(self, count: int) -> None:
+        self.members += count
+
     def take_counts(self) -> list[int]:
-        return [0, 0, 0]
+        return [0] * self.members
 
     def close(self) -> None:
         self.closed = True
@@ -53,7 +60,7 @@ def groups(monkeypatch: pytest.MonkeyPatch) -> list[Group]:
         joined.append(Group())
         return joined[-1]
 
-    monkeypatch.setattr(foreign, "join_fanout", join)
+    monkeypatch.setattr(unread, "join_fanout", join)
     return joined
 
 
@@ -63,11 +70,11 @@ async def until(condition: Callable[[], object]) -> None:
             await asyncio.sleep(0.001)
 
 
-def counting(act: Callable[[foreign.ForeignCounter], Coroutine[Any, Any, None]]) -> None:
-    """Have `act` done once a program is in force."""
+def counting(act: Callable[[unread.Unread], Coroutine[Any, Any, None]], tally: Tally | None = None) -> None:
+    """Have `act` done while somebody counts in `tally`."""
 
     async def main() -> None:
-        counter = foreign.ForeignCounter(Tally(), lambda: False, get_logger())
+        counter = unread.Unread(tally or Tally(), Crowd({}, ()), lambda: False, get_logger())
         socket: Any = Socket()
         counter.open(socket, "up0")
         counter.follow(uplink_state())
@@ -81,7 +88,7 @@ def counting(act: Callable[[foreign.ForeignCounter], Coroutine[Any, Any, None]])
 def test_after_any_failure_everything_is_read_and_the_next_change_tries_again(
     groups: list[Group], failure: Exception
 ) -> None:
-    async def act(counter: foreign.ForeignCounter) -> None:
+    async def act(counter: unread.Unread) -> None:
         await until(lambda: groups and groups[0].programs)
         groups[0].failure = failure
         counter.apply(TABLE)
@@ -97,7 +104,7 @@ def test_without_a_thread_for_it_the_group_is_closed_all_the_same(groups: list[G
     def refuse(*_: object) -> None:
         raise RuntimeError("can't start new thread")
 
-    async def act(counter: foreign.ForeignCounter) -> None:
+    async def act(counter: unread.Unread) -> None:
         await until(lambda: groups and groups[0].programs)
         loop: Any = asyncio.get_running_loop()
         loop.run_in_executor = refuse
@@ -110,17 +117,49 @@ def test_without_a_thread_for_it_the_group_is_closed_all_the_same(groups: list[G
 
 def test_a_program_is_written_beside_the_loop(groups: list[Group], monkeypatch: pytest.MonkeyPatch) -> None:
     threads: list[threading.Thread] = []
-    write = foreign.program_for
+    write = unread.program_for
 
     def watched(*arguments: Any) -> Program:
         threads.append(threading.current_thread())
         return write(*arguments)
 
-    monkeypatch.setattr(foreign, "program_for", watched)
+    monkeypatch.setattr(unread, "program_for", watched)
 
-    async def act(_: foreign.ForeignCounter) -> None:
+    async def act(_: unread.Unread) -> None:
         await until(lambda: groups and groups[0].programs)
 
     counting(act)
     assert threads
     assert threading.main_thread() not in threads
+
+
+def test_a_flood_goes_on_while_there_is_a_crowd_or_many_are_held_back(
+    groups: list[Group], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(unread, "_LOOK_S", 0.02)
+    tally = Tally()
+
+    async def act(counter: unread.Unread) -> None:
+        async def seen_to_go_on(again: Callable[[], None]) -> None:
+            for _ in range(5):
+                look_s = counter._look_s
+                again()
+                await until(lambda before=look_s: counter._look_s != before)
+
+        def hold_many_back() -> None:
+            tally.ended[Outcome.OVERLOADED] += 2 * unread._FLOOD
+
+        await until(lambda: groups and groups[0].programs)
+        calm = groups[0].programs[0]
+        held_back = hold_back(calm, (), (), ())
+        counter.flood()
+        await until(lambda: groups[0].programs[1:] == [held_back])
+        assert groups[0].members == len(COUNTED)
+        await seen_to_go_on(counter.flood)
+        await seen_to_go_on(hold_many_back)
+        await until(lambda: groups[0].programs == [calm, held_back, calm])
+        counter.flood()
+        await until(lambda: groups[0].programs[3:] == [held_back])
+        assert groups[0].members == len(COUNTED)
+
+    counting(act, tally)

@@ -1,0 +1,163 @@
+"""Solicitations that the kernel counts and nobody reads, so that a flood of them is nearly free.
+
+Those are what is not ours, always, and in a flood what strangers ask. What may go unread is `wire.steering`'s to say,
+how the kernel is told is `linux.fanout`'s. This keeps the program in step with the table, the uplink and the flood, and
+adds to the tally what the kernel counted. It must never decide what is answered: when the kernel cannot count, or
+somebody wants to see every frame, all are read and end in the responder.
+
+A new program takes the kernel some 10 ms, and a large table as long to write it, so both are done in a thread, one at a
+time. Until then a new target is not answered for; a target that went is silent at once, by the responder's own table.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+from ndpresponder.linux.fanout import Fanout, join_fanout
+from ndpresponder.linux.packet_socket import PacketSocket
+from ndpresponder.observe.logs import Logger
+from ndpresponder.observe.tally import Tally
+from ndpresponder.outcome import Outcome
+from ndpresponder.overload import Crowd
+from ndpresponder.requester import UplinkState
+from ndpresponder.targets.table import EMPTY, TargetTable
+from ndpresponder.wire.bpf_writer import Program
+from ndpresponder.wire.steering import COUNTED, NEVER_READ, READ_ALL, hold_back, steer
+
+_LOOK_S: Final = 1.0  # how often it is seen whether a flood goes on
+_FLOOD: Final = 50_000  # more frames in that time than leave some for whoever is answered: some 5 us for each stranger
+
+
+class Unread:
+    """The unread solicitations of one uplink; `open` it with each packet socket, and `close` it before that."""
+
+    def __init__(self, tally: Tally, crowd: Crowd, read_all: Callable[[], bool], log: Logger) -> None:
+        """Count in `tally`; nothing goes unread while `read_all` says so; `crowd` says who is spared in a flood."""
+        self._tally = tally
+        self._read_all = read_all
+        self._crowd = crowd
+        self._log = log
+        self._table: TargetTable = EMPTY
+        self._state: UplinkState | None = None
+        self._changed = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._fanout: Fanout | None = None
+        self._program = READ_ALL  # that in force
+        self._written = READ_ALL  # without a flood
+        self._written_for: tuple[TargetTable, UplinkState | None] = EMPTY, None
+        self._reads_all = False  # because somebody wants to see every frame
+        self._complained = False
+        self._flooded = False
+        self._crowded = False  # since it was last seen whether the flood goes on
+        self._look_s = 0.0  # when that is seen next
+        self._held_back = 0  # what the tally said then
+
+    def open(self, socket: PacketSocket, name: str) -> None:
+        """Count beside `socket`, bound to the link `name`, from when the uplink is ready."""
+        self._task = asyncio.get_running_loop().create_task(self._keep(socket.fileno(), name))
+
+    def apply(self, table: TargetTable) -> None:
+        """Have all read that is for a target of `table`."""
+        self._table = table
+        self._changed.set()
+
+    def follow(self, state: UplinkState | None) -> None:
+        """Have all read that ends for another reason in this state of the uplink: everything if it is None."""
+        if state != self._state:
+            self._state = state
+            self._changed.set()
+
+    def flood(self) -> None:
+        """Hold back strangers until this was not called, and few were held back, for a while."""
+        if not self._flooded:
+            self._flooded = True
+            self._begin_look()
+            self._changed.set()
+            self._log.warning("in a flood, who asked before is answered and strangers are held back")
+        self._crowded = True
+
+    def collect(self) -> None:
+        """Add to the tally what the kernel counted since the last call."""
+        if self._read_all() != self._reads_all:
+            self._changed.set()
+        if self._fanout is not None:
+            for (kind, outcome), count in zip(COUNTED, self._fanout.take_counts(), strict=False):
+                self._tally.received[kind] += count
+                self._tally.ended[outcome] += count
+
+    def close(self) -> None:
+        """Count for the last time and give back what was opened."""
+        if self._task is not None:
+            self._task.cancel()
+            self._task = None
+        self._state = None
+        self._leave()
+
+    def _leave(self) -> None:
+        if self._fanout is not None:
+            self.collect()
+            try:
+                asyncio.get_running_loop().run_in_executor(None, self._fanout.close)
+            except RuntimeError:  # the system has no thread left
+                self._fanout.close()
+        self._fanout = None
+        self._program = READ_ALL
+
+    async def _keep(self, descriptor: int, name: str) -> None:
+        """Hand over a program whenever another one is wanted."""
+        self._changed.set()
+        while True:
+            await self._wait()
+            try:
+                await self._hand_over(await self._wanted(), descriptor, name)
+            except Exception as error:  # whatever it is: what was in force would keep new targets from being read
+                self._leave()
+                if self._state is not None and not self._complained:
+                    self._complained = True
+                    self._log.info("reading foreign solicitations instead of counting them", why=str(error))
+
+    async def _wait(self) -> None:
+        """Wait until something has changed, or it is to be seen whether a flood goes on."""
+        try:
+            async with asyncio.timeout_at(self._look_s if self._flooded else None):
+                await self._changed.wait()
+        except TimeoutError:
+            self.collect()
+            self._flooded = self._crowded or self._tally.ended[Outcome.OVERLOADED] - self._held_back > _FLOOD
+            self._begin_look()
+        self._changed.clear()
+
+    def _begin_look(self) -> None:
+        self._look_s = asyncio.get_running_loop().time() + _LOOK_S
+        self._held_back = self._tally.ended[Outcome.OVERLOADED]
+        self._crowded = False
+        if not self._flooded:
+            self._crowd.forget()
+
+    async def _wanted(self) -> Program:
+        self._reads_all = self._read_all()
+        table, state = self._table, None if self._reads_all else self._state
+        if state is None:
+            return READ_ALL
+        if self._written_for[0] is not table or self._written_for[1] != state:
+            self._written = await asyncio.get_running_loop().run_in_executor(None, program_for, table, state)
+            self._written_for = table, state
+        return hold_back(self._written, *self._crowd.spared()) if self._flooded else self._written
+
+    async def _hand_over(self, program: Program, descriptor: int, name: str) -> None:
+        if program == self._program:
+            return
+        if self._fanout is None:
+            self._fanout = join_fanout(descriptor, name, len(NEVER_READ))
+        if self._flooded:
+            self._fanout.add(len(COUNTED) - self._fanout.members)
+        await asyncio.get_running_loop().run_in_executor(None, self._fanout.steer, program)
+        self._program = program
+
+
+def program_for(table: TargetTable, state: UplinkState) -> Program:
+    """Return the program that has read all but what a responder with these ends as `not_ours`."""
+    never = [(int.from_bytes(address, "big"), 0) for address in state.own_addresses | state.gateways]
+    lengths = (*table.claims(), *table.excluded)
+    prefixes = [(network << free, free) for free, networks in lengths for network in networks]
+    return steer(table.live, [*prefixes, *never], state.lladdr, state.own_addresses)
