@@ -116,6 +116,7 @@ class Daemon:
         finally:  # answering to the end, whatever the others have to tidy up
             self.handover.leave()
             self._assembly.close()
+            self._notifier.watchdog()  # the next time it is a successor's turn
             self._notifier.close()
         if self.upgrading:
             await loop.shutdown_default_executor()  # or one of its threads would take what is blocked here

@@ -104,7 +104,6 @@ def test_systemctl_stop_is_clean_and_fast(service: Machine, vps_lab: Lab) -> Non
 
 
 def test_a_daemon_that_hangs_is_replaced(machine: Machine, vps_lab: Lab) -> None:
-    drop_in(machine, "WatchdogSec=1s")
     machine.run("systemctl", "start", UNIT)
     hanging = show(machine, "MainPID")["MainPID"]
     machine.run("systemctl", "kill", "--signal=STOP", UNIT)
