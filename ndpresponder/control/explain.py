@@ -7,13 +7,12 @@ The words only say what that outcome follows from.
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv6Network
-from socket import AF_INET6, inet_ntop
 from typing import Any, Final
 
 from ndpresponder.config import Config, values
 from ndpresponder.config.problem import Wrong
 from ndpresponder.control.subject import Subject
-from ndpresponder.control.view import origin, prefix_text
+from ndpresponder.control.view import origin, prefix_text, state_of, text
 from ndpresponder.errors import SourceUnavailable
 from ndpresponder.outcome import Outcome
 from ndpresponder.responder import Responder
@@ -40,7 +39,7 @@ class Scene:
     """One uplink, with all that decides there."""
 
     name: str
-    state: str  # answering, down, missing
+    state: str  # as `state_of` says it
     lladdr: bytes
     responder: Responder
     known: Sequence[Known]
@@ -130,7 +129,7 @@ async def live(subject: Subject, target: bytes, names: Collection[str]) -> dict[
 def report_of(target: bytes, judged: list[dict[str, Any]]) -> dict[str, Any]:
     """Put together what was found on each uplink."""
     answered = any(each["answered"] for each in judged)
-    return {"target": inet_ntop(AF_INET6, target), "answered": answered, "uplinks": judged}
+    return {"target": text(target), "answered": answered, "uplinks": judged}
 
 
 def _scene(subject: Subject, config: Config, uplink: Uplink) -> Scene:
@@ -138,7 +137,7 @@ def _scene(subject: Subject, config: Config, uplink: Uplink) -> Scene:
     entries = [entry for entry in subject.board().entries if entry.serves(uplink.name)]
     return Scene(
         name=uplink.name,
-        state="answering" if uplink.ready else "down" if link else "missing",
+        state=state_of(uplink),
         lladdr=link.lladdr if link else bytes(6),
         responder=uplink.responder,
         known=[Known(origin(entry), entry.targets) for entry in entries],

@@ -46,12 +46,17 @@ def status(subject: Subject) -> dict[str, Any]:
     }
 
 
+def state_of(uplink: Uplink) -> str:
+    """Return `answering`, `down` or `missing`."""
+    return "answering" if uplink.ready else "down" if uplink.link else "missing"
+
+
 def _uplink(uplink: Uplink) -> dict[str, Any]:
     uplink.collect_drops()
     tally, link = uplink.tally, uplink.link
     return {
         "name": uplink.name,
-        "state": "answering" if uplink.ready else "down" if link else "missing",
+        "state": state_of(uplink),
         "device": link.device if link else None,
         "index": link.index if link else None,
         "lladdr": link.lladdr.hex(":") if link else None,

@@ -8,19 +8,13 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Final, Protocol
+from typing import Final
 
+from ndpresponder.targets.schedule import Schedule
 from ndpresponder.targets.source import NOTHING, Source, TargetSet
 from ndpresponder.targets.table import EMPTY, Prefix, TargetTable
 
 COALESCE_S: Final = 0.05
-
-
-class Schedule(Protocol):
-    """`call_later` of an event loop."""
-
-    def __call__(self, delay: float, callback: Callable[[], None], /) -> object:
-        """Call `callback` in `delay` seconds."""
 
 
 @dataclass(slots=True)

@@ -11,6 +11,7 @@ from typing import Final, Protocol
 
 from ndpresponder.limits import TokenBucket
 from ndpresponder.linux.netlink.resolve import CONFIRMED, FAILED, STALE, Neighbor, Unknown
+from ndpresponder.targets.schedule import Schedule
 from ndpresponder.wire.layout import TARGET
 
 KNOWN_S: Final = 30.0  # REACHABLE_TIME, RFC 4861 10
@@ -38,13 +39,6 @@ class Kernel(Protocol):
 
     def heard(self) -> Iterator[tuple[Neighbor, int]]:
         """Yield what is news: a neighbor and its NUD_* state, 0 for one that the kernel has forgotten."""
-
-
-class Schedule(Protocol):
-    """`call_later` of an event loop."""
-
-    def __call__(self, delay: float, callback: Callable[..., None], /, *args: object) -> object:
-        """Call `callback` in `delay` seconds."""
 
 
 @dataclass(slots=True, eq=False)

@@ -75,13 +75,6 @@ networks = ["exposed"]
 [[source.wireguard]]
 name = "wg0"
 """
-ENGINE = """
-import socket, time
-listener = socket.socket(socket.AF_UNIX)
-listener.bind("/run/docker.sock")
-listener.listen()
-time.sleep(600)
-"""
 ASKED = (
     "status",
     "targets",

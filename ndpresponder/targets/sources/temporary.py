@@ -7,26 +7,13 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from ipaddress import IPv6Network
-from typing import Final, Protocol
+from typing import Final
 
+from ndpresponder.targets.schedule import Schedule, Timer
 from ndpresponder.targets.source import TargetSet
 from ndpresponder.targets.sources.static import of_networks
 
 MAX_PREFIXES: Final = 1024
-
-
-class Timer(Protocol):
-    """What `call_later` of an event loop returns."""
-
-    def cancel(self) -> None:
-        """Call no more."""
-
-
-class Schedule(Protocol):
-    """`call_later` of an event loop."""
-
-    def __call__(self, delay: float, callback: Callable[..., object], /, *args: object) -> Timer:
-        """Call `callback` in `delay` seconds."""
 
 
 @dataclass(frozen=True, slots=True)
