@@ -11,6 +11,7 @@ import stat
 from collections.abc import Callable
 from hashlib import blake2b
 from ipaddress import IPv6Network
+from socket import AF_INET6, inet_pton
 from typing import Final
 
 from ndpresponder.config import values
@@ -72,6 +73,9 @@ class FileSource:
         for number, line in enumerate(data.removeprefix(_UTF8_MARK).splitlines(), 1):
             if number % _LINES_PER_TURN == 0:
                 await asyncio.sleep(0)
+            if address := plain_address(line):
+                live.add(address)
+                continue
             try:
                 network = parse_line(line)
             except Wrong as fault:
@@ -89,6 +93,18 @@ class FileSource:
         if wrong > MAX_NAMED:
             self._log.warning("more lines are ignored", count=wrong - MAX_NAMED)
         return TargetSet(frozenset(live), frozenset(map(as_prefix, claimed)))
+
+
+def plain_address(line: bytes) -> bytes | None:
+    """Return the address of a line with nothing but a global unicast address (RFC 3587 3), as in any long file.
+
+    That takes a small part of the time of `parse_line`, which says the same and has to judge all other lines.
+    """
+    try:
+        address = inet_pton(AF_INET6, line.strip().decode("ascii"))
+    except (OSError, ValueError):
+        return None
+    return address if address[0] >> 5 == 0b001 else None
 
 
 def parse_line(line: bytes) -> IPv6Network | None:

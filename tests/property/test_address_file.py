@@ -1,0 +1,52 @@
+"""A long file is read by a short way: it says of a line what the long way does, or leaves it to that."""
+
+from ipaddress import IPv6Address, IPv6Network
+
+import pytest
+from hypothesis import event, example, given
+from hypothesis import strategies as st
+
+from ndpresponder.targets.sources.file import parse_line, plain_address
+
+GLOBAL = st.integers(1 << 125, (1 << 126) - 1).map(IPv6Address)
+texts = st.one_of(
+    st.ip_addresses(v=6).map(str),
+    GLOBAL.map(str),
+    GLOBAL.map(lambda address: address.exploded.upper()),
+    st.builds("{}/{}".format, st.ip_addresses(v=6), st.integers(0, 129)),
+    st.builds("2001:db8::{}".format, st.ip_addresses(v=4)),
+    st.text("0123456789abcdef:.%/ #\0", max_size=40),
+)
+lines = st.one_of(
+    st.builds(
+        lambda *parts: "".join(parts).encode(),
+        st.sampled_from(["", " ", "\t"]),
+        texts,
+        st.sampled_from(["", " ", " # a"]),
+    ),
+    st.binary(max_size=40),
+)
+
+
+@given(lines)
+@example(b"2001:db8::1%eth0")
+@example(b"2001:db8::1/128")
+@example(b"2001:db8::0001\x00")
+@example("2001:db8::\u0661".encode())
+def test_what_it_takes_for_an_address_is_that_address(line: bytes) -> None:
+    address = plain_address(line)
+    event(f"plain: {address is not None}")
+    if address is not None:
+        assert parse_line(line) == IPv6Network(address)
+
+
+@given(GLOBAL)
+def test_it_takes_every_global_address(address: IPv6Address) -> None:
+    assert plain_address(f"{address}".encode()) == address.packed
+
+
+@pytest.mark.parametrize(
+    "text", ["fe80::1", "ff02::1", "::1", "::", "::ffff:192.0.2.1", "fd00::1", "2001:db8::/64", "", "#"]
+)
+def test_it_leaves_the_rest_to_who_explains(text: str) -> None:
+    assert plain_address(text.encode()) is None
