@@ -158,11 +158,16 @@ def table_of(*ranges: range, claimed: Iterable[str] = ()) -> TargetTable:
 SPARSE = range(BASE, BASE + (700 << 32), 1 << 32 | 7)  # each has upper 96 bits of its own
 DENSE = range(BASE, BASE + 1800 * 9, 9)
 NETWORKS = range(BASE, BASE + (1000 << 70), 1 << 70)
+SCATTERED = range(BASE, BASE + 700 * (1 << 97 | 1 << 70), 1 << 97 | 1 << 70)  # each has upper 32 bits of its own
 
 
-@pytest.mark.parametrize("values", [SPARSE, DENSE, NETWORKS], ids=["sparse", "dense", "networks"])
-def test_a_program_with_far_jumps_is_exact_too(values: range) -> None:
-    claimed = [Prefix(value, 64) for value in values] if values is NETWORKS else []
+@pytest.mark.parametrize(
+    ("values", "length"),
+    [(SPARSE, 128), (DENSE, 128), (NETWORKS, 64), (SCATTERED, 64)],
+    ids=["sparse", "dense", "networks", "scattered networks"],
+)
+def test_a_program_with_far_jumps_is_exact_too(values: range, length: int) -> None:
+    claimed = [Prefix(value, 64) for value in values] if length == 64 else []
     table = TargetTable.build([] if claimed else [value.to_bytes(16, "big") for value in values], claimed)
     program = program_for(table, uplink_state())
     assert MAX_INSTRUCTIONS / 2 < len(program) <= MAX_INSTRUCTIONS

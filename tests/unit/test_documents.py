@@ -8,6 +8,8 @@ import pytest
 TESTS = Path(__file__).parents[1]
 FAULTS = TESTS / "e2e/FAULTS.md"
 SECURITY = TESTS.parent / "SECURITY.md"
+README = TESTS.parent / "README.md"
+PACKAGE = TESTS.parent / "ndpresponder"
 NAMED = re.compile(r"`((?:unit|property|netns|e2e|fuzz)/\w+\.py)::(test_\w+)(?:\[([^`]*)\])?`")
 
 
@@ -51,6 +53,15 @@ def test_every_test_of_faults_is_listed() -> None:
     written = re.findall(r"(?m)^def (test_\w+)\(", (TESTS / "e2e/test_faults.py").read_text())
     unlisted = [name for name in written if name not in text]
     assert unlisted == []
+
+
+def test_the_map_names_every_module_and_none_that_is_gone() -> None:
+    _, _, section = README.read_text().partition("## Where everything lives\n")
+    named = {name.removeprefix("ndpresponder/") for name in re.findall(r"`([\w/]+(?:\.py|/))`", section)}
+    modules = {path.name for path in PACKAGE.glob("[!_]*.py")}
+    packages = {f"{path.parent.name}/" for path in PACKAGE.glob("*/__init__.py")}
+    assert (modules | packages) - named == set()
+    assert [name for name in named if not any((folder / name).exists() for folder in (PACKAGE, TESTS.parent))] == []
 
 
 def test_a_test_that_does_not_exist_is_missed() -> None:

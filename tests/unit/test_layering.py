@@ -56,7 +56,7 @@ LAYERS = {
     "targets": Layer("targets wire errors linux"),
     "targets.table": Layer("wire", pure=True),
     "targets.sources": Layer("targets wire errors linux config observe.logs", third_party="h11"),
-    "targets.schedule": Layer("", pure=True),
+    "targets.schedule": Layer(pure=True),
     "targets.probe": Layer("linux limits targets.schedule wire"),
     "announce": Layer("wire", pure=True),
     "groups": Layer("wire targets.table", pure=True),

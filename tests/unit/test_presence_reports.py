@@ -14,6 +14,7 @@ from frames import packed, solicited_node
 from test_keepalive import LINK, OWN
 
 from ndpresponder import reports as reporting
+from ndpresponder.groups import MAX_GROUPS
 from ndpresponder.observe.logs import get_logger
 from ndpresponder.presence import Presence
 from ndpresponder.targets.table import TargetTable
@@ -27,6 +28,19 @@ TARGET = "2001:db8::c1"
 
 def test_two_reports_may_be_lost_before_a_bridge_forgets() -> None:
     assert 2 * reporting._INTERVAL_S < MEMBERSHIP_S
+
+
+def test_all_groups_there_can_be_are_reported_in_88_kb() -> None:
+    frames: list[bytes] = []
+
+    async def run() -> None:
+        reporter = reporting.Reporter(frames.extend, from_link_local=False, from_global=True)
+        reporter.follow(LINK, groups)
+        reporter.close()
+
+    groups = frozenset(solicited_node(f"2001:db8::{number:x}") for number in range(MAX_GROUPS))
+    asyncio.run(run())
+    assert 80_000 < sum(map(len, frames)) <= 88_000
 
 
 @pytest.fixture
