@@ -9,14 +9,14 @@ import contextlib
 from collections.abc import Callable, Collection, Coroutine
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from ndpresponder.config import Config
 from ndpresponder.equipment import Settings
 from ndpresponder.errors import ConfigError, LinkNotReady
 from ndpresponder.linux.handover import Handover
 from ndpresponder.linux.netlink import Links
-from ndpresponder.observe.logs import Logs
+from ndpresponder.observe.logs import Logs, get_logger
 from ndpresponder.services import Key, SayRetry, Services
 from ndpresponder.supervise import contain, supervise
 from ndpresponder.targets.board import Entry, TargetBoard
@@ -25,6 +25,8 @@ from ndpresponder.targets.sources import Identity, build_sources
 from ndpresponder.targets.sources.static import as_prefix
 from ndpresponder.targets.sources.temporary import TemporaryPrefixes
 from ndpresponder.uplink import Uplink
+
+_TEMPORARY: Final = "temporary-prefixes"  # kept for a successor under this name
 
 Start = Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
 
@@ -49,7 +51,7 @@ class Assembly:
         self.config = Config()
         self.uplinks: dict[str, Uplink] = {}  # always this object: others look into it
         self.board = TargetBoard({}, lambda uplink, table: self.uplinks[uplink].apply(table), loop.call_later)
-        self.temporary = TemporaryPrefixes(loop.call_later, loop.time)
+        self.temporary = TemporaryPrefixes(loop.call_later, loop.time, partial(handover.keep, _TEMPORARY))
         self.services = Services(self.uplinks, self.board, say_retry)
         self._logs = logs
         self._start = start
@@ -58,6 +60,14 @@ class Assembly:
         self._handover = handover
         self._sources: dict[Identity, _Running] = {}
         self._serving: dict[Key, asyncio.Task[None]] = {}
+
+    def inherit(self) -> None:
+        """Take over what a predecessor kept for us."""
+        if kept := self._handover.kept(_TEMPORARY):
+            try:
+                self.temporary.restore(kept)
+            except ValueError as error:
+                get_logger().warning("the temporary prefixes that were kept are lost", why=str(error))
 
     async def change(self, config: Config, links: Links, wait_s: float = 0.0) -> None:
         """Put `config` into force, once what is new of its sources has said what it knows, or after `wait_s`.

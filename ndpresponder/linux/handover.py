@@ -1,4 +1,4 @@
-"""Packet sockets that outlive their process: left to a successor, and taken over from a predecessor.
+"""What outlives its process: packet sockets, left to a successor and taken over from a predecessor, and a few octets.
 
 systemd keeps them meanwhile (its file descriptor store), or a process hands them to the program that takes its place.
 What they receive until then waits in the ring. One is used only if it is what its name says it is and fits the link as
@@ -11,6 +11,7 @@ import socket
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
+from ndpresponder.linux.keepsake import Keepsake, new_memory
 from ndpresponder.linux.netlink import Link
 from ndpresponder.linux.packet_socket import (
     PACKET_VERSION,
@@ -87,6 +88,24 @@ class Handover:
         else:
             self._notifier.drop(name)
             opened.close()
+
+    def kept(self, name: str) -> bytes:
+        """Return what a predecessor kept under `name`, nothing if none did."""
+        try:
+            return Keepsake(self.others[name][0]).read() if name in self.others else b""
+        except OSError as error:
+            self._say("what was kept cannot be read", f"{name}: {error.strerror}")
+            return b""
+
+    def keep(self, name: str, data: bytes) -> None:
+        """Keep `data` for a successor, instead of what was kept under `name` before."""
+        try:
+            if name not in self.others:
+                self.others[name] = [new_memory(name)]
+                self._notifier.store(name, self.others[name][0])
+            Keepsake(self.others[name][0]).write(data)
+        except OSError as error:
+            self._say("this will not outlive the process", f"{name}: {error.strerror}")
 
     def leave(self) -> None:
         """Keep from now on what is closed for a successor."""

@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Iterator
 
 import pytest
+from frames import solicitation
 from inkernel import attached_programs, require_bpf
 from nspawn import Machine
 from peer import Peer
@@ -18,6 +19,7 @@ REINSTALL = """
 """
 LONGEST_S = 4.0
 KILLS = 2
+TEMPORARY = "2001:db8::5:1"
 
 
 @pytest.fixture
@@ -94,6 +96,21 @@ def test_two_kills_lose_no_solicitation(service: Machine, router: Peer) -> None:
     assert traffic.lost == []
     assert len(traffic.repeated) <= KILLS * BATCH  # it dies between the answers to a batch and giving it back
     assert traffic.longest_s < LONGEST_S
+
+
+def test_temporary_prefixes_outlive_restarts_and_kills_but_not_a_stop(service: Machine, router: Peer) -> None:
+    service.run("ndpresponder", "add", "2001:db8::5:0/112", "--for", "1h")
+    router.await_answer(TEMPORARY)
+    service.run("systemctl", "restart", UNIT)
+    assert router.ask(solicitation(TEMPORARY))
+    before = restarts(service)
+    service.run("systemctl", "kill", "--signal=KILL", UNIT)
+    await_next(service, before)
+    assert router.ask(solicitation(TEMPORARY))
+    service.run("systemctl", "stop", UNIT)
+    service.run("systemctl", "start", UNIT)
+    router.await_answer()
+    assert "2001:db8::5:0/112" not in service.run("ndpresponder", "status").stdout
 
 
 def test_another_version_that_is_installed_loses_no_solicitation(service: Machine, router: Peer) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from controlling import ask
 from frames import TARGET, packed, solicitation
 from harness import Installed
 from peer import Peer, Wire
@@ -69,6 +70,17 @@ def test_it_reads_its_configuration_anew(daemon, peer, configuration):
     peer.await_answer("2001:db8:0:7::1")
     peer.send(solicitation(TARGET))
     assert packed(TARGET) not in [answer[62:78] for answer in peer.advertisements(0.2)]
+
+
+def test_temporary_prefixes_go_on_for_the_rest_of_their_lifetime(daemon, peer):
+    assert ask(daemon.control, "POST", "/prefixes", prefix="2001:db8:5::/64", lifetime_s=600)[0] == 200
+    peer.await_answer("2001:db8:5::1")
+    for _ in range(2):
+        upgrade(daemon)
+        assert peer.ask(solicitation("2001:db8:5::1"))
+    (kept,) = ask(daemon.control, "GET", "/prefixes")[1]["prefixes"]
+    assert kept["prefix"] == "2001:db8:5::/64"
+    assert 500 < kept["remaining_s"] < 600
 
 
 def test_a_configuration_that_would_not_start_keeps_the_running_version(daemon, peer, configuration):

@@ -132,3 +132,37 @@ async def _hear(temporary: TemporaryPrefixes) -> None:
     temporary.remove(HOST)
     await asyncio.sleep(0)
     assert len(published) == 3
+
+
+def test_what_was_kept_is_in_force_again_for_the_rest_of_its_lifetime(clock: Clock) -> None:
+    kept: list[bytes] = []
+    before = TemporaryPrefixes(clock.call_later, lambda: clock.now_s, kept.append)
+    before.add(ONE, 100)
+    before.add(HOST, None)
+    before.add(Temporary(ONE.network, "eth0"), 5)
+    clock.pass_to(10)
+    clock.timers.clear()  # they end with their process
+    clock.pass_to(40)
+    after = TemporaryPrefixes(clock.call_later, lambda: clock.now_s, kept.append)
+    after.restore(kept[-1])
+    assert after.remaining() == {ONE: 60, HOST: None}
+    clock.pass_to(100)
+    assert after.remaining() == {HOST: None}
+    after.restore(kept[-1])
+    assert after.remaining() == {HOST: None}
+
+
+@pytest.mark.parametrize(
+    "kept",
+    [b"", b"5", b"[1]", b"[[1, 2]]", b'[["2001:db8::1/64", "", null]]', b'[["2001:db8::/64", "", "soon"]]', b"\xff"],
+)
+def test_what_nobody_kept_is_refused_as_a_whole(temporary: TemporaryPrefixes, kept: bytes) -> None:
+    with pytest.raises(ValueError):
+        temporary.restore(kept)
+    assert temporary.remaining() == {}
+
+
+def test_to_remove_what_is_not_there_keeps_nothing(clock: Clock) -> None:
+    kept: list[bytes] = []
+    TemporaryPrefixes(clock.call_later, lambda: clock.now_s, kept.append).remove(ONE)
+    assert not kept

@@ -1,9 +1,10 @@
 """The prefixes that a person added to the running daemon: each until its lifetime ends, or until it is removed.
 
-They survive a reload, not the end of the process. How many there can be is bounded.
+They survive a reload, and as text that is kept elsewhere the end of the process. How many there can be is bounded.
 """
 
 import asyncio
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from ipaddress import IPv6Network
@@ -27,30 +28,48 @@ class Temporary:
 class TemporaryPrefixes:
     """All that were added and are still in force."""
 
-    def __init__(self, call_later: Schedule, clock: Callable[[], float]) -> None:
-        """Start without any; `clock` is the schedule's."""
+    def __init__(
+        self, call_later: Schedule, clock: Callable[[], float], keep: Callable[[bytes], None] = lambda _: None
+    ) -> None:
+        """Start without any; `clock` is the schedule's, and `keep` is called with what `restore` takes."""
         self._call_later = call_later
         self._clock = clock
+        self._keep = keep
         self._timers: dict[Temporary, Timer | None] = {}
         self._ends_s: dict[Temporary, float] = {}
         self._watchers: dict[asyncio.Event, None] = {}
+
+    def restore(self, kept: bytes) -> None:
+        """Put into force what was `kept`, on this clock, and has not ended yet.
+
+        Raises:
+            ValueError: it is something else; nothing was put into force.
+        """
+        try:
+            rows = [(Temporary(IPv6Network(text), uplink), end_s) for text, uplink, end_s in json.loads(kept)]
+            now_s = self._clock()
+            rests = {prefix: None if end_s is None else end_s - now_s for prefix, end_s in rows}
+        except TypeError as error:
+            raise ValueError(str(error)) from error
+        for prefix, rest_s in rests.items():
+            if rest_s is None or rest_s > 0:
+                self._set(prefix, rest_s)
+        self._tell()
 
     def add(self, prefix: Temporary, lifetime_s: int | None) -> bool:
         """Add a prefix, or give it a new lifetime, None being without end; return False when there is no room."""
         if prefix not in self._timers and len(self._timers) >= MAX_PREFIXES:
             return False
         self._forget(prefix)
-        self._timers[prefix] = None
-        if lifetime_s is not None:
-            self._timers[prefix] = self._call_later(lifetime_s, self.remove, prefix)
-            self._ends_s[prefix] = self._clock() + lifetime_s
+        self._set(prefix, lifetime_s)
         self._tell()
         return True
 
     def remove(self, prefix: Temporary) -> bool:
         """Remove a prefix; return whether it was there."""
         found = self._forget(prefix)
-        self._tell()
+        if found:
+            self._tell()
         return found
 
     def remaining(self) -> dict[Temporary, float | None]:
@@ -70,6 +89,12 @@ class TemporaryPrefixes:
         """Undo `watch`."""
         self._watchers.pop(changed, None)
 
+    def _set(self, prefix: Temporary, lifetime_s: float | None) -> None:
+        self._timers[prefix] = None
+        if lifetime_s is not None:
+            self._timers[prefix] = self._call_later(lifetime_s, self.remove, prefix)
+            self._ends_s[prefix] = self._clock() + lifetime_s
+
     def _forget(self, prefix: Temporary) -> bool:
         self._ends_s.pop(prefix, None)
         if prefix not in self._timers:
@@ -80,6 +105,8 @@ class TemporaryPrefixes:
         return True
 
     def _tell(self) -> None:
+        rows = [(str(prefix.network), prefix.uplink, self._ends_s.get(prefix)) for prefix in self._timers]
+        self._keep(json.dumps(rows).encode())
         for changed in self._watchers:
             changed.set()
 
