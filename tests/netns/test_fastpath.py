@@ -3,9 +3,12 @@
 That its answers are right is shown by the tests of behaviour and silence, which run with each fast path too.
 """
 
+import contextlib
 import os
 import resource
 import signal
+import socket
+import struct
 import subprocess
 import time
 from collections import Counter
@@ -23,11 +26,13 @@ from ndpresponder.fastpath import tables
 from ndpresponder.fastpath.program import KernelProgram
 from ndpresponder.fastpath.tables import Entries
 from ndpresponder.lab import wait_until
+from ndpresponder.linux import bpf
 from ndpresponder.linux.bpf import Hook
 from ndpresponder.requester import Policy
 
 FLAGS = ("-i", "up0", "-n", "2001:db8::/112")
 TCX = ("--fastpath", "tcx")
+TCX_NEXT, TCX_PASS, TCX_DROP = -1, 0, 2  # linux/bpf.h: the next program, no other program, nobody
 LEFT_TO_US = solicitation(options=option(14, b"noncen"))
 HOOKS = {"tcx": "tcx", "auto": "tcx", "xdp": "generic XDP", "xdp-native": "native XDP"}
 CONFIGURATION = """
@@ -69,6 +74,26 @@ def test_the_plain_case_never_reaches_user_space_and_is_counted_all_the_same(wir
         assert in_user_space(daemon) == 0
         assert peer.ask(LEFT_TO_US) == [advertisement()]
         assert in_user_space(daemon) > 0
+
+
+@pytest.mark.parametrize(
+    ("verdict", "answers", "batches"),
+    [(TCX_NEXT, 1, 0), (TCX_PASS, 1, 1), (TCX_DROP, 0, 0)],
+    ids=["next", "pass", "drop"],
+)
+def test_it_stands_behind_a_program_of_others_and_gets_what_that_leaves(wire, peer, verdict, answers, batches):
+    returning = struct.pack("=BBhi", 0xB7, 0, 0, verdict) + struct.pack("=BBhi", 0x95, 0, 0, 0)  # r0 = verdict, exit
+    with contextlib.ExitStack() as theirs:
+        with wire.near.enter():
+            program = bpf.load_program(Hook.TCX_INGRESS, "theirs", returning)
+            theirs.callback(os.close, program)
+            theirs.callback(os.close, bpf.create_link(program, socket.if_nametoindex("up0"), Hook.TCX_INGRESS))
+        with Installed(wire.near, *FLAGS, *TCX) as daemon:
+            peer.send(solicitation())
+            assert [advertisement()] * answers == peer.collect(2, 0.5)
+            assert in_user_space(daemon) == batches
+            theirs.close()
+            assert [advertisement()] == peer.ask(solicitation())
 
 
 def test_counting_needs_no_descriptor(wire):
