@@ -1,4 +1,4 @@
-"""The booted Debian with all that is shipped installed in it, which modules share: booting takes 10 s."""
+"""What tests of the installed command share: a booted Debian with all that is shipped in it, as booting takes 10 s, and boxes."""
 
 from collections.abc import Iterator
 
@@ -8,6 +8,7 @@ from nspawn import Machine
 from service import installed_on, pristine
 
 from ndpresponder.lab import Lab
+from ndpresponder.lab.namespace import Namespace, create_all, delete_all
 
 
 @pytest.fixture(scope="session")
@@ -30,3 +31,12 @@ def machine(installed: Machine) -> Iterator[Machine]:
     """Give each test the machine as it was after the installation, with the units stopped."""
     with pristine(installed) as machine:
         yield machine
+
+
+@pytest.fixture
+def boxes() -> Iterator[list[Namespace]]:
+    """Return two empty namespaces, for the other ends of many veths on a bridge."""
+    made = [Namespace(f"{OURS}box{number}") for number in range(2)]
+    create_all(made)
+    yield made
+    delete_all(made)

@@ -4,15 +4,13 @@ import contextlib
 import json
 import socket
 import subprocess
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 import pytest
 from frames import packed, solicitation
-from needs import OURS
 from peer import Peer
 
 from ndpresponder.lab import AdvertisementWatch, Daemon, Lab, Namespace, wait_until
-from ndpresponder.lab.namespace import create_all, delete_all
 from ndpresponder.lab.topology import CONTAINER
 
 pytestmark = pytest.mark.needs("ping", "nft", "bridge")
@@ -58,14 +56,6 @@ def test_containers_are_reached_as_they_come_and_not_once_their_bridge_is_gone(v
         vps["c2"].ip(f"address add {OUTSIDE}/112 dev eth0 nodad", "route change ::/0 via 2001:db8::9:1")
         wait_until(lambda: bool(vps.ping("inet", OUTSIDE)), 5, "the renumbered container to be reached")
         assert asked(vps, CONTAINER) == []
-
-
-@pytest.fixture
-def boxes() -> Iterator[list[Namespace]]:
-    made = [Namespace(f"{OURS}br-box{number}") for number in range(2)]
-    create_all(made)
-    yield made
-    delete_all(made)
 
 
 def plug(lab: Lab, box: Namespace, first: int, count: int, speaking: int) -> range:

@@ -20,13 +20,11 @@ import pytest
 from engines import NEEDS_DOCKER, Docker, network
 from frames import packed, solicitation
 from harness import Installed
-from needs import OURS
 from peer import Peer
 from test_bridge import kernel_says, plug, resolve
 from test_docker import is_up
 
 from ndpresponder.lab import Lab, Namespace, wait_until
-from ndpresponder.lab.namespace import create_all, delete_all
 from ndpresponder.lab.topology import CONTAINER, VPS_LLADDR
 
 SUBNETS = ("--subnet", "172.26.0.0/16", "--subnet", "2001:db8::d:0/112")
@@ -39,14 +37,6 @@ CLAIMED = ("2001:db8::beef", "2001:db8::9:1234")
 LIVE, CLAIM = "live", "claimed"
 
 pytestmark = pytest.mark.needs("ip", "nft", "ping", "bridge", *NEEDS_DOCKER)
-
-
-@pytest.fixture
-def boxes() -> Iterator[list[Namespace]]:
-    made = [Namespace(f"{OURS}ch-box{number}") for number in range(2)]
-    create_all(made)
-    yield made
-    delete_all(made)
 
 
 class Pinging:
