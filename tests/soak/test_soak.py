@@ -6,7 +6,7 @@ import pytest
 from needs import require
 from soak import GROWTH_MAX_KB, Report, soak
 
-SECONDS = 30.0
+SECONDS = 60.0
 RATE = 5000  # leaves processors for what else the tests run meanwhile
 LOST_WHEN_STARVED = 0.02  # where other work takes the processors even from what goes before others
 
