@@ -96,8 +96,8 @@ class Daemon:
             loop.add_signal_handler(number, act)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)  # a predecessor in this process has blocked them
         self._assembly = Assembly(self._logs, self._start, self._say_retry, self._on_lost, self.handover)
-        self._metrics = Endpoint(self._serve_metrics, self._start)
-        self._control = Endpoint(self._serve_control, self._start)
+        self._metrics = Endpoint(self._serve_metrics, self._start, partial(self._say_retry, "metrics"))
+        self._control = Endpoint(self._serve_control, self._start, partial(self._say_retry, "control socket"))
         self._log.info("starting", version=__version__, python=platform.python_version(), dry_run=self._config.dry_run)
         try:
             async with asyncio.TaskGroup() as self._tasks:
@@ -290,8 +290,7 @@ class Daemon:
             reload=self.reload,
             upgrade=self.upgrade,
         )
-        serve = partial(door.serve, address, subject, on_listening)
-        await supervise(partial(contain, serve), partial(self._say_retry, "control socket"))
+        await door.serve(address, subject, on_listening)
         on_listening()  # it will not, which was a warning and is no more than that
 
     def _say_retry(self, what: str, error: Exception, pause_s: float) -> None:

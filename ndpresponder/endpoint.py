@@ -6,9 +6,11 @@ the old one is served again.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
+from functools import partial
 from typing import Any
 
 from ndpresponder.errors import NdpresponderError
+from ndpresponder.supervise import contain, supervise
 
 Serve = Callable[[str, Callable[[], None]], Awaitable[None]]
 
@@ -16,8 +18,17 @@ Serve = Callable[[str, Callable[[], None]], Awaitable[None]]
 class Endpoint:
     """One thing that is served at one address at a time."""
 
-    def __init__(self, serve: Serve, start: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]) -> None:
-        """Serve with `serve`, which is told the address and whom to call once it listens, in tasks made by `start`."""
+    def __init__(
+        self,
+        serve: Serve,
+        start: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]],
+        on_failure: Callable[[Exception, float], None],
+    ) -> None:
+        """Serve with `serve`, which is told the address and whom to call once it listens, in tasks made by `start`.
+
+        `on_failure` is told what is tried again, and after which pause in seconds.
+        """
+        self._on_failure = on_failure
         self._serve = serve
         self._start = start
         self._address = ""
@@ -60,8 +71,12 @@ class Endpoint:
             if not opened.done():
                 opened.set_result(None)
 
+        def failed(error: Exception, pause_s: float) -> None:
+            listening()  # nobody is to wait for it
+            self._on_failure(error, pause_s)
+
         try:
-            await self._serve(address, listening)
+            await supervise(partial(contain, partial(self._serve, address, listening)), failed)
         except NdpresponderError as error:
             if opened.done():
                 raise

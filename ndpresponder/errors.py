@@ -3,7 +3,11 @@
 Foreign exceptions (OSError, pyroute2's, h11's) are translated into these at the edge, with `from`.
 """
 
+import errno
 from enum import IntEnum
+from typing import Final
+
+_SHORTAGES: Final = (errno.ENOMEM, errno.ENOBUFS, errno.EMFILE, errno.ENFILE)
 
 
 class ExitCode(IntEnum):
@@ -52,3 +56,9 @@ class ConfigError(NdpresponderError):
     def __init__(self, problems: tuple[str, ...]) -> None:
         super().__init__("\n".join(problems))
         self.problems = problems
+
+
+def is_shortage(error: BaseException) -> bool:
+    """Tell whether the system, or what it told us, says that there is too little of something: which may end."""
+    told = error if isinstance(error, OSError) else error.__cause__
+    return isinstance(told, OSError) and told.errno in _SHORTAGES

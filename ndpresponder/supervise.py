@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Final
 
-from ndpresponder.errors import LinkNotReady, NdpresponderError, SourceUnavailable
+from ndpresponder.errors import LinkNotReady, NdpresponderError, SourceUnavailable, is_shortage
 
 _RETRY: Final = (LinkNotReady, SourceUnavailable)
 _FIRST_PAUSE_S: Final = 0.2
@@ -38,16 +38,18 @@ async def supervise(
 
 
 async def contain(run: Callable[[], Awaitable[None]]) -> None:
-    """Run a part that answering can do without: a fault of ours in it is tried again and told, like any failure.
+    """Run a part that answering can do without: a shortage, or a fault of ours, is tried again and told as any failure.
 
     Raises:
-        SourceUnavailable: there was such a fault.
+        SourceUnavailable: there was one.
     """
     try:
         await run()
-    except NdpresponderError:
-        raise
     except Exception as error:
+        if is_shortage(error):
+            raise SourceUnavailable(str(error)) from error
+        if isinstance(error, NdpresponderError):
+            raise
         place = traceback.extract_tb(error.__traceback__)[-1]
         raise SourceUnavailable(
             f"a fault of ours, please report it: {error!r} at {Path(place.filename).name}:{place.lineno}"

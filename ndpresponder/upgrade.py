@@ -53,14 +53,14 @@ def become_successor(descriptors: Sequence[tuple[str, int]]) -> NoReturn:
     Raises:
         SystemRefused: the system does not run it.
     """
-    # Out of the way first: those that are passed begin at 3, without a gap
-    above = _FIRST + len(descriptors)
-    places = [fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, above) for _, descriptor in descriptors]
-    for number, place in enumerate(places):
-        os.dup2(place, _FIRST + number)
-    environ = {**os.environ, "LISTEN_PID": str(os.getpid()), "LISTEN_FDS": str(len(places))}
+    environ = {**os.environ, "LISTEN_PID": str(os.getpid()), "LISTEN_FDS": str(len(descriptors))}
     environ["LISTEN_FDNAMES"] = ":".join(name for name, _ in descriptors)
     try:
+        # Out of the way first: those that are passed begin at 3, without a gap
+        above = _FIRST + len(descriptors)
+        places = [fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, above) for _, descriptor in descriptors]
+        for number, place in enumerate(places):
+            os.dup2(place, _FIRST + number)
         os.execve(sys.executable, _command(), environ)  # noqa: S606  what is run is what runs already
     except OSError as error:
         raise SystemRefused(f"cannot run {sys.executable}: {error.strerror}") from error

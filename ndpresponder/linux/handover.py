@@ -11,6 +11,7 @@ import socket
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
+from ndpresponder.errors import is_shortage
 from ndpresponder.linux.keepsake import Keepsake, new_memory
 from ndpresponder.linux.netlink import Link
 from ndpresponder.linux.packet_socket import (
@@ -132,24 +133,21 @@ def adopt(descriptor: int, link: Link) -> PacketSocket:
     Raises:
         Unusable: it is not; the descriptor is still open.
     """
-    copy = os.dup(descriptor)
     try:
-        found = socket.socket(fileno=copy)
+        found = socket.socket(fileno=descriptor)
     except OSError as error:
-        os.close(copy)
         raise Unusable(f"it is not a socket ({os.strerror(error.errno or 0)})") from error
     try:
         _check(found, link)
         found.setblocking(False)
         attach_filter(found, SOLICITATIONS)
-        adopted = PacketSocket(found, map_ring(found), link.index)
+        return PacketSocket(found, map_ring(found), link.index)
     except (OSError, Unusable) as error:
-        found.close()
+        found.detach()
         if isinstance(error, OSError):
-            raise Unusable(f"its ring is not like ours ({error.strerror})") from error
+            what = "there is too little of something" if is_shortage(error) else "its ring is not like ours"
+            raise Unusable(f"{what} ({error.strerror})") from error
         raise
-    os.close(descriptor)
-    return adopted
 
 
 def _check(found: socket.socket, link: Link) -> None:

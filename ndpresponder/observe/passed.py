@@ -6,7 +6,7 @@ Each is used as a duplicate: whoever closes it takes nothing away from the manag
 import os
 import socket
 
-from ndpresponder.errors import SystemRefused
+from ndpresponder.errors import SystemRefused, is_shortage
 
 
 def take_over(descriptor: int) -> socket.socket:
@@ -14,6 +14,7 @@ def take_over(descriptor: int) -> socket.socket:
 
     Raises:
         SystemRefused: it is none; the message says what to look at.
+        OSError: there is too little of something now.
     """
     try:
         listener = _duplicate(descriptor)
@@ -22,6 +23,8 @@ def take_over(descriptor: int) -> socket.socket:
         listener.close()
         why = "it does not listen for connections"
     except OSError as error:
+        if is_shortage(error):
+            raise
         why = error.strerror or str(error)
     raise SystemRefused(
         f"the descriptor {descriptor} that was passed for metrics is of no use: {why}; "

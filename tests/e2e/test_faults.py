@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from controlling import is_open
 from frames import UPLINK_LLADDR, advertisement, solicitation
 from harness import COMMAND, Installed, clean_environment, total
 from needs import OURS, require
@@ -272,7 +273,7 @@ def test_a_configuration_that_is_replaced_while_it_is_read_is_taken_whole_or_not
 def test_without_a_free_descriptor_it_answers_and_scrapes_come_later(daemon, peer):
     with unharmed(daemon, peer):
         soft, hard = resource.prlimit(daemon.process.pid, resource.RLIMIT_NOFILE)
-        resource.prlimit(daemon.process.pid, resource.RLIMIT_NOFILE, (daemon.descriptors(), hard))
+        resource.prlimit(daemon.process.pid, resource.RLIMIT_NOFILE, (0, hard))
         try:
             with contextlib.closing(daemon.connect()):
                 daemon.await_line("out of system resource")
@@ -282,6 +283,21 @@ def test_without_a_free_descriptor_it_answers_and_scrapes_come_later(daemon, pee
             resource.prlimit(daemon.process.pid, resource.RLIMIT_NOFILE, (soft, hard))
     assert daemon.counters()
     assert len(daemon.lines("out of system resource")) < 5
+
+
+@pytest.mark.parametrize("few", range(7, 15))
+def test_with_too_few_descriptors_to_start_it_goes_as_far_as_it_can_and_on_when_there_are_more(wire, few):
+    with Installed(wire.near, *FLAGS, wait=False) as daemon, Peer(wire.far) as peer:
+        soft, hard = resource.prlimit(daemon.process.pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(daemon.process.pid, resource.RLIMIT_NOFILE, (few, hard))
+        daemon.await_line("event=starting")
+        last()
+        resource.prlimit(daemon.process.pid, resource.RLIMIT_NOFILE, (soft, hard))
+        daemon.await_ready()
+        peer.await_answer()
+        wait_until(lambda: peer_agrees(peer), 5, "exactly one right answer")
+        assert daemon.counters()
+        wait_until(lambda: is_open(daemon.control), 5, "the control socket")
 
 
 def test_without_memory_for_another_ring_it_waits_and_then_answers(wire, daemon, peer):

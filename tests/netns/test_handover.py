@@ -1,17 +1,20 @@
 """A packet socket that outlives its process, between two of them: here both are this one."""
 
+import contextlib
 import os
 import resource
 import select
 import socket
 import struct
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
 from frames import UPLINK_LLADDR, lladdr, option, solicitation
 from peer import Wire
 
+from ndpresponder.errors import LinkNotReady, SystemRefused
 from ndpresponder.lab.topology import wait_until
 from ndpresponder.linux.handover import Handover, Unusable, adopt, name_of
 from ndpresponder.linux.messages import BATCH
@@ -19,6 +22,7 @@ from ndpresponder.linux.netlink import Link
 from ndpresponder.linux.packet_socket import PacketSocket, open_packet_socket
 from ndpresponder.linux.ring import SLOTS
 from ndpresponder.linux.systemd import Notifier
+from ndpresponder.upgrade import become_successor
 from ndpresponder.wire.bpf import SOLICITATIONS
 
 NUMBERED = [solicitation(f"2001:db8::{number:x}") for number in range(1000)]
@@ -226,6 +230,20 @@ class Said(list[tuple[str, str]]):
         self.append((what, why))
 
 
+@contextlib.contextmanager
+def few_descriptors(spare: int = 0) -> Iterator[None]:
+    """Let this process open so many more, those aside that it closes meanwhile."""
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    unused = [os.open(os.devnull, os.O_RDONLY) for _ in range(spare + 1)]
+    for descriptor in unused:
+        os.close(descriptor)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (unused[-1], limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+
 def open_descriptors() -> int:
     return len(os.listdir("/proc/self/fd"))
 
@@ -257,6 +275,26 @@ def test_of_several_that_were_kept_one_is_used_and_none_stays_open(wire, peer, l
     assert open_descriptors() == at_first
 
 
+def test_one_free_descriptor_is_enough_to_take_one_over(wire, link) -> None:
+    kept = leave(opened(wire, link))
+    with wire.near.enter(), few_descriptors(1), adopt(kept, link) as after:
+        assert after.bound
+
+
+def test_without_descriptors_to_take_one_over_it_says_so_and_begins_anew_when_there_are(wire, link) -> None:
+    kept, said = leave(opened(wire, link)), Said()
+    handover = Handover(Notifier({}), {name_of(link.index): [kept]}, said)
+    with wire.near.enter():
+        with few_descriptors(), pytest.raises(LinkNotReady):
+            handover.open(link)
+        found, taken_over = handover.open(link)
+        handover.close(found)
+    assert not taken_over
+    assert said == [
+        ("a packet socket that was kept is of no use", "up0: there is too little of something (Too many open files)")
+    ]
+
+
 def test_what_is_left_to_a_successor_is_open_and_named(wire, link) -> None:
     handover = Handover(Notifier({}), {"metrics": [0], "ring-1x1-1": []}, Said())
     with wire.near.enter():
@@ -275,14 +313,16 @@ def test_a_process_without_a_descriptor_left_leaves_its_socket_all_the_same(wire
     with wire.near.enter():
         before, _ = handover.open(link)
     handover.leave()
-    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (0, limits[1]))
-    try:
+    with few_descriptors():
         handover.close(before)
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
     ((_, kept),) = handover.to_pass
     peer.send(*NUMBERED)
     with take_over(wire, kept, link) as after:
         assert after.seek()
         assert received(after, len(NUMBERED)) == NUMBERED
+
+
+def test_without_room_to_pass_it_on_there_is_no_successor_and_the_reason_is_told(wire, link) -> None:
+    before = opened(wire, link)
+    with before, few_descriptors(), pytest.raises(SystemRefused, match="Too many open files"):
+        become_successor([("ring", before.fileno())])

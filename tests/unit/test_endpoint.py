@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from ndpresponder.endpoint import Endpoint
-from ndpresponder.errors import SystemRefused
+from ndpresponder.errors import SourceUnavailable, SystemRefused
 
 REFUSED = "refused"
 SLOW = "slow"
@@ -37,7 +37,7 @@ def moved(*addresses: str) -> list[list[str]]:
 
     async def run() -> list[list[str]]:
         served = Served()
-        endpoint = Endpoint(served.serve, asyncio.create_task)
+        endpoint = Endpoint(served.serve, asyncio.create_task, lambda *_: None)
         after = []
         for address in addresses:
             if address == REFUSED:
@@ -69,7 +69,7 @@ def test_what_does_not_listen_yet_gives_way_to_what_is_wanted_by_now(
 ) -> None:
     async def run() -> list[str]:
         served = Served()
-        endpoint = Endpoint(served.serve, asyncio.create_task)
+        endpoint = Endpoint(served.serve, asyncio.create_task, lambda *_: None)
         pending = asyncio.create_task(endpoint.move(SLOW))
         for _ in range(turns + 1):
             await asyncio.sleep(0)
@@ -81,3 +81,24 @@ def test_what_does_not_listen_yet_gives_way_to_what_is_wanted_by_now(
         return now
 
     assert asyncio.run(run()) == expected
+
+
+def test_what_fails_for_now_is_told_and_tried_again_while_nobody_waits() -> None:
+    async def run() -> tuple[list[str], list[str]]:
+        served, told = Served(), list[str]()
+
+        async def serve(address: str, listening: Callable[[], None]) -> None:
+            if not told:
+                raise SourceUnavailable("not now")
+            await served.serve(address, listening)
+
+        endpoint = Endpoint(serve, asyncio.create_task, lambda error, _: told.append(str(error)))
+        await endpoint.move("a")
+        at_first = list(served.now)
+        async with asyncio.timeout(5):
+            while not served.now:
+                await asyncio.sleep(0.01)
+        await endpoint.close()
+        return at_first, told
+
+    assert asyncio.run(run()) == ([], ["not now"])

@@ -87,7 +87,7 @@ LAYERS = {
     "control": Layer(f"control {LOWER_LAYERS}", third_party="h11"),
     "metrics": Layer("observe targets.board uplink"),
     "services": Layer(LOWER_LAYERS),
-    "endpoint": Layer("errors"),
+    "endpoint": Layer("errors supervise"),
     "assembly": Layer(f"{LOWER_LAYERS} services"),
     "daemon": Layer(f"{LOWER_LAYERS} metrics control services assembly endpoint upgrade"),
     "upgrade": Layer("errors"),

@@ -1,11 +1,12 @@
 """What heals is tried again, with growing pauses; what does not heal passes through."""
 
 import asyncio
+import errno
 
 import pytest
 
-from ndpresponder.errors import LinkNotReady, PermissionMissing, SourceUnavailable
-from ndpresponder.supervise import supervise
+from ndpresponder.errors import LinkNotReady, PermissionMissing, SourceUnavailable, SystemRefused
+from ndpresponder.supervise import contain, supervise
 
 
 class SkippingLoop(asyncio.SelectorEventLoop):
@@ -76,6 +77,32 @@ def test_any_other_exception_passes_through(failure: BaseException) -> None:
     with pytest.raises(type(failure)):
         failing.supervised()
     assert failing.told == []
+
+
+NO_DESCRIPTOR = OSError(errno.EMFILE, "Too many open files")
+TAKEN = OSError(errno.EADDRINUSE, "Address already in use")
+
+
+def contained(failure: Exception, cause: Exception | None = None) -> Exception:
+    """Return what becomes of a failure in a part that answering can do without."""
+
+    async def run() -> None:
+        raise failure from cause
+
+    with pytest.raises(Exception) as ended:
+        asyncio.run(contain(run))
+    return ended.value
+
+
+def test_a_shortage_is_no_fault_of_ours_and_may_end() -> None:
+    for failure in (contained(NO_DESCRIPTOR), contained(SystemRefused("Too many open files"), NO_DESCRIPTOR)):
+        assert isinstance(failure, SourceUnavailable)
+        assert ("Too many open files" in str(failure), "fault of ours" in str(failure)) == (True, False)
+
+
+def test_what_the_system_refuses_for_good_passes_and_a_bug_is_told() -> None:
+    assert isinstance(contained(SystemRefused("taken"), TAKEN), SystemRefused)
+    assert "fault of ours" in str(contained(TAKEN))
 
 
 def test_cancelling_ends_a_pause() -> None:
