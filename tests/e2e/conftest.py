@@ -1,4 +1,4 @@
-"""What tests of the installed command share: a Debian with all that is shipped in it, as booting takes 10 s, and boxes."""
+"""What tests of the installed command share: a Debian with all that is shipped, as booting takes 10 s, and boxes."""
 
 from collections.abc import Iterator
 
