@@ -273,7 +273,7 @@ def test_a_configuration_that_is_replaced_while_it_is_read_is_taken_whole_or_not
 def test_without_a_free_descriptor_it_answers_and_scrapes_come_later(daemon, peer):
     with unharmed(daemon, peer):
         soft, hard = resource.prlimit(daemon.process.pid, resource.RLIMIT_NOFILE)
-        resource.prlimit(daemon.process.pid, resource.RLIMIT_NOFILE, (0, hard))
+        resource.prlimit(daemon.process.pid, resource.RLIMIT_NOFILE, (3, hard))
         try:
             with contextlib.closing(daemon.connect()):
                 daemon.await_line("out of system resource")
