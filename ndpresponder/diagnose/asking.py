@@ -200,7 +200,7 @@ ASKING: Final[Mapping[str, Asking]] = {
         one="it is not answered for",
     ),
     "add": Asking(
-        "Answer for another prefix until its time is over, it is removed, or the daemon is stopped; an upgrade keeps it.",
+        "Answer for another prefix until its time is over, it is removed or the daemon stopped. An upgrade keeps it.",
         "  ndpresponder add 2001:db8:5::/64 --for 2h\n"
         "  ndpresponder add 2001:db8::c7 -i eth0          one live host, on one uplink, until removed\n"
         "  ndpresponder add 2001:db8:5::/64 --for 10m     again: a new lifetime",
