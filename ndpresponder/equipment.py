@@ -149,9 +149,10 @@ class Equipment:
         self._end_verification()
 
     def collect(self) -> None:
-        """Add what was answered elsewhere since the last call to the tally."""
+        """Add what was answered elsewhere since the last call to the tally, and mend what can be mended."""
         if self.fastpath is not None:
             self.fastpath.collect()
+            self.fastpath.heal()
 
     def close(self) -> None:
         """Let go of everything."""
@@ -175,12 +176,12 @@ class Equipment:
     # Fast path
 
     def _make_fastpath(self) -> "FastPath | None":
-        settings, uplink = self.settings, self._uplink
-        if settings.interface.fastpath == "off":
+        (interface, limits, _), uplink = self.settings, self._uplink
+        if interface.fastpath == "off":
             return None
         from ndpresponder.fastpath.steering import FastPath  # late: who does without must not pay for it
 
-        return FastPath(settings.interface, settings.limits, settings.policy, uplink.tally, uplink.narrator)
+        return FastPath(interface, limits, self.settings.policy, uplink.tally, uplink.narrator, uplink.clock)
 
     def _change_fastpath(self, before: Settings) -> None:
         if _fastpath_settings(before) == _fastpath_settings(self.settings):

@@ -8,6 +8,8 @@ the message tells what to do.
 import contextlib
 import errno
 import os
+import re
+import resource
 from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
@@ -24,6 +26,7 @@ SECTIONS: Final = ((Hook.TCX_INGRESS, "tc"), (Hook.XDP, "xdp"))
 _NAME: Final = "ndpresponder"
 _CAPABILITIES: Final = ((12, "CAP_NET_ADMIN"), (39, "CAP_BPF"))  # linux/capability.h
 _CAP_SYS_ADMIN: Final = 21
+_UNLOCKED: Final = (5, 11)  # the Linux since which maps and programs do not count as locked memory
 
 
 class KernelProgram:
@@ -202,12 +205,22 @@ def read_object(hook: Hook) -> Program:
         raise SystemRefused(f"this installation has no fast path for this machine: {error}") from error
 
 
+def _release() -> tuple[int, ...]:
+    return tuple(map(int, re.findall(r"\d+", os.uname().release)[:2]))
+
+
 def _what_is_missing(error: OSError) -> str:
     status = Path("/proc/self/status").read_text()
     effective = int(status.partition("CapEff:")[2].split()[0], 16)
     missing = [name for number, name in _CAPABILITIES if not effective >> number & 1]
     if effective >> _CAP_SYS_ADMIN & 1 and "CAP_BPF" in missing:
         missing.remove("CAP_BPF")  # of which it was part before Linux 5.8
+    limit, _ = resource.getrlimit(resource.RLIMIT_MEMLOCK)
+    if not missing and limit != resource.RLIM_INFINITY and _release() < _UNLOCKED:
+        return (
+            f"the fast path needs more memory than may be locked, {limit // 1024} kB: LimitMEMLOCK=infinity in the "
+            "unit, as ndpresponder-fastpath.conf has it, or ulimit -l unlimited"
+        )
     if not missing:
         return (
             f"the system forbids the fast path ({error.strerror}): does the unit's SystemCallFilter= let bpf through, "

@@ -2,16 +2,17 @@
 
 The program answers the plain case where it arrives; every other frame, and every frame while it is not attached, goes
 to the responder as ever. So nothing here may leave the program with what is no longer true: when it cannot be told, it
-is taken away.
+is taken away. A shortage may end: then it is tried again with the next change, or after a pause.
 """
 
 import contextlib
 import os
 import time
+from collections.abc import Callable
 from typing import Final
 
 from ndpresponder.config import InterfaceConfig, LimitsConfig
-from ndpresponder.errors import LinkNotReady, NdpresponderError
+from ndpresponder.errors import LinkNotReady, NdpresponderError, is_shortage
 from ndpresponder.fastpath import tables
 from ndpresponder.fastpath.program import KernelProgram
 from ndpresponder.linux.bpf import Hook
@@ -21,6 +22,7 @@ from ndpresponder.outcome import Kind, Outcome
 from ndpresponder.requester import Policy, UplinkState
 from ndpresponder.targets.table import EMPTY, TargetTable
 
+_RETRY_S: Final = 10.0
 _OFF: Final = "no fast path: every frame is left to user space"
 _KINDS: Final = ((Kind.MULTICAST, Outcome.ANSWERED_MULTICAST), (Kind.UNICAST, Outcome.ANSWERED_UNICAST))
 
@@ -29,13 +31,20 @@ class FastPath:
     """Tell it what the responder is told, and let it `collect` what the kernel answered."""
 
     def __init__(
-        self, config: InterfaceConfig, limits: LimitsConfig, policy: Policy, tally: Tally, narrator: Narrator
+        self,
+        config: InterfaceConfig,
+        limits: LimitsConfig,
+        policy: Policy,
+        tally: Tally,
+        narrator: Narrator,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Prepare for the uplink that `config` names; nothing is loaded yet."""
         self._config = config
         self._policy = policy
         self._tally = tally
         self._narrator = narrator
+        self._clock = clock
         self._program = KernelProgram(config.name, Hook.XDP if config.fastpath.startswith("xdp") else Hook.TCX_INGRESS)
         self._table: TargetTable = EMPTY
         self._table_known = False  # to the program
@@ -43,6 +52,7 @@ class FastPath:
         self._index = 0
         self._tried = False
         self._worked = False
+        self._failed_s: float | None = None  # when it did, if that may heal
         self._counted = (0, 0)
         # A program could count neither what a limit holds back nor what would have been answered
         why_not = "`rate` limits the answers" if limits.rate else "this is a dry run" if policy.dry_run else ""
@@ -86,6 +96,12 @@ class FastPath:
             tally.last_answer_s = max(tally.last_answer_s, time.time() - ago_s)
         self._counted = counted
 
+    def heal(self) -> None:
+        """Try again what failed some time ago, though nothing has changed that we know of."""
+        if self._failed_s is not None and self._state is not None and self._clock() - self._failed_s > _RETRY_S:
+            with contextlib.suppress(LinkNotReady):
+                self._steer()
+
     def detach(self) -> None:
         """Leave everything to user space, and count what the kernel answered until now."""
         self._program.detach()
@@ -101,6 +117,7 @@ class FastPath:
         """Bring the kernel to what is to be answered now, or leave that to user space and say why."""
         if self._off:
             return
+        self._failed_s = None
         try:
             self._try()
         except LinkNotReady:
@@ -108,10 +125,12 @@ class FastPath:
             raise
         except NdpresponderError as error:
             self._program.detach()
-            if self._config.fastpath == "auto":
+            auto = self._config.fastpath == "auto"
+            if auto and not is_shortage(error):
                 self._off = True
                 self._narrator.log.info(_OFF, why=str(error))
-            elif self._worked:
+            elif auto or self._worked:
+                self._failed_s = self._clock()
                 self._narrator.limited("the fast path failed: every frame is left to user space", error=str(error))
             else:
                 raise

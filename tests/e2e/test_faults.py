@@ -16,9 +16,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from controlling import is_open
+from controlling import ask, is_open
 from frames import UPLINK_LLADDR, advertisement, solicitation
 from harness import COMMAND, Installed, clean_environment, total
+from inkernel import attached_programs, require_bpf
 from needs import OURS, require
 from peer import Peer, Wire, await_running, seconds_until
 
@@ -298,6 +299,20 @@ def test_with_too_few_descriptors_to_start_it_goes_as_far_as_it_can_and_on_when_
         wait_until(lambda: peer_agrees(peer), 5, "exactly one right answer")
         assert daemon.counters()
         wait_until(lambda: is_open(daemon.control), 5, "the control socket")
+
+
+def test_a_fast_path_that_there_was_no_memory_for_is_there_again_with_the_next_change(wire):
+    require_bpf()
+    with Installed(wire.near, *FLAGS, "--fastpath", "auto") as daemon, Peer(wire.far) as peer:
+        assert len(attached_programs(wire.near, "up0")) == 1
+        with injected(daemon, "bpf", "ENOMEM"):
+            ask(daemon.control, "POST", "/prefixes", prefix="2001:db8:5::/64")
+            daemon.await_line("the fast path failed")
+            peer.await_answer("2001:db8:5::1")
+            assert not attached_programs(wire.near, "up0")
+        ask(daemon.control, "POST", "/prefixes", prefix="2001:db8:6::/64")
+        wait_until(lambda: bool(attached_programs(wire.near, "up0")), 5, "the fast path")
+        peer.await_answer("2001:db8:6::1")
 
 
 def test_without_memory_for_another_ring_it_waits_and_then_answers(wire, daemon, peer):

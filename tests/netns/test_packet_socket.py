@@ -269,6 +269,18 @@ def test_a_program_the_kernel_refuses_is_the_systems_refusal(wire):
         assert open_descriptors() == before
 
 
+def test_a_socket_that_we_may_have_but_not_bind_is_the_systems_refusal(wire, monkeypatch):
+    """No capability is missing: something forbids it, as a security module could, and it may be allowed later."""
+
+    def bind(*_: object) -> None:
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(socket.socket, "bind", bind)
+    with wire.near.enter(), pytest.raises(SystemRefused, match="up0: Operation not permitted") as refused:
+        open_packet_socket("up0", socket.if_nametoindex("up0"), SOLICITATIONS)
+    assert refused.value.exit_code == 71
+
+
 def test_no_descriptor_is_left_open_whatever_happens(wire):
     before = open_descriptors()
     for _ in range(20):

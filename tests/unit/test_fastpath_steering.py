@@ -1,6 +1,9 @@
 """What becomes of the fast path when the kernel refuses: the program is taken away, and somebody is told."""
 
+import errno
 import os
+import re
+import resource
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -20,7 +23,11 @@ from ndpresponder.requester import Policy
 
 TABLE = make_responder().table
 STATE = uplink_state()
-REFUSED = SystemRefused("no room")
+REFUSED = SystemRefused("no such thing")
+SHORT = SystemRefused("no room")
+SHORT.__cause__ = OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
+FAILED = "the fast path failed: every frame is left to user space"
+OFF = "no fast path: every frame is left to user space"
 
 
 class Log:
@@ -81,7 +88,9 @@ class Case:
         self.log, self.tally, self.kernel = Log(), Tally(), Kernel()
         narrator: Any = SimpleNamespace(log=self.log, limited=self.log.warning)
         config = InterfaceConfig("up0", fastpath=mode)
-        self.path = FastPath(config, LimitsConfig(**limits), Policy(), self.tally, narrator)
+        self.now_s = 1000.0
+        limited = LimitsConfig(**limits)
+        self.path = FastPath(config, limited, Policy(), self.tally, narrator, lambda: self.now_s)
         self.path._program = self.kernel  # type: ignore[assignment]
         self.path.apply(TABLE)
 
@@ -103,7 +112,7 @@ def test_a_table_that_cannot_be_told_ends_it_until_one_can(step: str) -> None:
     case.kernel.refuse[step] = REFUSED
     case.path.apply(TABLE)
     assert not case.kernel.attached
-    assert case.said()[-1] == "the fast path failed: every frame is left to user space"
+    assert case.said()[-1] == FAILED
     case.kernel.refuse.clear()
     case.path.apply(TABLE)
     assert case.kernel.attached
@@ -134,7 +143,41 @@ def test_auto_gives_up_once_and_for_all_and_says_so_once(step: str) -> None:
         case.path.follow(1, uplink_state(forwarding=forwarding))
         case.path.apply(TABLE)
     assert not case.kernel.attached
-    assert case.said().count("no fast path: every frame is left to user space") == 1
+    assert case.said().count(OFF) == 1
+
+
+@pytest.mark.parametrize("step", ["set_targets", "load", "attach", "exchange"])
+def test_a_shortage_is_no_reason_for_auto_to_give_up(step: str) -> None:
+    case = attached("auto") if step == "exchange" else Case("auto")
+    case.kernel.refuse[step] = SHORT
+    case.path.follow(1, uplink_state(forwarding=True))
+    assert (case.kernel.attached, case.said()[-1], OFF in case.said()) == (False, FAILED, False)
+    case.kernel.refuse.clear()
+    case.path.apply(TABLE)
+    assert case.kernel.attached
+
+
+@pytest.mark.parametrize(("mode", "error"), [("auto", SHORT), ("tcx", SHORT), ("tcx", REFUSED)])
+def test_what_failed_is_tried_again_though_nothing_changes_but_not_at_once(
+    mode: Literal["auto", "tcx"], error: NdpresponderError
+) -> None:
+    case = attached(mode)
+    case.kernel.refuse["load"] = error
+    case.path.apply(TABLE)
+    for pause_s in (1, 9.5, 1, 9.5):
+        case.now_s += pause_s
+        case.path.heal()
+    assert case.said().count(FAILED) == 3
+    case.kernel.refuse.clear()
+    case.path.heal()
+    assert not case.kernel.attached
+    case.now_s += 11
+    case.path.heal()
+    assert case.kernel.attached
+    loaded = case.kernel.loaded
+    case.now_s += 11
+    case.path.heal()
+    assert case.kernel.loaded == loaded
 
 
 def test_without_a_link_it_is_tried_but_not_attached() -> None:
@@ -197,3 +240,22 @@ def test_who_does_without_does_not_pay_for_it() -> None:
     listing = "import ndpresponder.daemon, sys; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", listing], check=True, capture_output=True, text=True).stdout
     assert [name for name in loaded.split() if "fastpath" in name or name.endswith("bpf_object")] == []
+
+
+@pytest.mark.parametrize(
+    ("expected", "release", "limit"),
+    [
+        ("more memory than may be locked, 64 kB: LimitMEMLOCK=infinity", "5.10.0-28-amd64", 64 << 10),
+        ("SystemCallFilter=", "5.10.0-28-amd64", resource.RLIM_INFINITY),
+        ("SystemCallFilter=", "6.1.0", 64 << 10),
+    ],
+)
+def test_what_forbids_it_to_one_who_may_is_told_apart(
+    monkeypatch: pytest.MonkeyPatch, expected: str, release: str, limit: int
+) -> None:
+    monkeypatch.setattr(in_kernel, "_CAPABILITIES", ())  # as who has them all
+    monkeypatch.setattr(in_kernel.os, "uname", lambda: SimpleNamespace(release=release))
+    monkeypatch.setattr(in_kernel.resource, "getrlimit", lambda _: (limit, limit))
+    program = in_kernel.KernelProgram("up0", Hook.XDP)
+    with pytest.raises(PermissionMissing, match=re.escape(expected)), program._explained():
+        raise PermissionError(errno.EPERM, "Operation not permitted")

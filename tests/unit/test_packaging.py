@@ -79,6 +79,7 @@ def test_the_fast_paths_drop_in_grants_what_it_needs_and_no_more() -> None:
         ("AmbientCapabilities", "CAP_NET_ADMIN CAP_BPF"),
         ("CapabilityBoundingSet", "CAP_NET_ADMIN CAP_BPF"),
         ("SystemCallFilter", "bpf"),
+        ("LimitMEMLOCK", "infinity"),
     ]
 
 
