@@ -5,11 +5,11 @@ The words only say what that outcome follows from.
 """
 
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import IPv6Network
 from typing import Any, Final
 
-from ndpresponder.config import Config, values
+from ndpresponder.config import Config, LimitsConfig, values
 from ndpresponder.config.problem import Wrong
 from ndpresponder.control.subject import Subject
 from ndpresponder.control.view import origin, prefix_text, state_of, text
@@ -48,6 +48,7 @@ class Scene:
     gateways: frozenset[bytes]
     notes: Sequence[str] = ()  # what else is to be said
     verified: Callable[[bytes], bool] | None = None  # None: nothing is verified
+    limits: LimitsConfig = field(default_factory=LimitsConfig)
 
 
 def parse_target(raw: object) -> bytes:
@@ -70,8 +71,14 @@ def judge(scene: Scene, target: bytes) -> dict[str, Any]:
         "outcome": outcome.label,
         "probe_outcome": probed.label,
         "why": list(_why(scene, target, outcome, probed)),
-        "yet": [],
+        "yet": list(_limited(scene.limits)) if outcome.answered else [],
     }
+
+
+def _limited(limits: LimitsConfig) -> Iterator[str]:
+    if limits.rate:
+        beyond = f"beyond {limits.rate} answers a second, and {limits.burst} at once, it ends as"
+        yield f"`rate` limits the answers of an uplink: {beyond} {Outcome.RATE_LIMITED.label}"
 
 
 def _why(scene: Scene, target: bytes, outcome: Outcome, probed: Outcome) -> Iterator[str]:
@@ -122,7 +129,7 @@ async def live(subject: Subject, target: bytes, names: Collection[str]) -> dict[
     if answered:
         trouble = await _trouble(target, uplinks)
         for each in answered:
-            each["yet"] = trouble
+            each["yet"] += trouble
     return report_of(target, judged)
 
 
@@ -146,6 +153,7 @@ def _scene(subject: Subject, config: Config, uplink: Uplink) -> Scene:
         gateways=uplink.gateways,
         notes=[_down(entry) for entry in entries if not entry.up],
         verified=(lambda asked: uplink.knows(asked) is True) if uplink.knows(b"") is not None else None,
+        limits=config.limits,
     )
 
 

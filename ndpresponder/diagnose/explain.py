@@ -54,7 +54,16 @@ def _scene(config: Config, interface: InterfaceConfig, host: Host) -> Scene:
         notes.append("`verify`: claimed, it is answered for only once it was found behind this host")
     known = [Known("the configuration", targets)]
     return Scene(
-        interface.name, "answering", _ANY_LLADDR, responder, known, interface.exclude, own, gateways, tuple(notes)
+        interface.name,
+        "answering",
+        _ANY_LLADDR,
+        responder,
+        known,
+        interface.exclude,
+        own,
+        gateways,
+        tuple(notes),
+        limits=config.limits,
     )
 
 

@@ -168,6 +168,14 @@ def test_a_target_without_a_route_is_answered_for_but_explained(wire, daemon):
         wire.near.ip("link del inside0")
 
 
+def test_a_limit_of_the_answers_is_explained():
+    with Wire("controls") as wire, Installed(wire.near, *FLAGS, "--rate", "50/100") as daemon:
+        (uplink,) = ask(daemon.control, "GET", f"/explain?target={TARGET}")[1]["uplinks"]
+        limited, no_route = uplink["yet"]
+        assert "beyond 50 answers a second, and 100 at once, it ends as rate_limited" in limited
+        assert no_route.startswith("this host has no route")
+
+
 # Temporary prefixes
 
 

@@ -192,6 +192,18 @@ def test_what_only_a_daemon_knows_is_said(tmp_path: Path) -> None:
     ]
 
 
+def test_a_limit_of_the_answers_is_told_where_there_are_any(tmp_path: Path) -> None:
+    report = by_settings(tmp_path, "2001:db8::c1", rate="50/100")
+    assert report["uplinks"][0]["yet"] == [
+        "`rate` limits the answers of an uplink: beyond 50 answers a second, and 100 at once, it ends as rate_limited"
+    ]
+
+
+def test_without_answers_or_without_a_limit_there_is_none_to_tell(tmp_path: Path) -> None:
+    assert by_settings(tmp_path / "a", "2001:db8:1::c1", rate="50/100")["uplinks"][0]["yet"] == []
+    assert by_settings(tmp_path / "b", "2001:db8::c1")["uplinks"][0]["yet"] == []
+
+
 def test_a_wrong_target_is_a_wrong_use(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="is a prefix"):
         by_settings(tmp_path, "2001:db8::/64")
