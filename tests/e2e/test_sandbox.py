@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pytest
 from engines import NEEDS_DOCKER, Docker, network
+from inkernel import require_bpf
 from needs import OURS
 from nspawn import Machine, debian_root
+from peer import ETH_FLAG_RXVLAN, ETHTOOL_GFLAGS, ETHTOOL_SFLAGS, ethtool
 from service import (
     CONFIGURATION,
     METRICS,
@@ -244,6 +246,39 @@ def do_everything(lab: Lab, machine: Machine, drop_ins: bool) -> None:
         assert [
             line for line in said if re.search("not permitted|denied|not supported|Traceback|fault of ours", line)
         ] == []
+
+
+@contextlib.contextmanager
+def tags_left(lab: Lab) -> Iterator[None]:
+    """Leave VLAN tags in the frames that XDP sees on the uplink."""
+    with lab["vps"].enter():
+        flags = ethtool("uplink", ETHTOOL_GFLAGS)
+        ethtool("uplink", ETHTOOL_SFLAGS, flags & ~ETH_FLAG_RXVLAN)
+    try:
+        yield
+    finally:
+        with lab["vps"].enter():
+            ethtool("uplink", ETHTOOL_SFLAGS, flags)
+
+
+def test_the_fast_path_by_xdp_is_allowed(machine: Machine, vps_lab: Lab) -> None:
+    require_bpf()
+    shipped_drop_in(machine, "ndpresponder-fastpath.conf")
+    drop_in(machine, "SystemCallErrorNumber=kill")
+    configure(machine, '^fastpath = "off"', 'fastpath = "xdp"')
+    with tags_left(vps_lab):
+        since = since_now(machine)
+        machine.run("systemctl", "start", UNIT)
+        assert reachable(vps_lab)
+        machine.run("ndpresponder", "add", "2001:db8:7::/64")  # which exchanges the program for another
+        assert reachable(vps_lab)
+        answered = 'ndpresponder_advertisements_sent_total{interface="uplink",kind="solicited"} '
+        assert float(machine.run("python3", "-c", SCRAPE).stdout.partition(answered)[2].split()[0]) >= 2
+        machine.run("systemctl", "stop", UNIT)
+    assert show(machine, "Result", "NRestarts") == {"Result": "success", "NRestarts": "0"}
+    said = [entry["MESSAGE"] for entry in journal(machine, since, f"--unit={UNIT}")]
+    assert any("fast path attached" in line for line in said)
+    assert [line for line in said if "fast path failed" in line or "not permitted" in line] == []
 
 
 def test_a_call_outside_the_list_would_have_ended_it(machine: Machine) -> None:
