@@ -41,13 +41,18 @@ def allowed_ip(address: bytes, length: int) -> tuple[bytes, int]:
     return address, length
 
 
+def socket_of(name: str, directory: str = DIRECTORY) -> str:
+    """Return the path of the socket on which a program answers for the interface `name`."""
+    return os.path.join(directory, f"{name}.sock")
+
+
 async def peers(name: str, directory: str = DIRECTORY) -> list[Peer] | None:
     """Return the peers of the interface `name`; None when no program implements it.
 
     Raises:
         SourceUnavailable: the program does not answer as it should, or not to us.
     """
-    path = os.path.join(directory, f"{name}.sock")
+    path = socket_of(name, directory)
     try:
         async with asyncio.timeout(_DEADLINE_S):
             return await _get(path)

@@ -55,7 +55,10 @@ class WireguardSource:
             peers = await kernel.peers(self.name)
         if peers is None:
             if any(name == self.name for _, name in socket.if_nameindex()):
-                raise SourceUnavailable(f"{self.name} is not a WireGuard interface")
+                hidden = (
+                    f"or {programs.socket_of(self.name)} is hidden from us (the unit does: follow the routes instead)"
+                )
+                raise SourceUnavailable(f"{self.name} is not a WireGuard interface, {hidden}")
             return NOTHING
         targets, refused = as_targets(self.name, peers, self._clock())
         for prefix in sorted(refused - self._refused):
