@@ -15,7 +15,7 @@ from typing import Final
 
 from ndpresponder.linux.fanout import Fanout, join_fanout
 from ndpresponder.linux.packet_socket import PacketSocket
-from ndpresponder.observe.logs import Logger
+from ndpresponder.narrator import Narrator
 from ndpresponder.observe.tally import Tally
 from ndpresponder.outcome import Outcome
 from ndpresponder.overload import Crowd
@@ -24,19 +24,19 @@ from ndpresponder.targets.table import EMPTY, TargetTable
 from ndpresponder.wire.bpf_writer import Program
 from ndpresponder.wire.steering import COUNTED, NEVER_READ, READ_ALL, hold_back, steer
 
-_LOOK_S: Final = 1.0  # how often it is seen whether a flood goes on
-_FLOOD: Final = 50_000  # more frames in that time than leave some for whoever is answered: some 5 us for each stranger
+_LOOK_S: Final = 0.1  # how often it is seen whether a flood goes on: who stops flooding is answered again after that
+_FLOOD: Final = 5000  # more frames in that time than leave some for whoever is answered: some 5 us for each stranger
 
 
 class Unread:
     """The unread solicitations of one uplink; `open` it with each packet socket, and `close` it before that."""
 
-    def __init__(self, tally: Tally, crowd: Crowd, read_all: Callable[[], bool], log: Logger) -> None:
+    def __init__(self, tally: Tally, crowd: Crowd, read_all: Callable[[], bool], narrator: Narrator) -> None:
         """Count in `tally`; nothing goes unread while `read_all` says so; `crowd` says who is spared in a flood."""
         self._tally = tally
         self._read_all = read_all
         self._crowd = crowd
-        self._log = log
+        self._narrator = narrator
         self._table: TargetTable = EMPTY
         self._state: UplinkState | None = None
         self._changed = asyncio.Event()
@@ -73,7 +73,7 @@ class Unread:
             self._flooded = True
             self._begin_look()
             self._changed.set()
-            self._log.warning("in a flood, who asked before is answered and strangers are held back")
+            self._narrator.limited("in a flood, who asked before is answered and strangers are held back")
         self._crowded = True
 
     def collect(self) -> None:
@@ -114,7 +114,7 @@ class Unread:
                 self._leave()
                 if self._state is not None and not self._complained:
                     self._complained = True
-                    self._log.info("reading foreign solicitations instead of counting them", why=str(error))
+                    self._narrator.log.info("reading foreign solicitations instead of counting them", why=str(error))
 
     async def _wait(self) -> None:
         """Wait until something has changed, or it is to be seen whether a flood goes on."""

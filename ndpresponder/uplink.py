@@ -67,7 +67,7 @@ class Uplink:
         self._logs = logs
         self._gateways: set[bytes] = set()  # every one ever seen: they stay who they are while a route is missing
         self._crowd = Crowd(self.responder.known, self._gateways)
-        self._unread = Unread(self.tally, self._crowd, lambda: logs.debug, self.narrator.log)
+        self._unread = Unread(self.tally, self._crowd, lambda: logs.debug, self.narrator)
         self._handover = handover or Handover(Notifier({}), {}, lambda *_: None)
         self._socket: PacketSocket | None = None
         self._rests = False  # the socket was taken over, and nothing is read yet

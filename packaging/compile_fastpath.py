@@ -4,6 +4,7 @@ Without clang the package is built all the same; its `fastpath` setting then say
 instructions of the kernel's own machine, so the wheel stays one for all processors (of one byte order).
 """
 
+import os
 import shutil
 import subprocess
 import sysconfig
@@ -25,16 +26,20 @@ class CompileFastpath(BuildHookInterface):
         compiled = source.with_suffix(".o")
         if self.target_name != "wheel":
             return
-        compiled.unlink(missing_ok=True)
         if shutil.which(CLANG[0]) is None:
+            compiled.unlink(missing_ok=True)
             self.app.display_warning("no clang: this build has no fast path")
             return
         # Debian keeps asm/types.h where a compiler for another machine does not look
         include = Path("/usr/include", sysconfig.get_config_var("MULTIARCH") or "")
+        # An editable installation may be using the one that is there
+        new = compiled.with_name(f"{compiled.name}.{os.getpid()}")
         result = subprocess.run(
-            [*CLANG, "-idirafter", include, source, "-o", compiled], capture_output=True, text=True, check=False
+            [*CLANG, "-idirafter", include, source, "-o", new], capture_output=True, text=True, check=False
         )
         if result.returncode:
+            compiled.unlink(missing_ok=True)
             self.app.display_warning(f"clang fails, this build has no fast path:\n{result.stderr}")
             return
+        new.replace(compiled)
         build_data["artifacts"].append(f"/{compiled.relative_to(self.root)}")

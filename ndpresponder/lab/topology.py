@@ -194,8 +194,7 @@ class Lab:
             TimeoutError: the gateway did not answer.
         """
         self.forget_gateway()  # an entry that waits for a forwarded packet would go on asking from link-local
-        if not self.ping("vps", GATEWAY):
-            raise TimeoutError(f"{GATEWAY} does not answer pings from {self.netns('vps')}")
+        wait_until(lambda: bool(self.ping("vps", GATEWAY)), 5.0, f"{GATEWAY} to answer pings of {self.netns('vps')}")
 
     def kernel_proxy(self, target: str = CONTAINER, on: bool = True) -> None:
         """Let the VPS's kernel itself answer for `target` (`proxy_ndp`), or stop it."""

@@ -125,6 +125,8 @@ def hold_back(
         share = _by_chance(writer, FLOODERS_LET_THROUGH, held, read)
         writer.search(_stations(flooding), station, 64, share, then)
     _require_solicitation(writer, read)
+    writer.require(JUMP_IF_EQUAL, ETH_P_IPV6, read)
+    writer.put(LOAD_HALF, _LINK_LAYER + ETHER_TYPE.start)
     end = writer.program()
     return (*(program if len(program) + len(end) <= MAX_INSTRUCTIONS else READ_ALL)[:-1], *end)
 

@@ -234,7 +234,7 @@ def test_who_asks_for_the_first_time_in_a_flood_is_answered_in_the_end(own_wire)
 
 
 def begin_flood(daemon: Installed, wire: Wire, frames: list[bytes]) -> None:
-    """Flood until strangers are held back, which they are for a second or two after that."""
+    """Flood until strangers are held back, which they are for a moment after that."""
     before = daemon.counters()
     with Flood(wire.far, frames) as flood:
         wait_until(lambda: overloaded(daemon.counters() - before) > 4 * SLOTS, 10, "the flood to come")

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
+from descriptors import open_descriptors
 from frames import UPLINK_LLADDR, lladdr, option, solicitation
 from peer import Wire
 
@@ -242,10 +243,6 @@ def few_descriptors(spare: int = 0) -> Iterator[None]:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
-
-
-def open_descriptors() -> int:
-    return len(os.listdir("/proc/self/fd"))
 
 
 def test_of_several_that_were_kept_one_is_used_and_none_stays_open(wire, peer, link) -> None:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
+from descriptors import open_descriptors
 from frames import advertisement, option, solicitation, tagged
 from peer import Flood, Wire, await_running, is_running
 
@@ -57,10 +58,6 @@ def receive_all(opened: PacketSocket, count: int) -> list[bytes]:
 def link(wire: Wire) -> dict[str, int]:
     (shown,) = json.loads(wire.near.run("ip", "-d", "-j", "link", "show", "up0").stdout)
     return shown
-
-
-def open_descriptors() -> int:
-    return len(os.listdir("/proc/self/fd"))
 
 
 def test_a_frame_arrives_whole_and_unchanged(opened, peer):

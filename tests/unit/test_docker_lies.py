@@ -4,11 +4,11 @@ import asyncio
 import contextlib
 import gc
 import json
-import os
 import tracemalloc
 from typing import Any
 
 import pytest
+from descriptors import open_descriptors
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from standin import DEADLINE_S, Handler, StandIn, answer, following, network, socket_path, until
@@ -250,8 +250,8 @@ async def once(lies: dict[str, Handler]) -> None:
 
 def test_nothing_is_left_behind() -> None:
     gc.collect()
-    before = len(os.listdir("/proc/self/fd"))
+    before = open_descriptors()
     for lie in ("nothing", "half a body", "endless body", "silence"):
         asyncio.run(once({"/networks": LIES[lie]}))
     gc.collect()
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert open_descriptors() == before

@@ -2,13 +2,13 @@
 
 import gc
 import itertools
-import os
 import socket
 import struct
 import time
 from collections.abc import Iterator
 
 import pytest
+from descriptors import open_descriptors
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from serving import ASK, DEADLINE_S, Running, read_all, running, wait_until
@@ -141,9 +141,9 @@ def test_closing_cuts_open_connections_at_once() -> None:
 
 def test_nothing_is_left_behind() -> None:
     gc.collect()
-    before = len(os.listdir("/proc/self/fd"))
+    before = open_descriptors()
     for _ in range(5):
         with running() as server:
             server.get("/healthz")
     gc.collect()
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert open_descriptors() == before

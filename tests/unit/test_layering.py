@@ -66,7 +66,7 @@ LAYERS = {
     "verification": Layer("linux targets.probe"),
     "pin": Layer("linux wire observe.logs errors"),
     "overload": Layer("wire outcome", pure=True),
-    "unread": Layer("linux wire overload requester outcome observe.logs observe.tally targets.table"),
+    "unread": Layer("linux wire overload requester outcome narrator observe.tally targets.table"),
     "autowire": Layer("linux observe.logs errors"),
     "fastpath": Layer("fastpath linux narrator requester outcome observe.tally targets.table wire config errors"),
     "fastpath.tables": Layer("requester targets.table wire", pure=True),

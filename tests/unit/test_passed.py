@@ -3,12 +3,12 @@
 import asyncio
 import contextlib
 import http.client
-import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from descriptors import open_descriptors
 
 from ndpresponder.errors import SystemRefused
 from ndpresponder.observe.http import HttpServer, health
@@ -56,20 +56,20 @@ def test_all_that_was_passed_is_served_on_and_nothing_else_is_opened(sockets: li
 
 
 def test_a_socket_that_does_not_listen_is_refused(tmp_path: Path) -> None:
-    open_before = len(os.listdir("/proc/self/fd"))
+    open_before = open_descriptors()
     with socket.socket() as deaf, pytest.raises(SystemRefused, match=r"it does not listen .* Accept=no"):
         take_over(deaf.fileno())
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as datagrams:
         datagrams.bind(str(tmp_path / "datagrams"))
         with pytest.raises(SystemRefused, match="it does not listen"):
             take_over(datagrams.fileno())
-    assert len(os.listdir("/proc/self/fd")) == open_before
+    assert open_descriptors() == open_before
 
 
 def test_what_is_no_socket_is_refused_and_nothing_is_left_open(tmp_path: Path) -> None:
-    open_before = len(os.listdir("/proc/self/fd"))
+    open_before = open_descriptors()
     with (tmp_path / "file").open("w") as file, pytest.raises(SystemRefused, match="Socket operation on non-socket"):
         take_over(file.fileno())
     with pytest.raises(SystemRefused, match="Bad file descriptor"):
         take_over(999)
-    assert len(os.listdir("/proc/self/fd")) == open_before
+    assert open_descriptors() == open_before

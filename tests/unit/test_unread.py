@@ -9,7 +9,8 @@ import pytest
 from answering import make_responder, uplink_state
 
 from ndpresponder import unread
-from ndpresponder.observe.logs import get_logger
+from ndpresponder.config import InterfaceConfig
+from ndpresponder.narrator import Narrator
 from ndpresponder.observe.tally import Tally
 from ndpresponder.outcome import Outcome
 from ndpresponder.overload import Crowd
@@ -74,7 +75,7 @@ def counting(act: Callable[[unread.Unread], Coroutine[Any, Any, None]], tally: T
     """Have `act` done while somebody counts in `tally`."""
 
     async def main() -> None:
-        counter = unread.Unread(tally or Tally(), Crowd({}, ()), lambda: False, get_logger())
+        counter = unread.Unread(tally or Tally(), Crowd({}, ()), lambda: False, Narrator(InterfaceConfig("up0")))
         socket: Any = Socket()
         counter.open(socket, "up0")
         counter.follow(uplink_state())
