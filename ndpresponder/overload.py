@@ -40,7 +40,7 @@ class Crowd:
         self._known = known
         self._gateways = gateways
         self._asked: Counter[bytes] = Counter()
-        self._total = 0
+        self.total = 0  # frames that came to be thinned
 
     def thin(self, frames: Collection[Frame]) -> tuple[list[Frame], dict[Kind, int]]:
         """Return the frames of one batch to answer, and how many others there were of each kind."""
@@ -63,12 +63,12 @@ class Crowd:
             else:
                 others[kind_of(frame)] += 1
         self._asked.update(shares)
-        self._total += len(frames)
+        self.total += len(frames)
         return chosen, others
 
     def spared(self) -> Spared:
         """Return those known longest, and gateways; who floods in the name of a gateway is not one."""
-        flooding = {who for who, count in self._asked.items() if count * FLOODING > self._total}
+        flooding = {who for who, count in self._asked.items() if count * FLOODING > self.total}
         stations = dict.fromkeys(map(_station, self._known))
         return Spared(
             list(islice(stations, MAX_SPARED)),
@@ -79,7 +79,7 @@ class Crowd:
     def forget(self) -> None:
         """Forget who asked how much."""
         self._asked.clear()
-        self._total = 0
+        self.total = 0
 
 
 def _station(requester: bytes) -> bytes:

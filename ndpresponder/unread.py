@@ -26,6 +26,12 @@ from ndpresponder.wire.steering import COUNTED, NEVER_READ, READ_ALL, hold_back,
 
 _LOOK_S: Final = 0.1  # how often it is seen whether a flood goes on: who stops flooding is answered again after that
 _FLOOD: Final = 5000  # more frames in that time than leave some for whoever is answered: some 5 us for each stranger
+# What is read of who floods: less when that is more than can be answered, else ever more
+_FIRST_SHARE: Final = 1 / 8
+_LEAST_SHARE: Final = 1 / 64
+_MOST_SHARE: Final = 63 / 64
+_LESS: Final = 1 / 2
+_MORE: Final = 1.25
 
 
 class Unread:
@@ -48,9 +54,9 @@ class Unread:
         self._reads_all = False  # because somebody wants to see every frame
         self._complained = False
         self._flooded = False
-        self._crowded = False  # since it was last seen whether the flood goes on
+        self._share = _FIRST_SHARE
         self._look_s = 0.0  # when that is seen next
-        self._held_back = 0  # what the tally said then
+        self._held_back = self._thinned = 0  # so many were when it was seen last
 
     def open(self, socket: PacketSocket, name: str) -> None:
         """Count beside `socket`, bound to the link `name`, from when the uplink is ready."""
@@ -68,13 +74,13 @@ class Unread:
             self._changed.set()
 
     def flood(self) -> None:
-        """Hold back strangers until this was not called, and few were held back, for a while."""
+        """Hold back strangers, and some of who floods, until few are held back and nothing has to be thinned."""
         if not self._flooded:
             self._flooded = True
+            self._share = _FIRST_SHARE
             self._begin_look()
             self._changed.set()
             self._narrator.limited("in a flood, who asked before is answered and strangers are held back")
-        self._crowded = True
 
     def collect(self) -> None:
         """Add to the tally what the kernel counted since the last call."""
@@ -123,16 +129,18 @@ class Unread:
                 await self._changed.wait()
         except TimeoutError:
             self.collect()
-            self._flooded = self._crowded or self._tally.ended[Outcome.OVERLOADED] - self._held_back > _FLOOD
+            thinned = self._crowd.total > self._thinned
+            self._flooded = thinned or self._tally.ended[Outcome.OVERLOADED] - self._held_back > _FLOOD
+            self._share = max(_LEAST_SHARE, self._share * _LESS) if thinned else min(_MOST_SHARE, self._share * _MORE)
+            if not self._flooded:
+                self._crowd.forget()
             self._begin_look()
         self._changed.clear()
 
     def _begin_look(self) -> None:
         self._look_s = asyncio.get_running_loop().time() + _LOOK_S
         self._held_back = self._tally.ended[Outcome.OVERLOADED]
-        self._crowded = False
-        if not self._flooded:
-            self._crowd.forget()
+        self._thinned = self._crowd.total
 
     async def _wanted(self) -> Program:
         self._reads_all = self._read_all()
@@ -142,7 +150,7 @@ class Unread:
         if self._written_for[0] is not table or self._written_for[1] != state:
             self._written = await asyncio.get_running_loop().run_in_executor(None, program_for, table, state)
             self._written_for = table, state
-        return hold_back(self._written, *self._crowd.spared()) if self._flooded else self._written
+        return hold_back(self._written, self._share, *self._crowd.spared()) if self._flooded else self._written
 
     async def _hand_over(self, program: Program, descriptor: int, name: str) -> None:
         if program == self._program:

@@ -61,9 +61,7 @@ NEVER_READ: Final = tuple(READ + 1 + kind for kind in Kind)
 HELD_BACK: Final = tuple(READ + 1 + len(Kind) + kind for kind in Kind)
 # How the frames of each member but `READ` end, in the order of their numbers
 COUNTED: Final = tuple((kind, outcome) for outcome in (Outcome.NOT_OURS, Outcome.OVERLOADED) for kind in Kind)
-# One in so many, by chance, powers of 2. A stranger who asks again and again becomes known even then.
-STRANGERS_LET_THROUGH: Final = 32
-FLOODERS_LET_THROUGH: Final = 8
+STRANGERS_SHARE: Final = 1 / 32  # is read, by chance: who asks again and again becomes known even then
 _LINK_LAYER: Final = 0xFFE00000  # SKF_LL_OFF: octets from the start of the frame
 _PACKET_TYPE: Final = 0xFFFFF000 + 4  # SKF_AD_OFF + SKF_AD_PKTTYPE
 _RANDOM: Final = 0xFFFFF000 + 56  # SKF_AD_OFF + SKF_AD_RANDOM
@@ -99,11 +97,15 @@ def steer(
 
 
 def hold_back(
-    program: Program, stations: Collection[bytes], flooding: Collection[bytes], gateways: Collection[bytes]
+    program: Program,
+    share: float,
+    stations: Collection[bytes],
+    flooding: Collection[bytes],
+    gateways: Collection[bytes],
 ) -> Program:
     """Return `program`, but of the solicitations that it has read those of strangers are held back, except a few.
 
-    No strangers are `stations`, by their link-layer address, but of who is `flooding` most are held back too; and
+    No strangers are `stations`, by their link-layer address, but of who is `flooding` a `share` below 1 is read; and
     `gateways`, by their IPv6 address. Each program ends where it has decided that a frame be read: there this goes on.
     """
     writer = Writer()
@@ -117,13 +119,12 @@ def hold_back(
     for word in reversed(source):
         put(JUMP_IF_EQUAL, 0, held, from_somebody)
         held = put(LOAD_WORD, word)
-    then = _by_chance(writer, STRANGERS_LET_THROUGH, held, read)
+    then = _by_chance(writer, STRANGERS_SHARE, held, read)
     then = writer.search(_ranges(gateways, 0, ()), source[0], 128, read, then)
     station = _LINK_LAYER + ETHERNET_SOURCE.start
     then = writer.search(_stations(set(stations) - set(flooding)), station, 64, read, then)
     if flooding:
-        share = _by_chance(writer, FLOODERS_LET_THROUGH, held, read)
-        writer.search(_stations(flooding), station, 64, share, then)
+        writer.search(_stations(flooding), station, 64, _by_chance(writer, share, held, read), then)
     _require_solicitation(writer, read)
     writer.require(JUMP_IF_EQUAL, ETH_P_IPV6, read)
     writer.put(LOAD_HALF, _LINK_LAYER + ETHER_TYPE.start)
@@ -131,8 +132,8 @@ def hold_back(
     return (*(program if len(program) + len(end) <= MAX_INSTRUCTIONS else READ_ALL)[:-1], *end)
 
 
-def _by_chance(writer: Writer, one_in: int, held: int, read: int) -> int:
-    writer.put(JUMP_IF_SET, one_in - 1, held, read)
+def _by_chance(writer: Writer, share: float, held: int, read: int) -> int:
+    writer.put(JUMP_IF_AT_LEAST, int(share * (1 << 32)), held, read)
     return writer.put(LOAD_WORD, _RANDOM)
 
 

@@ -22,12 +22,11 @@ from ndpresponder.wire.layout import ETHERNET_SOURCE, SOURCE
 from ndpresponder.wire.solicitation import kind_of
 from ndpresponder.wire.steering import (
     COUNTED,
-    FLOODERS_LET_THROUGH,
     HELD_BACK,
     NEVER_READ,
     READ,
     READ_ALL,
-    STRANGERS_LET_THROUGH,
+    STRANGERS_SHARE,
     hold_back,
 )
 
@@ -203,26 +202,27 @@ some_gateways = st.frozensets(st.one_of(st.just(packed(ROUTER)), st.binary(min_s
     some_stations,
     some_stations,
     some_gateways,
+    st.floats(1 / 64, 1, exclude_max=True),
     st.integers(0, 2**32 - 1),
 )
 def test_in_a_flood_of_what_was_read_strangers_are_held_back_but_for_a_few(
-    world: World, frame: bytes, stations, flooding, gateways, random: int
+    world: World, frame: bytes, stations, flooding, gateways, share: float, random: int
 ) -> None:
     program = program_for(responder_of(world).table, state_of(world))
     before, member = (
         steered(program, frame),
-        steered(hold_back(program, stations, flooding, gateways), frame, random=random),
+        steered(hold_back(program, share, stations, flooding, gateways), frame, random=random),
     )
     event(f"member {before} -> {member}")
     station = frame[ETHERNET_SOURCE]
     if before != READ or not run(SOLICITATIONS, frame):
         assert member == before
     elif station in flooding:
-        assert member == (HELD_BACK[kind_of(frame)] if random % FLOODERS_LET_THROUGH else READ)
+        assert member == (HELD_BACK[kind_of(frame)] if random / 2**32 >= share else READ)
     elif station in stations or frame[SOURCE] in gateways:
         assert member == READ
     else:
-        assert member == (HELD_BACK[kind_of(frame)] if random % STRANGERS_LET_THROUGH else READ)
+        assert member == (HELD_BACK[kind_of(frame)] if random / 2**32 >= STRANGERS_SHARE else READ)
 
 
 def test_each_member_is_counted_as_what_it_gets() -> None:
@@ -237,7 +237,7 @@ def test_a_program_without_room_for_both_holds_back_all_the_same() -> None:
     stations = [bytes([2, 0, 0, number, 0, 0]) for number in range(64)]
     others = [bytes([2, 0, 1, number, 0, 0]) for number in range(64)]
     gateways = [number.to_bytes(2, "big") * 8 for number in range(64)]
-    whole = hold_back(program, stations, others, gateways)
+    whole = hold_back(program, 1 / 8, stations, others, gateways)
     assert len(whole) < MAX_INSTRUCTIONS / 2
-    assert whole == hold_back(READ_ALL, stations, others, gateways)
-    assert steered(whole, solicitation("2001:db8:1::1"), random=1) == HELD_BACK[Kind.MULTICAST]
+    assert whole == hold_back(READ_ALL, 1 / 8, stations, others, gateways)
+    assert steered(whole, solicitation("2001:db8:1::1"), random=2**31) == HELD_BACK[Kind.MULTICAST]

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from answering import make_responder, uplink_state
+from frames import solicitation
 
 from ndpresponder import unread
 from ndpresponder.config import InterfaceConfig
@@ -16,10 +17,12 @@ from ndpresponder.outcome import Outcome
 from ndpresponder.overload import Crowd
 from ndpresponder.targets.table import EMPTY
 from ndpresponder.wire.bpf_writer import Program
+from ndpresponder.wire.layout import REQUESTER
 from ndpresponder.wire.steering import COUNTED, hold_back
 
 TABLE = make_responder().table
 DEADLINE_S = 5
+FLOODING = solicitation()
 
 
 class Group:
@@ -71,11 +74,15 @@ async def until(condition: Callable[[], object]) -> None:
             await asyncio.sleep(0.001)
 
 
-def counting(act: Callable[[unread.Unread], Coroutine[Any, Any, None]], tally: Tally | None = None) -> None:
+def counting(
+    act: Callable[[unread.Unread], Coroutine[Any, Any, None]], tally: Tally | None = None, crowd: Crowd | None = None
+) -> None:
     """Have `act` done while somebody counts in `tally`."""
 
     async def main() -> None:
-        counter = unread.Unread(tally or Tally(), Crowd({}, ()), lambda: False, Narrator(InterfaceConfig("up0")))
+        counter = unread.Unread(
+            tally or Tally(), crowd or Crowd({}, ()), lambda: False, Narrator(InterfaceConfig("up0"))
+        )
         socket: Any = Socket()
         counter.open(socket, "up0")
         counter.follow(uplink_state())
@@ -134,33 +141,45 @@ def test_a_program_is_written_beside_the_loop(groups: list[Group], monkeypatch: 
     assert threading.main_thread() not in threads
 
 
-def test_a_flood_goes_on_while_there_is_a_crowd_or_many_are_held_back(
+async def look(counter: unread.Unread) -> None:
+    """Have it see now whether the flood goes on."""
+    counter._look_s = 0.0
+    counter._changed.set()
+    await until(lambda: counter._look_s)
+
+
+def test_in_a_flood_less_is_read_of_who_floods_while_that_is_too_much_and_else_more_until_it_is_over(
     groups: list[Group], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(unread, "_LOOK_S", 0.02)
-    tally = Tally()
+    monkeypatch.setattr(unread, "_LOOK_S", 3600)
+    tally, crowd = Tally(), Crowd({FLOODING[REQUESTER]: None}, ())
+
+    def thin() -> None:
+        crowd.thin([(FLOODING, False)] * 64)
+
+    def hold_many_back() -> None:
+        tally.ended[Outcome.OVERLOADED] += 2 * unread._FLOOD
 
     async def act(counter: unread.Unread) -> None:
-        async def seen_to_go_on(again: Callable[[], None]) -> None:
-            for _ in range(5):
-                look_s = counter._look_s
-                again()
-                await until(lambda before=look_s: counter._look_s != before)
-
-        def hold_many_back() -> None:
-            tally.ended[Outcome.OVERLOADED] += 2 * unread._FLOOD
+        async def after(happened: Callable[[], None], share: float) -> None:
+            happened()
+            await look(counter)
+            await until(lambda: programs[-1] == hold_back(calm, share, *crowd.spared()))
 
         await until(lambda: groups and groups[0].programs)
-        calm = groups[0].programs[0]
-        held_back = hold_back(calm, (), (), ())
-        counter.flood()
-        await until(lambda: groups[0].programs[1:] == [held_back])
-        assert groups[0].members == len(COUNTED)
-        await seen_to_go_on(counter.flood)
-        await seen_to_go_on(hold_many_back)
-        await until(lambda: groups[0].programs == [calm, held_back, calm])
-        counter.flood()
-        await until(lambda: groups[0].programs[3:] == [held_back])
-        assert groups[0].members == len(COUNTED)
+        (programs,) = (group.programs for group in groups)
+        (calm,) = programs
+        for _ in range(2):
+            thin()
+            counter.flood()
+            await until(lambda: programs[-1] == hold_back(calm, 1 / 8, *crowd.spared()))
+            await after(thin, 1 / 16)
+            await after(hold_many_back, 1.25 / 16)
+            await after(hold_many_back, 1.25**2 / 16)
+            for _ in range(5):
+                await after(thin, max(1 / 64, counter._share / 2))
+            await look(counter)
+            await until(lambda: programs[-1] == calm)
+            assert (crowd.total, groups[0].members) == (0, len(COUNTED))
 
-    counting(act, tally)
+    counting(act, tally, crowd)
