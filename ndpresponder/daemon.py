@@ -186,6 +186,7 @@ class Daemon:
         """Have the installed version take this process over in a moment; return why not, None if it will."""
         from ndpresponder import upgrade
 
+        self._log.info("trying whether the installed version starts")
         async with self._reloading:
             try:
                 await upgrade.try_successor()

@@ -18,6 +18,7 @@ REINSTALL = """
 /opt/ndpresponder/bin/pip install --quiet --no-index --no-deps --force-reinstall --find-links /share/wheels ndpresponder
 """
 LONGEST_S = 4.0
+UPGRADE_S = 40.0  # longer than the daemon waits for its successor to start, which it says then
 KILLS = 2
 TEMPORARY = "2001:db8::5:1"
 
@@ -127,7 +128,7 @@ def test_an_upgrade_in_place_keeps_the_process_and_loses_no_solicitation(service
 
     def upgrade(traffic: Traffic) -> None:
         service.run("systemctl", "kill", "--signal=USR2", UNIT)
-        wait_until(lambda: replaced(service) > before, 20.0, "the successor")
+        wait_until(lambda: replaced(service) > before, UPGRADE_S, "the successor")
         wait_until(lambda: show(service, "SubState")["SubState"] == "running", 10.0, "it to be ready")
         traffic.await_answers(50)
 
