@@ -44,6 +44,8 @@ class Fanout:
         self._name = name
         self._group = group
         self._counters: list[socket.socket] = []
+        self._deaf: list[socket.socket] = []  # of these, who must not count yet
+        self._program: tuple[Instruction, ...] = _ZERO
         self._lock = threading.Lock()  # whoever steers must not find another file under its descriptor
 
     @property
@@ -52,7 +54,7 @@ class Fanout:
         return len(self._counters)
 
     def add(self, count: int) -> None:
-        """Add so many members; no program may name them before that.
+        """Add so many members; the next program may name them.
 
         Raises:
             OSError: the kernel has no more, or the link is down.
@@ -60,6 +62,7 @@ class Fanout:
         with self._lock:
             for _ in range(count):
                 self._counters.append(_joined(self._name, self._group))
+                self._deaf.append(self._counters[-1])
 
     def steer(self, program: tuple[Instruction, ...]) -> None:
         """Let `program` say from the next frame on which member gets it.
@@ -70,7 +73,13 @@ class Fanout:
             OSError: the kernel refused.
         """
         with self._lock:
-            _steer(self._counters[0].fileno(), program)
+            member = self._counters[0].fileno()
+            if self._deaf:
+                _steer(member, self._program)  # after that wait nothing is on its way to them as if to no member
+                while self._deaf:
+                    self._deaf.pop().setsockopt(socket.SOL_SOCKET, _SO_DETACH_FILTER, 0)
+            _steer(member, program)
+            self._program = program
 
     def take_counts(self) -> list[int]:
         """Return how many frames each of the members 1 and up got since the last call."""
@@ -101,8 +110,7 @@ def join_fanout(descriptor: int, name: str, count: int) -> Fanout:
     with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0, os.dup(descriptor)) as read:
         if not read.getsockopt(_SOL_PACKET, _PACKET_FANOUT):
             read.setsockopt(_SOL_PACKET, _PACKET_FANOUT, _NEW_GROUP)
-        else:
-            _steer(read.fileno(), _ZERO)  # there may be an old program, and members to come for it
+        _steer(read.fileno(), _ZERO)  # there may be an old program, and members to come for it
         fanout = Fanout(name, read.getsockopt(_SOL_PACKET, _PACKET_FANOUT))
     try:
         fanout.add(count)
@@ -113,14 +121,13 @@ def join_fanout(descriptor: int, name: str, count: int) -> Fanout:
 
 
 def _joined(name: str, group: int) -> socket.socket:
-    """Return a new member of `group`: before that it must not count, after that it counts whatever it gets."""
+    """Return a new member of `group`: it must not count what comes before it is one, and so has a filter."""
     counter = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0)
     try:
         attach_filter(counter, _ZERO)
         counter.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 0)  # the kernel raises it to its minimum
         counter.bind((name, ETH_P_IPV6))
         counter.setsockopt(_SOL_PACKET, _PACKET_FANOUT, group)
-        counter.setsockopt(socket.SOL_SOCKET, _SO_DETACH_FILTER, 0)
     except OSError:
         counter.close()
         raise
