@@ -26,12 +26,13 @@ from ndpresponder.wire.steering import COUNTED, NEVER_READ, READ_ALL, hold_back,
 
 _LOOK_S: Final = 0.1  # how often it is seen whether a flood goes on: who stops flooding is answered again after that
 _FLOOD: Final = 5000  # more frames in that time than leave some for whoever is answered: some 5 us for each stranger
-# What is read of who floods: less when that is more than can be answered, else ever more
+# What is read of who floods: less when that is more than can be answered, else ever more; slowly, because whoever else
+# asks loses most where user space has no time to spare
 _FIRST_SHARE: Final = 1 / 8
 _LEAST_SHARE: Final = 1 / 64
 _MOST_SHARE: Final = 63 / 64
 _LESS: Final = 1 / 2
-_MORE: Final = 1.25
+_MORE: Final = 1.05
 
 
 class Unread:

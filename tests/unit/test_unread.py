@@ -174,8 +174,8 @@ def test_in_a_flood_less_is_read_of_who_floods_while_that_is_too_much_and_else_m
             counter.flood()
             await until(lambda: programs[-1] == hold_back(calm, 1 / 8, *crowd.spared()))
             await after(thin, 1 / 16)
-            await after(hold_many_back, 1.25 / 16)
-            await after(hold_many_back, 1.25**2 / 16)
+            await after(hold_many_back, unread._MORE / 16)
+            await after(hold_many_back, unread._MORE / 16 * unread._MORE)
             for _ in range(5):
                 await after(thin, max(1 / 64, counter._share / 2))
             await look(counter)
