@@ -56,7 +56,7 @@ class Unread:
         self._complained = False
         self._flooded = False
         self._share = _FIRST_SHARE
-        self._look_s = 0.0  # when that is seen next
+        self._look_s = 0.0  # when it is seen next whether the flood goes on
         self._held_back = self._thinned = 0  # so many were when it was seen last
 
     def open(self, socket: PacketSocket, name: str) -> None:

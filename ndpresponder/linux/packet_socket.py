@@ -14,12 +14,11 @@ hands frames over in blocks and waits for a block to fill. One slot:
 import ctypes
 import errno
 import mmap
-import os
 import socket
 import struct
 from typing import Final
 
-from ndpresponder.errors import LinkNotReady, PermissionMissing, SystemRefused
+from ndpresponder.errors import LinkNotReady, PermissionMissing, SystemRefused, is_shortage
 from ndpresponder.linux.messages import BATCH, MessageHeader, prepare_messages
 from ndpresponder.linux.ring import OURS, SLOT_SIZE, SLOT_WORDS, SLOTS, count_before, find_first
 from ndpresponder.wire.bpf import Instruction, encode
@@ -49,7 +48,6 @@ _MAX_FRAME: Final = 65536
 _SEND_BUFFER: Final = 1 << 20  # the kernel lowers it to net.core.wmem_max
 _RECEIVE_BUFFER: Final = 4 << 20  # for what is larger than a slot; the kernel lowers it to net.core.rmem_max
 _LINK_ERRORS: Final = (errno.ENETDOWN, errno.ENODEV, errno.ENXIO)
-_SHORTAGES: Final = (errno.ENOMEM, errno.ENOBUFS, errno.EMFILE, errno.ENFILE)  # which may end
 
 
 class PacketSocket:
@@ -242,14 +240,14 @@ def open_packet_socket(name: str, index: int, program: tuple[Instruction, ...]) 
             "raw sockets need CAP_NET_RAW: run as root, or give the systemd unit AmbientCapabilities=CAP_NET_RAW"
         ) from error
     except OSError as error:
-        kind = LinkNotReady if error.errno in _SHORTAGES else SystemRefused
+        kind = LinkNotReady if is_shortage(error) else SystemRefused
         raise kind(f"cannot open a packet socket: {error.strerror}") from error
     try:
         return PacketSocket(sock, _bind(sock, name, index, program), index)
     except OSError as error:
         sock.close()
-        if error.errno in _LINK_ERRORS + _SHORTAGES:
-            raise LinkNotReady(f"{name}: {os.strerror(error.errno)}") from error
+        if error.errno in _LINK_ERRORS or is_shortage(error):
+            raise LinkNotReady(f"{name}: {error.strerror}") from error
         raise SystemRefused(f"cannot listen on {name}: {error.strerror}") from error
     except LinkNotReady:
         sock.close()

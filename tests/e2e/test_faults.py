@@ -318,11 +318,10 @@ def test_a_fast_path_that_there_was_no_memory_for_is_there_again_with_the_next_c
 
 def test_without_memory_for_another_ring_it_waits_and_then_answers(wire, daemon, peer):
     descriptors, pid = daemon.descriptors(), daemon.process.pid
-    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[0])
     used_s, began_s = daemon.cpu_s(), time.monotonic()
     wire.near.ip("link set up0 down", "link set up0 name away")
     daemon.await_line("waiting for the interface")
-    limit = (pages - 512) * os.sysconf("SC_PAGE_SIZE")
+    limit = int(Path(f"/proc/{pid}/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
     resource.prlimit(pid, resource.RLIMIT_AS, (limit, resource.RLIM_INFINITY))
     wire.near.ip("link set away name up0", "link set up0 up")
     daemon.await_line("Cannot allocate memory")
