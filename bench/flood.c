@@ -28,7 +28,7 @@
 
 #include "flood.h"
 
-enum { BATCH = 64, RUN = 1 << 20 };
+enum { BATCH = 64, RUN = 1 << 20, MAX_CORES = 64 };
 
 static struct settings settings = {.questions = {.targets = 256, .sources = 1, .low_bits = 32}};
 static struct bpf_object *object;
@@ -95,14 +95,19 @@ static struct counts counted(void) {
   return all;
 }
 
-/* Asks until told to stop by a signal: to start a run takes some 25 ms, so that there are few. */
-static void ask(void) {
+/* Asks on one core until told to stop by a signal: to start a run takes some 25 ms, so that there are few. */
+static void *ask(void *core) {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  CPU_SET((long)core, &set);
+  if (sched_setaffinity(0, sizeof set, &set)) die("sched_setaffinity"); /* this thread alone */
   struct xdp_md context = {.data_end = FRAME, .ingress_ifindex = settings.links[0]};
   LIBBPF_OPTS(bpf_test_run_opts, run, .data_in = settings.frame, .data_size_in = FRAME, .ctx_in = &context,
               .ctx_size_in = sizeof context, .repeat = RUN, .flags = BPF_F_TEST_XDP_LIVE_FRAMES, .batch_size = BATCH);
   int program = bpf_program__fd(bpf_object__find_program_by_name(object, "ask"));
   while (!finished)
     if (bpf_prog_test_run_opts(program, &run) && errno != EINTR) die("live frames");
+  return NULL;
 }
 
 static void wait_s(double seconds) {
@@ -110,17 +115,14 @@ static void wait_s(double seconds) {
   while (nanosleep(&t, &t) && errno == EINTR) ;
 }
 
-/* Takes the figures while the other thread asks. */
-static void *measure(void *asker) {
+/* Takes the figures while the other threads ask. */
+static void measure(void) {
   wait_s(warmup);
   double start = now();
   before = counted();
   wait_s(seconds);
   after = counted();
   took = now() - start;
-  finished = 1;
-  pthread_kill(*(pthread_t *)asker, SIGUSR1);
-  return NULL;
 }
 
 static void interrupt(int number) { (void)number; }
@@ -137,14 +139,16 @@ static double waited_s(void) {
 int main(int argc, char **argv) {
   struct questions *q = &settings.questions;
   char *iface = "", *sink = "skb";
-  int cpu = 0;
+  pthread_t asker[MAX_CORES];
+  long cores[MAX_CORES] = {0}; int askers = 0;
   for (int i = 2; i < argc; i++) {
     char *value = strchr(argv[i], '=');
     if (!value) { fprintf(stderr, "flood: %s: not key=value\n", argv[i]); return 2; }
     *value++ = 0;
     if (!strcmp(argv[i], "iface")) iface = value;
     else if (!strcmp(argv[i], "sink")) sink = value;
-    else if (!strcmp(argv[i], "cpu")) cpu = atoi(value);
+    else if (!strcmp(argv[i], "cpu"))
+      for (char *core = strtok(value, ","); core && askers < MAX_CORES; core = strtok(NULL, ",")) cores[askers++] = atol(core);
     else if (!strcmp(argv[i], "seconds")) seconds = atof(value);
     else if (!strcmp(argv[i], "warmup")) warmup = atof(value);
     else if (!strcmp(argv[i], "targets")) q->targets = atoi(value);
@@ -166,15 +170,15 @@ int main(int argc, char **argv) {
   solicit(settings.frame, q, 0);
   load(argv[1]);
   judge(xdp, 1);
-  pthread_t self = pthread_self(), other;
   sigaction(SIGUSR1, &(struct sigaction){.sa_handler = interrupt}, NULL);
-  if (pthread_create(&other, NULL, measure, &self)) die("pthread_create");
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  CPU_SET(cpu, &set);
-  if (sched_setaffinity(0, sizeof set, &set)) die("sched_setaffinity"); /* this thread alone */
-  ask();
-  pthread_join(other, NULL);
+  for (int i = 0; i < askers; i++)
+    if (pthread_create(&asker[i], NULL, ask, (void *)cores[i])) die("pthread_create");
+  measure();
+  finished = 1;
+  for (int i = 0; i < askers; i++) {
+    pthread_kill(asker[i], SIGUSR1);
+    pthread_join(asker[i], NULL);
+  }
   judge(xdp, 0);
   printf("{\"seconds\": %.4f, \"sent\": %llu, \"answered\": %llu, \"answered_in_warmup\": %llu, \"from_target\": %llu, "
          "\"invalid\": %llu, \"waited_s\": %.4f}\n", took, after.asked - before.asked, after.answered - before.answered,

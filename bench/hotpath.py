@@ -23,8 +23,8 @@ from ending import exit_code
 from link import PREFIX, UPLINK, Link
 from prometheus_client import CollectorRegistry, Counter
 
-from ndpresponder.linux.messages import BATCH
 from ndpresponder.linux.packet_socket import PacketSocket, open_packet_socket
+from ndpresponder.linux.sender import BATCH
 from ndpresponder.observe.tally import Tally
 from ndpresponder.outcome import Kind, Outcome
 from ndpresponder.requester import Policy, UplinkState
@@ -181,8 +181,8 @@ def kernel_stages(runs: int) -> Iterator[Figure]:
         _, advertisement = responder.respond(solicit(_ASKER_LLADDR, _ASKER, (network.network_address + 1).packed))
         assert advertisement is not None
         batch = [advertisement] * BATCH
-        yield Figure(f"send: batch of {BATCH}", *per_call(lambda: ring.send(batch), runs, BATCH))
-        yield Figure("send: batch of 1", *per_call(lambda: ring.send(batch[:1]), runs))
+        yield Figure(f"send: batch of {BATCH}", *per_call(lambda: ring.sender.send(batch), runs, BATCH))
+        yield Figure("send: batch of 1", *per_call(lambda: ring.sender.send(batch[:1]), runs))
         yield Figure("send: send()", *per_call(lambda: plain.send(advertisement), runs), baseline=True)
 
 

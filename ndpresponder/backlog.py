@@ -6,8 +6,8 @@ Who asks does so three times, a second apart, and then gives up: what has waited
 import time
 from typing import Final
 
-from ndpresponder.linux.messages import BATCH
 from ndpresponder.linux.packet_socket import PacketSocket
+from ndpresponder.linux.sender import BATCH
 from ndpresponder.observe.tally import Tally
 from ndpresponder.outcome import Outcome
 from ndpresponder.wire.solicitation import kind_of

@@ -79,6 +79,7 @@ class Responder:
         "_table",
         "_take",
         "known",
+        "recall",
     )
 
     def __init__(self, policy: Policy, take: Take | None = None) -> None:
@@ -96,6 +97,8 @@ class Responder:
         # The octets `REQUESTER` of who asked a valid question, and asked again; in the order in which they did
         self.known: dict[bytes, None] = {}
         self._answers: dict[bytes, Answer] = {}
+        # Finds what `respond` would answer at once, to a frame that is not to another host
+        self.recall: Callable[[bytes], Answer | None] = self._answers.get
         self._misses = 0
         self._table: TargetTable = EMPTY
         self._is_there: Callable[[bytes], bool] | None = None
@@ -154,15 +157,8 @@ class Responder:
         `to_other_host` is the kernel's PACKET_OTHERHOST: set although the frame is for us, it is the one sign
         left of a VLAN tag.
         """
-        answer = self._answers.get(frame)
-        if answer is None or to_other_host:
-            return self._decide(frame, to_other_host)
-        if self._take is not None and not self._may_spend(answer[0], frame[TARGET]):
-            return Outcome.RATE_LIMITED, None
-        return answer
-
-    def _may_spend(self, answered: Outcome, target: bytes) -> bool:
-        return self._take is None or self._take(answered is _UNICAST or target in self._table.live)
+        answer = self.recall(frame)
+        return self._decide(frame, to_other_host) if answer is None or to_other_host else answer
 
     def _decide(self, frame: bytes, to_other_host: bool) -> Answer:
         state = self._state
@@ -232,12 +228,13 @@ class Responder:
             return Outcome.DAD_POLICY, None
         if match is _CLAIMED and self._is_there is not None and not self._is_there(target):
             return Outcome.NOT_VERIFIED, None
-        if self._take is not None and not self._may_spend(answered, target):
+        if self._take is not None and not self._take(answered is _UNICAST or match is _LIVE):
             return Outcome.RATE_LIMITED, None
         if policy.dry_run:
             return Outcome.DRY_RUN, None
         answer = answered, fill(template, target, value)
-        if match is _LIVE or self._is_there is None:  # what must be verified again is decided again
+        # What must be verified again, or spends of a limit, is decided again
+        if self._take is None and (match is _LIVE or self._is_there is None):
             self._remember_answer(frame, answer)
         return answer
 

@@ -19,6 +19,7 @@ from ndpresponder.linux.loop import read_frames, stop_reading
 from ndpresponder.linux.netlink import Link
 from ndpresponder.linux.packet_socket import PacketSocket
 from ndpresponder.linux.ring import SLOTS
+from ndpresponder.linux.sender import BATCH
 from ndpresponder.linux.systemd import Notifier
 from ndpresponder.narrator import Narrator
 from ndpresponder.observe.logs import Logs
@@ -205,9 +206,9 @@ class Uplink:
         if frames := socket.receive():
             self._answer_batch(socket, frames)
             more = _MORE_BATCHES
-            while socket.crowded and more:  # in a flood each turn of the event loop costs as much as some frames
+            while len(frames) == BATCH and more:  # each turn of the event loop costs as much as some frames
                 more -= 1
-                self._answer_batch(socket, socket.receive())
+                self._answer_batch(socket, frames := socket.receive())
         else:
             self._take_error(socket)
 
@@ -229,12 +230,13 @@ class Uplink:
         return chosen
 
     def _answer(self, socket: PacketSocket, frames: Iterable[Kept], oldest_s: float) -> None:
-        tally, respond, debug = self.tally, self.responder.respond, self._logs.debug
+        tally, debug = self.tally, self._logs.debug
+        recall, respond = self.responder.recall, self.responder.respond
         verification = self._equipment.verification
         outcomes: list[Outcome] = []
         advertisements: list[bytes] = []
         for frame, to_other_host in frames:
-            outcome, advertisement = respond(frame, to_other_host)
+            outcome, advertisement = (None if to_other_host else recall(frame)) or respond(frame, to_other_host)
             if advertisement is not None:
                 outcomes.append(outcome)
                 advertisements.append(advertisement)
@@ -246,7 +248,7 @@ class Uplink:
             if debug:
                 self.narrator.frame(outcome, frame)
         if advertisements:
-            refused = socket.send(advertisements)
+            refused = socket.sender.send(advertisements)
             for kind, answered in _ANSWERED:
                 count = outcomes.count(answered)
                 tally.received[kind] += count
@@ -270,7 +272,7 @@ class Uplink:
         if socket is None:
             return
         for frame in frames:
-            if error := socket.send_one(frame):
+            if error := socket.sender.send_one(frame):
                 self._say_refused(error)
             elif frame[ICMP_TYPE] == NEIGHBOR_ADVERTISEMENT:
                 tally.unsolicited += 1

@@ -24,6 +24,7 @@ from ndpresponder.linux.packet_socket import (
     open_packet_socket,
 )
 from ndpresponder.linux.ring import SLOT_SIZE, SLOTS
+from ndpresponder.linux.sender import open_sender
 from ndpresponder.linux.systemd import Notifier
 from ndpresponder.wire.bpf import SOLICITATIONS
 from ndpresponder.wire.layout import ETH_P_IPV6
@@ -141,7 +142,7 @@ def adopt(descriptor: int, link: Link) -> PacketSocket:
         _check(found, link)
         found.setblocking(False)
         attach_filter(found, SOLICITATIONS)
-        return PacketSocket(found, map_ring(found), link.index)
+        return PacketSocket(found, map_ring(found), link.index, open_sender(link.index, found))
     except (OSError, Unusable) as error:
         found.detach()
         if isinstance(error, OSError):

@@ -1,4 +1,4 @@
-"""One AF_PACKET socket on one uplink: solicitations in from a shared ring, advertisements out in batches.
+"""One AF_PACKET socket on one uplink: solicitations in from a shared ring; `linux.sender` sends the answers.
 
 Needs CAP_NET_RAW and nothing else. It never reads a frame that was queued before the filter was in place, never
 blocks, and leaves nothing behind when it is closed: filter, ALLMULTI membership and ring go with the socket.
@@ -16,13 +16,15 @@ import errno
 import mmap
 import socket
 import struct
+from collections.abc import Iterable
+from itertools import chain
 from typing import Final
 
 from ndpresponder.errors import LinkNotReady, PermissionMissing, SystemRefused, is_shortage
-from ndpresponder.linux.messages import BATCH, MessageHeader, prepare_messages
-from ndpresponder.linux.ring import OURS, SLOT_SIZE, SLOT_WORDS, SLOTS, count_before, find_first
+from ndpresponder.linux.ring import NANOSECONDS, OURS, SECONDS, SLOT_SIZE, SLOT_WORDS, SLOTS, count_before, find_first
+from ndpresponder.linux.sender import BATCH, Sender, open_sender
 from ndpresponder.wire.bpf import Instruction, encode
-from ndpresponder.wire.layout import ADVERTISEMENT_LENGTH, ETH_P_IPV6
+from ndpresponder.wire.layout import ETH_P_IPV6
 
 # linux/if_packet.h, asm/socket.h
 SOL_PACKET: Final = 263
@@ -42,10 +44,12 @@ _BLOCK_SIZE: Final = 1 << 16
 _RING_SIZE: Final = SLOTS * SLOT_SIZE
 _FRAME: Final = 66  # where the frame starts in its slot
 _SLOT_ROOM: Final = SLOT_SIZE - _FRAME
-_PACKET_TYPE: Final = 42
+# Status, length, packet type, and the frame if it is as long as a solicitation with one option, which nearly all are
+_SLOT: Final = struct.Struct("=I4xI30xB23x86s104x")
+_USUAL_LENGTH: Final = 86
+_WHOLE: Final = OURS | _TP_STATUS_COPY  # of these, only OURS is set when the slot holds the whole frame
 _FREE: Final = memoryview(bytes(4 * BATCH)).cast("I")  # the statuses of slots that are the kernel's
 _MAX_FRAME: Final = 65536
-_SEND_BUFFER: Final = 1 << 20  # the kernel lowers it to net.core.wmem_max
 _RECEIVE_BUFFER: Final = 4 << 20  # for what is larger than a slot; the kernel lowers it to net.core.rmem_max
 _LINK_ERRORS: Final = (errno.ENETDOWN, errno.ENODEV, errno.ENXIO)
 
@@ -54,31 +58,29 @@ class PacketSocket:
     """Frames of one uplink. Make it with `open_packet_socket`; `close` it, or use it as a context manager."""
 
     __slots__ = (
-        "_arena",
         "_cut",
         "_held",
-        "_messages",
+        "_octets",
         "_position",
         "_ring",
-        "_sendmmsg",
         "_socket",
         "_words",
         "crowded",
         "index",
         "received_s",
+        "sender",
     )
 
-    def __init__(self, sock: socket.socket, ring: mmap.mmap, index: int) -> None:
-        """Wrap a bound socket and its mapped ring; both belong to this object from now on."""
+    def __init__(self, sock: socket.socket, ring: mmap.mmap, index: int, sender: Sender) -> None:
+        """Wrap a bound socket, its mapped ring and what sends beside it; all belong to this object from now on."""
         self._socket = sock
         self._ring = ring
-        self._words = memoryview(ring).cast("I")
+        self._octets = memoryview(ring)
+        self._words = self._octets.cast("I")
         self._position = 0  # of the slot that the kernel fills next, or filled first of those that wait
         self._held = 0  # of the first slot that is still ours
         self._cut = 0  # frames that neither a slot nor the socket's queue had room for, since the last `take_drops`
-        self._arena = bytearray(BATCH * ADVERTISEMENT_LENGTH)
-        self._messages = prepare_messages(self._arena)
-        self._sendmmsg = ctypes.CDLL(None, use_errno=True).sendmmsg
+        self.sender = sender
         self.index = index
         self.received_s = 0.0
         self.crowded = 0
@@ -101,7 +103,9 @@ class PacketSocket:
     def close(self) -> None:
         """Release the ring and the socket; closing twice is harmless."""
         self._words.release()
+        self._octets.release()
         self._ring.close()
+        self.sender.close()
         self._socket.close()
 
     def detach(self) -> int:
@@ -115,31 +119,42 @@ class PacketSocket:
         `release` them before the next call. `received_s` is then when the kernel received the first of them, as Unix
         time. `crowded` counts those received since half of the ring was waiting, while more than a batch waited on.
         """
-        words, ring, position = self._words, self._ring, self._position
+        words, first = self._words, self._position
+        self.received_s = words[first * SLOT_WORDS + SECONDS] + words[first * SLOT_WORDS + NANOSECONDS] * 1e-9
         frames: list[tuple[bytes, bool]] = []
-        self.received_s = words[position * SLOT_WORDS + 4] + words[position * SLOT_WORDS + 5] * 1e-9
-        for _ in range(most):
-            word = position * SLOT_WORDS
-            status = words[word]
-            if not status & OURS:
+        cut = 0
+        for status, length, packet_type, frame in self._slots(first, most):
+            if length == _USUAL_LENGTH and status & _WHOLE == OURS:
+                frames.append((frame, packet_type == _PACKET_OTHERHOST))
+            elif not status & OURS:
                 self.crowded = 0
                 break
-            start = position * SLOT_SIZE
-            length = words[word + 2]
-            to_other_host = ring[start + _PACKET_TYPE] == _PACKET_OTHERHOST
-            if status & _TP_STATUS_COPY:  # larger than a slot: the whole frame waits in the socket's queue
-                start += _FRAME
-                frames.append((self._receive_copy(ring[start : start + length]), to_other_host))
-            elif length != _SLOT_ROOM or words[word + 1] == length:
-                frames.append((ring[start + _FRAME : start + _FRAME + length], to_other_host))
+            elif (unusual := self._read((first + len(frames) + cut) % SLOTS)) is not None:
+                frames.append((unusual, packet_type == _PACKET_OTHERHOST))
             else:
-                self._cut += 1
-            position = (position + 1) % SLOTS
-        else:
-            if self.crowded or words[(position + SLOTS // 2) % SLOTS * SLOT_WORDS] & OURS:
-                self.crowded += most
-        self._position = position
+                cut += 1
+        self._position = position = (first + len(frames) + cut) % SLOTS
+        self._cut += cut
+        if len(frames) + cut == most and (self.crowded or words[(position + SLOTS // 2) % SLOTS * SLOT_WORDS] & OURS):
+            self.crowded += most
         return frames
+
+    def _slots(self, first: int, count: int) -> Iterable[tuple[int, int, int, bytes]]:
+        """Read slots one by one, each not before it is asked for: its status, and only then what it holds."""
+        octets, last = self._octets, first + count
+        if last <= SLOTS:
+            return _SLOT.iter_unpack(octets[first * SLOT_SIZE : last * SLOT_SIZE])
+        beginning = octets[: (last - SLOTS) * SLOT_SIZE]
+        return chain(_SLOT.iter_unpack(octets[first * SLOT_SIZE :]), _SLOT.iter_unpack(beginning))
+
+    def _read(self, slot: int) -> bytes | None:
+        """Return the frame of a slot whatever its length; None if the kernel has kept only a part of it."""
+        status, whole, length = self._words[slot * SLOT_WORDS : slot * SLOT_WORDS + 3]
+        start = slot * SLOT_SIZE + _FRAME
+        beginning = self._ring[start : start + length]
+        if status & _TP_STATUS_COPY:  # larger than a slot: the whole frame waits in the socket's queue
+            return self._receive_copy(beginning)
+        return None if length == _SLOT_ROOM and length < whole else beginning
 
     def release(self) -> None:
         """Give the slots of what was received back to the kernel, now that all of it is answered.
@@ -179,38 +194,6 @@ class PacketSocket:
         """Return how many of the frames that wait were received before a time."""
         return count_before(self._words, self._position, unix_s)
 
-    def send(self, advertisements: list[bytes]) -> list[tuple[int, int]]:
-        """Send at most `BATCH` advertisements; return position and errno of each one that the kernel refused."""
-        count = len(advertisements)
-        if count == 1:  # cheaper than by way of the arena
-            error = self.send_one(advertisements[0])
-            return [(0, error)] if error else []
-        data = b"".join(advertisements)
-        self._arena[: len(data)] = data
-        refused: list[tuple[int, int]] = []
-        done = 0
-        while done < count:
-            first = ctypes.byref(self._messages, done * ctypes.sizeof(MessageHeader))
-            sent = self._sendmmsg(self._socket.fileno(), first, count - done, 0)
-            if sent > 0:
-                done += sent
-            else:
-                # sendmmsg(2) reports the error of the first message it could not send
-                error = ctypes.get_errno()
-                if error == errno.EINTR:
-                    continue
-                refused.append((done, error))
-                done += 1
-        return refused
-
-    def send_one(self, frame: bytes) -> int:
-        """Send one frame of any length; return the errno if the kernel refused, else 0."""
-        try:
-            self._socket.send(frame)
-        except OSError as error:
-            return error.errno or errno.EIO
-        return 0
-
     def take_error(self) -> int:
         """Return and clear the pending error of the socket (ENETDOWN when the uplink went down), 0 for none."""
         return self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
@@ -243,7 +226,7 @@ def open_packet_socket(name: str, index: int, program: tuple[Instruction, ...]) 
         kind = LinkNotReady if is_shortage(error) else SystemRefused
         raise kind(f"cannot open a packet socket: {error.strerror}") from error
     try:
-        return PacketSocket(sock, _bind(sock, name, index, program), index)
+        return PacketSocket(sock, _bind(sock, name, index, program), index, open_sender(index, sock))
     except OSError as error:
         sock.close()
         if error.errno in _LINK_ERRORS or is_shortage(error):
@@ -257,7 +240,6 @@ def open_packet_socket(name: str, index: int, program: tuple[Instruction, ...]) 
 def _bind(sock: socket.socket, name: str, index: int, program: tuple[Instruction, ...]) -> mmap.mmap:
     """Make `sock` ready and bind it to the link, last; return its receive ring."""
     attach_filter(sock, program)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
     sock.setsockopt(SOL_PACKET, PACKET_VERSION, TPACKET_V2)
     sock.setsockopt(SOL_PACKET, _PACKET_COPY_THRESH, 1)

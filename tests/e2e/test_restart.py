@@ -12,7 +12,7 @@ from service import UNIT, configure, drop_in, journal, shipped_drop_in, show
 from traffic import Traffic, lose_none
 
 from ndpresponder.lab import Lab, wait_until
-from ndpresponder.linux.messages import BATCH
+from ndpresponder.linux.sender import BATCH
 
 REINSTALL = """
 /opt/ndpresponder/bin/pip install --quiet --no-index --no-deps --force-reinstall --find-links /share/wheels ndpresponder

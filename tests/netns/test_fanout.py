@@ -71,7 +71,7 @@ def test_members_may_come_later(wire, read, peer):
 def test_what_is_sent_is_not_counted(wire, read):
     group = join(wire, read)
     group.steer(TO_LAST)
-    assert not read.send([solicitation()])
+    assert not read.sender.send([solicitation()])
     assert group.take_counts() == [0, 0, 0]
     group.close()
 

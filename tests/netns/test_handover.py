@@ -18,10 +18,10 @@ from peer import Wire
 from ndpresponder.errors import LinkNotReady, SystemRefused
 from ndpresponder.lab.topology import wait_until
 from ndpresponder.linux.handover import Handover, Unusable, adopt, name_of
-from ndpresponder.linux.messages import BATCH
 from ndpresponder.linux.netlink import Link
 from ndpresponder.linux.packet_socket import PacketSocket, open_packet_socket
 from ndpresponder.linux.ring import SLOTS
+from ndpresponder.linux.sender import BATCH
 from ndpresponder.linux.systemd import Notifier
 from ndpresponder.upgrade import become_successor
 from ndpresponder.wire.bpf import SOLICITATIONS

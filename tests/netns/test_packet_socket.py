@@ -16,9 +16,9 @@ from peer import Flood, Wire, await_running, is_running
 
 from ndpresponder.errors import LinkNotReady, SystemRefused
 from ndpresponder.lab import wait_until
-from ndpresponder.linux.messages import BATCH
 from ndpresponder.linux.packet_socket import PacketSocket, open_packet_socket
 from ndpresponder.linux.ring import SLOTS
+from ndpresponder.linux.sender import BATCH
 from ndpresponder.wire.bpf import SOLICITATIONS, Instruction
 
 MALFORMED = (Instruction(0xFFFF, 0, 0, 0),)
@@ -87,7 +87,7 @@ def test_only_what_the_program_accepts_arrives(opened, peer):
 
 
 def test_what_it_sends_itself_does_not_come_back(opened, peer):
-    assert not opened.send([solicitation()])
+    assert not opened.sender.send([solicitation()])
     peer.send(solicitation(code=1))
     assert [solicitation(code=1)] == receive_all(opened, 1)
 
@@ -101,7 +101,7 @@ def test_the_receive_time_is_the_kernels(opened, peer):
 
 def test_a_batch_leaves_in_order(opened, peer):
     batch = [advertisement(f"2001:db8::{number:x}") for number in range(BATCH)]
-    assert not opened.send(batch)
+    assert not opened.sender.send(batch)
     assert batch == peer.collect(BATCH)
 
 
@@ -192,22 +192,22 @@ def test_a_link_that_goes_down_and_up_keeps_the_socket(wire, opened, peer):
     wait_until(lambda: is_running(wire.near, "up0"), 5, "the link")
     peer.send(solicitation())
     assert [solicitation()] == receive_all(opened, 1)
-    assert not opened.send([TO_THE_ROUTER])
+    assert not opened.sender.send([TO_THE_ROUTER])
     assert peer.collect(1) == [TO_THE_ROUTER]
 
 
 def test_each_advertisement_that_a_dead_link_refuses_is_named(wire, opened):
     wire.near.ip("link set up0 down")
-    refused = opened.send([TO_THE_ROUTER] * 3)
+    refused = opened.sender.send([TO_THE_ROUTER] * 3)
     assert [position for position, _ in refused] == [0, 1, 2]
     assert {error for _, error in refused} == {errno.ENETDOWN}
 
 
 def test_only_what_the_kernel_refused_is_named(wire, opened, peer):
     wire.near.run("tc", "qdisc", "add", "dev", "up0", "root", "pfifo", "limit", "0")
-    assert [(position, errno.ENOBUFS) for position in range(BATCH)] == opened.send([TO_THE_ROUTER] * BATCH)
+    assert [(position, errno.ENOBUFS) for position in range(BATCH)] == opened.sender.send([TO_THE_ROUTER] * BATCH)
     wire.near.run("tc", "qdisc", "del", "dev", "up0", "root")
-    assert not opened.send([TO_THE_ROUTER])
+    assert not opened.sender.send([TO_THE_ROUTER])
     assert peer.collect(1) == [TO_THE_ROUTER]
 
 
@@ -216,7 +216,7 @@ def test_a_deleted_link_wakes_the_loop_once_and_refuses_to_send(wire, opened):
     await_readable(opened)
     assert opened.take_error() in (errno.ENETDOWN, errno.ENODEV)
     assert not select.select([opened], [], [], 0)[0]
-    ((_, error),) = opened.send([TO_THE_ROUTER])
+    ((_, error),) = opened.sender.send([TO_THE_ROUTER])
     assert error in (errno.ENXIO, errno.ENODEV, errno.ENETDOWN)
 
 
