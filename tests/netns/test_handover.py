@@ -12,7 +12,7 @@ from dataclasses import replace
 
 import pytest
 from descriptors import open_descriptors
-from frames import UPLINK_LLADDR, lladdr, option, solicitation
+from frames import UPLINK_LLADDR, advertisement, lladdr, option, solicitation
 from peer import Wire
 
 from ndpresponder.errors import LinkNotReady, SystemRefused
@@ -272,10 +272,12 @@ def test_of_several_that_were_kept_one_is_used_and_none_stays_open(wire, peer, l
     assert open_descriptors() == at_first
 
 
-def test_one_free_descriptor_is_enough_to_take_one_over(wire, link) -> None:
+def test_one_free_descriptor_is_enough_to_take_one_over_and_to_send(wire, peer, link) -> None:
     kept = leave(opened(wire, link))
     with wire.near.enter(), few_descriptors(1), adopt(kept, link) as after:
         assert after.bound
+        assert not after.sender.send([advertisement()])
+    assert peer.collect(1) == [advertisement()]
 
 
 def test_without_descriptors_to_take_one_over_it_says_so_and_begins_anew_when_there_are(wire, link) -> None:
