@@ -4,6 +4,7 @@ It must start fast (what a command needs is imported when it runs) and end every
 instead of a traceback.
 """
 
+import errno
 import io
 import os
 import sys
@@ -11,7 +12,7 @@ from collections.abc import Mapping, Sequence
 
 from ndpresponder.commands import COMMANDS, run, run_parser
 from ndpresponder.config.problem import nearest
-from ndpresponder.errors import ConfigError, ExitCode, NdpresponderError
+from ndpresponder.errors import ConfigError, ExitCode, NdpresponderError, is_shortage
 
 
 def dispatch(argv: Sequence[str], environ: Mapping[str, str]) -> int:
@@ -33,10 +34,10 @@ def dispatch(argv: Sequence[str], environ: Mapping[str, str]) -> int:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code; --help, --version and wrong use raise SystemExit."""
-    _open_missing_streams()
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # a poor locale must not end in UnicodeEncodeError
     try:
+        _open_missing_streams()
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(errors="backslashreplace")  # a poor locale must not end in UnicodeEncodeError
         return dispatch(sys.argv[1:] if argv is None else argv, os.environ)
     except NdpresponderError as error:
         for message in error.problems if isinstance(error, ConfigError) else (str(error),):
@@ -48,6 +49,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         # The reader of our output has gone (`| head`): nothing is left to say, not even at interpreter exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ExitCode.PROBLEM
+    except OSError as error:
+        if not is_shortage(error):
+            raise
+        advice = "; allow more open files (LimitNOFILE= in the unit, ulimit -n)" if error.errno == errno.EMFILE else ""
+        print(f"ndpresponder: {error.strerror}{advice}", file=sys.stderr)
+        return ExitCode.SYSTEM
 
 
 def _open_missing_streams() -> None:

@@ -19,7 +19,7 @@ from ndpresponder.config import Config
 from ndpresponder.endpoint import Endpoint
 from ndpresponder.errors import ConfigError, ExitCode, LinkNotReady, NdpresponderError
 from ndpresponder.linux.handover import Handover
-from ndpresponder.linux.loop import FrameLoop
+from ndpresponder.linux.loop import frame_loop
 from ndpresponder.linux.netlink import Links, LinkWatcher, ask_links
 from ndpresponder.linux.systemd import METRICS, Notifier, passed_descriptors, watchdog_interval_s
 from ndpresponder.observe.logs import Logs, RateLimiter, configure, failure_teller, get_logger
@@ -41,7 +41,7 @@ def run(config: Config, read: Callable[[], Config], file: str = "") -> ExitCode:
     """Run the daemon until SIGTERM or SIGINT and return how it ended; `read` reads `config` from `file` again."""
     daemon = Daemon(config, configure(config.log), read, passed_descriptors(), file)
     try:
-        with asyncio.Runner(loop_factory=FrameLoop) as runner:
+        with asyncio.Runner(loop_factory=frame_loop) as runner:
             ended = runner.run(daemon.run())
     except BaseExceptionGroup as group:
         fatal, unexpected = group.split(NdpresponderError)

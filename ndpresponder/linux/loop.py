@@ -7,6 +7,7 @@ callback a turn, so that everything else still gets its share.
 
 import asyncio
 import selectors
+import socket
 from collections.abc import Callable
 from typing import Protocol
 
@@ -38,6 +39,18 @@ class _FrameSelector(selectors.EpollSelector):
             except Exception as error:  # as for any callback of the loop: told, and the loop goes on
                 self.on_error(error)
         return others
+
+
+def frame_loop() -> "FrameLoop":
+    """Return a new event loop.
+
+    Raises:
+        OSError: there are too few descriptors left for one.
+    """
+    with _FrameSelector():  # asyncio leaves behind half a loop, which cannot be closed: so see first whether all fits
+        for end in socket.socketpair():
+            end.close()
+    return FrameLoop()
 
 
 class FrameLoop(asyncio.SelectorEventLoop):

@@ -79,3 +79,23 @@ def test_output_that_the_locale_cannot_show_is_escaped() -> None:
     )
     assert done.returncode == 0
     assert "\\xfc" in done.stdout
+
+
+BEGUN = "import resource, sys; from ndpresponder.cli import main; few = int(sys.argv.pop(1)); "
+LIMITED = BEGUN + "resource.setrlimit(resource.RLIMIT_NOFILE, (few, few)); sys.exit(main())"
+CLAIM = ("-i", "uplink", "-n", "2001:db8::/112")
+TOO_FEW = "ndpresponder: Too many open files; allow more open files (LimitNOFILE= in the unit, ulimit -n)\n"
+
+
+@pytest.mark.parametrize(
+    ("few", "argv", "code"),
+    [
+        *((few, argv, 71) for few in range(4) for argv in (["-V"], ["check", "-q", *CLAIM], CLAIM)),
+        *((few, argv, 0) for few in range(4, 7) for argv in (["-V"], ["check", "-q", *CLAIM])),
+        *((few, CLAIM, 71) for few in range(4, 6)),
+    ],
+)
+def test_too_few_descriptors_for_a_command_end_in_one_line(few: int, argv: list[str], code: int) -> None:
+    """The interpreter starts with enough of them: where it cannot, the reason is its own to say."""
+    done = subprocess.run([sys.executable, "-c", LIMITED, str(few), *argv], capture_output=True, text=True, timeout=20)
+    assert (code, TOO_FEW if code else "") == (done.returncode, done.stderr)
