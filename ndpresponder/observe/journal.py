@@ -48,7 +48,8 @@ class Journal:
 
     def __init__(self, path: str = SOCKET_PATH, timeout_s: float = 0.1) -> None:
         self._path = path
-        self._timeout_s = timeout_s  # how long a stuck journald may hold up the caller
+        self._timeout_s = timeout_s  # how long a stuck journald may hold up the caller, once until it reads again
+        self._patience_s = timeout_s
         self._socket: socket.socket | None = None
 
     def send(self, level: str, message: str, event: Mapping[str, object]) -> bool:
@@ -62,10 +63,14 @@ class Journal:
         try:
             if self._socket is None:
                 self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-                self._socket.settimeout(self._timeout_s)
+            self._socket.settimeout(self._patience_s)
             self._socket.sendto(encode(fields), self._path)
-        except OSError:  # gone, full (EAGAIN after the timeout) or too large (EMSGSIZE)
+        except (TimeoutError, BlockingIOError):  # full
+            self._patience_s = 0.0
             return False
+        except OSError:  # gone or too large (EMSGSIZE)
+            return False
+        self._patience_s = self._timeout_s
         return True
 
     def close(self) -> None:

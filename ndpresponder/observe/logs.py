@@ -9,7 +9,6 @@ import asyncio
 import json
 import logging
 import os
-import select
 import sys
 import time
 from collections.abc import Callable, Hashable, Mapping
@@ -21,6 +20,7 @@ from structlog.typing import EventDict, FilteringBoundLogger, Processor
 
 from ndpresponder.config import LogConfig
 from ndpresponder.observe.journal import Journal, is_journal
+from ndpresponder.observe.output import Output
 
 Logger = FilteringBoundLogger
 LEVELS: Final[Mapping[str, int]] = {
@@ -81,7 +81,7 @@ class Logs:
     """The level and the form of the log, both of which `apply` may change while loggers are in use."""
 
     def __init__(self, stream: TextIO, environ: Mapping[str, str], journal: Journal) -> None:
-        self.output = Output(stream)
+        self.output = Output(stream, lambda count: get_logger().warning("lines of the log were lost", count=count))
         self.processors: list[Processor] = []  # shared by every logger, hence changed in place
         self.debug = False  # the guard for logging on the frame path
         self.level: str = "info"
@@ -132,39 +132,9 @@ class Logs:
         if "exception" in event:
             message += f"\n{event['exception']}"
         if self._journal.send(level, message, event):
+            self.output.tell_lost()
             raise structlog.DropEvent
         return logfmt({"level": level, "event": event.pop("event"), **event})
-
-
-class Output:
-    """The end of structlog's chain: writes a line, and when it cannot, counts it."""
-
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
-        self.lost = 0
-
-    def write(self, line: str) -> None:
-        """Write and flush one line, unless nobody reads them and it would have to wait."""
-        try:
-            if not self._would_take_more():
-                self.lost += 1
-                return
-            self._stream.write(line + "\n")
-            self._stream.flush()
-        except (OSError, ValueError):  # a broken pipe, a full disk, a closed stream: logging is not worth dying for
-            self.lost += 1
-
-    def _would_take_more(self) -> bool:
-        """Tell whether a line is taken at once; a pipe that is writable takes 4,096 octets (pipe(7))."""
-        try:
-            descriptor = self._stream.fileno()
-        except (OSError, ValueError):  # an in-memory stream has none
-            return True
-        writable = select.poll()
-        writable.register(descriptor, select.POLLOUT)
-        return bool(writable.poll(0))
-
-    debug = info = warning = error = critical = write
 
 
 class _Forwarder(logging.Handler):

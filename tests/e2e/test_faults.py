@@ -4,7 +4,9 @@ FAULTS.md lists these and all the others, with what is expected of each.
 """
 
 import contextlib
+import fcntl
 import os
+import pty
 import re
 import resource
 import signal
@@ -442,6 +444,39 @@ def test_a_log_that_nobody_reads_holds_up_nothing(wire):
         wait_until(lambda: peer_agrees(peer), 5, "exactly one right answer")
         for _ in range(20):
             assert peer_agrees(peer)
+
+
+def a_pipe() -> tuple[int, int]:
+    reader, writer = os.pipe()
+    fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 16384)
+    return reader, writer
+
+
+@pytest.mark.parametrize(
+    ("opened", "form"), [(a_pipe, "logfmt"), (a_pipe, "json"), (a_pipe, "console"), (pty.openpty, "console")]
+)
+def test_long_lines_that_nobody_reads_hold_up_nothing_and_it_is_said_how_many_were_lost(wire, tmp_path, opened, form):
+    file = tmp_path / "ndpresponder.toml"
+    file.write_text("version = 1\n")
+    reader, writer = opened()
+    with open(reader, "rb", 0) as read, open(writer, "w") as log:
+        with logging_to(wire, log.fileno(), "-o", form, "-c", str(file)) as (process, peer):
+            file.write_text(f"version = 1\n[[interface]]\nname = '{'x' * 9000}'\n")
+            for _ in range(5):
+                process.send_signal(signal.SIGHUP)
+                assert peer_agrees(peer)
+            os.set_blocking(reader, False)
+            heard = bytearray()
+
+            def is_said() -> bool:
+                while some := read.read(65536):
+                    heard.extend(some)
+                process.send_signal(signal.SIGHUP)
+                return b"lines of the log were lost" in heard
+
+            wait_until(is_said, 5, "how many lines were lost")
+            assert peer_agrees(peer)
+        assert b"x" * 4096 in heard
 
 
 # Time

@@ -2,6 +2,7 @@
 
 import os
 import socket
+import time
 from pathlib import Path
 
 import pytest
@@ -103,3 +104,17 @@ def test_the_journals_stream_is_recognised_by_device_and_inode(tmp_path: Path) -
         assert not is_journal(stream.fileno(), {"JOURNAL_STREAM": f"{status.st_dev}:{status.st_ino + 1}"})
         assert not is_journal(stream.fileno(), {})
     assert not is_journal(-1, {"JOURNAL_STREAM": name})
+
+
+def test_a_journal_that_is_full_is_waited_for_once_until_it_reads_again(journald) -> None:
+    journal = Journal(journald.getsockname(), timeout_s=0.2)
+    held_up_s = []
+    while len(held_up_s) < 5:
+        began_s = time.monotonic()
+        if not journal.send("info", "again", {}):
+            held_up_s.append(time.monotonic() - began_s)
+    assert held_up_s[0] >= 0.2
+    assert max(held_up_s[1:]) < 0.1
+    while journal.send("info", "again", {}) is False:
+        journald.recv(4096)
+    journal.close()

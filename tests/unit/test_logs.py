@@ -10,12 +10,15 @@ import re
 import socket
 import subprocess
 import sys
+import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import structlog
 
 from ndpresponder.config import LogConfig
+from ndpresponder.observe import output
 from ndpresponder.observe.journal import Journal
 from ndpresponder.observe.logs import RateLimiter, configure, get_logger, logfmt
 
@@ -221,6 +224,59 @@ def test_an_output_that_is_gone_costs_only_the_line() -> None:
             assert logs.output.lost == 1
         os.dup2(os.open("/dev/null", os.O_WRONLY), full.fileno())
         os.dup2(full.fileno(), broken.fileno())
+
+
+def socket_pair() -> tuple[int, int]:
+    near, far = socket.socketpair()
+    return near.detach(), far.detach()
+
+
+@pytest.mark.parametrize(
+    ("opened", "ours"),
+    [(os.pipe, True), (os.pipe, False), (pty.openpty, True), (socket_pair, False)],
+    ids=["a pipe", "a pipe that is not ours to open", "a terminal", "a socket"],
+)
+def test_what_nobody_reads_is_never_waited_for_and_said_to_be_lost(
+    opened: Callable[[], tuple[int, int]], ours: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not ours:
+        monkeypatch.setattr(output, "_open_without_waiting", lambda _: None)
+    reader, writer = opened()
+    with open(reader, "rb", 0) as read, open(writer, "w") as stream:
+        logs = configure(LogConfig(format="logfmt"), stream)
+
+        def write() -> None:
+            while logs.output.lost < 2:
+                get_logger().info("hello", long="x" * 10_000)
+
+        writing = threading.Thread(target=write, daemon=True)
+        writing.start()
+        writing.join(5.0)
+        assert not writing.is_alive()
+        os.set_blocking(reader, False)
+        while read.read(65536):
+            pass
+        get_logger().info("there is room")
+        heard = b""
+        while not heard.endswith(b"\n") or b"were lost" not in heard:
+            heard += read.read(65536) or b""
+    *_, first, said = heard.decode().splitlines()
+    assert re.fullmatch(f'timestamp={TIMESTAMP} level=info event="there is room"', first)
+    assert re.fullmatch(f'timestamp={TIMESTAMP} level=warning event="lines of the log were lost" count=2', said)
+
+
+def test_lines_that_the_journal_did_not_take_are_said_to_be_lost(tmp_path: Path) -> None:
+    path = str(tmp_path / "journal")
+    with open("/dev/full", "w") as full, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as receiver:
+        journal = Journal(path)
+        configure(LogConfig(format="journal"), full, journal=journal)
+        get_logger().info("lost")
+        receiver.bind(path)
+        get_logger().info("there is room")
+        heard = [receiver.recv(4096) for _ in range(2)]
+        journal.close()
+    assert b"MESSAGE=there is room\n" in heard[0]
+    assert b"MESSAGE=lines of the log were lost count=1\n" in heard[1]
 
 
 def test_logging_imports_neither_prometheus_client_nor_scapy() -> None:
