@@ -11,8 +11,8 @@ import socket
 import struct
 import subprocess
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from ipaddress import IPv6Address
 from pathlib import Path
 from typing import Any, Final, Self
@@ -35,6 +35,7 @@ _ASKER: Final = IPv6Address("fe80::1")
 _SIOCETHTOOL: Final = 0x8946  # linux/sockios.h, linux/ethtool.h
 _ETHTOOL_SFLAGS: Final = 0x26
 _ETHTOOL_SGRO: Final = 0x2C
+_ETHTOOL_SCHANNELS: Final = 0x3D
 _ETH_FLAG_TXVLAN: Final = 1 << 7
 _FIRST_ANSWER_DEADLINE_S: Final = 10
 
@@ -138,6 +139,24 @@ class Link:
                 for device in devices:
                     _ethtool(any_socket, device, _ETHTOOL_SGRO, on)
 
+    @contextmanager
+    def queues(self, count: int) -> Iterator[None]:
+        """Give both ends so many queues meanwhile, as a NIC has one for each core; a veth has one.
+
+        A responder must begin and end meanwhile: nothing may be attached to an end whose queues change.
+        """
+        self._set_queues(count)
+        try:
+            yield
+        finally:
+            self._set_queues(1)
+
+    def _set_queues(self, count: int) -> None:
+        for end, devices, _ in self._ends():
+            with end.enter(), socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as any_socket:
+                for device in devices:
+                    _ethtool(any_socket, device, _ETHTOOL_SCHANNELS, 0, 0, 0, 0, count, count, 0, 0)
+
     def accept_before_skb(self, on: bool) -> None:
         """Have the asker's end take what a program at the other end sends by XDP_TX: it wants a program here too."""
         program = f"object {programs.flood()[1]} program accept" if on else "off"
@@ -204,8 +223,8 @@ def _report(process: subprocess.Popen[str], what: str) -> dict[str, Any]:
     return report
 
 
-def _ethtool(any_socket: socket.socket, device: str, command: int, value: int) -> None:
-    order = ctypes.create_string_buffer(struct.pack("II", command, value))
+def _ethtool(any_socket: socket.socket, device: str, command: int, *values: int) -> None:
+    order = ctypes.create_string_buffer(struct.pack(f"{1 + len(values)}I", command, *values))
     request = struct.pack("16sP16x", device.encode(), ctypes.addressof(order))
     fcntl.ioctl(any_socket, _SIOCETHTOOL, request)
 
