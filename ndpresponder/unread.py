@@ -25,6 +25,7 @@ from ndpresponder.wire.bpf_writer import Program
 from ndpresponder.wire.steering import COUNTED, NEVER_READ, READ_ALL, hold_back, steer
 
 _LOOK_S: Final = 0.1  # how often it is seen whether a flood goes on: who stops flooding is answered again after that
+_SETTLE_S: Final = 0.02  # a full ring is read by then
 _FLOOD: Final = 5000  # more frames in that time than leave some for whoever is answered: some 5 us for each stranger
 # What is read of who floods: less when that is more than can be answered, else ever more; slowly, because whoever else
 # asks loses most where user space has no time to spare
@@ -33,6 +34,7 @@ _LEAST_SHARE: Final = 1 / 64
 _MOST_SHARE: Final = 63 / 64
 _LESS: Final = 1 / 2
 _MORE: Final = 1.05
+_MORE_AT_FIRST: Final = 1.25  # until it was too much
 
 
 class Unread:
@@ -56,6 +58,7 @@ class Unread:
         self._complained = False
         self._flooded = False
         self._share = _FIRST_SHARE
+        self._more = _MORE_AT_FIRST
         self._look_s = 0.0  # when it is seen next whether the flood goes on
         self._held_back = self._thinned = 0  # so many were when it was seen last
 
@@ -78,7 +81,7 @@ class Unread:
         """Hold back strangers, and some of who floods, until few are held back and nothing has to be thinned."""
         if not self._flooded:
             self._flooded = True
-            self._share = _FIRST_SHARE
+            self._share, self._more = _FIRST_SHARE, _MORE_AT_FIRST
             self._begin_look()
             self._changed.set()
             self._narrator.limited("in a flood, who asked before is answered and strangers are held back")
@@ -132,7 +135,10 @@ class Unread:
             self.collect()
             thinned = self._crowd.total > self._thinned
             self._flooded = thinned or self._tally.ended[Outcome.OVERLOADED] - self._held_back > _FLOOD
-            self._share = max(_LEAST_SHARE, self._share * _LESS) if thinned else min(_MOST_SHARE, self._share * _MORE)
+            if thinned:
+                self._share, self._more = max(_LEAST_SHARE, self._share * _LESS), _MORE
+            else:
+                self._share = min(_MOST_SHARE, self._share * self._more)
             if not self._flooded:
                 self._crowd.forget()
             self._begin_look()
@@ -162,6 +168,9 @@ class Unread:
             self._fanout.add(len(COUNTED) - self._fanout.members)
         await asyncio.get_running_loop().run_in_executor(None, self._fanout.steer, program)
         self._program = program
+        if self._flooded:  # what waited before it was in force is not its fault
+            await asyncio.sleep(_SETTLE_S)
+            self._begin_look()
 
 
 def program_for(table: TargetTable, state: UplinkState) -> Program:

@@ -152,6 +152,7 @@ def test_in_a_flood_less_is_read_of_who_floods_while_that_is_too_much_and_else_m
     groups: list[Group], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(unread, "_LOOK_S", 3600)
+    monkeypatch.setattr(unread, "_SETTLE_S", 0)
     tally, crowd = Tally(), Crowd({FLOODING[REQUESTER]: None}, ())
 
     def thin() -> None:
@@ -161,10 +162,14 @@ def test_in_a_flood_less_is_read_of_who_floods_while_that_is_too_much_and_else_m
         tally.ended[Outcome.OVERLOADED] += 2 * unread._FLOOD
 
     async def act(counter: unread.Unread) -> None:
+        async def in_force(share: float) -> None:
+            await until(lambda: counter._program == hold_back(calm, share, *crowd.spared()))
+            await asyncio.sleep(0)  # what is thinned from now on is too much
+
         async def after(happened: Callable[[], None], share: float) -> None:
             happened()
             await look(counter)
-            await until(lambda: programs[-1] == hold_back(calm, share, *crowd.spared()))
+            await in_force(share)
 
         await until(lambda: groups and groups[0].programs)
         (programs,) = (group.programs for group in groups)
@@ -172,10 +177,12 @@ def test_in_a_flood_less_is_read_of_who_floods_while_that_is_too_much_and_else_m
         for _ in range(2):
             thin()
             counter.flood()
-            await until(lambda: programs[-1] == hold_back(calm, 1 / 8, *crowd.spared()))
-            await after(thin, 1 / 16)
-            await after(hold_many_back, unread._MORE / 16)
-            await after(hold_many_back, unread._MORE / 16 * unread._MORE)
+            await in_force(1 / 8)
+            at_first = unread._MORE_AT_FIRST / 8
+            await after(hold_many_back, at_first)
+            await after(thin, at_first / 2)
+            await after(hold_many_back, at_first / 2 * unread._MORE)
+            await after(hold_many_back, at_first / 2 * unread._MORE * unread._MORE)
             for _ in range(5):
                 await after(thin, max(1 / 64, counter._share / 2))
             await look(counter)
