@@ -23,7 +23,7 @@ from link import UPLINK, BenchError, Link
 from plot import Panel, svg
 from programs import ROOT, can_flood
 from responders import OURS, FastResponder, KernelResponder, ProcessResponder, Responder, proxy_entry
-from turn import WINDOW, Effort, Sample, Turn
+from turn import WINDOW, Effort, Sample, Turn, per_second
 
 _BASE: Final = int(IPv6Address("2001:db8::"))
 _FIRST: Final = IPv6Address(_BASE + 0x800)
@@ -137,16 +137,15 @@ def figures(link: Link, asker: Asker, responder: Responder, setting: Setting, ef
     """Return every figure of a responder that is answering."""
     turn = Turn(link, responder, effort)
     latency = turn.measure("latency", effort.seconds, rate=1000, **setting.asked())
+    saturated = [turn.measure("window", effort.seconds, window=WINDOW, **setting.asked()).report]
     if effort.flood:
-        saturated = turn.flood(effort.seconds, **setting.asked())
-    else:
-        saturated = turn.measure("window", effort.seconds, window=WINDOW, **setting.asked()).report
+        saturated.append(turn.flood(effort.seconds, **setting.asked()))
     sample: Sample = {
-        "answered": saturated["answered"] / saturated["seconds"],
+        "answered": max(map(per_second, saturated)),
         "p50_us": latency.report["p50_us"],
         "p99_us": latency.report["p99_us"],
         "update_ms": median(update_times_ms(link, asker, responder, setting)),
-        "wrong": saturated["invalid"] + latency.report["invalid"],
+        "wrong": sum(report["invalid"] for report in (latency.report, *saturated)),
         "disturbed": latency.disturbed,
     }
     if (rss_mb := responder.rss_mb()) is not None:

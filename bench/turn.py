@@ -94,7 +94,7 @@ def take_turn(link: Link, responder: Responder, effort: Effort) -> Sample:
     if effort.flood:
         cores = f"{link.asker_core},{link.responder_core}"
         with link.queues(2), _answering(link, responder):
-            sample["ceiling_both"] = _per_second(Turn(link, responder, effort).flood(effort.seconds, cpu=cores))
+            sample["ceiling_both"] = per_second(Turn(link, responder, effort).flood(effort.seconds, cpu=cores))
         sample["ceiling_best"] = max(sample["ceiling"], sample["ceiling_both"])
     return sample
 
@@ -126,14 +126,14 @@ def _figures(link: Link, responder: Responder, effort: Effort) -> Sample:
         link.receive_on_own_core(False)
     saturation = turn.measure("window", seconds, window=WINDOW)
     sample = {
-        "own_core": _per_second(own_core.report),
-        "saturation": _per_second(saturation.report),
+        "own_core": per_second(own_core.report),
+        "saturation": per_second(saturation.report),
         "cpu_us": (saturation if responder.has_process else own_core).cpu_us,
     }
     if effort.flood:
-        sample["ceiling"] = _per_second(turn.flood(seconds))
+        sample["ceiling"] = per_second(turn.flood(seconds))
     if responder.answers_prefix:
-        sample["scan"] = _per_second(turn.measure("window", seconds, window=WINDOW, **WHOLE_PREFIX).report)
+        sample["scan"] = per_second(turn.measure("window", seconds, window=WINDOW, **WHOLE_PREFIX).report)
     for rate in RATES:
         offered = turn.measure("rate", seconds, rate=rate)
         sample[f"at_{rate}"] = 100 * offered.report["answered"] / int(rate * seconds)
@@ -153,5 +153,6 @@ def _figures(link: Link, responder: Responder, effort: Effort) -> Sample:
     return sample
 
 
-def _per_second(report: dict[str, Any]) -> float:
+def per_second(report: dict[str, Any]) -> float:
+    """Return how many answers a generator got in a second."""
     return float(report["answered"] / report["seconds"])
