@@ -21,6 +21,7 @@ from ndpresponder.errors import ConfigError, ExitCode, LinkNotReady, Ndpresponde
 from ndpresponder.linux.handover import Handover
 from ndpresponder.linux.loop import frame_loop
 from ndpresponder.linux.netlink import Links, LinkWatcher, ask_links
+from ndpresponder.linux.patience import Patience
 from ndpresponder.linux.systemd import METRICS, Notifier, passed_descriptors, watchdog_interval_s
 from ndpresponder.observe.logs import Logs, RateLimiter, configure, failure_teller, get_logger
 from ndpresponder.supervise import contain, leaves, on_demand, supervise
@@ -70,9 +71,8 @@ class Daemon:
         notifier: Notifier | None = None,
     ) -> None:
         """Prepare to run by `config`, with the descriptors that were `passed`; nothing is opened yet."""
-        self._config = config
-        self._logs = logs
-        self._read = read
+        self._config, self._logs = config, logs
+        self._read = partial(Patience(file or "the configuration").call, read)
         self._file = file
         self._log = get_logger()
         self._limiter = RateLimiter(_RETRY_LOG_S)
@@ -155,7 +155,7 @@ class Daemon:
             return self._problem or None
 
     async def _reload(self) -> None:
-        config = await asyncio.to_thread(self._read)  # however slow the disk is
+        config = await self._read()
         links, now = await ask_links([interface.name for interface in config.interfaces]), self._assembly.config
         refuse_unsuitable(links)
         await self._assembly.services.admit(config, now)
@@ -258,7 +258,8 @@ class Daemon:
 
     async def _answer_first(self) -> None:
         with contextlib.suppress(TimeoutError):  # a netlink that fails must show
-            await asyncio.wait_for(self._links_known.wait(), _FIRST_WAIT_S)
+            async with asyncio.timeout(_FIRST_WAIT_S):  # not wait_for, which may swallow a cancellation before 3.12
+                await self._links_known.wait()
 
     async def _serve_metrics(self, address: str, on_listening: Callable[[], None]) -> None:
         await self._answer_first()
@@ -295,6 +296,5 @@ class Daemon:
         on_listening()  # it will not, which was a warning and is no more than that
 
     def _say_retry(self, what: str, error: Exception, pause_s: float) -> None:
-        held_back = self._limiter.admit(what, time.monotonic())
-        if held_back is not None:
+        if (held_back := self._limiter.admit(what, time.monotonic())) is not None:
             self._log.warning("failed, trying again", what=what, why=str(error), pause_s=pause_s, suppressed=held_back)

@@ -9,9 +9,11 @@ import contextlib
 import ctypes
 import os
 from collections.abc import AsyncGenerator
+from functools import partial
 from typing import Final
 
 from ndpresponder.errors import SourceUnavailable
+from ndpresponder.linux.patience import Patience
 
 # sys/inotify.h. Not IN_MODIFY: who writes in place has not finished before he closes.
 _ATTRIB: Final = 0x004
@@ -33,13 +35,13 @@ _READ: Final = 65536
 _LINKS_MAX: Final = 40  # as many symbolic links as the kernel follows (path_resolution(7))
 
 
-async def rings(path: str) -> AsyncGenerator[None, None]:
-    """Yield once at the start, after each change around `path`, and every ten seconds.
+async def rings(path: str, patience: Patience) -> AsyncGenerator[None, None]:
+    """Yield once at the start, after each change around `path`, and every ten seconds; look at disks with `patience`.
 
     Close it (`contextlib.aclosing`), or its descriptor stays until it is collected.
 
     Raises:
-        SourceUnavailable: a directory on the way to `path` cannot be watched now.
+        SourceUnavailable: a directory on the way to `path` cannot be watched now, or does not answer.
     """
     rung = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -52,15 +54,20 @@ async def rings(path: str) -> AsyncGenerator[None, None]:
         loop.add_reader(descriptor, _drain, descriptor, rung)
         stack.callback(loop.remove_reader, descriptor)
         while True:
-            for directory in directories(path):  # again each time: a link may lead elsewhere now
-                if libc.inotify_add_watch(descriptor, os.fsencode(directory), _CHANGES) < 0:
-                    raise SourceUnavailable(f"{directory}: {os.strerror(ctypes.get_errno())}")
+            await patience.call(partial(_watch, libc, descriptor, path))  # again: a link may lead elsewhere now
             yield
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_LOOK_S):
                     await rung.wait()
             await asyncio.sleep(_SETTLE_S)
             rung.clear()
+
+
+def _watch(libc: ctypes.CDLL, descriptor: int, path: str) -> None:
+    """Watch what `directories` names; late, it may find the descriptor closed, or another bell that then rings more."""
+    for directory in directories(path):
+        if libc.inotify_add_watch(descriptor, os.fsencode(directory), _CHANGES) < 0:
+            raise SourceUnavailable(f"{directory}: {os.strerror(ctypes.get_errno())}")
 
 
 def directories(path: str) -> list[str]:

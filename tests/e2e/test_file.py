@@ -1,12 +1,16 @@
 """A file of addresses at work: what other programs write there is answered, through the provider's filter."""
 
+import time
 from pathlib import Path
 
+from frames import solicitation
 from harness import Installed
+from hungdisk import HungDisk
+from peer import Peer, Wire
 
 from ndpresponder.lab import Lab, wait_until
 
-C1, C2 = "2001:db8::c1", "2001:db8::c2"
+C1, C2, C3 = "2001:db8::c1", "2001:db8::c2", "2001:db8::c3"
 
 
 def replace(path: Path, text: str) -> None:
@@ -39,3 +43,37 @@ def test_what_the_file_lists_is_reached_and_what_it_no_longer_lists_is_not(lab: 
         )
         lab.forget(C2)
         assert lab.ping("inet", C2, deadline=3)
+
+
+def up(daemon: Installed, path: Path) -> bool:
+    return f'ndpresponder_source_up{{name="{path}",source="file"}} 1' in daemon.scrape()
+
+
+def test_a_disk_that_hangs_holds_up_nothing_but_its_own_file(wire: Wire, tmp_path: Path) -> None:
+    here, there, beside = tmp_path / "here", tmp_path / "there", tmp_path / "beside"
+    there.mkdir()
+    beside.write_text(C2)
+    with HungDisk(there, C1) as disk:
+        here.symlink_to(there / "addresses")
+        flags = ("-i", "up0", "-n", "2001:db8::fff0/124", "-f", str(here), "-f", str(beside))
+        with Installed(wire.near, *flags) as daemon, Peer(wire.far) as peer:
+            peer.await_answer(C1)
+            disk.hang()
+            replace(tmp_path / "beside", C3)  # which has both looked at
+            peer.await_answer(C3)
+            assert peer.ask(solicitation(C1))
+            daemon.await_line(f"{here} does not answer: does its disk hang?", 7)
+            assert peer.ask(solicitation(C1))
+            wait_until(lambda: not up(daemon, here), 1, "it to show")
+            assert up(daemon, beside)
+            threads = len(list(Path(f"/proc/{daemon.process.pid}/task").iterdir()))
+            disk.recover()
+            wait_until(lambda: up(daemon, here), 8, "it to show")
+            disk.hang()
+            replace(tmp_path / "beside", C2)
+            peer.await_answer(C2)
+            assert len(daemon.lines("does its disk hang?")) == 1
+            assert len(list(Path(f"/proc/{daemon.process.pid}/task").iterdir())) <= threads
+            began_s = time.monotonic()
+            assert daemon.stop() == 0
+            assert time.monotonic() - began_s < 1.0

@@ -1,6 +1,8 @@
 """Reload: what stays is answered without a gap, what was never ours stays silent, and a bad file changes nothing."""
 
+import os
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -219,3 +221,24 @@ def test_what_cannot_be_had_changes_nothing(configuration, daemon, wire, peer, w
     daemon.await_line(why)
     assert (answers(peer, TARGET), answers(peer, OF_OTHER)) == (True, False)
     assert daemon.interfaces() == ["up0"]
+
+
+def test_a_configuration_that_hangs_is_given_up_and_read_when_it_can(configuration, daemon, peer):
+    good = configuration.path.read_text()
+    configuration.path.unlink()
+    os.mkfifo(configuration.path)  # with no writer: it is not even opened
+    daemon.process.send_signal(signal.SIGHUP)
+    peer.await_answer()
+    daemon.await_line(f"{configuration.path} does not answer: does its disk hang?", 8.0)
+    configuration.path.unlink()
+    configuration.path.write_text(good)
+
+    def is_reloaded() -> bool:
+        daemon.process.send_signal(signal.SIGHUP)
+        return bool(daemon.lines("configuration reloaded"))
+
+    wait_until(is_reloaded, 6.0, "the file to be read")
+    assert peer.ask(solicitation(TARGET))
+    began_s = time.monotonic()
+    assert daemon.stop() == 0
+    assert time.monotonic() - began_s < 1.0

@@ -10,6 +10,7 @@ import pytest
 
 from ndpresponder.errors import SourceUnavailable
 from ndpresponder.linux.inotify import directories, rings
+from ndpresponder.linux.patience import Patience
 
 DEADLINE_S = 5.0
 
@@ -17,7 +18,7 @@ DEADLINE_S = 5.0
 @contextlib.asynccontextmanager
 async def ringing(path: Path) -> AsyncIterator[Callable[[], object]]:
     """Follow `path` past the first ring; yield what waits for the next."""
-    async with contextlib.aclosing(rings(str(path))) as bell:
+    async with contextlib.aclosing(rings(str(path), Patience(str(path)))) as bell:
         await anext(bell)
         yield lambda: asyncio.wait_for(anext(bell), DEADLINE_S)
 

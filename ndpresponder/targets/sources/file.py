@@ -1,7 +1,8 @@
 """The addresses and prefixes that a file lists, one in each line: read again whenever the file changes.
 
 A line that is wrong is named, with its number, and costs nobody the other lines. While the file is missing, cannot be
-read or is too large, what it said last stays in force. It must never hold up the loop, however long the file.
+read or is too large, what it said last stays in force. It must never hold up the loop, however long the file or however
+long its disk takes.
 """
 
 import asyncio
@@ -9,6 +10,7 @@ import contextlib
 import os
 import stat
 from collections.abc import Callable
+from functools import partial
 from hashlib import blake2b
 from ipaddress import IPv6Network
 from socket import AF_INET6, inet_pton
@@ -19,6 +21,7 @@ from ndpresponder.config.judge import WIDEST
 from ndpresponder.config.problem import Wrong, printable
 from ndpresponder.errors import SourceUnavailable
 from ndpresponder.linux import inotify
+from ndpresponder.linux.patience import Patience
 from ndpresponder.observe.logs import get_logger
 from ndpresponder.targets.source import TargetSet
 from ndpresponder.targets.sources.static import as_prefix
@@ -39,6 +42,7 @@ class FileSource:
         self.name = path
         self.uplinks: frozenset[str] | None = None
         self._log = get_logger(file=path)
+        self._patience = Patience(path)
         self._seen: tuple[int, ...] | None = None  # which file was read last, and in which version
         self._digest = b""
         self._targets: TargetSet | None = None
@@ -47,17 +51,17 @@ class FileSource:
         """Publish what the file says now and after every change.
 
         Raises:
-            SourceUnavailable: it is missing, cannot be read or is too large.
+            SourceUnavailable: it is missing, cannot be read, does not answer or is too large.
         """
         self._seen = None  # say once more what it says, even if it is the same: it can be read again
-        async with contextlib.aclosing(inotify.rings(self.name)) as rings:
+        async with contextlib.aclosing(inotify.rings(self.name, self._patience)) as rings:
             async for _ in rings:
                 if await self._read() and self._targets is not None:
                     publish(self._targets)
 
     async def _read(self) -> bool:
         """Read the file unless it is the one read last; return whether it was read."""
-        data, seen = contents(self.name, self._seen)
+        data, seen = await self._patience.call(partial(contents, self.name, self._seen))
         if data is None:
             return False
         digest = blake2b(data).digest()
