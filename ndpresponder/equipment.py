@@ -7,6 +7,7 @@ everything as it was.
 import asyncio
 import contextlib
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from ndpresponder.config import InterfaceConfig, LimitsConfig
@@ -134,7 +135,7 @@ class Equipment:
             self.fastpath.apply(table)
         if self._presence is not None:
             # In a turn of its own: among thousands of targets this takes milliseconds, and solicitations wait
-            asyncio.get_running_loop().call_soon(self._presence.apply, table)
+            _call_soon(partial(self._presence.apply, table))
 
     def detach(self) -> None:
         """Let go of the link."""
@@ -181,7 +182,8 @@ class Equipment:
             return None
         from ndpresponder.fastpath.steering import FastPath  # late: who does without must not pay for it
 
-        return FastPath(interface, limits, self.settings.policy, uplink.tally, uplink.narrator, uplink.clock)
+        policy, tally, narrator = self.settings.policy, uplink.tally, uplink.narrator
+        return FastPath(interface, limits, policy, tally, narrator, _call_soon, uplink.clock)
 
     def _change_fastpath(self, before: Settings) -> None:
         if _fastpath_settings(before) == _fastpath_settings(self.settings):
@@ -226,6 +228,10 @@ class Equipment:
             self._presence.apply(self._uplink.responder.table)
         if old is not None:  # after the new one joined the groups, so that they are never left
             old.close()
+
+
+def _call_soon(work: Callable[[], None]) -> None:
+    asyncio.get_running_loop().call_soon(work)
 
 
 def _fastpath_settings(settings: Settings) -> tuple[object, ...]:

@@ -82,7 +82,9 @@ class InKernel:
     def tell(self, table: TargetTable, state: UplinkState | None, policy: Policy, claimed: bool = True) -> None:
         """Load the program for these."""
         self._unload()
-        self._program.set_targets(tables.live_entries(table), tables.prefix_entries(table))
+        self._program.tell(table)
+        while not self._program.complete:
+            self._program.tell(table)
         self._loaded = self._program.load(tables.setup(state, policy, claimed), tables.own_entries(state))
 
     def _unload(self) -> None:
@@ -92,30 +94,49 @@ class InKernel:
 
     def answer(self, frame: bytes) -> bytes | None:
         """Return what the program makes of a frame: an advertisement, or None when it goes on untouched."""
-        verdict, octets, _ = self.run(frame)
-        if verdict == GOES_BACK[self.hook]:
-            return octets
-        assert verdict == PASSES[self.hook]
-        assert octets == frame
-        return None
-
-    def run(self, frame: bytes, repeat: int = 1) -> tuple[int, bytes, int]:
-        """Run the program on a frame; return what it returned, the frame then, and how many nanoseconds a run took."""
         assert self._loaded is not None
-        given, made = ctypes.create_string_buffer(frame, len(frame)), ctypes.create_string_buffer(4096)
-        places = ctypes.addressof(given), ctypes.addressof(made)
-        attribute = ctypes.create_string_buffer(
-            struct.pack("=IIIIQQIIIIQQII", self._loaded, 0, len(frame), len(made), *places, repeat, 0, 0, 0, 0, 0, 0, 0)
-        )
-        result = call(PROG_TEST_RUN, attribute)
-        assert result == 0
-        _, verdict, _, length, _, _, _, duration, *_ = struct.unpack_from("=IIIIQQII", attribute)
-        return verdict, made.raw[:length], duration
+        return answer_of(self._loaded, self.hook, frame)
 
     def counted(self) -> tuple[int, int]:
         """Return how many resolutions and probes it has counted."""
         rows = self._program.counts()
         return sum(row[0] for row in rows), sum(row[1] for row in rows)
+
+
+class Unlinked(KernelProgram):
+    """The program with no interface: while it would be attached, it can be asked with frames of ours."""
+
+    def attach(self, program: int, index: int, native: bool) -> str:
+        """Answer by `program`."""
+        self._link = os.dup(program)
+        return "nothing"
+
+    def exchange(self, program: int) -> None:
+        """Answer by `program` instead."""
+        self.detach()
+        self._link = os.dup(program)
+
+    def answer(self, frame: bytes) -> bytes | None:
+        """Return the advertisement for a frame, None when it is left to the responder."""
+        return None if self._link is None else answer_of(self._link, self._hook, frame)
+
+
+def answer_of(program: int, hook: Hook, frame: bytes) -> bytes | None:
+    """Return what a program makes of a frame: an advertisement, or None when it goes on untouched."""
+    given, made = ctypes.create_string_buffer(frame, len(frame)), ctypes.create_string_buffer(4096)
+    places = ctypes.addressof(given), ctypes.addressof(made)
+    attribute = ctypes.create_string_buffer(
+        struct.pack("=IIIIQQIIIIQQII", program, 0, len(frame), len(made), *places, 1, 0, 0, 0, 0, 0, 0, 0)
+    )
+    result = call(PROG_TEST_RUN, attribute)
+    assert result == 0
+    _, verdict, _, length = struct.unpack_from("=IIII", attribute)
+    octets = made.raw[:length]
+    if verdict == GOES_BACK[hook]:
+        return octets
+    assert verdict == PASSES[hook]
+    assert octets == frame
+    return None
 
 
 def attached_programs(namespace: Namespace, interface: str) -> list[int]:

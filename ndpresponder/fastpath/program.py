@@ -1,8 +1,8 @@
 """The program in the kernel: loaded, given its maps, attached, exchanged for another, taken away.
 
-Each table, and each state of the uplink, is a program of its own with maps of its own; the link exchanges one for
-another between two frames. The link goes with its descriptor, at the latest with the process. When the kernel refuses,
-the message tells what to do.
+What changes as a whole, the prefixes or the state of the uplink, takes a program of its own with maps of its own; the
+link exchanges one for another between two frames. Live targets come and go in their map (`maps`). The link goes with
+its descriptor, at the latest with the process. When the kernel refuses, the message tells what to do.
 """
 
 import contextlib
@@ -11,15 +11,16 @@ import os
 import re
 import resource
 from collections.abc import Iterator
-from importlib import resources
 from pathlib import Path
 from typing import Final
 
 from ndpresponder.errors import LinkNotReady, PermissionMissing, SystemRefused
-from ndpresponder.fastpath.tables import ADDRESS_SIZE, COUNT, PREFIX_SIZE, SETUP, VALUE_SIZE, Entries
+from ndpresponder.fastpath.maps import TargetMaps, fill
+from ndpresponder.fastpath.tables import ADDRESS_SIZE, COUNT, SETUP, VALUE_SIZE, Entries
 from ndpresponder.linux import bpf
 from ndpresponder.linux.bpf import Hook, MapType, XdpMode
 from ndpresponder.linux.bpf_object import BadObject, Program, read_program
+from ndpresponder.targets.table import TargetTable
 
 OBJECT: Final = "responder.bpf.o"
 SECTIONS: Final = ((Hook.TCX_INGRESS, "tc"), (Hook.XDP, "xdp"))
@@ -38,9 +39,9 @@ class KernelProgram:
         self._hook = hook
         self._program: Program | None = None
         self._cpus = 0
+        self._targets = TargetMaps()
         # descriptors
         self._counts: int | None = None
-        self._targets: tuple[int, int] | None = None
         self._link: int | None = None
 
     @property
@@ -48,24 +49,22 @@ class KernelProgram:
         """Whether the kernel runs it."""
         return self._link is not None
 
-    def set_targets(self, live: Entries, prefixes: Entries) -> None:
-        """Take these targets from the next `load` on.
+    @property
+    def complete(self) -> bool:
+        """Whether it knows all targets that it was told."""
+        return self._targets.complete
+
+    def tell(self, table: TargetTable) -> bool:
+        """Go a step towards `table`; return whether that shows only with the next `load`. More while not `complete`.
 
         Raises:
-            PermissionMissing, SystemRefused: the kernel takes no such maps.
+            PermissionMissing, SystemRefused: the kernel does not take it.
         """
         with self._explained():
-            maps = _fill(MapType.HASH, "live", ADDRESS_SIZE, live)
-            try:
-                targets = maps, _fill(MapType.LPM_TRIE, "prefixes", PREFIX_SIZE, prefixes)
-            except OSError:
-                os.close(maps)
-                raise
-        self._forget_targets()
-        self._targets = targets
+            return self._targets.tell(table)
 
     def load(self, setup: bytes, own: Entries) -> int:
-        """Load the program with the targets that were set, and these settings; return its descriptor.
+        """Load the program with the targets that it was told, and these settings; return its descriptor.
 
         Raises:
             PermissionMissing, SystemRefused: the kernel does not take it, or it is not there.
@@ -79,11 +78,9 @@ class KernelProgram:
             settings = bpf.create_map(MapType.ARRAY, "setup", VALUE_SIZE, SETUP.size)
             unneeded.callback(os.close, settings)
             bpf.set_entry(settings, bytes(VALUE_SIZE), setup)
-            addresses = _fill(MapType.HASH, "own", ADDRESS_SIZE, own)
+            addresses = fill(MapType.HASH, "own", ADDRESS_SIZE, own)
             unneeded.callback(os.close, addresses)
-            assert self._targets is not None
-            live, prefixes = self._targets
-            maps = {"setup": settings, "own": addresses, "live": live, "prefixes": prefixes, "counts": self._counts}
+            maps = {"setup": settings, "own": addresses, "counts": self._counts, **self._targets.descriptors()}
             return bpf.load_program(self._hook, _NAME, self._program.link(maps))
 
     def exchange(self, program: int) -> None:
@@ -144,15 +141,10 @@ class KernelProgram:
     def close(self) -> None:
         """Take it away and give back its maps."""
         self.detach()
-        self._forget_targets()
+        self._targets.close()
         if self._counts is not None:
             os.close(self._counts)
             self._counts = None
-
-    def _forget_targets(self) -> None:
-        for descriptor in self._targets or ():
-            os.close(descriptor)
-        self._targets = None
 
     @contextlib.contextmanager
     def _explained(self) -> Iterator[None]:
@@ -176,17 +168,6 @@ class KernelProgram:
         return f"the kernel refuses the fast path on {self._name}: {error.strerror}"
 
 
-def _fill(kind: MapType, name: str, key_size: int, entries: Entries) -> int:
-    """Create a map that holds just these entries; return its descriptor."""
-    descriptor = bpf.create_map(kind, name, key_size, VALUE_SIZE, entries.number)
-    try:
-        bpf.set_entries(descriptor, entries.keys, entries.values, entries.number)
-    except OSError:
-        os.close(descriptor)
-        raise
-    return descriptor
-
-
 def read_object(hook: Hook) -> Program:
     """Return the program for `hook` from the object file that the build made.
 
@@ -194,8 +175,7 @@ def read_object(hook: Hook) -> Program:
         SystemRefused: there is none.
     """
     try:
-        data = resources.files("ndpresponder.fastpath").joinpath(OBJECT).read_bytes()
-        return read_program(data, dict(SECTIONS)[hook])
+        return read_program(Path(__file__).with_name(OBJECT).read_bytes(), dict(SECTIONS)[hook])
     except FileNotFoundError as error:
         raise SystemRefused(
             "this installation has no fast path, as clang was missing when it was built: install clang, then "

@@ -37,18 +37,21 @@ class FastPath:
         policy: Policy,
         tally: Tally,
         narrator: Narrator,
+        call_soon: Callable[[Callable[[], None]], object],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Prepare for the uplink that `config` names; nothing is loaded yet."""
+        """Prepare for the uplink that `config` names; nothing is loaded yet. `call_soon` is the event loop's."""
         self._config = config
         self._policy = policy
         self._tally = tally
         self._narrator = narrator
+        self._call_soon = call_soon
         self._clock = clock
         self._program = KernelProgram(config.name, Hook.XDP if config.fastpath.startswith("xdp") else Hook.TCX_INGRESS)
         self._table: TargetTable = EMPTY
-        self._table_known = False  # to the program
         self._state: UplinkState | None = None
+        self._loaded: tuple[UplinkState | None, bool] | None = None  # the state, and whether claimed targets count
+        self._goes_on = False  # in the next turn of the event loop
         self._index = 0
         self._tried = False
         self._worked = False
@@ -61,8 +64,8 @@ class FastPath:
             narrator.log.info(_OFF, why=why_not)
 
     def apply(self, table: TargetTable) -> None:
-        """Answer for the targets of `table` from the next frame on."""
-        self._table, self._table_known = table, False
+        """Answer for none but the targets of `table` from the next frame on, for all of them soon."""
+        self._table = table
         if self._state is not None:
             with contextlib.suppress(LinkNotReady):  # who follows the link will see
                 self._steer()
@@ -137,15 +140,29 @@ class FastPath:
         self._tried = True
 
     def _try(self) -> None:
-        if not self._table_known:
-            self._program.set_targets(tables.live_entries(self._table), tables.prefix_entries(self._table))
-            self._table_known = True
-        setup = tables.setup(self._state, self._policy, claimed=not self._config.verify)
-        program = self._program.load(setup, tables.own_entries(self._state))
+        program = self._program
+        other_map = program.tell(self._table)
+        wanted = self._state, program.complete and not self._config.verify
+        if other_map or not program.attached or wanted != self._loaded:
+            self._load(*wanted)
+            self._loaded = wanted
+        if not (program.complete or self._goes_on):
+            self._goes_on = True
+            self._call_soon(self._go_on)
+
+    def _go_on(self) -> None:
+        """Tell what could not be told at once."""
+        self._goes_on = False
+        if self._state is not None and not self._program.complete:
+            with contextlib.suppress(LinkNotReady):
+                self._steer()
+
+    def _load(self, state: UplinkState | None, claimed: bool) -> None:
+        program = self._program.load(tables.setup(state, self._policy, claimed), tables.own_entries(state))
         try:
             if self._program.attached:
                 self._program.exchange(program)
-            elif self._state is not None:
+            elif state is not None:
                 self._attach(program)
         finally:
             os.close(program)

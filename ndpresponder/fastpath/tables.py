@@ -6,10 +6,11 @@ Pure: no IO. The layouts are those of the structs in responder.bpf.c, in host by
 import itertools
 import struct
 from collections.abc import Collection, Iterable, Iterator
+from dataclasses import replace
 from typing import Final, NamedTuple
 
 from ndpresponder.requester import Policy, UplinkState, override_flag, router_flag
-from ndpresponder.targets.table import Match, Prefix, TargetTable
+from ndpresponder.targets.table import Match, TargetTable
 from ndpresponder.wire.layout import SOLICITED_FLAG
 
 ADDRESS_SIZE: Final = 16
@@ -37,32 +38,32 @@ def _entries(keys: Iterable[bytes], values: Iterable[int]) -> Entries:
     return Entries(b"".join(all_keys), b"".join(map(_VALUE.pack, values)), len(all_keys))
 
 
-def live_entries(table: TargetTable) -> Entries:
-    """Return the live targets that no exclusion takes away."""
-    live = table.answered_live()
+def live_entries(table: TargetTable, some: Iterable[bytes]) -> Entries:
+    """Return those of `some` of the table's live targets that no exclusion takes away."""
+    live = replace(table, live=frozenset(some)).answered_live()
     return Entries(b"".join(live), bytes(VALUE_SIZE) * len(live), len(live))
 
 
 def prefix_entries(table: TargetTable) -> Entries:
     """Return prefixes such that the longest one that holds a target tells by its value whether this is claimed."""
-    decided = dict(_decide(table))
-    keys = (_PREFIX.pack(length, value.to_bytes(ADDRESS_SIZE, "big")) for value, length in decided)
-    return _entries(keys, decided.values())
+    decided = list(_decide(table))
+    return _entries((key for key, _ in decided), (is_claimed for _, is_claimed in decided))
 
 
-def _decide(table: TargetTable) -> Iterator[tuple[Prefix, bool]]:
-    """Yield each prefix of the table, and whether an address is claimed of which it is the longest."""
+def _decide(table: TargetTable) -> Iterator[tuple[bytes, bool]]:
+    """Yield the key of each prefix of the table, and whether an address is claimed of which it is the longest."""
     divisions = (((shift, ours | others) for shift, ours, others in division) for division in table.divided)
     prefixes: dict[int, set[int]] = {}
     networks: Collection[int]
     for shift, networks in itertools.chain(table.excluded, table.claimed, *divisions):
         prefixes.setdefault(shift, set()).update(networks)
+    all_claimed = not table.excluded and not table.divided  # else each takes a look-up
     for shift, networks in prefixes.items():
         shorter = _without_longer(table, shift)
         for network in networks:
             value = network << shift
-            is_claimed = shorter.match(value.to_bytes(ADDRESS_SIZE, "big"), value) is Match.CLAIMED
-            yield Prefix(value, 128 - shift), is_claimed
+            octets = value.to_bytes(ADDRESS_SIZE, "big")
+            yield _PREFIX.pack(128 - shift, octets), all_claimed or shorter.match(octets, value) is Match.CLAIMED
 
 
 def _without_longer(table: TargetTable, shift: int) -> TargetTable:

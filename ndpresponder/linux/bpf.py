@@ -32,6 +32,7 @@ _MAP_LOOKUP_ELEM: Final = 1
 _MAP_UPDATE_ELEM: Final = 2
 _PROG_LOAD: Final = 5
 _MAP_UPDATE_BATCH: Final = 26
+_MAP_DELETE_BATCH: Final = 27
 _LINK_CREATE: Final = 28
 _LINK_UPDATE: Final = 29
 
@@ -115,6 +116,14 @@ def set_entries(map_fd: int, keys: bytes, values: bytes, count: int) -> None:
     all_values = ctypes.create_string_buffer(values, len(values))
     places = (ctypes.addressof(all_keys), ctypes.addressof(all_values))
     _bpf(_MAP_UPDATE_BATCH, struct.pack("=QQQQIIQQ", 0, 0, *places, count, map_fd, 0, 0))
+
+
+def delete_entries(map_fd: int, keys: bytes, count: int) -> None:
+    """Delete `count` entries, whose keys stand one behind the other; all of them are there."""
+    if not count:
+        return
+    all_keys = ctypes.create_string_buffer(keys, len(keys))
+    _bpf(_MAP_DELETE_BATCH, struct.pack("=QQQQIIQQ", 0, 0, ctypes.addressof(all_keys), 0, count, map_fd, 0, 0))
 
 
 def per_cpu(map_fd: int, value_size: int, cpus: int) -> list[bytes]:

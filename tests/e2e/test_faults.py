@@ -304,12 +304,13 @@ def test_with_too_few_descriptors_to_start_it_goes_as_far_as_it_can_and_on_when_
         wait_until(lambda: is_open(daemon.control), 5, "the control socket")
 
 
-def test_a_fast_path_that_there_was_no_memory_for_is_there_again_with_the_next_change(wire):
+@pytest.mark.parametrize("added", ["2001:db8:5::/64", "2001:db8:5::1/128"], ids=["prefix", "live"])
+def test_a_fast_path_that_there_was_no_memory_for_is_there_again_with_the_next_change(wire, added):
     require_bpf()
     with Installed(wire.near, *FLAGS, "--fastpath", "auto") as daemon, Peer(wire.far) as peer:
         assert len(attached_programs(wire.near, "up0")) == 1
         with injected(daemon, "bpf", "ENOMEM"):
-            ask(daemon.control, "POST", "/prefixes", prefix="2001:db8:5::/64")
+            ask(daemon.control, "POST", "/prefixes", prefix=added)
             daemon.await_line("the fast path failed")
             peer.await_answer("2001:db8:5::1")
             assert not attached_programs(wire.near, "up0")

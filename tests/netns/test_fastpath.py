@@ -23,12 +23,13 @@ from needs import require
 from peer import Flood, Peer, Wire, seconds_until
 
 from ndpresponder.fastpath import tables
+from ndpresponder.fastpath.maps import SLICE
 from ndpresponder.fastpath.program import KernelProgram
-from ndpresponder.fastpath.tables import Entries
 from ndpresponder.lab import wait_until
 from ndpresponder.linux import bpf
 from ndpresponder.linux.bpf import Hook
 from ndpresponder.requester import Policy
+from ndpresponder.targets.table import EMPTY
 
 FLAGS = ("-i", "up0", "-n", "2001:db8::/112")
 TCX = ("--fastpath", "tcx")
@@ -98,9 +99,8 @@ def test_it_stands_behind_a_program_of_others_and_gets_what_that_leaves(wire, pe
 
 def test_counting_needs_no_descriptor(wire):
     program = KernelProgram("up0", Hook.TCX_INGRESS)
-    nothing = Entries(b"", b"", 0)
-    program.set_targets(nothing, nothing)
-    os.close(program.load(tables.setup(None, Policy(), claimed=True), nothing))
+    program.tell(EMPTY)
+    os.close(program.load(tables.setup(None, Policy(), claimed=True), tables.own_entries(None)))
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (0, before[1]))
     try:
@@ -174,6 +174,54 @@ def test_a_target_that_is_gone_from_the_table_is_not_answered_once_more(wire, pe
             assert not peer.ask(solicitation("2001:db8::1"))
             write(path, "2001:db8::1", "2001:db8::ffff")
             peer.await_answer("2001:db8::1")
+
+
+def test_one_target_less_or_more_under_load_is_no_other_program(wire, peer, tmp_path):
+    path = tmp_path / "addresses"
+    write(path, "2001:db8::1", "2001:db8::ffff")
+    with Installed(wire.near, "-i", "up0", "-a", "never", "-f", str(path), *TCX) as daemon:
+        peer.await_answer("2001:db8::1")
+        programs = attached_programs(wire.near, "up0")
+        with Flood(wire.far, [solicitation("2001:db8::1")] * 8):
+            before = generation(daemon)
+            write(path, "2001:db8::ffff")
+            seconds_until(lambda: generation(daemon) > before, 5)
+            then = daemon.counters()
+            wait_until(lambda: (daemon.counters() - then)["ignored not_ours"] >= 1000, 10, "silence for 1,000 frames")
+            assert daemon.counters()["sent solicited"] == then["sent solicited"]
+            write(path, "2001:db8::1", "2001:db8::ffff")
+            wait_until(lambda: daemon.counters()["sent solicited"] > then["sent solicited"], 5, "answers")
+        assert attached_programs(wire.near, "up0") == programs
+        peer.drain()
+        batches = in_user_space(daemon)
+        peer.send(*[solicitation("2001:db8::1")] * 10)
+        assert peer.collect(10) == [advertisement("2001:db8::1", override=True)] * 10
+        assert in_user_space(daemon) == batches
+
+
+def test_a_table_that_outgrows_the_map_is_the_kernels_in_the_end(wire, peer, tmp_path):
+    many = [f"2001:db8::{number:x}:1" for number in range(1, 3 * SLICE)]
+    few = many[::1000]
+    path = tmp_path / "addresses"
+    write(path, *(listed := few))
+    # claimed as well: what was live is still answered for then, with another flag
+    with Installed(wire.near, "-i", "up0", "-n", "2001:db8::/64", "-a", "never", "-f", str(path), *TCX) as daemon:
+        for live in (few, many, few):
+            if live is not listed:
+                before = generation(daemon)
+                write(path, *live)
+                seconds_until(lambda before=before: generation(daemon) > before, 10)
+                listed = live
+            expected = sorted(advertisement(target, override=target in live) for target in many)
+
+            def are_the_kernels(expected=expected) -> bool:
+                batches = in_user_space(daemon)
+                peer.send(*map(solicitation, many))
+                assert sorted(peer.collect(len(many))) == expected
+                return in_user_space(daemon) == batches
+
+            wait_until(are_the_kernels, 10, "the kernel to answer")
+        daemon.check_sums()
 
 
 def test_an_exchanged_table_is_never_seen_in_parts(wire, peer, tmp_path):

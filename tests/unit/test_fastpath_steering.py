@@ -6,6 +6,7 @@ import re
 import resource
 import subprocess
 import sys
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any, Literal
 
@@ -15,11 +16,13 @@ from answering import make_responder, uplink_state
 from ndpresponder.config import InterfaceConfig, LimitsConfig
 from ndpresponder.errors import LinkNotReady, NdpresponderError, PermissionMissing, SystemRefused
 from ndpresponder.fastpath import program as in_kernel
+from ndpresponder.fastpath import tables
 from ndpresponder.fastpath.steering import FastPath
 from ndpresponder.linux.bpf import Hook
 from ndpresponder.observe.tally import Tally
 from ndpresponder.outcome import Kind, Outcome
 from ndpresponder.requester import Policy
+from ndpresponder.targets.table import TargetTable
 
 TABLE = make_responder().table
 STATE = uplink_state()
@@ -47,20 +50,30 @@ class Kernel:
 
     def __init__(self) -> None:
         self.attached = False
+        self.steps = 0  # that are still to be told
+        self.other_map = True
         self.refuse: dict[str, NdpresponderError] = {}
         self.rows: list[tuple[int, int, int]] = []
         self.loaded = 0
+        self.setup = b""
+
+    @property
+    def complete(self) -> bool:
+        return not self.steps
 
     def _may(self, what: str) -> None:
         if what in self.refuse:
             raise self.refuse[what]
 
-    def set_targets(self, live: object, prefixes: object) -> None:
-        self._may("set_targets")
+    def tell(self, table: TargetTable) -> bool:
+        self._may("tell")
+        self.steps = max(0, self.steps - 1)
+        return self.other_map
 
     def load(self, setup: bytes, own: object) -> int:
         self._may("load")
         self.loaded += 1
+        self.setup = setup
         return os.open(os.devnull, os.O_RDONLY)  # the caller closes it
 
     def exchange(self, program: int) -> None:
@@ -90,7 +103,8 @@ class Case:
         config = InterfaceConfig("up0", fastpath=mode)
         self.now_s = 1000.0
         limited = LimitsConfig(**limits)
-        self.path = FastPath(config, limited, Policy(), self.tally, narrator, lambda: self.now_s)
+        self.soon: list[Callable[[], None]] = []
+        self.path = FastPath(config, limited, Policy(), self.tally, narrator, self.soon.append, lambda: self.now_s)
         self.path._program = self.kernel  # type: ignore[assignment]
         self.path.apply(TABLE)
 
@@ -106,7 +120,7 @@ def attached(mode: Literal["auto", "tcx"] = "tcx") -> Case:
     return case
 
 
-@pytest.mark.parametrize("step", ["set_targets", "load", "exchange"])
+@pytest.mark.parametrize("step", ["tell", "load", "exchange"])
 def test_a_table_that_cannot_be_told_ends_it_until_one_can(step: str) -> None:
     case = attached()
     case.kernel.refuse[step] = REFUSED
@@ -125,7 +139,7 @@ def test_a_state_that_cannot_be_told_ends_it() -> None:
     assert not case.kernel.attached
 
 
-@pytest.mark.parametrize("step", ["set_targets", "load", "attach"])
+@pytest.mark.parametrize("step", ["tell", "load", "attach"])
 @pytest.mark.parametrize("error", [REFUSED, PermissionMissing("who are you")], ids=["refused", "forbidden"])
 def test_what_was_asked_for_and_never_worked_is_an_error(step: str, error: NdpresponderError) -> None:
     case = Case()
@@ -135,7 +149,7 @@ def test_what_was_asked_for_and_never_worked_is_an_error(step: str, error: Ndpre
     assert not case.kernel.attached
 
 
-@pytest.mark.parametrize("step", ["set_targets", "load", "attach", "exchange"])
+@pytest.mark.parametrize("step", ["tell", "load", "attach", "exchange"])
 def test_auto_gives_up_once_and_for_all_and_says_so_once(step: str) -> None:
     case = attached("auto") if step == "exchange" else Case("auto")
     case.kernel.refuse[step] = REFUSED
@@ -146,7 +160,7 @@ def test_auto_gives_up_once_and_for_all_and_says_so_once(step: str) -> None:
     assert case.said().count(OFF) == 1
 
 
-@pytest.mark.parametrize("step", ["set_targets", "load", "attach", "exchange"])
+@pytest.mark.parametrize("step", ["tell", "load", "attach", "exchange"])
 def test_a_shortage_is_no_reason_for_auto_to_give_up(step: str) -> None:
     case = attached("auto") if step == "exchange" else Case("auto")
     case.kernel.refuse[step] = SHORT
@@ -178,6 +192,45 @@ def test_what_failed_is_tried_again_though_nothing_changes_but_not_at_once(
     case.now_s += 11
     case.path.heal()
     assert case.kernel.loaded == loaded
+
+
+def test_until_all_is_told_what_is_claimed_is_left_to_user_space_and_the_loop_has_its_turns() -> None:
+    case = attached()
+    case.kernel.steps = 4
+    case.path.apply(TABLE)
+    assert case.kernel.setup == tables.setup(STATE, Policy(), claimed=False)
+    case.kernel.other_map = False
+    loaded = case.kernel.loaded
+    case.path.apply(TABLE)
+    for left in (1, 0):
+        assert case.kernel.loaded == loaded
+        (go_on,) = case.soon
+        case.soon.clear()
+        go_on()
+        assert case.kernel.steps == left
+    assert (case.kernel.loaded, case.soon) == (loaded + 1, [])
+    assert case.kernel.setup == tables.setup(STATE, Policy(), claimed=True)
+
+
+def test_what_is_refused_later_ends_it_as_well() -> None:
+    case = attached()
+    case.kernel.steps = 9
+    case.path.apply(TABLE)
+    case.kernel.refuse["tell"] = SHORT
+    case.soon.pop()()
+    assert (case.kernel.attached, case.said()[-1], case.soon) == (False, FAILED, [])
+
+
+def test_without_a_link_no_more_is_told_until_there_is_one() -> None:
+    case = attached()
+    case.kernel.steps = 9
+    case.path.apply(TABLE)
+    case.path.detach()
+    loaded = case.kernel.loaded
+    case.soon.pop()()
+    assert (case.kernel.loaded, case.soon) == (loaded, [])
+    case.path.follow(1, STATE)
+    assert (case.kernel.attached, len(case.soon)) == (True, 1)
 
 
 def test_without_a_link_it_is_tried_but_not_attached() -> None:
