@@ -7,6 +7,7 @@ The new program is tried first, in a process of its own. It gets the sockets as 
 import asyncio
 import fcntl
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from typing import Final, NoReturn
@@ -15,6 +16,7 @@ from ndpresponder.errors import SystemRefused
 
 _FIRST: Final = 3  # SD_LISTEN_FDS_START
 _TRY_S: Final = 30.0
+_OURS: Final = (signal.SIGHUP, signal.SIGUSR2)  # would end the trial: `systemctl kill` is for all of a service
 _SHOWN: Final = 2000  # octets of what the new program says when it cannot start
 
 
@@ -28,13 +30,17 @@ async def try_successor() -> None:
     process = None
     try:
         async with asyncio.timeout(_TRY_S):
-            process = await asyncio.create_subprocess_exec(
-                *_command("check", "--quiet"),
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.DEVNULL,
-                stderr=asyncio.subprocess.PIPE,
-                env=environ,
-            )
+            signal.pthread_sigmask(signal.SIG_BLOCK, _OURS)  # which a new process inherits
+            try:
+                process = await asyncio.create_subprocess_exec(
+                    *_command("check", "--quiet"),
+                    stdin=asyncio.subprocess.DEVNULL,
+                    stdout=asyncio.subprocess.DEVNULL,
+                    stderr=asyncio.subprocess.PIPE,
+                    env=environ,
+                )
+            finally:
+                signal.pthread_sigmask(signal.SIG_UNBLOCK, _OURS)
             _, said = await process.communicate()
     except OSError as error:
         raise SystemRefused(f"cannot run {sys.executable}: {error.strerror}") from error

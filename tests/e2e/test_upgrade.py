@@ -1,5 +1,6 @@
 """SIGUSR2: the installed version takes the process over, and no solicitation is lost; what cannot start does not."""
 
+import os
 import signal
 import time
 from collections.abc import Iterator
@@ -92,6 +93,18 @@ def test_a_configuration_that_would_not_start_keeps_the_running_version(daemon, 
     configuration.write_text(GOOD)
     upgrade(daemon)
     peer.await_answer()
+
+
+@pytest.mark.parametrize("number", [signal.SIGUSR2, signal.SIGHUP])
+def test_who_signals_the_whole_service_does_not_end_the_trial_of_the_successor(daemon, number):
+    """As `systemctl kill` does, which goes through the processes of a service until it has found them all."""
+    daemon.process.send_signal(signal.SIGUSR2)
+    children = Path(f"/proc/{daemon.process.pid}/task/{daemon.process.pid}/children")
+    wait_until(lambda: bool(children.read_text()), 5.0, "the trial", every_s=0.001)
+    for child in children.read_text().split():
+        os.kill(int(child), number)
+    daemon.await_line("replaced by the installed version", 30.0)
+    daemon.await_notice("READY=1", 10.0)
 
 
 @pytest.mark.parametrize("delay_s", [0.0, 0.05, 0.1, 0.12, 0.2, 0.4])
