@@ -8,13 +8,17 @@ of room is still answered; behind a snooping bridge nobody will ask.
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable
+from heapq import nsmallest
+from operator import itemgetter
 from typing import Final
 
-from ndpresponder.wire.addresses import SOLICITED_NODE_PREFIX, solicited_node
+from ndpresponder.targets.table import changes
+from ndpresponder.wire.addresses import SOLICITED_NODE_PREFIX
 
 # As many as a Linux bridge learns (mcast_hash_max) before it stops snooping altogether
 MAX_GROUPS: Final = 4096
 _ALL_GROUPS: Final = 1 << 24
+_LOW: Final = itemgetter(slice(-3, None))  # what a group takes of a target; in C, as there can be 100,000
 
 
 class GroupTable:
@@ -23,7 +27,7 @@ class GroupTable:
     def __init__(self, groups_max: int = MAX_GROUPS) -> None:
         self._groups_max = groups_max
         self._live: frozenset[bytes] = frozenset()
-        self._counts: Counter[bytes] = Counter()
+        self._counts: Counter[bytes] = Counter()  # of live targets, by the last octets that make a group
         self._joined_live: set[bytes] = set()
         self.groups: frozenset[bytes] = frozenset()
         self.left_out = 0  # groups there was no room for
@@ -33,19 +37,22 @@ class GroupTable:
 
         What has room keeps it while it is needed, so that new targets throw nobody out.
         """
-        self._counts.update(solicited_node(target) for target in live - self._live)
-        for target in self._live - live:
-            group = solicited_node(target)
-            self._counts[group] -= 1
-            if not self._counts[group]:
-                del self._counts[group]
+        gone, new = changes(self._live, live)
+        if 2 * len(gone) > len(live):  # then all are counted sooner than those are taken off
+            self._counts = Counter(map(_LOW, live))
+        else:
+            self._counts.update(map(_LOW, new))
+            for low in map(_LOW, gone):
+                self._counts[low] -= 1
+                if not self._counts[low]:
+                    del self._counts[low]
         self._live = live
         self._joined_live &= self._counts.keys()
-        waiting = self._counts.keys() - self._joined_live
         room = self._groups_max - len(self._joined_live)
-        self._joined_live.update(sorted(waiting)[:room] if room else ())
-        self.left_out = max(0, len(waiting) - room)
-        lows = sorted(int.from_bytes(group[-3:], "big") for group in self._joined_live)
+        if room:
+            self._joined_live.update(nsmallest(room, (low for low in self._counts if low not in self._joined_live)))
+        self.left_out = len(self._counts) - len(self._joined_live)
+        lows = sorted(int.from_bytes(low, "big") for low in self._joined_live)
         for shift, networks in claimed:  # the narrowest prefixes first
             size = 1 << shift
             if size > self._groups_max:

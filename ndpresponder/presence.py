@@ -104,7 +104,9 @@ class Presence:
     def _follow_targets(self) -> None:
         live = self._table.answered_live()
         if self._link is not None:  # an address of ours or of a gateway is never answered for
-            live -= self._link.addresses | self._link.gateways | self._never()
+            never = self._link.addresses | self._link.gateways | self._never()
+            if not never.isdisjoint(live):  # else spare a copy
+                live -= never
         if self._announce:
             self._announcer.follow(live)
             self._announce_now()

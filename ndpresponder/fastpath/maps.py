@@ -10,7 +10,7 @@ from typing import Final
 from ndpresponder.fastpath.tables import ADDRESS_SIZE, PREFIX_SIZE, VALUE_SIZE, Entries, live_entries, prefix_entries
 from ndpresponder.linux import bpf
 from ndpresponder.linux.bpf import MapType
-from ndpresponder.targets.table import TargetTable
+from ndpresponder.targets.table import TargetTable, changes
 
 SLICE: Final = 2048  # live targets that go in, or out, at once: about 1 ms
 _SPARE_ROOM: Final = 4  # a new map has room for a quarter more than there are, which is memory of the kernel's
@@ -78,12 +78,12 @@ class TargetMaps:
     def _change(self, told: TargetTable, table: TargetTable) -> bool:
         """Change the live targets in place if they are few enough; return whether they were."""
         held = told.live.difference(self._missing) if self._missing else told.live
-        gone = held - table.live
+        gone, new = changes(held, table.live)
         if len(gone) > SLICE or len(table.live) > self._room:
             return False
         there = live_entries(told, gone)
         bpf.delete_entries(self.descriptors()["live"], there.keys, there.number)
-        self._missing = list(table.live - held)
+        self._missing = list(new)
         return True
 
     def _add(self, table: TargetTable) -> None:

@@ -90,9 +90,9 @@ class TargetTable:
         divided = tuple(divided)
         if any(map(_near_never_ours, claimed.union(*(ours for ours, _ in divided)))):  # else spare three look-ups
             excluded = (*excluded, *_NEVER_OURS)
-        live = live.difference(
-            [address for address in live if not _NEAREST < address < _FURTHEST and not _can_be_ours(address)]
-        )
+        strange = [address for address in live if not _NEAREST < address < _FURTHEST and not _can_be_ours(address)]
+        if strange:
+            live = live.difference(strange)
         return cls(live, _by_length(claimed), _by_length(excluded), tuple(_divide(*pair) for pair in divided))
 
     def match(self, target: bytes, value: int) -> Match:
@@ -132,3 +132,12 @@ class TargetTable:
 
 
 EMPTY: Final = TargetTable.build()
+
+
+def changes(before: frozenset[bytes], after: frozenset[bytes]) -> tuple[frozenset[bytes], frozenset[bytes]]:
+    """Return what is gone and what is new; mostly one is nothing, which is known without a look at 100,000 targets."""
+    if len(after) > len(before):
+        new, gone = changes(after, before)
+        return gone, new
+    gone = before - after
+    return gone, after - before if len(before) - len(gone) < len(after) else frozenset()

@@ -17,7 +17,7 @@ MODULES = {
     for path in sorted(PACKAGE.rglob("*.py"))
 }
 LONGEST_FILE = 300
-PURE_STDLIB = "bisect collections dataclasses enum functools ipaddress itertools operator struct types typing"
+PURE_STDLIB = "bisect collections dataclasses enum functools heapq ipaddress itertools operator struct types typing"
 LOWER_LAYERS = (
     "wire outcome limits requester responder narrator targets announce groups presence keepalive "
     "linux observe config errors supervise equipment uplink keepalive presence pin autowire unread overload backlog"

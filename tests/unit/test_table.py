@@ -3,8 +3,10 @@
 import pytest
 from answering import addresses, prefixes
 from frames import packed
+from hypothesis import given
+from hypothesis import strategies as st
 
-from ndpresponder.targets.table import EMPTY, Match, Prefix, TargetTable
+from ndpresponder.targets.table import EMPTY, Match, Prefix, TargetTable, changes
 
 LIVE = "2001:db8:1::c1"
 TABLE = TargetTable.build(
@@ -95,3 +97,15 @@ def test_an_exclusion_takes_live_targets_away() -> None:
     live = addresses("2001:db8::1", "2001:db8::2")
     assert TargetTable.build(live, excluded=prefixes("2001:db8::2/127")).answered_live() == addresses("2001:db8::1")
     assert TargetTable.build(live).answered_live() == live
+
+
+@given(st.frozensets(st.binary(max_size=1)), st.frozensets(st.binary(max_size=1)))
+def test_changes_are_what_is_gone_and_what_is_new(before: frozenset[bytes], after: frozenset[bytes]) -> None:
+    assert changes(before, after) == (before - after, after - before)
+
+
+def test_what_changes_in_a_subset_is_seen() -> None:
+    some, more = frozenset({b"a"}), frozenset({b"a", b"b"})
+    assert changes(some, more) == (frozenset(), {b"b"})
+    assert changes(more, some) == ({b"b"}, frozenset())
+    assert changes(more, more) == (frozenset(), frozenset())
