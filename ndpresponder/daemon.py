@@ -71,20 +71,18 @@ class Daemon:
         notifier: Notifier | None = None,
     ) -> None:
         """Prepare to run by `config`, with the descriptors that were `passed`; nothing is opened yet."""
-        self._config, self._logs = config, logs
+        self._config, self._logs, self._file = config, logs, file
         self._read = partial(Patience(file or "the configuration").call, read)
-        self._file = file
         self._log = get_logger()
         self._limiter = RateLimiter(_RETRY_LOG_S)
         self._notifier = notifier or Notifier()
         self.handover = Handover(self._notifier, passed, lambda what, why: self._log.warning(what, why=why))
         self._started_s = self._loaded_s = time.time()
         self._problem = ""  # why the last reload was refused
-        self._links_known = asyncio.Event()
         self._reloading = asyncio.Lock()
-        self._running: set[asyncio.Task[None]] = set()
+        self._running: set[asyncio.Task[Any]] = set()
         self._watching: asyncio.Task[None] | None = None
-        self._stop = asyncio.Event()
+        self._links_known, self._stop = asyncio.Event(), asyncio.Event()
         self.upgrading = False
 
     async def run(self) -> ExitCode:
@@ -130,7 +128,10 @@ class Daemon:
         self.upgrading = False
         self._stop.set()
 
-    def _start(self, part: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    def _start(self, part: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        if self._stop.is_set():  # nobody would end it
+            part.close()
+            raise asyncio.CancelledError
         task = self._tasks.create_task(part)
         self._running.add(task)
         task.add_done_callback(self._running.discard)
@@ -253,8 +254,7 @@ class Daemon:
             await asyncio.sleep(min(watchdog_s or _HOUSEKEEPING_S, _HOUSEKEEPING_S))
 
     def _metrics_address(self, config: Config) -> str:
-        passed = METRICS in self.handover.others  # that is not ours to change
-        return METRICS if passed else config.metrics.listen
+        return METRICS if METRICS in self.handover.others else config.metrics.listen  # a socket that was passed stays
 
     async def _answer_first(self) -> None:
         with contextlib.suppress(TimeoutError):  # a netlink that fails must show
@@ -289,8 +289,8 @@ class Daemon:
             board=lambda: assembly.board,
             temporary=assembly.temporary,
             logs=self._logs,
-            reload=self.reload,
-            upgrade=self.upgrade,
+            reload=lambda: self._start(self.reload()),
+            upgrade=lambda: self._start(self.upgrade()),
         )
         await door.serve(address, subject, on_listening)
         on_listening()  # it will not, which was a warning and is no more than that

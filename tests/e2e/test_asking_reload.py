@@ -1,12 +1,15 @@
 """What a reload asked for on the control socket does, and what it leaves alone."""
 
+import contextlib
 import json
+import socket
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from controlling import ask, is_open
+from controlling import ask, connected, heard, is_open, say
 from frames import TARGET, advertisement, solicitation
 from harness import COMMAND, Installed, clean_environment
 from peer import Peer, seconds_until
@@ -129,3 +132,64 @@ def test_an_upgrade_that_could_not_start_is_refused_with_the_reason(daemon, file
     assert "has no valid prefix length" in done.stderr
     assert ask(daemon.control, "GET", "/status")[1]["started_s"] == before["started_s"]
     assert [advertisement(TARGET)] == peer.ask(solicitation(TARGET))
+
+
+def with_prefix(number: int) -> str:
+    return FILE.replace('"2001:db8::/112"', f'"2001:db8::/112", "2001:db8:0:{number}::/64"')
+
+
+def asked_for(daemon: Installed, stack: contextlib.ExitStack, count: int, path: str = "/reload") -> list[socket.socket]:
+    """Ask for so many of it at once, each as a client of its own."""
+    clients = [stack.enter_context(connected(daemon.control)) for _ in range(count)]
+    for client in clients:
+        say(client, "POST", path)
+    return clients
+
+
+def test_of_many_reloads_at_once_each_is_answered_and_the_last_file_is_in_force(daemon, file, peer):
+    descriptors = daemon.descriptors()
+    with contextlib.ExitStack() as stack:
+        for number in range(1, 5):
+            file.write_text(with_prefix(number))
+            leaving, *staying = asked_for(daemon, stack, 3)
+            leaving.close()
+            assert [heard(client) for client in staying] == [(200, '{"done": true}\n')] * 2
+        file.write_text(FILE.replace("prefixes", "prefixs"))
+        wrong = asked_for(daemon, stack, 4)
+        assert [heard(client)[0] for client in wrong] == [409] * 4
+        file.write_text(with_prefix(9))
+        for client in asked_for(daemon, stack, 6):
+            client.close()  # whoever asked has gone: it is done all the same
+    seconds_until(lambda: bool(peer.ask(solicitation("2001:db8:0:9::1"))), 2)
+    assert peer.ask(solicitation("2001:db8:0:4::1")) == []
+    wait_until(lambda: len(daemon.lines("configuration reloaded")) == 4 * 3 + 6, 5, "all of them")
+    seconds_until(lambda: daemon.descriptors() <= descriptors, 5)
+    assert ask(daemon.control, "GET", "/status")[1]["configuration"]["problem"] is None
+
+
+@pytest.mark.parametrize("delay_s", [0.0, 0.005, 0.01, 0.02, 0.03])
+def test_being_told_to_end_while_many_reloads_wait_is_heard(wire, daemon, file, peer, delay_s):
+    """Each reload adds and removes uplinks and sources: what it begins must not outlive the others."""
+    listed = file.with_name("listed")
+    listed.write_text(OTHER)
+    more = f'[[source.file]]\npath = "{listed}"\n[[interface]]\nname = "up1"\nprefixes = ["2001:db8:8::/64"]\n'
+    with contextlib.ExitStack() as stack:
+        file.write_text(FILE + more)
+        asked_for(daemon, stack, 4)
+        time.sleep(delay_s)
+        file.write_text(FILE)
+        asked_for(daemon, stack, 4)
+        assert daemon.stop() == 0
+    assert "fault of ours" not in daemon.log()
+
+
+def test_reloads_that_wait_for_an_upgrade_do_not_keep_it(daemon, file, peer):
+    with contextlib.ExitStack() as stack:
+        asked_for(daemon, stack, 1, "/upgrade")
+        daemon.await_line("an upgrade was asked for")
+        file.write_text(FILE + '[[interface]]\nname = "up1"\nprefixes = ["2001:db8:8::/64"]\n')
+        asked_for(daemon, stack, 8)
+        daemon.await_line("replaced by the installed version", 10.0)
+    daemon.await_notice("READY=1", 10.0)
+    peer.await_answer()
+    assert "fault of ours" not in daemon.log()
