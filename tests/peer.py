@@ -199,7 +199,7 @@ FLOOD = """
 import ctypes, errno, os, signal, socket, struct, sys
 stop = []
 signal.signal(signal.SIGTERM, lambda *_: stop.append(True))
-os.nice(5)  # elsewhere a sender has processors of its own
+os.nice(int(sys.argv[2]))
 sendmmsg = ctypes.CDLL(None, use_errno=True).sendmmsg
 frames = [bytes.fromhex(line) for line in sys.stdin]
 octets = [ctypes.create_string_buffer(frame, len(frame)) for frame in frames]
@@ -224,17 +224,21 @@ print(sent)
 class Flood:
     """A process that sends the same frames over and over, as fast as it can, while the context is open.
 
-    After that `sent` is how many there were.
+    After that `sent` is how many there were. It goes behind all others, since elsewhere a sender has processors of its
+    own; with `at_once` it is a flood on a busy machine too.
     """
 
-    def __init__(self, namespace: Namespace, frames: Iterable[bytes], interface: str = "far0") -> None:
+    def __init__(
+        self, namespace: Namespace, frames: Iterable[bytes], interface: str = "far0", at_once: bool = False
+    ) -> None:
+        self._nice = -5 if at_once else 19
         self._namespace = namespace
         self._text = "\n".join(frame.hex() for frame in frames)
         self._interface = interface
         self.sent = 0
 
     def __enter__(self) -> Self:
-        argv = (sys.executable, "-c", FLOOD, self._interface)
+        argv = (sys.executable, "-c", FLOOD, self._interface, str(self._nice))
         self._process = self._namespace.popen(*argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         stdin = self._process.stdin
         assert stdin is not None

@@ -229,7 +229,7 @@ def test_who_asks_for_the_first_time_in_a_flood_is_answered_in_the_end(own_wire)
     scanning = [scan(random.Random(number), "2001:db8::") for number in range(FRAMES)]
     with Installed(own_wire.near, *FLAGS) as daemon, Router(own_wire.far) as router:
         daemon.go_first()
-        with Flood(own_wire.far, scanning):
+        with Flood(own_wire.far, scanning, at_once=True):
             daemon.await_line("in a flood")
             wait_until(lambda: router.go_on_asking(50) == 50, 20, "the router to be known")
 
@@ -237,7 +237,7 @@ def test_who_asks_for_the_first_time_in_a_flood_is_answered_in_the_end(own_wire)
 def begin_flood(daemon: Installed, wire: Wire, frames: list[bytes]) -> None:
     """Flood until strangers are held back, which they are for a moment after that."""
     before = daemon.counters()
-    with Flood(wire.far, frames) as flood:
+    with Flood(wire.far, frames, at_once=True) as flood:
         wait_until(lambda: overloaded(daemon.counters() - before) > 4 * SLOTS, 10, "the flood to come")
     await_counted(daemon, before, flood.sent)
 
