@@ -209,6 +209,7 @@ messages = ctypes.create_string_buffer(b"".join(headers), sum(map(len, headers))
 with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0) as wire:
     wire.bind((sys.argv[1], 0))
     sent = first = 0
+    print("sending", flush=True)
     while not stop:
         place = ctypes.byref(messages, first * len(headers[0]))
         count = sendmmsg(wire.fileno(), place, min(64, len(frames) - first), 0)
@@ -244,6 +245,8 @@ class Flood:
         assert stdin is not None
         with stdin:
             stdin.write(self._text)
+        assert self._process.stdout is not None
+        self._process.stdout.readline()  # from now on it can be told to stop
         return self
 
     def __exit__(

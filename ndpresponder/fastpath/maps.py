@@ -43,7 +43,7 @@ class TargetMaps:
     def tell(self, table: TargetTable) -> bool:
         """Go a step towards `table`; return whether that took another map, for which the program must be loaded anew.
 
-        After the first step nothing is left of what `table` does not say. Take more while it is not `complete`.
+        With that, nothing is left of what `table` does not say. Take more steps while it is not `complete`.
         """
         told = self._told
         try:
