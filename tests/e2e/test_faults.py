@@ -463,6 +463,7 @@ def test_long_lines_that_nobody_reads_hold_up_nothing_and_it_is_said_how_many_we
     with open(reader, "rb", 0) as read, open(writer, "w") as log:
         with logging_to(wire, log.fileno(), "-o", form, "-c", str(file)) as (process, peer):
             file.write_text(f"version = 1\n[[interface]]\nname = '{'x' * 9000}'\n")
+            wait_until(lambda: peer_agrees(peer), 5, "exactly one right answer")
             for _ in range(5):
                 process.send_signal(signal.SIGHUP)
                 assert peer_agrees(peer)
