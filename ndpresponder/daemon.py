@@ -214,12 +214,12 @@ class Daemon:
     def _follow(self, links: Links) -> None:
         if not self._links_known.is_set():
             refuse_unsuitable(links)
-        not_ready: LinkNotReady | None = None
+        not_ready = ""  # the words only: the error would refer to itself, and keep open what it refers to
         for name, link in links.items():
             try:
                 self._assembly.uplinks[name].follow(link)
             except LinkNotReady as error:
-                not_ready = error
+                not_ready = str(error)
         self._assembly.services.ring()
         if self._links_known.is_set():
             self._notifier.status(self._status())
@@ -228,8 +228,8 @@ class Daemon:
             self.handover.discard()
             self._start(self._assembly.resume(_BACKLOG_WAIT_S))
             self._start(self._say_ready())
-        if not_ready is not None:
-            raise not_ready
+        if not_ready:
+            raise LinkNotReady(not_ready)
 
     async def _say_ready(self) -> None:
         """Tell systemd, once whoever hears of it can ask: on the control socket, and for metrics."""
