@@ -16,7 +16,7 @@ from ndpresponder.lab import Lab, wait_until
 SUBNETS = ("--subnet", "172.26.0.0/16", "--subnet", "2001:db8::/112")
 WEB, DB = "2001:db8::a", "2001:db8::b"
 FOLLOW_S = 5.0
-REACH_S = 20.0  # a container that knew another address of its bridge takes up to 9 s to ask anew (RFC 4861 10)
+REACH_S = 10.0
 
 pytestmark = pytest.mark.needs("ip", "nft", "ping", *NEEDS_DOCKER)
 
