@@ -11,7 +11,7 @@ import time
 from collections.abc import Mapping
 from typing import Final
 
-_TIMEOUT_S: Final = 0.5
+_TIMEOUT_S: Final = 0.1  # what is solicited meanwhile waits in the ring, which holds four times as much at 20,000/s
 _FIRST_PASSED: Final = 3  # SD_LISTEN_FDS_START
 
 METRICS: Final = "metrics"  # FileDescriptorName= in ndpresponder-metrics.socket

@@ -77,7 +77,7 @@ def test_a_manager_that_never_reads_does_not_hold_up_the_loop_for_long(tmp_path:
         deaf.bind(str(tmp_path / "notify"))
         notifier = Notifier({"NOTIFY_SOCKET": str(tmp_path / "notify")})
         began, longest, sent = time.monotonic(), 0.0, 0
-        while longest < 0.3 and time.monotonic() - began < 5:  # until the queue is full
+        while longest < 0.08 and time.monotonic() - began < 5:  # until the queue is full
             before = time.monotonic()
             notifier.watchdog()
             longest, sent = max(longest, time.monotonic() - before), sent + 1
@@ -92,8 +92,8 @@ def test_a_manager_that_never_reads_does_not_hold_up_the_loop_for_long(tmp_path:
         notifier.close()
 
     assert sent > 1
-    assert 0.3 < longest < 2
-    assert waited < 0.3
+    assert 0.08 < longest < 0.4
+    assert waited < 0.4
 
 
 @pytest.mark.parametrize(
