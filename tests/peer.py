@@ -179,7 +179,8 @@ class Peer:
     def await_answer(
         self, target: str = TARGET, deadline_s: float = ANSWER_DEADLINE_S, every_s: float = 0.002
     ) -> bytes:
-        """Solicit `target` again and again until it is answered; return the first answer."""
+        """Solicit `target` again and again until it is answered; return the first answer that was not there before."""
+        self.drain()
         end = time.monotonic() + deadline_s
         while time.monotonic() < end:
             with contextlib.suppress(OSError):  # the link is down

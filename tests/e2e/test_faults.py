@@ -333,14 +333,7 @@ def test_without_memory_for_another_ring_it_waits_and_then_answers(wire, daemon,
     resource.prlimit(pid, resource.RLIMIT_AS, (resource.RLIM_INFINITY,) * 2)
     await_running(wire.near, "up0")
     peer.await_answer(deadline_s=10)
-
-    def agrees() -> bool:
-        try:
-            return peer_agrees(peer)
-        except TimeoutError:  # it is not answered yet: what came before was an answer to an earlier question
-            return False
-
-    wait_until(agrees, 15, "exactly one right answer")
+    wait_until(lambda: peer_agrees(peer), 5, "exactly one right answer")
     seconds_until(lambda: daemon.descriptors() <= descriptors, 5)
     assert "Traceback" not in daemon.log()
 
