@@ -263,7 +263,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, help="length of each measurement (default 2; 0.3 if short)")
     parser.add_argument("--rounds", type=int, help="how often everything is measured (default 3; 1 if short)")
-    parser.add_argument("--short", action="store_true", help="only the ends of each axis, once: about a minute")
+    parser.add_argument("--short", action="store_true", help="only the ends of each axis, once: two minutes")
     parser.add_argument("--fastpath", choices=("tcx", "xdp"), default="tcx", help="which one (default tcx)")
     parser.add_argument(
         "--patience", type=float, default=5, metavar="S", help="wait so long for an idle machine (default 5)"

@@ -1,7 +1,7 @@
 """What the daemon tells systemd: ready, reloading, stopping, status, heartbeat; and which descriptors it was passed.
 
 Without NOTIFY_SOCKET and LISTEN_FDS everything in here does nothing. It must never raise for a manager that went away,
-nor hold up the loop for one that does not read.
+nor hold up the loop for long for one that does not read.
 """
 
 import os
