@@ -12,20 +12,11 @@ import os
 import platform
 import socket
 import struct
-from collections.abc import Mapping
 from enum import IntEnum
 from pathlib import Path
 from typing import Final
 
-# asm/unistd.h; everything newer than 2011 has the generic number
-_NUMBERS: Final[Mapping[str, int]] = {
-    "x86_64": 321,
-    "i686": 357,
-    "armv7l": 386,
-    "ppc64le": 361,
-    "s390x": 351,
-}
-_GENERIC_NUMBER: Final = 280
+from ndpresponder.linux.system_calls import bpf_number
 
 _MAP_CREATE: Final = 0
 _MAP_LOOKUP_ELEM: Final = 1
@@ -80,7 +71,7 @@ def call(command: int, attribute: "ctypes.Array[ctypes.c_char]") -> int:
     Raises:
         OSError: the kernel refused.
     """
-    number = _NUMBERS.get(platform.machine(), _GENERIC_NUMBER)
+    number = bpf_number(platform.machine())
     syscall = ctypes.CDLL(None, use_errno=True).syscall
     syscall.restype = ctypes.c_long
     result: int = syscall(ctypes.c_long(number), ctypes.c_int(command), attribute, ctypes.c_uint(len(attribute)))
