@@ -4,6 +4,7 @@ It must never raise anything because of what the file holds, and never judge set
 (`judge` does, once flags and environment are merged in).
 """
 
+import errno
 import os
 import re
 import tomllib
@@ -13,12 +14,12 @@ from typing import Any
 
 from ndpresponder.config.draft import Given, Table
 from ndpresponder.config.locate import Path, locate
+from ndpresponder.config.octets import MAX_BYTES, PATIENCE_S, NothingWritten, read_octets
 from ndpresponder.config.problem import Problem, Wrong, listed, nearest, printable
 from ndpresponder.config.tree import Config, Key, keys, leaves
 from ndpresponder.config.values import kind_of
 
 VERSION = 1
-MAX_BYTES = 1 << 20  # far above any real file, far below what /dev/zero would give
 _POSITION = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
 _NAMES = re.compile(r"\('(.*?)',?\)")  # `tomllib` shows names as a tuple
 _SYNTAX_HINTS: Mapping[str, str] = {
@@ -34,8 +35,7 @@ def read(name: str, problems: list[Problem]) -> Table:
     """Read one configuration file; what is wrong with it is added to the problems."""
     shown = printable(name)
     try:
-        with open(name, "rb") as file:
-            data = file.read(MAX_BYTES + 1)
+        data = read_octets(name)
     except (OSError, ValueError) as error:
         problems.append(Problem(shown, "", *_unreadable(name, error)))
         return Table(shown, broken={"interface"})
@@ -83,6 +83,10 @@ def _unreadable(name: str, error: OSError | ValueError) -> tuple[str, str]:
         others = sorted(other for other in names if other.endswith(".toml"))[:3]
         beside = f"beside it there is {listed(others)}" if others else "check the path"
         return "does not exist", f"did you mean {path.parent / near}?" if near else beside
+    if isinstance(error, NothingWritten):
+        return f"is a pipe or a device, and {error} within {PATIENCE_S:g} s", "name a file, or write to it and close it"
+    if isinstance(error, OSError) and error.errno == errno.ENXIO:
+        return "cannot be read: it is a socket, or a device that is not there", "name a configuration file in TOML"
     reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     return f"cannot be read: {reason}", "check the path"
 

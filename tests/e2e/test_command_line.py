@@ -1,8 +1,10 @@
 """The installed command: its exit codes, its output on pipes, and no traceback whatever it is given."""
 
 import os
+import socket
 import subprocess
 import sys
+import time
 import tomllib
 from pathlib import Path
 
@@ -99,3 +101,72 @@ def test_too_few_descriptors_for_a_command_end_in_one_line(few: int, argv: list[
     """The interpreter starts with enough of them: where it cannot, the reason is its own to say."""
     done = subprocess.run([sys.executable, "-c", LIMITED, str(few), *argv], capture_output=True, text=True, timeout=20)
     assert (code, TOO_FEW if code else "") == (done.returncode, done.stderr)
+
+
+# A configuration that is no plain file: read in bounded time, or refused with what to do
+
+PLAIN = "version = 1\n[[interface]]\nname = 'eth0'\nprefixes = ['2001:db8::/112']\n"
+BOUNDED_S = 10.0
+
+
+@pytest.mark.parametrize("words", [["check"], ["run"], ["explain", "2001:db8::1"]])
+def test_a_pipe_that_nobody_writes_to_ends_in_a_message_in_bounded_time(words: list[str], tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    began_s = time.monotonic()
+    done = run(*words, "--config", str(pipe))
+    assert time.monotonic() - began_s < BOUNDED_S
+    assert done.returncode == 78
+    assert "is a pipe or a device, and nothing was written to it within 4 s" in done.stderr
+
+
+def test_a_pipe_whose_writer_never_ends_does_so_too(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    writer = os.open(pipe, os.O_RDWR)
+    try:
+        os.write(writer, PLAIN.encode())
+        done = run("check", "--config", str(pipe))
+    finally:
+        os.close(writer)
+    assert (done.returncode, "its end did not come within 4 s" in done.stderr) == (78, True)
+
+
+def test_a_socket_is_refused_with_a_message(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(tmp_path / "socket"))
+        listening.listen()
+        done = run("check", "--config", str(tmp_path / "socket"))
+    assert (done.returncode, "it is a socket" in done.stderr) == (78, True)
+
+
+@pytest.mark.parametrize(
+    "shell",
+    [
+        'exec "$0" check --config <(printf %s "$1")',
+        'exec "$0" check --config <(sleep 1; printf %s "$1")',
+        'exec "$0" check --config <(printf %s "${1:0:20}"; sleep 0.5; printf %s "${1:20}")',
+        'printf %s "$1" | exec "$0" check --config /dev/stdin',
+        'mkfifo "$2/f"; { sleep 0.5; printf %s "$1" > "$2/f"; } & exec "$0" check --config "$2/f"',
+    ],
+)
+def test_a_pipe_that_is_written_to_is_read_to_its_end(shell: str, tmp_path: Path) -> None:
+    done = subprocess.run(
+        ["bash", "-c", shell, str(COMMAND), PLAIN, str(tmp_path)], capture_output=True, text=True, timeout=20
+    )
+    assert done.returncode == 0, done.stderr
+    assert tomllib.loads(done.stdout)["interface"][0]["prefixes"] == ["2001:db8::/112"]
+
+
+def test_a_configuration_on_standard_input_need_not_be_a_pipe(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text(PLAIN)
+    with (tmp_path / "file").open() as file:
+        argv = [COMMAND, "check", "--config", "/dev/stdin"]
+        assert subprocess.run(argv, stdin=file, capture_output=True, timeout=20).returncode == 0
+    master, slave = os.openpty()  # a terminal at which nobody types
+    try:
+        done = subprocess.run(argv, stdin=slave, capture_output=True, text=True, timeout=20)
+    finally:
+        os.close(master)
+        os.close(slave)
+    assert (done.returncode, "nothing was written to it within 4 s" in done.stderr) == (78, True)
