@@ -27,6 +27,7 @@ from ndpresponder.targets.sources.temporary import TemporaryPrefixes
 from ndpresponder.uplink import Uplink
 
 _TEMPORARY: Final = "temporary-prefixes"  # kept for a successor under this name
+_REASONS_SHOWN: Final = 20  # in the log, of temporary prefixes that are removed at once
 
 Start = Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
 
@@ -61,11 +62,11 @@ class Assembly:
         self._sources: dict[Identity, _Running] = {}
         self._serving: dict[Key, asyncio.Task[None]] = {}
 
-    def inherit(self) -> None:
-        """Take over what a predecessor kept for us."""
+    def inherit(self, config: Config) -> None:
+        """Take over what a predecessor kept for us, as far as `config` allows it."""
         if kept := self._handover.kept(_TEMPORARY):
             try:
-                self.temporary.restore(kept)
+                _say_removed(self.temporary.restore(kept, config.interfaces))
             except ValueError as error:
                 get_logger().warning("the temporary prefixes that were kept are lost", why=str(error))
 
@@ -92,6 +93,7 @@ class Assembly:
         for name in self.uplinks.keys() - uplinks.keys():
             self.uplinks.pop(name).close()
         self.uplinks |= uplinks
+        _say_removed(self.temporary.review(config.interfaces))
         excluded = {each.name: frozenset(map(as_prefix, each.exclude)) for each in config.interfaces}
         self.board.exchange(excluded, [each.entry for each in gone.values()], [each.entry for each in new.values()])
         _cancel(gone.values())
@@ -200,6 +202,13 @@ def _inherit(gone: dict[Identity, _Running], new: dict[Identity, _Running]) -> N
             for other, before in gone.items():
                 if other.subject == identity.subject:
                     running.entry.targets |= before.entry.targets
+
+
+def _say_removed(reasons: Collection[str]) -> None:
+    for why in list(reasons)[:_REASONS_SHOWN]:
+        get_logger().warning("a temporary prefix is no longer answered for: it could not be added now", why=why)
+    if len(reasons) > _REASONS_SHOWN:
+        get_logger().warning("more temporary prefixes likewise", count=len(reasons) - _REASONS_SHOWN)
 
 
 def _cancel(sources: Collection[_Running]) -> None:

@@ -99,7 +99,7 @@ class Daemon:
         self._log.info("starting", version=__version__, python=platform.python_version(), dry_run=self._config.dry_run)
         try:
             async with asyncio.TaskGroup() as self._tasks:
-                self._assembly.inherit()
+                self._assembly.inherit(self._config)
                 await self._assembly.change(self._config, {})
                 self._watch_links()
                 self._start(self._keep_house())

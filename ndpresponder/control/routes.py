@@ -7,18 +7,16 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any
 
 from ndpresponder.config import values
-from ndpresponder.config.judge import WIDEST, too_wide
 from ndpresponder.config.problem import Wrong, listed, nearest, printable
 from ndpresponder.control import explain, view
 from ndpresponder.control.conversation import Refused, Reply, Request, converse, reply
 from ndpresponder.control.subject import Change, Subject
 from ndpresponder.observe.logs import get_logger
-from ndpresponder.targets.sources.temporary import MAX_PREFIXES, Temporary
+from ndpresponder.targets.sources.temporary import LONGEST_S, MAX_PREFIXES, Temporary, check
 
-LONGEST_S: Final = 366 * 86400
 _seconds = values.integer(1, LONGEST_S)
 
 Handler = Callable[[Request], Awaitable[Reply]]
@@ -88,7 +86,7 @@ class Routes:
         said = _said(request, "prefix", "iface", "lifetime_s")
         prefix = self._prefix(said)
         lifetime_s = _seconds(said["lifetime_s"]) if said.get("lifetime_s") is not None else None
-        self._check_width(prefix)
+        check(prefix.network, prefix.uplink or None, self._subject.loaded().config.interfaces)
         if not self._subject.temporary.add(prefix, lifetime_s):
             raise Refused(409, f"there are {MAX_PREFIXES} temporary prefixes already; remove some")
         await self._put_in_force()
@@ -142,13 +140,6 @@ class Routes:
                 f"{name!r} is not an uplink here", f"did you mean {near}?" if near else f"there is {listed(known)}"
             )
         return name
-
-    def _check_width(self, prefix: Temporary) -> None:
-        if prefix.network.prefixlen >= WIDEST:
-            return
-        for interface in self._subject.loaded().config.interfaces:
-            if prefix.uplink in ("", interface.name) and not interface.allow_wide:
-                raise Wrong(*too_wide(prefix.network, f"set allow_wide for {interface.name} in the configuration"))
 
     def _note(self, event: str, prefix: Temporary, **more: object) -> None:
         self._log.info(event, prefix=str(prefix.network), interface=prefix.uplink or "all", **more, by_uid=self._uid)

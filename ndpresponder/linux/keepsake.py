@@ -33,7 +33,9 @@ class Keepsake:
         """
         place = self._place(self._which())
         length = os.pread(self._descriptor, _LENGTH.size, place)
-        return os.pread(self._descriptor, _LENGTH.unpack(length)[0], place + _LENGTH.size) if length else b""
+        if len(length) < _LENGTH.size:
+            return b""
+        return os.pread(self._descriptor, min(_LENGTH.unpack(length)[0], MOST), place + _LENGTH.size)
 
     def write(self, data: bytes) -> None:
         """Have `data`, `MOST` octets at most, read from now on.

@@ -84,6 +84,24 @@ def test_temporary_prefixes_go_on_for_the_rest_of_their_lifetime(daemon, peer):
     assert 500 < kept["remaining_s"] < 600
 
 
+@pytest.mark.parametrize(
+    "how", [upgrade, lambda daemon: daemon.process.send_signal(signal.SIGHUP)], ids=["upgrade", "reload"]
+)
+def test_a_temporary_prefix_that_could_not_be_added_any_more_is_not_taken_over(daemon, peer, configuration, how):
+    configuration.write_text(GOOD + "allow_wide = true\n")
+    daemon.process.send_signal(signal.SIGHUP)
+    daemon.await_line("configuration reloaded")
+    for prefix in ("2001:db8:5::/48", "2001:db8:6::/64"):
+        assert ask(daemon.control, "POST", "/prefixes", prefix=prefix)[0] == 200
+    peer.await_answer("2001:db8:5::1")
+    configuration.write_text(GOOD)
+    how(daemon)
+    daemon.await_line("a temporary prefix is no longer answered for")
+    peer.await_answer("2001:db8:6::1")
+    assert [each["prefix"] for each in ask(daemon.control, "GET", "/prefixes")[1]["prefixes"]] == ["2001:db8:6::/64"]
+    wait_until(lambda: peer.ask(solicitation("2001:db8:5::1")) == [], 2.0, "silence")
+
+
 def test_a_configuration_that_would_not_start_keeps_the_running_version(daemon, peer, configuration):
     configuration.write_text(GOOD.replace("prefixes", "prefixs"))
     daemon.process.send_signal(signal.SIGUSR2)

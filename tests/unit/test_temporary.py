@@ -1,6 +1,8 @@
 """Temporary prefixes: there until their lifetime ends or somebody removes them, never more than there is room for."""
 
 import asyncio
+import json
+import os
 from collections.abc import Callable
 from ipaddress import IPv6Network
 from itertools import islice
@@ -8,10 +10,19 @@ from itertools import islice
 import pytest
 from answering import addresses, prefixes
 
+from ndpresponder.config import InterfaceConfig
+from ndpresponder.linux.keepsake import Keepsake, new_memory
 from ndpresponder.targets.source import NOTHING, TargetSet
-from ndpresponder.targets.sources.temporary import MAX_PREFIXES, Temporary, TemporaryPrefixes, TemporarySource
+from ndpresponder.targets.sources.temporary import (
+    LONGEST_S,
+    MAX_PREFIXES,
+    Temporary,
+    TemporaryPrefixes,
+    TemporarySource,
+)
 
 ONE = Temporary(IPv6Network("2001:db8:1::/64"))
+UPLINKS = (InterfaceConfig("eth0"), InterfaceConfig("eth1", allow_wide=True))
 HOST = Temporary(IPv6Network("2001:db8::c1/128"), "eth0")
 
 
@@ -144,21 +155,35 @@ def test_what_was_kept_is_in_force_again_for_the_rest_of_its_lifetime(clock: Clo
     clock.timers.clear()  # they end with their process
     clock.pass_to(40)
     after = TemporaryPrefixes(clock.call_later, lambda: clock.now_s, kept.append)
-    after.restore(kept[-1])
+    after.restore(kept[-1], UPLINKS)
     assert after.remaining() == {ONE: 60, HOST: None}
     clock.pass_to(100)
     assert after.remaining() == {HOST: None}
-    after.restore(kept[-1])
+    after.restore(kept[-1], UPLINKS)
     assert after.remaining() == {HOST: None}
 
 
 @pytest.mark.parametrize(
     "kept",
-    [b"", b"5", b"[1]", b"[[1, 2]]", b'[["2001:db8::1/64", "", null]]', b'[["2001:db8::/64", "", "soon"]]', b"\xff"],
+    [
+        b"",
+        b"5",
+        b"[1]",
+        b"[[1, 2]]",
+        b'[["2001:db8::1/64", "", null]]',
+        b'[["2001:db8::/64", "", "soon"]]',
+        b"\xff",
+        b'[[5, "", null]]',
+        b'[["2001:db8:1::/64", "", null], ["2001:db8:2::/64", "", true]]',
+        b'[["2001:db8::/64", "", Infinity]]',
+        b'[["2001:db8::/64", "", NaN]]',
+        b'[["192.0.2.0/24", "", null]]',
+        b"[" * 100_000,
+    ],
 )
 def test_what_nobody_kept_is_refused_as_a_whole(temporary: TemporaryPrefixes, kept: bytes) -> None:
     with pytest.raises(ValueError):
-        temporary.restore(kept)
+        temporary.restore(kept, UPLINKS)
     assert temporary.remaining() == {}
 
 
@@ -166,3 +191,58 @@ def test_to_remove_what_is_not_there_keeps_nothing(clock: Clock) -> None:
     kept: list[bytes] = []
     TemporaryPrefixes(clock.call_later, lambda: clock.now_s, kept.append).remove(ONE)
     assert not kept
+
+
+REFUSED = {
+    "everything": ("::/0", "", "is every address there is"),
+    "link-local": ("fe80::/64", "", "is link-local"),
+    "multicast": ("ff00::/16", "eth1", "is multicast"),
+    "loopback": ("::1/128", "", "is loopback"),
+    "too wide for one uplink": ("2001:db8::/48", "eth0", "2001:db8::/48 is wider than /64; set allow_wide for eth0"),
+    "too wide for all of them": ("2001:db8::/48", "", "set allow_wide for eth0 in the configuration"),
+    "no such uplink": ("2001:db8:1::/64", "eth7", "'eth7' is not an uplink here; did you mean"),
+    "no name of an uplink": ("2001:db8:1::/64", "a/b", "'a/b' is not an interface name"),
+    "an uplink that is no text": ("2001:db8:1::/64", 5, "must be text, not an integer"),
+}
+
+
+@pytest.mark.parametrize(("network", "uplink", "why"), REFUSED.values(), ids=REFUSED)
+def test_what_was_kept_is_judged_as_what_is_added(
+    temporary: TemporaryPrefixes, network: str, uplink: object, why: str
+) -> None:
+    rows = [[str(ONE.network), "", None], [network, uplink, None], ["2001:db8::/48", "eth1", None]]
+    (reason,) = temporary.restore(json.dumps(rows).encode(), UPLINKS)
+    assert why in reason
+    assert temporary.remaining() == {ONE: None, Temporary(IPv6Network("2001:db8::/48"), "eth1"): None}
+
+
+def test_of_too_many_that_were_kept_there_is_room_for_as_many_as_can_be_added(temporary: TemporaryPrefixes) -> None:
+    networks = list(islice(IPv6Network("2001:db8::/32").subnets(new_prefix=64), MAX_PREFIXES + 5))
+    rows = [[str(network), "", 1e300] for network in networks]
+    refused = temporary.restore(json.dumps([*rows, *rows]).encode(), UPLINKS)
+    assert len(temporary.remaining()) == MAX_PREFIXES
+    assert len(refused) == 2 * 5
+    assert set(temporary.remaining().values()) == {LONGEST_S}
+
+
+def test_another_configuration_removes_what_is_too_wide_for_it(temporary: TemporaryPrefixes) -> None:
+    wide = Temporary(IPv6Network("2001:db8::/48"), "eth1")
+    for prefix in (ONE, HOST, wide):
+        temporary.add(prefix, None)
+    assert temporary.review(UPLINKS) == []
+    assert temporary.review(UPLINKS[:1]) == [], "its uplink may come back"
+    (reason,) = temporary.review((InterfaceConfig("eth1"),))
+    assert reason.startswith("2001:db8::/48 is wider than /64; set allow_wide for eth1 in the configuration")
+    assert temporary.remaining() == {ONE: None, HOST: None}
+
+
+@pytest.mark.parametrize(
+    "octets", [b"\0" * 4096 + b"\1", b"\0" * 4096 + b"\xff" * 8, b"\1"], ids=["cut", "too long", "empty"]
+)
+def test_memory_that_is_not_as_it_was_written_holds_nothing_or_what_is_there(octets: bytes) -> None:
+    descriptor = new_memory("test")
+    try:
+        os.write(descriptor, octets)
+        assert Keepsake(descriptor).read() in (b"", b"\xff" * 4)
+    finally:
+        os.close(descriptor)

@@ -5,16 +5,21 @@ They survive a reload, and as text that is kept elsewhere the end of the process
 
 import asyncio
 import json
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from ipaddress import IPv6Network
-from typing import Final
+from typing import Any, Final
 
+from ndpresponder.config import InterfaceConfig, values
+from ndpresponder.config.judge import WIDEST, too_wide
+from ndpresponder.config.problem import Wrong, listed, nearest
 from ndpresponder.targets.schedule import Schedule, Timer
 from ndpresponder.targets.source import TargetSet
 from ndpresponder.targets.sources.static import of_networks
 
 MAX_PREFIXES: Final = 1024
+LONGEST_S: Final = 366 * 86400
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +28,25 @@ class Temporary:
 
     network: IPv6Network
     uplink: str = ""
+
+
+def check(network: IPv6Network, uplink: object, interfaces: Collection[InterfaceConfig]) -> Temporary:
+    """Return the prefix on `uplink`, None for all, as far as a configuration of these `interfaces` allows it.
+
+    Raises:
+        Wrong: there is no such uplink, or it takes no prefix as wide as this one.
+    """
+    names = [interface.name for interface in interfaces]
+    name = "" if uplink is None else values.interface_name(uplink)
+    if name and name not in names:
+        near = nearest(name, names)
+        hint = f"did you mean {near}?" if near else f"there is {listed(names)}"
+        raise Wrong(f"{name!r} is not an uplink here", hint)
+    if network.prefixlen < WIDEST:
+        for interface in interfaces:
+            if name in ("", interface.name) and not interface.allow_wide:
+                raise Wrong(*too_wide(network, f"set allow_wide for {interface.name} in the configuration"))
+    return Temporary(network, name)
 
 
 class TemporaryPrefixes:
@@ -39,22 +63,53 @@ class TemporaryPrefixes:
         self._ends_s: dict[Temporary, float] = {}
         self._watchers: dict[asyncio.Event, None] = {}
 
-    def restore(self, kept: bytes) -> None:
-        """Put into force what was `kept`, on this clock, and has not ended yet.
+    def restore(self, kept: bytes, interfaces: Collection[InterfaceConfig]) -> list[str]:
+        """Put into force what was `kept`, on this clock, has not ended yet and may be added to these `interfaces`.
+
+        Return why each of the others is not in force.
 
         Raises:
             ValueError: it is something else; nothing was put into force.
         """
         try:
-            rows = [(Temporary(IPv6Network(text), uplink), end_s) for text, uplink, end_s in json.loads(kept)]
-            now_s = self._clock()
-            rests = {prefix: None if end_s is None else end_s - now_s for prefix, end_s in rows}
-        except TypeError as error:
+            rows = [(text, uplink or None, _end(end_s)) for text, uplink, end_s in json.loads(kept)]
+            networks = [values.network(text) for text, _, _ in rows]
+        except (TypeError, RecursionError) as error:
             raise ValueError(str(error)) from error
-        for prefix, rest_s in rests.items():
-            if rest_s is None or rest_s > 0:
+        now_s = self._clock()
+        refused: list[str] = []
+        for network, (_, uplink, end_s) in zip(networks, rows, strict=True):
+            rest_s = None if end_s is None else min(end_s - now_s, LONGEST_S)
+            if rest_s is not None and rest_s <= 0:
+                continue
+            try:
+                prefix = check(values.prefix(str(network)), uplink, interfaces)
+            except Wrong as wrong:
+                refused.append(f"{wrong.message}; {wrong.hint}")
+                continue
+            if prefix in self._timers or len(self._timers) < MAX_PREFIXES:
+                self._forget(prefix)
                 self._set(prefix, rest_s)
+            else:
+                refused.append(f"{network}: there are {MAX_PREFIXES} already")
         self._tell()
+        return refused
+
+    def review(self, interfaces: Collection[InterfaceConfig]) -> list[str]:
+        """Remove what is too wide for the configuration of these `interfaces`; return why, for each."""
+        names = {interface.name for interface in interfaces}
+        refused: list[str] = []
+        for prefix in list(self._timers):
+            if prefix.uplink and prefix.uplink not in names:  # in force again when its uplink is back
+                continue
+            try:
+                check(prefix.network, prefix.uplink or None, interfaces)
+            except Wrong as wrong:
+                self._forget(prefix)
+                refused.append(f"{wrong.message}; {wrong.hint}")
+        if refused:
+            self._tell()
+        return refused
 
     def add(self, prefix: Temporary, lifetime_s: int | None) -> bool:
         """Add a prefix, or give it a new lifetime, None being without end; return False when there is no room."""
@@ -109,6 +164,19 @@ class TemporaryPrefixes:
         self._keep(json.dumps(rows).encode())
         for changed in self._watchers:
             changed.set()
+
+
+def _end(raw: Any) -> float | None:
+    """Return when a lifetime ends, on the clock of the schedule; None: never.
+
+    Raises:
+        ValueError: it is no time.
+    """
+    if raw is None:
+        return None
+    if isinstance(raw, bool) or not isinstance(raw, int | float) or not math.isfinite(raw):
+        raise ValueError(f"{raw!r} is no time")
+    return float(raw)
 
 
 class TemporarySource:
