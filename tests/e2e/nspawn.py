@@ -5,10 +5,6 @@ so it stays as it was built. The machine shares nothing with the host but the ke
 it must never see the host's links, its /run or its cgroups.
 """
 
-import fcntl
-import hashlib
-import os
-import platform
 import select
 import shutil
 import socket
@@ -19,7 +15,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-CACHE = Path(os.environ.get("NDPRESPONDER_CACHE", Path(__file__).parents[2] / ".cache"))
+from debian import Recipe
+
 PACKAGES = "systemd-sysv,python3-venv,iproute2,iputils-ping"
 # Nothing here is wanted, and each would keep the boot waiting or the journal busy.
 UNWANTED_UNITS = """\
@@ -39,32 +36,18 @@ OWN_MOUNTS = (
 
 def debian_root(suite: str = "") -> Path:
     """Return a root file system of a release, the host's own if it is not named, built (in 30 s) unless cached."""
-    packages = ["apt-get", "indextargets", "--format", "deb $(SITE) $(RELEASE) $(COMPONENT)", "Identifier: Packages"]
-    origin = f"Origin: {platform.freedesktop_os_release()['ID'].capitalize()}"
-    sources = subprocess.run([*packages, origin], check=True, capture_output=True, text=True).stdout.splitlines()
-    own = platform.freedesktop_os_release()["VERSION_CODENAME"]
-    suite = suite or own
-    sources = [source.replace(f" {own}", f" {suite}") for source in sources]
-    command = ["mmdebstrap", "--quiet", "--variant=minbase", f"--include={PACKAGES}"]
-    command += ['--aptopt=APT::Install-Recommends "0"']
-    command += [f"--dpkgopt=path-exclude=/usr/share/{useless}/*" for useless in ("doc", "man", "locale")]
-    key = hashlib.sha256("\n".join([*command, suite, *sources, UNWANTED_UNITS]).encode()).hexdigest()[:12]
-    root = CACHE / f"debian-{suite}-{key}"
-    CACHE.mkdir(parents=True, exist_ok=True)
-    with root.with_name(f"{root.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not root.exists():
-            building = root.with_name(f"{root.name}.building")
-            shutil.rmtree(building, ignore_errors=True)
-            subprocess.run([*command, suite, building, *sources], check=True, timeout=300)
-            units = building / "etc/systemd/system"
-            for unit in UNWANTED_UNITS.split():
-                (units / unit).unlink(missing_ok=True)
-                (units / unit).symlink_to("/dev/null")
-            # With an empty machine-id systemd takes this for a first boot and enables everything again.
-            (building / "etc/machine-id").write_text(f"{'6e6470':0<32}\n")
-            building.rename(root)
-    return root
+    recipe = Recipe(suite, PACKAGES)
+
+    def finish(root: Path) -> None:
+        recipe.debootstrap(root)
+        units = root / "etc/systemd/system"
+        for unit in UNWANTED_UNITS.split():
+            (units / unit).unlink(missing_ok=True)
+            (units / unit).symlink_to("/dev/null")
+        # With an empty machine-id systemd takes this for a first boot and enables everything again.
+        (root / "etc/machine-id").write_text(f"{'6e6470':0<32}\n")
+
+    return recipe.cached("debian", finish, UNWANTED_UNITS)
 
 
 class Machine:
