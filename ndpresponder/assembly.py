@@ -113,11 +113,18 @@ class Assembly:
         """Whether all uplinks are answered on."""
         return all(uplink.ready for uplink in self.uplinks.values())
 
+    def stalled(self) -> bool:
+        """Collect the counters of all uplinks, and tell whether on one of them frames wait that none takes."""
+        for uplink in self.uplinks.values():
+            uplink.collect_drops()
+        return any(uplink.stalled for uplink in self.uplinks.values())
+
     def status(self) -> str:
-        """Say which uplinks are answered on, and which are not there or down."""
+        """Say which uplinks are answered on, which leave frames waiting, and which are not there or down."""
         answering = [uplink.name for uplink in self.uplinks.values() if uplink.ready]
-        waiting = [uplink.name for uplink in self.uplinks.values() if not uplink.ready]
-        parts = (("answering on", answering), ("waiting for", waiting))
+        stalled = [uplink.name for uplink in self.uplinks.values() if uplink.stalled]
+        waiting = [uplink.name for uplink in self.uplinks.values() if not uplink.ready and not uplink.stalled]
+        parts = (("answering on", answering), ("frames wait unread on", stalled), ("waiting for", waiting))
         return "; ".join(f"{verb} {', '.join(names)}" for verb, names in parts if names)
 
     def close(self) -> None:

@@ -26,7 +26,7 @@ from ndpresponder.linux.systemd import METRICS, Notifier, passed_descriptors, wa
 from ndpresponder.observe.logs import Logs, RateLimiter, configure, failure_teller, get_logger
 from ndpresponder.supervise import contain, leaves, on_demand, supervise
 
-_HOUSEKEEPING_S = 10.0
+_HOUSEKEEPING_S = 1.0  # at most: frames that nobody takes are seen by then
 _FIRST_WAIT_S = 1.0  # for the first answers, which go before all that can be asked
 _READY_WAIT_S = 5.0  # for all that can be asked, before READY is said
 _RETRY_LOG_S = 60.0
@@ -248,9 +248,8 @@ class Daemon:
     async def _keep_house(self) -> None:
         watchdog_s = watchdog_interval_s()
         while True:
-            self._notifier.watchdog()
-            for uplink in self._assembly.uplinks.values():
-                uplink.collect_drops()
+            if not self._assembly.stalled():
+                self._notifier.watchdog()
             await asyncio.sleep(min(watchdog_s or _HOUSEKEEPING_S, _HOUSEKEEPING_S))
 
     def _metrics_address(self, config: Config) -> str:

@@ -17,7 +17,7 @@ from ndpresponder.observe.exporter import (
     UplinkView,
     metrics_route,
 )
-from ndpresponder.observe.http import HttpServer, health, readiness
+from ndpresponder.observe.http import HttpServer, verdict
 from ndpresponder.targets.board import TargetBoard
 from ndpresponder.uplink import Uplink
 
@@ -46,7 +46,11 @@ async def serve(
         reload=lambda: ReloadView(*reload()),
         version=__version__,
     )
-    routes = {"/metrics": metrics_route(exporter), "/healthz": health, "/readyz": readiness(ready)}
+    routes = {
+        "/metrics": metrics_route(exporter),
+        "/healthz": verdict(lambda: _health(uplinks)),
+        "/readyz": verdict(ready),
+    }
     server = HttpServer(listen, routes, passed=passed)
     await server.start()
     on_listening(server.listen)
@@ -54,6 +58,14 @@ async def serve(
         await asyncio.Event().wait()
     finally:
         await server.close()
+
+
+def _health(uplinks: Collection[Uplink]) -> tuple[bool, str]:
+    """Tell whether the daemon works: this loop turns, and what waits in each ring is taken out of it."""
+    for uplink in uplinks:
+        uplink.collect_drops()
+    stalled = [f"{uplink.name} for {uplink.tally.stalled_s:.1f} s" for uplink in uplinks if uplink.stalled]
+    return not stalled, f"frames wait and none is taken: {', '.join(stalled)}" if stalled else "ok"
 
 
 def _view_uplinks(uplinks: Collection[Uplink]) -> Iterator[UplinkView]:

@@ -26,8 +26,10 @@ from ndpresponder.observe.logs import Logs
 from ndpresponder.observe.tally import Tally
 from ndpresponder.outcome import Kind, Outcome
 from ndpresponder.overload import Crowd
+from ndpresponder.refused import count_refused, say_refused
 from ndpresponder.requester import Policy, UplinkState
 from ndpresponder.responder import Responder
+from ndpresponder.stall import TOLERATED_S, Stall
 from ndpresponder.targets.probe import Kept
 from ndpresponder.targets.table import TargetTable
 from ndpresponder.unread import Unread
@@ -68,6 +70,7 @@ class Uplink:
         self._logs = logs
         self._gateways: set[bytes] = set()  # every one ever seen: they stay who they are while a route is missing
         self._crowd = Crowd(self.responder.known, self._gateways)
+        self._stall = Stall(self.narrator, clock)
         self._unread = Unread(self.tally, self._crowd, lambda: logs.debug, self.narrator)
         self._handover = handover or Handover(Notifier({}), {}, lambda *_: None)
         self._socket: PacketSocket | None = None
@@ -92,7 +95,12 @@ class Uplink:
     @property
     def ready(self) -> bool:
         """Whether solicitations are being answered."""
-        return self.tally.up
+        return self.tally.up and not self.stalled
+
+    @property
+    def stalled(self) -> bool:
+        """Whether frames wait and none is taken, as of the last `collect_drops`."""
+        return self.tally.stalled_s > TOLERATED_S
 
     @property
     def gateways(self) -> frozenset[bytes]:
@@ -155,6 +163,7 @@ class Uplink:
     def collect_drops(self) -> None:
         """Add what the kernel counted, dropped and answered by itself since the last call to the tally."""
         self._equipment.collect()
+        self.tally.stalled_s = self._stall.look(None if self._rests else self._socket)
         if self._socket is None:
             return
         self._unread.collect()
@@ -203,23 +212,24 @@ class Uplink:
     def _on_readable(self) -> None:
         if (socket := self._socket) is None:
             return
-        if frames := socket.receive():
-            self._answer_batch(socket, frames)
-            more = _MORE_BATCHES
-            while len(frames) == BATCH and more:  # each turn of the event loop costs as much as some frames
-                more -= 1
-                self._answer_batch(socket, frames := socket.receive())
-        else:
+        taken = self._answer_batch(socket)
+        if not taken:
             self._take_error(socket)
+        more = _MORE_BATCHES
+        while taken == BATCH and more:  # each turn of the event loop costs as much as some frames
+            more -= 1
+            taken = self._answer_batch(socket)
 
-    def _answer_batch(self, socket: PacketSocket, frames: list[Kept]) -> None:
+    def _answer_batch(self, socket: PacketSocket) -> int:
+        """Answer what waits, a batch at most; return how many slots of the ring that took."""
         try:
-            received_s = socket.received_s
+            frames, received_s = socket.receive(), socket.received_s
             self._answer(socket, self._thin(frames) if socket.crowded else frames, received_s)
             if socket.crowded > SLOTS:  # it is filled as fast as it is read
                 self._unread.flood()
         finally:
             socket.release()
+        return socket.taken
 
     def _thin(self, frames: list[Kept]) -> list[Kept]:
         """Return the frames that are answered although more come than can be; the others are counted."""
@@ -254,7 +264,7 @@ class Uplink:
                 tally.received[kind] += count
                 tally.ended[answered] += count
             if refused:
-                self._count_refused(refused, outcomes)
+                count_refused(refused, outcomes, tally, self.narrator)
             if len(refused) < len(advertisements):
                 tally.last_answer_s = now_s = time.time()
                 tally.durations.observe(max(0.0, now_s - oldest_s))
@@ -273,7 +283,7 @@ class Uplink:
             return
         for frame in frames:
             if error := socket.sender.send_one(frame):
-                self._say_refused(error)
+                say_refused(error, tally, self.narrator)
             elif frame[ICMP_TYPE] == NEIGHBOR_ADVERTISEMENT:
                 tally.unsolicited += 1
 
@@ -282,18 +292,5 @@ class Uplink:
         error = socket.take_error()
         if not socket.bound:  # the link was deleted; another may have taken its place unnoticed
             self.on_lost()
-        elif not error:  # then a frame waits elsewhere in the ring
-            socket.seek()
-        elif error not in (errno.ENETDOWN, errno.ENODEV):
+        elif error not in (0, errno.ENETDOWN, errno.ENODEV):  # 0: the kernel is still filling the slot that comes next
             self.narrator.limited("the packet socket failed", error=os.strerror(error))
-
-    def _count_refused(self, refused: list[tuple[int, int]], outcomes: list[Outcome]) -> None:
-        ended = self.tally.ended
-        for position, error in refused:
-            ended[outcomes[position]] -= 1
-            ended[Outcome.SEND_FAILED] += 1
-            self._say_refused(error)
-
-    def _say_refused(self, error: int) -> None:
-        self.tally.send_errors[error] = self.tally.send_errors.get(error, 0) + 1
-        self.narrator.limited("the kernel refused to send", error=os.strerror(error))

@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -52,8 +52,10 @@ class Installed:
         wait: bool = True,
         control: Path | None = None,
         environment: Mapping[str, str] | None = None,
+        command: Sequence[str] = (COMMAND,),
     ) -> None:
         self.flags = flags
+        self._command = command
         self._own_control = control
         self._environment = environment or {}
         self._namespace = namespace
@@ -69,7 +71,7 @@ class Installed:
             self._notices = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM))
             self._notices.bind(str(self._directory / "notify"))
             self.process = self._namespace.popen(
-                COMMAND,
+                *self._command,
                 *self.flags,
                 "--metrics",
                 f"unix:{self._metrics}",
@@ -123,6 +125,12 @@ class Installed:
                 raise TimeoutError(f"no {line!r} within {deadline_s} s:\n{self.log()}")
         raise ChildProcessError(f"it ended with exit code {self.process.returncode}:\n{self.log()}")
 
+    def forget_notices(self) -> None:
+        """Throw away what it has told systemd so far."""
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                self._notices.recv(4096, socket.MSG_DONTWAIT)
+
     def is_alive(self) -> bool:
         """Tell whether the process still runs."""
         return self.process.poll() is None
@@ -151,13 +159,17 @@ class Installed:
 
     def scrape(self) -> str:
         """Return /metrics as text, as soon as it is served."""
+        return self.get("/metrics")[1]
+
+    def get(self, path: str) -> tuple[int, str]:
+        """Return status and text of a path beside /metrics, as soon as it is served."""
         wait_until(self._is_serving, READY_DEADLINE_S, "metrics")
         with self.connect() as served:
-            served.sendall(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+            served.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
             response = http.client.HTTPResponse(served)
             response.begin()
             with response:
-                return response.read().decode()
+                return response.status, response.read().decode()
 
     def connect(self) -> socket.socket:
         """Return a connection to where metrics are served."""

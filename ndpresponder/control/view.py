@@ -47,7 +47,9 @@ def status(subject: Subject) -> dict[str, Any]:
 
 
 def state_of(uplink: Uplink) -> str:
-    """Return `answering`, `down` or `missing`."""
+    """Return `answering`, `stalled`, `down` or `missing`."""
+    if uplink.stalled:
+        return "stalled"
     return "answering" if uplink.ready else "down" if uplink.link else "missing"
 
 
@@ -71,6 +73,7 @@ def _uplink(uplink: Uplink) -> dict[str, Any]:
         "unsolicited": tally.unsolicited,
         "send_errors": sum(tally.send_errors.values()),
         "kernel_drops": tally.kernel_drops,
+        "stalled_s": round(tally.stalled_s, 3),
         "last_answer_s": tally.last_answer_s or None,
     }
 

@@ -14,6 +14,7 @@ hands frames over in blocks and waits for a block to fill. One slot:
 import ctypes
 import errno
 import mmap
+import select
 import socket
 import struct
 from collections.abc import Iterable
@@ -21,6 +22,7 @@ from itertools import chain
 from typing import Final
 
 from ndpresponder.errors import LinkNotReady, PermissionMissing, SystemRefused, is_shortage
+from ndpresponder.linux.long_frames import LongFrames
 from ndpresponder.linux.ring import NANOSECONDS, OURS, SECONDS, SLOT_SIZE, SLOT_WORDS, SLOTS, count_before, find_first
 from ndpresponder.linux.sender import BATCH, Sender, open_sender
 from ndpresponder.wire.bpf import Instruction, encode
@@ -49,7 +51,6 @@ _SLOT: Final = struct.Struct("=I4xI30xB23x86s104x")
 _USUAL_LENGTH: Final = 86
 _WHOLE: Final = OURS | _TP_STATUS_COPY  # of these, only OURS is set when the slot holds the whole frame
 _FREE: Final = memoryview(bytes(4 * BATCH)).cast("I")  # the statuses of slots that are the kernel's
-_MAX_FRAME: Final = 65536
 _RECEIVE_BUFFER: Final = 4 << 20  # for what is larger than a slot; the kernel lowers it to net.core.rmem_max
 _LINK_ERRORS: Final = (errno.ENETDOWN, errno.ENODEV, errno.ENXIO)
 
@@ -60,6 +61,7 @@ class PacketSocket:
     __slots__ = (
         "_cut",
         "_held",
+        "_long_frames",
         "_octets",
         "_position",
         "_ring",
@@ -67,13 +69,16 @@ class PacketSocket:
         "_words",
         "crowded",
         "index",
+        "moved",
         "received_s",
         "sender",
+        "taken",
     )
 
     def __init__(self, sock: socket.socket, ring: mmap.mmap, index: int, sender: Sender) -> None:
         """Wrap a bound socket, its mapped ring and what sends beside it; all belong to this object from now on."""
         self._socket = sock
+        self._long_frames = LongFrames(sock)
         self._ring = ring
         self._octets = memoryview(ring)
         self._words = self._octets.cast("I")
@@ -84,6 +89,8 @@ class PacketSocket:
         self.index = index
         self.received_s = 0.0
         self.crowded = 0
+        self.taken = 0  # slots, by the last `receive`: more than it returned frames if some held no whole one
+        self.moved = 0  # slots taken since the socket was opened
 
     def __enter__(self) -> "PacketSocket":
         return self
@@ -114,10 +121,11 @@ class PacketSocket:
             return self._socket.detach()
 
     def receive(self, most: int = BATCH) -> list[tuple[bytes, bool]]:
-        """Take at most `most` (`BATCH`) waiting frames, and whether each was addressed to another host.
+        """Take at most `most` (`BATCH`) waiting slots; return their frames, and whether each was for another host.
 
-        `release` them before the next call. `received_s` is then when the kernel received the first of them, as Unix
-        time. `crowded` counts those received since half of the ring was waiting, while more than a batch waited on.
+        A slot that holds a part of its frame only is a drop: `taken`, not the number of frames, tells whether anything
+        waited. `release` the slots before the next call. `received_s` is then when the kernel received the first of
+        them, as Unix time. `crowded` counts those taken since half of the ring was waiting, while a batch waited on.
         """
         words, first = self._words, self._position
         self.received_s = words[first * SLOT_WORDS + SECONDS] + words[first * SLOT_WORDS + NANOSECONDS] * 1e-9
@@ -128,14 +136,18 @@ class PacketSocket:
                 frames.append((frame, packet_type == _PACKET_OTHERHOST))
             elif not status & OURS:
                 self.crowded = 0
+                if self._long_frames.first:  # that of no slot: all of them were taken
+                    self._long_frames.clear()
                 break
             elif (unusual := self._read((first + len(frames) + cut) % SLOTS)) is not None:
                 frames.append((unusual, packet_type == _PACKET_OTHERHOST))
             else:
                 cut += 1
-        self._position = position = (first + len(frames) + cut) % SLOTS
+        self.taken = taken = len(frames) + cut
+        self.moved += taken
+        self._position = position = (first + taken) % SLOTS
         self._cut += cut
-        if len(frames) + cut == most and (self.crowded or words[(position + SLOTS // 2) % SLOTS * SLOT_WORDS] & OURS):
+        if taken == most and (self.crowded or words[(position + SLOTS // 2) % SLOTS * SLOT_WORDS] & OURS):
             self.crowded += most
         return frames
 
@@ -148,12 +160,12 @@ class PacketSocket:
         return chain(_SLOT.iter_unpack(octets[first * SLOT_SIZE :]), _SLOT.iter_unpack(beginning))
 
     def _read(self, slot: int) -> bytes | None:
-        """Return the frame of a slot whatever its length; None if the kernel has kept only a part of it."""
+        """Return the frame of a slot whatever its length; None if only a part of it is there."""
         status, whole, length = self._words[slot * SLOT_WORDS : slot * SLOT_WORDS + 3]
         start = slot * SLOT_SIZE + _FRAME
         beginning = self._ring[start : start + length]
-        if status & _TP_STATUS_COPY:  # larger than a slot: the whole frame waits in the socket's queue
-            return self._receive_copy(beginning)
+        if status & _TP_STATUS_COPY:
+            return self._long_frames.take(beginning, whole)
         return None if length == _SLOT_ROOM and length < whole else beginning
 
     def release(self) -> None:
@@ -168,17 +180,6 @@ class PacketSocket:
         words[first * SLOT_WORDS : last * SLOT_WORDS : SLOT_WORDS] = _FREE[: last - first]
         self._held = last
 
-    def _receive_copy(self, beginning: bytes) -> bytes:
-        for _ in range(2):
-            try:
-                frame = self._socket.recv(_MAX_FRAME)
-            except BlockingIOError:
-                break
-            except OSError:  # the link went down: now that the error is taken, the frame can be
-                continue
-            return frame if frame.startswith(beginning) else b""  # a predecessor may have died between the two
-        return b""
-
     def seek(self) -> bool:
         """Find the frame that has waited longest, in a ring that somebody else has read from; return False if none.
 
@@ -189,6 +190,18 @@ class PacketSocket:
             return False
         self._position = self._held = first
         return True
+
+    @property
+    def waiting(self) -> bool:
+        """Whether the kernel says that there is something to receive."""
+        poll = select.poll()
+        poll.register(self._socket, select.POLLIN)
+        return any(events & select.POLLIN for _, events in poll.poll(0))
+
+    def seek_anew(self) -> None:
+        """Find again where the ring goes on, and throw away what would keep the socket readable without a slot."""
+        if not self.seek():
+            self._long_frames.clear()
 
     def count_before(self, unix_s: float) -> int:
         """Return how many of the frames that wait were received before a time."""

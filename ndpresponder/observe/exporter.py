@@ -118,6 +118,9 @@ def _uplink_metrics(uplinks: Iterable[UplinkView]) -> list[Metric]:
     errors = _counter("send_errors", "Advertisements the kernel refused to send", "interface", "errno")
     drops = _counter("kernel_drops", "Frames the kernel dropped because the receive buffer was full", "interface")
     up = _gauge("interface_up", "Whether solicitations are being received on the interface", "interface")
+    stalled = _gauge(
+        "ring_stalled_seconds", "For how long frames have waited while none was taken, 0 while they are", "interface"
+    )
     last = _gauge("last_answer_timestamp_seconds", "Unix time of the last answer, 0 before the first", "interface")
     durations = HistogramMetricFamily(
         PREFIX + "response_duration_seconds",
@@ -138,10 +141,11 @@ def _uplink_metrics(uplinks: Iterable[UplinkView]) -> list[Metric]:
             errors.add_metric((name, errno.errorcode.get(number, str(number))), count)
         drops.add_metric((name,), tally.kernel_drops)
         up.add_metric((name,), tally.up)
+        stalled.add_metric((name,), tally.stalled_s)
         last.add_metric((name,), tally.last_answer_s)
         buckets = [("+Inf" if bound == inf else str(bound), count) for bound, count in tally.durations.cumulative()]
         durations.add_metric((name,), buckets, tally.durations.sum_s)
-    return [received, sent, ignored, errors, drops, up, last, durations]
+    return [received, sent, ignored, errors, drops, up, stalled, last, durations]
 
 
 def _board_metrics(board: BoardView) -> list[Metric]:

@@ -37,17 +37,12 @@ class Response:
 Route = Callable[[Mapping[str, str]], Response]  # takes the request's headers by lower-case name
 
 
-def health(_: Mapping[str, str]) -> Response:
-    """Answer that the loop runs."""
-    return Response(200, b"ok\n")
-
-
-def readiness(ready: Callable[[], tuple[bool, str]]) -> Route:
-    """Return a route that answers 200 or 503 with the reason that `ready` gives."""
+def verdict(holds: Callable[[], tuple[bool, str]]) -> Route:
+    """Return a route that answers 200 if what it asks `holds`, else 503; with the words that come with that."""
 
     def serve(_: Mapping[str, str]) -> Response:
-        is_ready, why = ready()
-        return Response(200 if is_ready else 503, f"{why}\n".encode())
+        is_so, words = holds()
+        return Response(200 if is_so else 503, f"{words}\n".encode())
 
     return serve
 

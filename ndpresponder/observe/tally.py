@@ -42,5 +42,6 @@ class Tally:
     send_errors: dict[int, int] = field(default_factory=dict)  # errno -> count
     kernel_drops: int = 0
     up: bool = False
+    stalled_s: float = 0.0  # for so long frames have waited and none was taken
     last_answer_s: float = 0.0  # Unix time; 0: none yet
     durations: Durations = field(default_factory=Durations)

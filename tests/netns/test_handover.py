@@ -140,7 +140,7 @@ def test_a_full_ring_is_read_from_its_oldest_frame_and_fills_again(wire, peer, l
         assert received(after, len(NUMBERED)) == NUMBERED
 
 
-def test_large_frames_keep_their_place_and_a_lost_half_is_no_frame(wire, peer, link) -> None:
+def test_large_frames_keep_their_place_and_one_that_is_lost_is_a_drop_and_costs_no_other(wire, peer, link) -> None:
     large = [solicitation(options=option(11, bytes(size))) for size in (198, 206, 214)]
     before = opened(wire, link)
     peer.send(*large, NUMBERED[1])

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from ndpresponder.observe.http import HttpServer, Response, health, readiness
+from ndpresponder.observe.http import HttpServer, Response, verdict
 
 DEADLINE_S = 10
 ASK = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -27,8 +27,8 @@ class Running:
         self.complaints: list[dict[str, object]] = []
         self._started = threading.Event()
         routes = {
-            "/healthz": health,
-            "/readyz": readiness(lambda: self.ready),
+            "/healthz": verdict(lambda: (True, "ok")),
+            "/readyz": verdict(lambda: self.ready),
             "/big": lambda _: Response(200, self.big),
             "/agent": lambda headers: Response(200, headers.get("user-agent", "?").encode()),
             "/broken": broken,

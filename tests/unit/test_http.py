@@ -9,7 +9,7 @@ import pytest
 from serving import DEADLINE_S, Running, read_all, running
 from structlog.testing import capture_logs
 
-from ndpresponder.observe.http import HttpServer, health
+from ndpresponder.observe.http import HttpServer, verdict
 
 
 @pytest.fixture(scope="module")
@@ -143,7 +143,7 @@ def test_our_own_fault_is_500_logged_and_survived(server: Running) -> None:
 @pytest.mark.parametrize("turns", [0, 1, 3])  # after two asyncio itself fails, and leaves the socket to the collector
 def test_who_is_just_being_accepted_does_not_hold_up_the_end(turns: int) -> None:
     async def run() -> list[socket.socket]:
-        server = HttpServer("127.0.0.1:0", {"/healthz": health})
+        server = HttpServer("127.0.0.1:0", {"/healthz": verdict(lambda: (True, "ok"))})
         await server.start()
         clients = [socket.create_connection(("127.0.0.1", server.port), DEADLINE_S) for _ in range(3)]
         for _ in range(turns):

@@ -20,7 +20,8 @@ LONGEST_FILE = 300
 PURE_STDLIB = "bisect collections dataclasses enum functools heapq ipaddress itertools operator struct types typing"
 LOWER_LAYERS = (
     "wire outcome limits requester responder narrator targets announce groups presence keepalive "
-    "linux observe config errors supervise equipment uplink keepalive presence pin autowire unread overload backlog"
+    "linux observe config errors supervise equipment uplink keepalive presence pin autowire unread overload backlog "
+    "stall refused"
 )
 
 
@@ -66,6 +67,8 @@ LAYERS = {
     "verification": Layer("linux targets.probe"),
     "pin": Layer("linux wire observe.logs errors"),
     "overload": Layer("wire outcome", pure=True),
+    "stall": Layer("linux narrator"),
+    "refused": Layer("narrator observe.tally outcome"),
     "unread": Layer("linux wire overload requester outcome narrator observe.tally targets.table"),
     "autowire": Layer("linux observe.logs errors"),
     "fastpath": Layer("fastpath linux narrator requester outcome observe.tally targets.table wire config errors"),
@@ -81,7 +84,7 @@ LAYERS = {
     "equipment": Layer("requester presence verification fastpath targets.table linux limits config errors uplink"),
     "backlog": Layer("linux observe.tally outcome wire"),
     "uplink": Layer(
-        "backlog equipment wire unread overload requester responder narrator keepalive targets.table "
+        "backlog equipment wire unread overload stall refused requester responder narrator keepalive targets.table "
         "targets.probe linux observe.tally observe.logs outcome limits config errors"
     ),
     "control": Layer(f"control {LOWER_LAYERS}", third_party="h11"),

@@ -11,7 +11,7 @@ import pytest
 from descriptors import open_descriptors
 
 from ndpresponder.errors import SystemRefused
-from ndpresponder.observe.http import HttpServer, health
+from ndpresponder.observe.http import HttpServer, verdict
 from ndpresponder.observe.passed import take_over
 
 
@@ -42,7 +42,9 @@ def fetch(family: int, address: object) -> bytes:
 def test_all_that_was_passed_is_served_on_and_nothing_else_is_opened(sockets: list[socket.socket]) -> None:
     async def run() -> str:
         # Nobody can have this address: it must not even be tried
-        server = HttpServer("[::1]:1", {"/healthz": health}, passed=[sock.fileno() for sock in sockets])
+        server = HttpServer(
+            "[::1]:1", {"/healthz": verdict(lambda: (True, "ok"))}, passed=[sock.fileno() for sock in sockets]
+        )
         await server.start()
         for sock in sockets:
             assert await asyncio.to_thread(fetch, sock.family, sock.getsockname()) == b"ok\n"

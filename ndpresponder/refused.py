@@ -1,0 +1,24 @@
+"""Frames that the kernel refused to send: counted by their errno, and said once a second."""
+
+import os
+from collections.abc import Iterable, Sequence
+
+from ndpresponder.narrator import Narrator
+from ndpresponder.observe.tally import Tally
+from ndpresponder.outcome import Outcome
+
+
+def count_refused(
+    refused: Iterable[tuple[int, int]], outcomes: Sequence[Outcome], tally: Tally, narrator: Narrator
+) -> None:
+    """Take back the `outcomes` of answers that did not leave: position and errno of each are in `refused`."""
+    for position, error in refused:
+        tally.ended[outcomes[position]] -= 1
+        tally.ended[Outcome.SEND_FAILED] += 1
+        say_refused(error, tally, narrator)
+
+
+def say_refused(error: int, tally: Tally, narrator: Narrator) -> None:
+    """Count and say that the kernel refused one frame with this errno."""
+    tally.send_errors[error] = tally.send_errors.get(error, 0) + 1
+    narrator.limited("the kernel refused to send", error=os.strerror(error))

@@ -1,0 +1,140 @@
+"""More long solicitations than ring and socket queue have room for: each is counted, and the daemon goes on answering.
+
+The frames come while the daemon is paused or replaced, so that both are full.
+"""
+
+import re
+import signal
+import sys
+from collections import Counter
+from collections.abc import Iterator
+
+import pytest
+from controlling import ask
+from frames import option, solicitation
+from harness import Installed, total
+from inkernel import EVERY_FASTPATH, Fastpath
+from peer import Peer, Wire
+
+from ndpresponder.lab import wait_until
+from ndpresponder.linux.ring import SLOTS
+
+FLAGS = ("-i", "up0", "-n", "2001:db8::/112")
+MANY = SLOTS + SLOTS // 4
+COUNTED_S = 15.0
+
+
+def long_frame(**changes: object) -> bytes:
+    """Return a solicitation of 1,000 octets."""
+    return solicitation(options=option(253, bytes(910)), **changes)  # type: ignore[arg-type]
+
+
+def pause(daemon: Installed, peer: Peer, frames: list[bytes]) -> None:
+    """Have frames arrive while the daemon does not run."""
+    daemon.process.send_signal(signal.SIGSTOP)
+    try:
+        peer.send(*frames)
+    finally:
+        daemon.process.send_signal(signal.SIGCONT)
+
+
+def accounted(daemon: Installed, before: Counter[str]) -> int:
+    counted = daemon.counters() - before
+    return total(counted, "received") + counted["drops"]
+
+
+def await_accounted(daemon: Installed, before: Counter[str], sent: int) -> Counter[str]:
+    """Return what was counted since, as soon as that is each frame that was sent, once."""
+    wait_until(lambda: accounted(daemon, before) >= sent, COUNTED_S, f"{sent} frames to be counted")
+    counted = daemon.counters() - before
+    assert total(counted, "received") + counted["drops"] == sent, counted
+    return counted
+
+
+def still_sound(daemon: Installed, peer: Peer) -> None:
+    """Fail unless it answers, counts nothing by itself and idles."""
+    before = daemon.counters()
+    peer.drain()
+    assert len(peer.ask(solicitation(), long_frame())) == 2
+    await_accounted(daemon, before, 3)
+    used_s = daemon.cpu_s()
+    wait_until(lambda: (daemon.cpu_s() - used_s) or not peer.collect(1, 0.3), 2.0, "the answers to end")
+    assert daemon.cpu_s() - used_s < 0.2
+    assert await_accounted(daemon, before, 3)
+
+
+@pytest.fixture(params=EVERY_FASTPATH[:3])
+def daemon(request: pytest.FixtureRequest, wire: Wire) -> Iterator[Installed]:
+    with Installed(wire.near, *FLAGS, *Fastpath(request.param).flags(wire)) as daemon:
+        yield daemon
+
+
+BURSTS = {
+    "long": [long_frame()] * MANY,
+    "a full socket queue, then a few": [long_frame()] * 3000,
+    "long among short": [solicitation(f"2001:db8::{number:x}", code=number % 2) for number in range(2, 66)] * 10
+    + [long_frame()] * MANY,
+    "short after long": [long_frame()] * (SLOTS - 10) + [solicitation(options=b"\x0e\x01nonce1")] * 500,
+    "cut short by far": [long_frame(target="2001:db8:9::1")] * MANY,
+}
+
+
+@pytest.mark.parametrize("burst", BURSTS.values(), ids=BURSTS)
+def test_more_long_frames_than_there_is_room_for_are_counted_once_and_the_daemon_goes_on(daemon, peer, burst):
+    peer.await_answer()
+    before = daemon.counters()
+    pause(daemon, peer, burst)
+    counted = await_accounted(daemon, before, len(burst))
+    assert counted["drops"] <= len(burst)
+    still_sound(daemon, peer)
+
+
+def test_a_stock_hosts_buffer_of_208_kib_is_no_less_sound(wire, peer):
+    with Installed(wire.near, *FLAGS, environment={"NDPRESPONDER_LOG": "info"}) as daemon:
+        peer.await_answer()
+        for count in (320, 400, 2000):
+            before = daemon.counters()
+            pause(daemon, peer, [long_frame()] * count)
+            await_accounted(daemon, before, count)
+        still_sound(daemon, peer)
+
+
+STUCK = """
+import os, sys
+from ndpresponder.linux.packet_socket import PacketSocket
+from ndpresponder.cli import main
+receive = PacketSocket.receive
+def stuck(self, most=64):
+    if os.path.exists(sys.argv[0]):
+        self.taken = 0
+        return []
+    return receive(self, most)
+PacketSocket.receive = stuck
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_a_ring_that_nobody_reads_stops_the_heartbeat_and_is_said_everywhere(wire, peer, tmp_path):
+    """The fault is made by hand, since none is known: the loop turns and takes nothing out of the ring."""
+    script, mark = tmp_path / "stuck.py", tmp_path / "stuck"
+    script.write_text(STUCK.replace("sys.argv[0]", repr(str(mark))))
+    watched = {"WATCHDOG_USEC": "1000000"}
+    with Installed(wire.near, *FLAGS, environment=watched, command=(sys.executable, str(script))) as daemon:
+        daemon.await_notice("WATCHDOG=1", 5.0)
+        peer.await_answer()
+        mark.touch()
+        peer.send(solicitation())
+        daemon.await_line("frames wait in the ring and are not taken out")
+        daemon.forget_notices()
+        with pytest.raises(TimeoutError):
+            daemon.await_notice("WATCHDOG=1", 1.5)
+        status, body = daemon.get("/healthz")
+        assert (status, "frames wait and none is taken: up0 for" in body) == (503, True)
+        assert daemon.get("/readyz") == (503, "frames wait unread on up0\n")
+        assert float(re.findall(r"^ndpresponder_ring_stalled_seconds{.*} (.*)", daemon.scrape(), re.MULTILINE)[0]) > 0.5
+        assert ask(daemon.control, "GET", "/status")[1]["uplinks"][0]["state"] == "stalled"
+        mark.unlink()
+        daemon.await_notice("WATCHDOG=1", 5.0)
+        assert peer.collect(1)
+        assert daemon.get("/healthz") == (200, "ok\n")
+        assert ask(daemon.control, "GET", "/status")[1]["uplinks"][0]["state"] == "answering"
