@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import ctypes
 import os
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from functools import partial
 from typing import Final
 
@@ -35,8 +35,10 @@ _READ: Final = 65536
 _LINKS_MAX: Final = 40  # as many symbolic links as the kernel follows (path_resolution(7))
 
 
-async def rings(path: str, patience: Patience) -> AsyncGenerator[None, None]:
+async def rings(path: str, patience: Patience) -> AsyncGenerator[Callable[[], bool], None]:
     """Yield once at the start, after each change around `path`, and every ten seconds; look at disks with `patience`.
+
+    What is yielded tells whether it will ring again at once, for those who take long over one ring.
 
     Close it (`contextlib.aclosing`), or its descriptor stays until it is collected.
 
@@ -55,7 +57,7 @@ async def rings(path: str, patience: Patience) -> AsyncGenerator[None, None]:
         stack.callback(loop.remove_reader, descriptor)
         while True:
             await patience.call(partial(_watch, libc, descriptor, path))  # again: a link may lead elsewhere now
-            yield
+            yield rung.is_set
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_LOOK_S):
                     await rung.wait()

@@ -77,3 +77,21 @@ def test_a_disk_that_hangs_holds_up_nothing_but_its_own_file(wire: Wire, tmp_pat
             began_s = time.monotonic()
             assert daemon.stop() == 0
             assert time.monotonic() - began_s < 1.0
+
+
+def test_two_million_wrong_lines_hold_up_neither_an_answer_nor_the_next_version(wire: Wire, tmp_path: Path) -> None:
+    path = tmp_path / "addresses"
+    path.write_text(C1)
+    flags = ("-i", "up0", "-n", "2001:db8::fff0/124", "-f", str(path))
+    with Installed(wire.near, *flags) as daemon, Peer(wire.far) as peer:
+        peer.await_answer(C1)
+        used_s = daemon.cpu_s()
+        replace(path, "x\n" * (2 << 20))
+        wait_until(lambda: daemon.cpu_s() > used_s + 0.3, 10, "the file to be read")
+        began_s = time.monotonic()
+        assert peer.ask(solicitation(C1)), "what was said before stays in force meanwhile"
+        assert time.monotonic() - began_s < 1.0
+        replace(path, C2)
+        peer.await_answer(C2)
+        assert time.monotonic() - began_s < 3.0
+        assert not daemon.lines("more lines are ignored"), "the long version was given up"

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import event, example, given
 from hypothesis import strategies as st
 
-from ndpresponder.targets.sources.file import parse_line, plain_address
+from ndpresponder.config.problem import Wrong
+from ndpresponder.targets.sources.file import listed, parse_line, pieces, plain_address
 
 GLOBAL = st.integers(1 << 125, (1 << 126) - 1).map(IPv6Address)
 texts = st.one_of(
@@ -50,3 +51,40 @@ def test_it_takes_every_global_address(address: IPv6Address) -> None:
 )
 def test_it_leaves_the_rest_to_who_explains(text: str) -> None:
     assert plain_address(text.encode()) is None
+
+
+@given(lines)
+@example(b"2001:db8::/0000000000000112")
+@example(b"2001:db8::/64" + b"0" * 300)
+@example(b"2001:db8::/+64")
+@example(b"::ffff:0:0/96")
+@example(b"0:0:0:1::/64")
+@example(b"::/64")
+@example(b"::2/127")
+@example(b"fe80::/64")
+@example(b"2001:db8::1/112")
+@example("2001:db8::/\u0661".encode())
+@example(b"2001:db8::1 /128")
+@example(b"/64")
+@example(b"2001:db8::/")
+def test_the_short_way_lists_what_the_long_way_lists(line: bytes) -> None:
+    found = listed(line)
+    try:
+        network = parse_line(line)
+    except Wrong:
+        network = None
+    event(f"listed: {network is not None}")
+    assert (found and IPv6Network((found.value, found.length))) == network
+
+
+@given(
+    st.lists(st.sampled_from([b"\n", b"\r", b"\r\n", b"a", b"b" * 9000, b"\x0b", b"\x85"]), max_size=40).map(b"".join)
+)
+@example(b"a" * 16383 + b"\r\nb")
+@example(b"a" * 16384 + b"\r\nb")
+@example(b"\r" * 16384 + b"\n")
+def test_the_pieces_are_the_lines(data: bytes) -> None:
+    whole = list(pieces(data))
+    assert [line for _, part in whole for line in part] == data.splitlines()
+    numbers = [first for first, _ in whole]
+    assert numbers == [1 + sum(len(part) for _, part in whole[:place]) for place in range(len(whole))]

@@ -9,12 +9,12 @@ import asyncio
 import contextlib
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from hashlib import blake2b
 from ipaddress import IPv6Network
 from socket import AF_INET6, inet_pton
-from typing import Final
+from typing import Final, NamedTuple
 
 from ndpresponder.config import values
 from ndpresponder.config.judge import WIDEST
@@ -24,13 +24,25 @@ from ndpresponder.linux import inotify
 from ndpresponder.linux.patience import Patience
 from ndpresponder.observe.logs import get_logger
 from ndpresponder.targets.source import TargetSet
-from ndpresponder.targets.sources.static import as_prefix
+from ndpresponder.targets.table import Prefix
 
 MAX_BYTES: Final = 4 << 20  # some 100,000 lines
 MAX_NAMED: Final = 20  # wrong lines that are named each; the others are counted
-_LINES_PER_TURN: Final = 100  # about 2 ms, then the event loop gets its turn
+_PIECE: Final = 1 << 14  # octets that are split into lines at once, some 0.3 ms if all of those are empty
+_LINES_PER_LOOK: Final = 32  # at the clock
+_TURN_S: Final = 0.001  # then the event loop gets its turn
+_LOOK_S: Final = 0.05  # between looks whether another version is there
 _LONGEST: Final = 200  # octets of a line without its comment; no address is near that
 _UTF8_MARK: Final = b"\xef\xbb\xbf"
+_RESERVED: Final = tuple((int(block[0]), int(block[-1])) for block, _ in values.RESERVED)
+
+
+class Version(NamedTuple):
+    """The file as it was read once."""
+
+    identity: tuple[int, ...]  # which file it was, and in which version
+    data: bytes
+    digest: bytes
 
 
 class FileSource:
@@ -55,48 +67,71 @@ class FileSource:
         """
         self._seen = None  # say once more what it says, even if it is the same: it can be read again
         async with contextlib.aclosing(inotify.rings(self.name, self._patience)) as rings:
-            async for _ in rings:
-                if await self._read() and self._targets is not None:
-                    publish(self._targets)
+            async for rings_again in rings:
+                while version := await self._patience.call(partial(contents, self.name, self._seen)):
+                    if version.digest != self._digest:
+                        targets = await self._parse(version, rings_again)
+                        if targets is None:  # another version is there
+                            continue
+                        self._digest, self._targets = version.digest, targets
+                    self._seen = version.identity
+                    if self._targets is not None:
+                        publish(self._targets)
 
-    async def _read(self) -> bool:
-        """Read the file unless it is the one read last; return whether it was read."""
-        data, seen = await self._patience.call(partial(contents, self.name, self._seen))
-        if data is None:
-            return False
-        digest = blake2b(data).digest()
-        if digest != self._digest:
-            self._targets = await self._parse(data)
-        self._seen, self._digest = seen, digest
-        return True
-
-    async def _parse(self, data: bytes) -> TargetSet:
+    async def _parse(self, version: Version, rings_again: Callable[[], bool]) -> TargetSet | None:
+        """Return what a version lists; None as soon as it is no longer the one that is there."""
         live: set[bytes] = set()
-        claimed: set[IPv6Network] = set()
-        wrong = 0
-        for number, line in enumerate(data.removeprefix(_UTF8_MARK).splitlines(), 1):
-            if number % _LINES_PER_TURN == 0:
-                await asyncio.sleep(0)
-            if address := plain_address(line):
-                live.add(address)
-                continue
-            try:
-                network = parse_line(line)
-            except Wrong as fault:
-                wrong += 1
-                if wrong <= MAX_NAMED:
-                    where = printable(f"{self.name}:{number}")
-                    self._log.warning("a line is ignored", why=f"{where}: {fault.message}; {fault.hint}")
-                continue
-            if network is None:
-                continue
-            if network.prefixlen == 128:
-                live.add(network.network_address.packed)
-            else:
-                claimed.add(network)
-        if wrong > MAX_NAMED:
-            self._log.warning("more lines are ignored", count=wrong - MAX_NAMED)
-        return TargetSet(frozenset(live), frozenset(map(as_prefix, claimed)))
+        claimed: set[Prefix] = set()
+        wrong: list[str] = []
+        ignored = 0
+        now_s = asyncio.get_running_loop().time
+        turn_s = look_s = now_s()
+        for first, lines in pieces(version.data.removeprefix(_UTF8_MARK)):
+            for number, line in enumerate(lines, first):
+                if number % _LINES_PER_LOOK == 0 and now_s() - turn_s > _TURN_S:
+                    await asyncio.sleep(0)
+                    if rings_again() and now_s() - look_s > _LOOK_S:
+                        if await self._patience.call(partial(identity, self.name)) != version.identity:
+                            return None
+                        look_s = now_s()
+                    turn_s = now_s()
+                if not line:
+                    continue
+                if address := plain_address(line):
+                    live.add(address)
+                elif (prefix := listed(line)) is None:
+                    why = fault_of(line) if ignored < MAX_NAMED else ""
+                    if why is not None:
+                        ignored += 1
+                        if why:
+                            wrong.append(f"{printable(f'{self.name}:{number}')}: {why}")
+                elif prefix.length == 128:
+                    live.add(prefix.value.to_bytes(16, "big"))
+                else:
+                    claimed.add(prefix)
+        for each in wrong:
+            self._log.warning("a line is ignored", why=each)
+        if ignored > MAX_NAMED:
+            self._log.warning("more lines are ignored", count=ignored - MAX_NAMED)
+        return TargetSet(frozenset(live), frozenset(claimed))
+
+
+def pieces(data: bytes) -> Iterator[tuple[int, list[bytes]]]:
+    """Yield the lines of a file in pieces, each with the number of its first line; one piece takes a moment."""
+    start, number = 0, 1
+    while start < len(data):
+        end = start + _PIECE
+        stop = max(data.rfind(b"\n", start, end), data.rfind(b"\r", start, end)) + 1
+        if end >= len(data):
+            stop = len(data)
+        elif stop == 0:  # a line that is longer than a piece
+            ends = [place for place in (data.find(b"\n", end), data.find(b"\r", end)) if place >= 0]
+            stop = min(ends, default=len(data) - 1) + 1
+        if data[stop - 1 : stop + 1] == b"\r\n":
+            stop += 1
+        lines = data[start:stop].splitlines()
+        yield number, lines
+        start, number = stop, number + len(lines)
 
 
 def plain_address(line: bytes) -> bytes | None:
@@ -109,6 +144,38 @@ def plain_address(line: bytes) -> bytes | None:
     except (OSError, ValueError):
         return None
     return address if address[0] >> 5 == 0b001 else None
+
+
+def listed(line: bytes) -> Prefix | None:
+    """Return the prefix a line lists, None when it is empty, a comment or wrong.
+
+    It says what `parse_line` says in a tenth of the time, as long as nobody asks why: wrong lines may be millions.
+    """
+    address, slash, digits = line.partition(b"#")[0].strip().partition(b"/")
+    try:
+        value = int.from_bytes(inet_pton(AF_INET6, address.decode("ascii")), "big")
+    except (OSError, ValueError):
+        return None
+    length = 128
+    if slash:
+        if not digits.isdigit() or len(line) > _LONGEST:
+            return None
+        length = int(digits)
+    if not WIDEST <= length <= 128:
+        return None
+    last = value + (1 << 128 - length) - 1
+    if value & (last - value) or any(value <= end and last >= start for start, end in _RESERVED):
+        return None
+    return Prefix(value, length)
+
+
+def fault_of(line: bytes) -> str | None:
+    """Return what is wrong with a line, None if it is empty or a comment."""
+    try:
+        network = parse_line(line)
+    except Wrong as fault:
+        return f"{fault.message}; {fault.hint}"
+    return None if network is None else f"{network} is not understood; report this line"
 
 
 def parse_line(line: bytes) -> IPv6Network | None:
@@ -134,23 +201,35 @@ def parse_line(line: bytes) -> IPv6Network | None:
     return network
 
 
-def contents(path: str, seen: tuple[int, ...] | None) -> tuple[bytes | None, tuple[int, ...]]:
-    """Return the octets of the file, None if it is the one `seen` last, and which one it is."""
+def contents(path: str, seen: tuple[int, ...] | None) -> Version | None:
+    """Return the file, None if it is the one `seen` last."""
     try:
         with open(path, "rb", opener=_open_at_once) as file:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
                 raise SourceUnavailable(f"{path} is not a file")
-            identity = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
-            if identity == seen:
-                return None, identity
+            version = _identity_of(status)
+            if version == seen:
+                return None
             data = file.read(MAX_BYTES + 1)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise SourceUnavailable(f"{path}: {reason}") from error
     if len(data) > MAX_BYTES:
         raise SourceUnavailable(f"{path} is larger than {MAX_BYTES >> 20} MiB")
-    return data, identity
+    return Version(version, data, blake2b(data).digest())
+
+
+def identity(path: str) -> tuple[int, ...] | None:
+    """Return which file there is, and in which version; None if there is none."""
+    try:
+        return _identity_of(os.stat(path))
+    except OSError:
+        return None
+
+
+def _identity_of(status: os.stat_result) -> tuple[int, ...]:
+    return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
 def _open_at_once(path: str, flags: int) -> int:
