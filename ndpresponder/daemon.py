@@ -113,7 +113,7 @@ class Daemon:
                 for task in self._running:
                     task.cancel()
         finally:  # answering to the end, whatever the others have to tidy up
-            self.handover.leave()
+            self.handover.leave(self.upgrading)
             self._assembly.close()
             self._notifier.watchdog()  # the next time it is a successor's turn
             self._notifier.close()

@@ -217,7 +217,8 @@ class Equipment:
         if self.settings.dry_run:
             return None
         flags, never = uplink.responder.unsolicited_flags, lambda: uplink.gateways
-        return Presence(each.announce, each.mld_source, uplink.send_unasked, flags, uplink.narrator.log, never)
+        log = uplink.narrator.log
+        return Presence(each.announce, each.mld_source, uplink.send_unasked, flags, log, never, each.mld_router)
 
     def _change_presence(self, before: Settings) -> None:
         if _presence_settings(before) == _presence_settings(self.settings):
@@ -227,7 +228,14 @@ class Equipment:
             self._presence.follow(self._uplink.link if self._state is not None else None)
             self._presence.apply(self._uplink.responder.table)
         if old is not None:  # after the new one joined the groups, so that they are never left
+            if self._presence is None or not self._presence.router.active:
+                old.router.terminate()
             old.close()
+
+    def say_farewell(self, to_successor: bool) -> None:
+        """Say what ends with this uplink, while there is a socket to say it; with a successor nothing does."""
+        if self._presence is not None and not to_successor:
+            self._presence.router.terminate()
 
 
 def _call_soon(work: Callable[[], None]) -> None:
@@ -239,4 +247,5 @@ def _fastpath_settings(settings: Settings) -> tuple[object, ...]:
 
 
 def _presence_settings(settings: Settings) -> tuple[object, ...]:
-    return settings.interface.announce, settings.interface.mld_source, settings.dry_run
+    each = settings.interface
+    return each.announce, each.mld_source, each.mld_router, settings.dry_run

@@ -1,4 +1,4 @@
-"""How an uplink makes itself heard and keeps hearing: announcements, group memberships, MLD reports.
+"""How an uplink makes itself heard and keeps hearing: announcements, memberships, MLD, multicast router discovery.
 
 Driven by two facts, the link (`follow`) and the targets (`apply`), and by the loop's clock. It sends no more than
 its pace allows, nothing at all while the link is down, and nothing for an address that is not answered for.
@@ -14,6 +14,7 @@ from ndpresponder.announce import Announcer, announcement
 from ndpresponder.groups import GroupTable
 from ndpresponder.linux.multicast import Memberships
 from ndpresponder.linux.netlink import Link
+from ndpresponder.multicast_router import MulticastRouter
 from ndpresponder.observe.logs import Logger
 from ndpresponder.reports import Reporter
 from ndpresponder.targets.table import EMPTY, TargetTable
@@ -38,6 +39,7 @@ class Presence:
         flags: Callable[[], int],
         log: Logger,
         never: Callable[[], frozenset[bytes]] = frozenset,
+        mld_router: Literal["auto", "always", "never"] = "auto",
     ) -> None:
         """Say things with `send`; `flags` returns the R and O bits of a live target's advertisement.
 
@@ -47,6 +49,8 @@ class Presence:
         self._join = mld_source != "global"
         self._stands_in = False  # the reporter, for what the kernel is not asked to join
         self._reporter = Reporter(send, from_link_local=False, from_global=mld_source != "linklocal")
+        self.router = MulticastRouter(send, mld_source != "global", mld_source != "linklocal")
+        self._mld_router = mld_router
         self._send = send
         self._flags = flags
         self._never = never
@@ -80,6 +84,7 @@ class Presence:
         if before is None or (before.addresses, before.gateways) != (link.addresses, link.gateways):
             self._follow_targets()
         self._reporter.follow(link, self._groups.groups)
+        self._follow_router()
         if before is None or unheard:
             self._announce_now()
         elif not set(before.served_gateways).issuperset(link.served_gateways):
@@ -99,6 +104,7 @@ class Presence:
                 timer.cancel()
         self._announce_timer = self._restart_timer = None
         self._reporter.close()
+        self.router.close()
         self._leave_all()
 
     def _follow_targets(self) -> None:
@@ -113,15 +119,27 @@ class Presence:
         if self._groups.follow(live, self._table.claims()):
             self._follow_memberships()
             self._reporter.follow(self._link, self._groups.groups)
+        self._follow_router()
         if self._groups.left_out != self._left_out:
             self._left_out = self._groups.left_out
             if self._left_out:
+                passes = self._mld_router != "never"
                 self._log.info(
-                    "not listening to all solicited-node groups: behind a bridge that snoops MLD only live targets and "
-                    "narrow prefixes are heard",
+                    "not listening to all solicited-node groups: behind a bridge that snoops MLD "
+                    + (
+                        "this host passes for a multicast router, and is sent all of its multicast"
+                        if passes
+                        else "only live targets and narrow prefixes are heard"
+                    ),
                     joined=len(self._groups.groups),
                     left_out=self._left_out,
+                    **({} if passes else {"otherwise": 'mld_router = "auto"'}),
                 )
+
+    def _follow_router(self) -> None:
+        """Be heard behind a bridge that snoops MLD, whatever the number of groups."""
+        wanted = self._mld_router == "always" or (self._mld_router == "auto" and self._groups.left_out > 0)
+        self.router.follow(self._link, wanted)
 
     # Announcements
 

@@ -157,6 +157,7 @@ class Uplink:
 
     def close(self) -> None:
         """Stop answering."""
+        self._equipment.say_farewell(self._handover.to_successor)
         self._close()
         self._equipment.close()
 

@@ -132,6 +132,15 @@ class InterfaceConfig:
         Literal["linklocal", "global", "both"],
         Setting("where the reports of joined groups come from, on a link that snoops MLD"),
     ] = "linklocal"
+    mld_router: Annotated[
+        Literal["auto", "always", "never"],
+        Setting(
+            "pass for a multicast router, so that a bridge that snoops MLD hides no group; auto: while there are too "
+            "many to join",
+            flags=("--mld-router",),
+            metavar="auto|always|never",
+        ),
+    ] = "auto"
     verify: Annotated[bool, Setting("answer for claimed targets only once found there", flags=("--verify",))] = False
     fastpath: Annotated[
         Literal["auto", "tcx", "xdp", "xdp-native", "off"],

@@ -51,6 +51,7 @@ class Handover:
         self._say = say
         self._waiting = {name: list(several) for name, several in passed.items() if name.startswith(_ANY_RING)}
         self._leaving = False
+        self.to_successor = False  # what is closed now goes to a process that begins at once
         self._left: dict[str, list[int]] = {}
         self.others = {name: several for name, several in passed.items() if name not in self._waiting}
 
@@ -109,9 +110,10 @@ class Handover:
         except OSError as error:
             self._say("this will not outlive the process", f"{name}: {error.strerror}")
 
-    def leave(self) -> None:
-        """Keep from now on what is closed for a successor."""
+    def leave(self, upgrading: bool = False) -> None:
+        """Keep from now on what is closed for a successor; a service manager does not tell a restart from a stop."""
         self._leaving = True
+        self.to_successor = upgrading or self._notifier.keeps
 
     def discard(self) -> None:
         """Close what no link has asked for."""

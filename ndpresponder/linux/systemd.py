@@ -24,6 +24,8 @@ class Notifier:
         path = environ.get("NOTIFY_SOCKET", "")
         # "@name" is an abstract socket: its first octet is NUL. Other forms (vsock:) are not for a process on a host.
         self._address = {"@": "\0" + path[1:], "/": path}.get(path[:1], "")
+        # systemd alone sets these, INVOCATION_ID since 232, FDSTORE since 254; others that read sd_notify keep nothing
+        self.keeps = bool(self._address and (environ.get("INVOCATION_ID") or environ.get("FDSTORE", "0") != "0"))
         self._socket: socket.socket | None = None
         self._patience_s = _TIMEOUT_S
 

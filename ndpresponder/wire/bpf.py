@@ -14,6 +14,7 @@ from ndpresponder.wire.layout import (
     ICMP_TYPE,
     ICMPV6,
     MULTICAST_LISTENER_QUERY,
+    MULTICAST_ROUTER_SOLICITATION,
     NEIGHBOR_ADVERTISEMENT,
     NEIGHBOR_SOLICITATION,
     NEXT_HEADER,
@@ -55,19 +56,25 @@ def _messages(icmp_type: int) -> tuple[Instruction, ...]:
 SOLICITATIONS: Final = _messages(NEIGHBOR_SOLICITATION)
 ADVERTISEMENTS: Final = _messages(NEIGHBOR_ADVERTISEMENT)
 
-# Multicast listener queries, which follow a Hop-by-Hop Options header of 8 octets (RFC 3810 5)
-QUERIES: Final = (
-    Instruction(LOAD_HALF, 0, 0, ETHER_TYPE.start),
-    Instruction(JUMP_IF_EQUAL, 0, 7, ETH_P_IPV6),
-    Instruction(LOAD_BYTE, 0, 0, NEXT_HEADER),
-    Instruction(JUMP_IF_EQUAL, 0, 5, 0),
-    Instruction(LOAD_BYTE, 0, 0, ICMP_TYPE),  # where the next header of the options stands
-    Instruction(JUMP_IF_EQUAL, 0, 3, ICMPV6),
-    Instruction(LOAD_BYTE, 0, 0, ICMP_TYPE + 8),
-    Instruction(JUMP_IF_EQUAL, 0, 1, MULTICAST_LISTENER_QUERY),
-    Instruction(RETURN, 0, 0, WHOLE_FRAME),
-    Instruction(RETURN, 0, 0, 0),
-)
+
+# Messages of ICMPv6 that follow a Hop-by-Hop Options header of 8 octets (RFC 3810 5, RFC 4286 3.2)
+def _after_options(icmp_type: int) -> tuple[Instruction, ...]:
+    return (
+        Instruction(LOAD_HALF, 0, 0, ETHER_TYPE.start),
+        Instruction(JUMP_IF_EQUAL, 0, 7, ETH_P_IPV6),
+        Instruction(LOAD_BYTE, 0, 0, NEXT_HEADER),
+        Instruction(JUMP_IF_EQUAL, 0, 5, 0),
+        Instruction(LOAD_BYTE, 0, 0, ICMP_TYPE),  # where the next header of the options stands
+        Instruction(JUMP_IF_EQUAL, 0, 3, ICMPV6),
+        Instruction(LOAD_BYTE, 0, 0, ICMP_TYPE + 8),
+        Instruction(JUMP_IF_EQUAL, 0, 1, icmp_type),
+        Instruction(RETURN, 0, 0, WHOLE_FRAME),
+        Instruction(RETURN, 0, 0, 0),
+    )
+
+
+QUERIES: Final = _after_options(MULTICAST_LISTENER_QUERY)
+ROUTER_SEARCHES: Final = _after_options(MULTICAST_ROUTER_SOLICITATION)
 
 
 def advertisements_of(targets: Iterable[bytes]) -> tuple[Instruction, ...]:

@@ -1,18 +1,22 @@
-"""Multicast listener reports as octets (MLDv2, RFC 3810), for links whose bridge hides what nobody asked for.
+"""Multicast listener reports as octets (MLDv2, RFC 3810; MLDv1, RFC 2710), for links whose bridge hides what nobody
+asked for.
 
 Pure. The kernel sends such reports itself for a socket that joined a group, but always from a link-local address;
-where a filter drops those, or no such socket may be opened, the same report must come from us.
+where a filter drops those, or no such socket may be opened, the same report must come from us. Sections without an RFC
+are those of RFC 3810.
 """
 
 import struct
 from collections.abc import Sequence
 from typing import Final
 
-from ndpresponder.wire.addresses import is_link_local
+from ndpresponder.wire.addresses import group_lladdr, is_link_local
 from ndpresponder.wire.checksum import checksum
-from ndpresponder.wire.layout import ETH_P_IPV6, HOP_LIMIT, ICMPV6, SOURCE
+from ndpresponder.wire.layout import ETH_P_IPV6, HOP_LIMIT, ICMPV6, PAYLOAD_LENGTH, SOURCE
 
 REPORT: Final = 143  # 5.2
+REPORT_V1: Final = 131  # RFC 2710 3: "I listen to this group"
+DONE_V1: Final = 132  # RFC 2710 3: "I left this group"
 IS_EXCLUDE: Final = 2  # 5.2.12: a current-state record: "I listen to this group, whatever the source"
 TO_INCLUDE: Final = 3  # 5.2.12: a state-change record with no sources: "I left this group"
 TO_EXCLUDE: Final = 4  # 5.2.12: a state-change record: "I joined this group"
@@ -21,10 +25,11 @@ TO_EXCLUDE: Final = 4  # 5.2.12: a state-change record: "I joined this group"
 MAX_RECORDS: Final = (1280 - 40 - 8 - 8) // 20
 
 ALL_ROUTERS: Final = bytes.fromhex("ff020000000000000000000000000016")  # ff02::16, 5.2.14: all MLDv2-capable routers
-_ALL_ROUTERS_LLADDR: Final = bytes.fromhex("333300000016")
+_ALL_ROUTERS_V1: Final = bytes.fromhex("ff020000000000000000000000000002")  # ff02::2, RFC 2710 3: of Done messages
 # Hop-by-Hop header: next header, length 0, Router Alert option for MLD (RFC 2711 2.1), PadN
 _ROUTER_ALERT: Final = bytes((ICMPV6, 0, 5, 2, 0, 0, 1, 0))
 _HOP_LIMIT: Final = 1  # 5: of all MLD messages
+_QUERY_V1_LENGTH: Final = 24  # 8.1: a query of any other length is of MLDv2
 
 
 def is_query(frame: bytes) -> bool:
@@ -32,15 +37,33 @@ def is_query(frame: bytes) -> bool:
     return frame[HOP_LIMIT] == _HOP_LIMIT and is_link_local(frame[SOURCE])
 
 
+def is_of_version_1(query: bytes) -> bool:
+    """Tell whether a query is one of MLDv1, whose sender understands no MLDv2 report (8.1)."""
+    return int.from_bytes(query[PAYLOAD_LENGTH], "big") - len(_ROUTER_ALERT) == _QUERY_V1_LENGTH
+
+
 def report(lladdr: bytes, source: bytes, record: int, groups: Sequence[bytes]) -> bytes:
     """Return the frame in which `source` reports one kind of `record` for at most `MAX_RECORDS` groups."""
     records = b"".join(struct.pack("!BBH", record, 0, 0) + group for group in groups)
-    message = struct.pack("!BBHHH", REPORT, 0, 0, 0, len(groups)) + records
-    check = checksum(source, ALL_ROUTERS, message)
+    return on_link(lladdr, source, ALL_ROUTERS, struct.pack("!BBHHH", REPORT, 0, 0, 0, len(groups)) + records)
+
+
+def report_v1(lladdr: bytes, source: bytes, group: bytes, left: bool) -> bytes:
+    """Return the frame in which `source` says to MLDv1 routers that it listens to `group`, or `left` it."""
+    message = struct.pack("!BBHHH16s", DONE_V1 if left else REPORT_V1, 0, 0, 0, 0, group)
+    return on_link(lladdr, source, _ALL_ROUTERS_V1 if left else group, message)
+
+
+def on_link(lladdr: bytes, source: bytes, destination: bytes, message: bytes) -> bytes:
+    """Return the frame of an ICMPv6 `message`, its checksum still zero, to a group of this link.
+
+    Hop limit 1 and the Router Alert option are what MLD (5) and multicast router discovery (RFC 4286 3.2) share.
+    """
+    check = checksum(source, destination, message)
     message = message[:2] + check.to_bytes(2, "big") + message[4:]
     header = struct.pack(
         "!6s6sHIHBB",
-        _ALL_ROUTERS_LLADDR,
+        group_lladdr(destination),
         lladdr,
         ETH_P_IPV6,
         0x60000000,
@@ -48,4 +71,4 @@ def report(lladdr: bytes, source: bytes, record: int, groups: Sequence[bytes]) -
         0,  # Hop-by-Hop Options
         _HOP_LIMIT,
     )
-    return header + source + ALL_ROUTERS + _ROUTER_ALERT + message
+    return header + source + destination + _ROUTER_ALERT + message

@@ -1,7 +1,8 @@
 """Behind a bridge that snoops MLD a target is heard only if its group was joined and the report of that got through."""
 
 import re
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from harness import Installed
 from needs import OURS, require
 
 from ndpresponder.lab import Lab, wait_until
-from ndpresponder.lab.topology import CONTAINER
+from ndpresponder.lab.topology import CONTAINER, Uplink
 
 OTHER = "2001:db8::c2"
 LEARN_S = 5.0
@@ -22,6 +23,13 @@ def snooping_lab() -> Iterator[Lab]:
         yield lab
 
 
+@pytest.fixture(scope="module")
+def snooping_labs(snooping_lab: Lab) -> Iterator[Callable[[Uplink], Lab]]:
+    """Return a function that returns the lab with an uplink of a kind."""
+    with Lab(f"{OURS}mlv", "veth") as plain:
+        yield {"veth": plain, "macvlan": snooping_lab}.__getitem__
+
+
 def group(target: str) -> str:
     """Return the solicited-node group of one of the lab's containers."""
     return f"ff02::1:ff00:{target.rpartition(':')[2]}"
@@ -31,6 +39,17 @@ def learned(lab: Lab, target: str = CONTAINER) -> bool:
     """Tell whether the hypervisor's bridge passes the target's group to the VPS."""
     groups = lab.run("hv", "bridge", "mdb", "show", "dev", "br0").stdout
     return bool(re.search(rf"port p-vps grp {re.escape(group(target))} ", groups))
+
+
+def passes_for_router(lab: Lab) -> bool:
+    """Tell whether the hypervisor's bridge sends the VPS all of its multicast."""
+    ports = lab.run("hv", "bridge", "-d", "mdb", "show", "dev", "br0").stdout
+    return bool(re.search(r"router ports on br0:.* p-vps\b", ports))
+
+
+def packets(lab: Lab) -> int:
+    """Return how many frames have arrived at the uplink."""
+    return int(lab.run("vps", "cat", "/sys/class/net/uplink/statistics/rx_packets").stdout)
 
 
 def configured(directory: Path, mld_source: str, *lines: str) -> str:
@@ -53,6 +72,14 @@ def snoop(lab: Lab, name: str) -> Lab:
 LIVE = f'prefixes = ["{CONTAINER}"]'
 CLAIMED = 'prefixes = ["2001:db8::c0/126"]'
 WIDE = 'prefixes = ["2001:db8::/112"]'
+WIDE_UNHEARD = f'{WIDE}\nmld_router = "never"'
+MULTICAST = """
+import socket
+group = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+group.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_IF, socket.if_nametoindex("lan0"))
+for _ in range(1000):
+    group.sendto(bytes(500), ("ff02::4242", 4242))
+"""
 
 
 @pytest.mark.parametrize(
@@ -60,9 +87,9 @@ WIDE = 'prefixes = ["2001:db8::/112"]'
     [
         ("none", "linklocal", LIVE, True),
         ("none", "linklocal", CLAIMED, True),
-        ("none", "linklocal", WIDE, False),
+        ("none", "linklocal", WIDE_UNHEARD, False),
         ("na", "linklocal", LIVE, True),
-        ("na", "linklocal", WIDE, False),
+        ("na", "linklocal", WIDE_UNHEARD, False),
         ("strict", "linklocal", LIVE, True),
         ("strict", "global", LIVE, True),
         ("strict-pre", "linklocal", LIVE, False),
@@ -79,6 +106,46 @@ def test_what_is_heard_behind_snooping(snooping_lab, tmp_path, name, mld_source,
             wait_until(lambda: learned(lab), LEARN_S, "the bridge to learn the group")
         assert reached == bool(lab.ping("inet", CONTAINER, count=3))
         assert reached == learned(lab)
+
+
+@pytest.mark.parametrize(
+    ("name", "mld_source", "reached"),
+    [
+        ("none", "linklocal", True),
+        ("na", "linklocal", True),
+        ("strict", "linklocal", True),
+        ("ebtables", "linklocal", True),
+        ("strict-pre", "linklocal", False),
+        ("strict-pre", "global", True),
+        ("strict-pre", "both", True),
+    ],
+)
+@pytest.mark.parametrize("uplink", ["veth", "macvlan"])
+def test_a_prefix_too_wide_to_join_is_heard_as_by_a_multicast_router(
+    snooping_labs, tmp_path, uplink, name, mld_source, reached
+):
+    lab = snoop(snooping_labs(uplink), name)
+    with Installed(lab["vps"], "-c", configured(tmp_path, mld_source, WIDE)):
+        assert lab.ping("inet", CONTAINER, count=3).received == (3 if reached else 0)
+        assert reached == passes_for_router(lab)
+        assert not learned(lab)
+
+
+@pytest.mark.parametrize("fastpath", ["off", "tcx"])
+def test_the_command_of_the_card_is_heard_behind_snooping(snooping_labs, fastpath):
+    lab = snoop(snooping_labs("veth"), "strict")
+    with Installed(lab["vps"], "--prefix", "2001:db8::/112", "--iface", "uplink", "--fastpath", fastpath):
+        assert lab.ping("inet", CONTAINER, count=3).received == 3
+
+
+def test_what_a_multicast_router_is_sent_beside_solicitations_is_never_read(snooping_labs, tmp_path):
+    lab = snoop(snooping_labs("veth"), "none")
+    with Installed(lab["vps"], "-c", configured(tmp_path, "linklocal", WIDE)) as daemon:
+        wait_until(lambda: passes_for_router(lab), LEARN_S, "the bridge to take the port for a router's")
+        before, arrived = daemon.counters("uplink"), packets(lab)
+        lab.run("rtr", sys.executable, "-c", MULTICAST)
+        wait_until(lambda: packets(lab) >= arrived + 1000, LEARN_S, "the multicast")
+        assert daemon.counters("uplink") == before
 
 
 @pytest.mark.parametrize(("name", "mld_source"), [("strict", "linklocal"), ("strict-pre", "global")])

@@ -3,6 +3,7 @@
 import itertools
 import re
 import select
+import signal
 import time
 from collections import Counter
 from collections.abc import Iterable
@@ -12,8 +13,17 @@ import pytest
 from frames import ROUTER_LLADDR, TARGET, UPLINK_LLADDR, advertisement, packed, solicitation, solicited_node
 from harness import Installed
 from peer import Peer, Wire
-from scapy.layers.inet6 import ICMPv6MLQuery2, IPv6, IPv6ExtHdrHopByHop, PadN, RouterAlert
+from scapy.layers.inet6 import (
+    ICMPv6MLQuery,
+    ICMPv6MLQuery2,
+    ICMPv6MRD_Solicitation,
+    IPv6,
+    IPv6ExtHdrHopByHop,
+    PadN,
+    RouterAlert,
+)
 from scapy.layers.l2 import Ether
+from scapy.packet import Packet
 
 from ndpresponder.announce import BURST, INTERVAL_S, REPEATS, TARGETS_PER_S
 from ndpresponder.lab.namespace import Namespace
@@ -22,6 +32,7 @@ from ndpresponder.presence import MAX_JOINED
 
 OWN, GATEWAY, OTHER = "2001:db8:0:0:ffff::2", "2001:db8:0:0:ffff::1", "2001:db8::c2"
 ROUTES = "route add default via 2001:db8:0:0:ffff::1"
+WIDE_LINE = "prefixes = ['2001:db8::/112']"
 
 
 @pytest.fixture
@@ -207,15 +218,20 @@ def test_reports_come_from_a_global_source_where_asked_for(wire, tmp_path, mld_s
         assert [frame[70] for frame in reports] == [3]  # left
 
 
-def query(hop_limit: int = 1, source: str = "fe80::1") -> bytes:
-    """Return a general query, as a bridge or router that asks for listeners sends it (RFC 3810 5.1)."""
+def on_link(message: Packet, hop_limit: int = 1, source: str = "fe80::1") -> bytes:
+    """Return a message to all nodes as multicast routers and bridges send it (RFC 3810 5)."""
     frame = (
         Ether(src=ROUTER_LLADDR, dst="33:33:00:00:00:01")
         / IPv6(src=source, dst="ff02::1", hlim=hop_limit)
         / IPv6ExtHdrHopByHop(options=[RouterAlert(value=0), PadN(optdata=b"")])
-        / ICMPv6MLQuery2()
+        / message
     )
     return bytes(frame)
+
+
+def query(hop_limit: int = 1, source: str = "fe80::1") -> bytes:
+    """Return a general query, as a bridge or router that asks for listeners sends it (RFC 3810 5.1)."""
+    return on_link(ICMPv6MLQuery2(), hop_limit, source)
 
 
 def test_who_asks_for_listeners_is_answered_but_not_as_often_as_they_like(wire, tmp_path):
@@ -230,3 +246,98 @@ def test_who_asks_for_listeners_is_answered_but_not_as_often_as_they_like(wire, 
             peer.send(query())
         reports = [frame for _, frame in heard(peer, time.monotonic() + 1.5)]
         assert [(frame[62], frame[70], frame[74:90]) for frame in reports] == [(143, 2, solicited_node(TARGET))]
+
+
+def test_reports_are_of_the_version_of_who_asks_for_them(wire, tmp_path):
+    addresses = Path(write(tmp_path / "addresses", TARGET))
+    flags = configured(tmp_path, addresses, 'mld_source = "global"', 'announce = "never"')
+    with Peer(wire.far) as peer, Installed(wire.near, "-c", flags):
+        heard(peer, time.monotonic() + 1.3)  # the first report and its repeat
+        peer.send(on_link(ICMPv6MLQuery()))
+        (report,) = [frame for _, frame in heard(peer, time.monotonic() + 0.8)]
+        assert (report[62], report[38:54], report[70:]) == (131, solicited_node(TARGET), solicited_node(TARGET))
+        write(addresses, OTHER)
+        changes = [frame for _, frame in heard(peer, time.monotonic() + 0.5)]
+        assert [(frame[62], frame[38:54], frame[70:]) for frame in changes] == [
+            (132, packed("ff02::2"), solicited_node(TARGET)),
+            (131, solicited_node(OTHER), solicited_node(OTHER)),
+        ]
+
+
+def test_four_thousand_groups_are_spread_where_each_takes_a_report_of_its_own(wire, tmp_path):
+    flags = ("-i", "up0", "-n", "2001:db8::/116")
+    with Peer(wire.far) as peer, Installed(wire.near, *flags):
+        heard(peer, time.monotonic() + 1.5, from_link_local=True)
+        peer.send(on_link(ICMPv6MLQuery()))
+        start_s = time.monotonic()
+        reports = [
+            (at, frame)
+            for at, frame in heard(peer, start_s + 6, from_link_local=True)
+            if frame[20] == 0 == 131 - frame[62]
+        ]
+        wanted = {solicited_node(f"2001:db8::{number:x}") for number in range(4096)}
+        assert wanted <= {frame[70:86] for _, frame in reports}
+        assert max(sum(start <= at < start + 0.5 for at, _ in reports) for start, _ in reports[::50]) < 2048
+
+
+WIDE = ("-i", "up0", "-n", "2001:db8::/112")
+ADVERTISED, TERMINATED = 151, 153
+
+
+def routers(peer: Peer, seconds: float) -> list[int]:
+    """Return the types of the messages of multicast router discovery that arrive."""
+    frames = heard(peer, time.monotonic() + seconds, from_link_local=True)
+    return [frame[62] for _, frame in frames if frame[38:54] == packed("ff02::6a") and frame[20:22] == b"\0\1"]
+
+
+def test_the_end_is_a_termination(wire):
+    with Peer(wire.far) as peer, Installed(wire.near, *WIDE) as daemon:
+        assert set(routers(peer, 0.3)) == {ADVERTISED}
+        daemon.stop()
+        assert routers(peer, 0.3) == [TERMINATED]
+
+
+def test_an_upgrade_and_a_restart_by_the_manager_are_not_the_end(wire):
+    environment = {"INVOCATION_ID": "0" * 32}  # as systemd sets it, which keeps the sockets
+    with Peer(wire.far) as peer, Installed(wire.near, *WIDE, environment=environment) as daemon:
+        routers(peer, 0.3)
+        daemon.process.send_signal(signal.SIGUSR2)
+        daemon.await_line("replaced by the installed version", 10)
+        daemon.await_notice("READY=1", 10)
+        assert set(routers(peer, 0.3)) <= {ADVERTISED}
+        daemon.stop()
+        assert routers(peer, 0.3) == []
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "said"),
+    [
+        (WIDE_LINE, WIDE_LINE, []),
+        (WIDE_LINE, f"{WIDE_LINE}\nmld_router = 'never'", [TERMINATED]),
+        (WIDE_LINE, "prefixes = ['2001:db8::/124']", [TERMINATED]),
+        ("prefixes = ['2001:db8::/124']", WIDE_LINE, [ADVERTISED]),
+        (WIDE_LINE, f"{WIDE_LINE}\nannounce = 'never'", [ADVERTISED]),
+        (WIDE_LINE, f"{WIDE_LINE}\nmld_router = 'always'", [ADVERTISED]),
+    ],
+)
+def test_what_a_reload_says_to_bridges(wire, tmp_path, before, after, said):
+    flags = configured(tmp_path, tmp_path / "addresses", before)
+    with Peer(wire.far) as peer, Installed(wire.near, "-c", flags) as daemon:
+        routers(peer, 4.5)  # the first three
+        configured(tmp_path, tmp_path / "addresses", after)
+        daemon.process.send_signal(signal.SIGHUP)
+        daemon.await_line("configuration reloaded")
+        assert routers(peer, 0.5) == said
+
+
+def test_a_search_for_routers_is_answered_but_not_as_often_as_they_like(wire):
+    with Peer(wire.far) as peer, Installed(wire.near, *WIDE):
+        routers(peer, 4.5)
+        peer.send(
+            on_link(ICMPv6MRD_Solicitation(), hop_limit=2), on_link(ICMPv6MRD_Solicitation(), source="2001:db8::bad")
+        )
+        assert routers(peer, 2.2) == []
+        for _ in range(40):
+            peer.send(on_link(ICMPv6MRD_Solicitation()))
+            time.sleep(0.02)
+        assert 1 <= len(routers(peer, 2.2)) <= 3

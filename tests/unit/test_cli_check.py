@@ -87,6 +87,7 @@ announce = "live"                       # default
 gateway_keepalive = "auto"              # default
 pin_gateway = false                     # default
 mld_source = "linklocal"                # default
+mld_router = "auto"                     # default
 verify = false                          # default
 fastpath = "off"                        # default
 """,
