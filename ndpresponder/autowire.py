@@ -20,6 +20,7 @@ from ndpresponder.observe.logs import Logger
 
 _MAX_GATEWAYS: Final = 1024  # remembered; who sends router advertisements can make up any number
 _CLEANINGS: Final = 3  # tries, when the routes change while they are read; nobody rings after the last look
+_LOOKS_PER_TURN: Final = 100  # some 2 ms for an uplink, then the event loop gets its turn
 _PAUSE_S: Final = 0.1  # at least between two looks at the kernel's routes, and as long as the last one took
 
 
@@ -111,15 +112,18 @@ class Autowire:
             for route in sorted(installed - wanted):
                 await kernel.remove(route)
                 removed += 1
-            for route in sorted(wanted - installed):
-                if await self._is_needed(kernel, route, uplinks):
+            for number, route in enumerate(sorted(wanted - installed), 1):
+                if number % _LOOKS_PER_TURN == 0:
+                    await asyncio.sleep(0)
+                if self._is_needed(kernel, route, uplinks):
                     added += await kernel.add(route)
         if added or removed:
             self._log.info("routes to live targets", added=added, removed=removed)
 
-    async def _is_needed(self, kernel: HostRoutes, route: HostRoute, uplinks: Collection[int]) -> bool:
-        index = await kernel.leads_to(route.target)
-        return index is None or index in uplinks
+    def _is_needed(self, kernel: HostRoutes, route: HostRoute, uplinks: Collection[int]) -> bool:
+        """Tell whether packets that come in by some uplink would leave by one, or have no route."""
+        ways = [kernel.leads_to(route.target, uplink) for uplink in uplinks]
+        return any(index is None or index in uplinks for index in ways)
 
 
 def _index(name: str) -> int:

@@ -26,7 +26,7 @@ class Verification:
             SourceUnavailable: the system refuses the sockets now.
         """
         self._loop = asyncio.get_running_loop()
-        self._resolver = Resolver(lambda: {index, *uplinks()})
+        self._resolver = Resolver(lambda: {index, *uplinks()}, index)
         self.verifier = Verifier(self._resolver, finish, self._loop.call_later, clock)
         for heard in self._resolver.sockets():
             self._loop.add_reader(heard, self.verifier.hear)

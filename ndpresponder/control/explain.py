@@ -4,6 +4,7 @@ The outcome is never worked out here: a solicitation is made and put to the upli
 The words only say what that outcome follows from.
 """
 
+import contextlib
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv6Network
@@ -126,10 +127,9 @@ async def live(subject: Subject, target: bytes, names: Collection[str]) -> dict[
     uplinks = list(subject.uplinks())
     judged = [judge(_scene(subject, config, uplink), target) for uplink in uplinks if uplink.name in names]
     answered = [each for each in judged if each["answered"]]
-    if answered:
-        trouble = await _trouble(target, uplinks)
-        for each in answered:
-            each["yet"] += trouble
+    for each in answered:
+        uplink = next(uplink for uplink in uplinks if uplink.name == each["uplink"])
+        each["yet"] += _trouble(target, uplink, uplinks)
     return report_of(target, judged)
 
 
@@ -163,22 +163,30 @@ def _down(entry: Entry) -> str:
     return f"{origin(entry)} cannot be read now: {kept}"
 
 
-async def _trouble(target: bytes, uplinks: Collection[Uplink]) -> list[str]:
+def _trouble(target: bytes, uplink: Uplink, uplinks: Collection[Uplink]) -> list[str]:
     """Return why packets for a target that is answered for may still not arrive, as far as the host's routes show."""
-    from ndpresponder.linux.netlink.host_routes import opened
-    from ndpresponder.linux.netlink.session import Interrupted
+    from ndpresponder.linux.netlink.forwarding import Forwarding
+    from ndpresponder.linux.netlink.ipsec import IpsecPolicies
 
+    if uplink.link is None:
+        return []
     try:
-        async with opened() as kernel:
-            index = await kernel.leads_to(target)
-    except (SourceUnavailable, Interrupted):
+        with contextlib.closing(Forwarding()) as kernel:
+            way = kernel.way(target, uplink.link.index)
+    except SourceUnavailable:
         return []  # it is advice, no more
-    if index is None:
+    if way.missing:
         return ["this host has no route to it: packets for it end here"]
-    links = [uplink.link for uplink in uplinks if uplink.link]
-    for link in links:
-        if link.index == index:
-            return [f"this host would send packets for it back out of {link.name}: it lacks a route to where it lives"]
-    if index and any(not link.forwarding for link in links):
+    for link in (each.link for each in uplinks if each.link):
+        if link.index == way.link:
+            taken = IpsecPolicies().takes(target)
+            if taken:
+                break
+            lacks = f"back out of {link.name}: it lacks a route to where it lives"
+            unless = ", unless an IPsec policy takes them, which only CAP_NET_ADMIN may see" if taken is None else ""
+            return [f"this host would send packets for it {lacks}{unless}"]
+    if not (way.link or way.local):
+        return ["this host refuses packets for it: a route makes it unreachable"]
+    if way.link and any(not each.link.forwarding for each in uplinks if each.link):
         return ["this host does not forward: sysctl net.ipv6.conf.all.forwarding=1"]
     return []

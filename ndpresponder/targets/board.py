@@ -1,5 +1,7 @@
 """Merges what the sources say into one immutable table for each uplink, and swaps a table when it changed.
 
+Of what a source found, only what belongs to an uplink counts there (`belong`); what a person configured always does.
+
 A source that fails keeps its last set; the board only remembers that it is down. Bursts are coalesced: a change
 after a quiet while is in force at once, and those that follow together, `COALESCE_S` after it.
 """
@@ -10,7 +12,9 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
 
+from ndpresponder.targets.counted import Astray, Counted, count
 from ndpresponder.targets.schedule import Schedule
+from ndpresponder.targets.scope import EVERYTHING, NOWHERE, Scope
 from ndpresponder.targets.source import NOTHING, Source, TargetSet
 from ndpresponder.targets.table import EMPTY, Prefix, TargetTable
 
@@ -26,6 +30,14 @@ class Entry:
     up: bool = False
     last_sync_s: float = 0.0  # Unix time; 0: never
     resyncs: dict[str, int] = field(default_factory=dict)  # cause -> count
+    within: Scope | None = None  # only there its targets count; None: in what belongs to each uplink
+    astray: dict[str, Astray] = field(default_factory=dict)  # uplink -> live targets that do not count there, and why
+    counted: dict[str, Counted] = field(default_factory=dict)  # uplink -> what counts there
+
+    @property
+    def configured(self) -> bool:
+        """Whether a person said that these targets are to be answered for."""
+        return self.within is EVERYTHING
 
     def serves(self, uplink: str) -> bool:
         """Tell whether this source's targets are answered on `uplink`."""
@@ -51,10 +63,30 @@ class TargetBoard:
         self._monotonic = monotonic
         self._on_change: list[Callable[[], None]] = []
         self._tables = dict.fromkeys(excluded, EMPTY)
+        self._scopes: Mapping[str, Scope] | None = None
+        self._merged: dict[str, Scope] = {}
         self._pending = False
         self._rebuilt_s = -COALESCE_S
         self.entries: list[Entry] = []
         self.generation = 0  # how often a table was swapped
+
+    def belong(self, scopes: Mapping[str, Scope]) -> None:
+        """Go by these scopes, which say what belongs to each uplink, from the next `rebuild` on; without, all does."""
+        self._scopes = scopes
+
+    def scope(self, entry: Entry, uplink: str) -> Scope:
+        """Return where the targets of `entry` count on an uplink."""
+        if entry.within is not None or self._scopes is None:
+            return entry.within or EVERYTHING
+        known = self._scopes.get(uplink)
+        if known is None:
+            return NOWHERE
+        said = [each.targets for each in self.entries if each.configured and each.serves(uplink)]
+        hosts = (Prefix(int.from_bytes(target, "big"), 128) for targets in said for target in targets.live)
+        merged = known | Scope(frozenset(hosts).union(*(targets.claimed for targets in said)))
+        if merged != self._merged.get(uplink):
+            self._merged[uplink] = merged
+        return self._merged[uplink]
 
     def add(self, source: Source) -> Entry:
         """Make room for `source`; what it publishes goes to `publish` with the returned entry."""
@@ -81,11 +113,15 @@ class TargetBoard:
         entry.last_sync_s = self._clock()
         if targets != entry.targets:
             entry.targets = targets
-            if not self._pending:
-                self._pending = True
-                # in a turn of its own even when at once: among thousands of targets it takes milliseconds
-                pause_s = max(0.0, self._rebuilt_s + COALESCE_S - self._monotonic())
-                self._call_later(pause_s, self.rebuild)
+            self.ring()
+
+    def ring(self) -> None:
+        """Have the tables built anew: what counts changed."""
+        if not self._pending:
+            self._pending = True
+            # in a turn of its own even when at once: among thousands of targets it takes milliseconds
+            pause_s = max(0.0, self._rebuilt_s + COALESCE_S - self._monotonic())
+            self._call_later(pause_s, self.rebuild)
 
     def fail(self, entry: Entry) -> None:
         """Note that a source cannot be read now. Its last set stays in force."""
@@ -95,12 +131,12 @@ class TargetBoard:
         """Build the tables now and hand over those that changed."""
         self._pending = False
         for uplink, excluded in self._excluded.items():
-            serving = [entry.targets for entry in self.entries if entry.serves(uplink)]
+            serving = [self._count(entry, uplink) for entry in self.entries if entry.serves(uplink)]
             table = TargetTable.build(
-                live=frozenset().union(*(targets.live for targets in serving)),
-                claimed=frozenset().union(*(targets.claimed for targets in serving if not targets.refused)),
+                live=frozenset().union(*(counted.live for counted in serving)),
+                claimed=frozenset().union(*(counted.claimed for counted in serving if not counted.targets.refused)),
                 excluded=excluded,
-                divided=((targets.claimed, targets.refused) for targets in serving if targets.refused),
+                divided=((each.claimed, each.targets.refused) for each in serving if each.targets.refused),
             )
             if table != self._tables[uplink]:
                 self._tables[uplink] = table
@@ -109,6 +145,15 @@ class TargetBoard:
         self._rebuilt_s = self._monotonic()
         for tell in self._on_change:
             tell()
+
+    def _count(self, entry: Entry, uplink: str) -> Counted:
+        # What a person configured is known at once; of what was found, where it leads and whose it is comes first
+        unknown: Astray = {} if entry.configured or self._scopes is None else None
+        astray = entry.astray.get(uplink, unknown)
+        entry.counted[uplink] = counted = count(
+            entry.targets, self.scope(entry, uplink), astray, entry.counted.get(uplink), entry.within is not None
+        )
+        return counted
 
     def on_change(self, tell: Callable[[], None]) -> Callable[[], None]:
         """Call `tell` each time after the tables were rebuilt, whether or not any differs; return what ends that."""

@@ -11,6 +11,7 @@ from pyroute2.netlink.exceptions import NetlinkError
 
 from ndpresponder.linux.netlink import bell
 from ndpresponder.linux.netlink.admin import PROTOCOL, needing_net_admin
+from ndpresponder.linux.netlink.forwarding import Forwarding
 from ndpresponder.linux.netlink.session import asking, is_error, packed
 
 GROUPS: Final = bell.LINK | bell.IPV6_ROUTE
@@ -18,7 +19,6 @@ GROUPS: Final = bell.LINK | bell.IPV6_ROUTE
 # linux/rtnetlink.h
 _NEW_ROUTE: Final = 24
 _MAIN_TABLE: Final = 254
-_UNICAST: Final = 1
 _METRIC: Final = 1 << 20  # a route that somebody else has to the same host goes before ours
 _LINK_REFUSES: Final = (errno.ENODEV, errno.ENETDOWN, errno.EINVAL)
 _FEATURE: Final = "install_routes"
@@ -34,8 +34,9 @@ class HostRoute(NamedTuple):
 class HostRoutes:
     """The kernel's routes for the time of one `opened` block."""
 
-    def __init__(self, netlink: Any) -> None:
+    def __init__(self, netlink: Any, forwarding: Forwarding) -> None:
         self._netlink = netlink
+        self._forwarding = forwarding
 
     async def installed(self) -> set[HostRoute]:
         """Return the routes that are ours."""
@@ -47,16 +48,13 @@ class HostRoutes:
             if route["proto"] == PROTOCOL and route["dst_len"] == 128
         }
 
-    async def leads_to(self, target: bytes) -> int | None:
-        """Return the index of the link by which packets for `target` leave; None without a route.
+    def leads_to(self, target: bytes, uplink: int) -> int | None:
+        """Return the index of the link by which packets for `target` leave that come in by `uplink`; None: no route.
 
         It is 0 if they do not leave: the address is this host's own, or somebody made it unreachable on purpose.
         """
-        try:
-            (route,) = await self._netlink.route("get", family=socket.AF_INET6, dst=_text(target))
-        except NetlinkError as error:
-            return None if is_error(error, errno.ENETUNREACH) else 0
-        return int(route.get("oif") or 0) if route["type"] == _UNICAST else 0
+        way = self._forwarding.way(target, uplink)
+        return None if way.missing else way.link
 
     async def add(self, route: HostRoute) -> bool:
         """Add a route of ours; return whether its link takes it now.
@@ -97,8 +95,9 @@ async def opened() -> AsyncIterator[HostRoutes]:
         Interrupted: they changed while they were read; open them again.
         SourceUnavailable: the kernel cannot be asked now.
     """
-    async with asking() as netlink:
-        yield HostRoutes(netlink)
+    with contextlib.closing(Forwarding()) as forwarding:
+        async with asking() as netlink:
+            yield HostRoutes(netlink, forwarding)
 
 
 def matters(event: bytes) -> bool:

@@ -13,6 +13,7 @@ from pyroute2.netlink.exceptions import NetlinkError
 from ndpresponder.errors import SourceUnavailable
 from ndpresponder.linux.netlink import bell
 from ndpresponder.linux.netlink.bell import Bell
+from ndpresponder.linux.netlink.onlink import Onlink, leads_away, of_address, of_route, preferred_source
 from ndpresponder.linux.netlink.session import Interrupted, asking, is_error, packed
 from ndpresponder.linux.sysctl import forwarding
 
@@ -43,6 +44,7 @@ class Link:
     addresses: frozenset[bytes]
     gateways: frozenset[bytes]
     unproven: frozenset[bytes] = frozenset()  # of the addresses, those that may be another host's (RFC 4862 5.4)
+    onlink: Onlink = frozenset()  # the prefixes that are on-link here, see `onlink`
 
     @property
     def sources(self) -> frozenset[bytes]:
@@ -72,7 +74,7 @@ class LinkWatcher:
         """Watch `names`; `buffer` is the receive buffer for events asked for, in octets."""
         self._names = tuple(names)
         self._publish = publish
-        self._bell = Bell(_GROUPS, _matters, buffer)
+        self._bell = Bell(_GROUPS, self._matters, buffer)
         self._links: Links | None = None
 
     @property
@@ -94,6 +96,10 @@ class LinkWatcher:
             async for _ in rings:
                 with contextlib.suppress(Interrupted):
                     await self._ask()
+
+    def _matters(self, event: bytes) -> bool:
+        links = self._links
+        return links is None or _matters(event, {link.index for link in links.values() if link})
 
     async def _ask(self) -> None:
         async with asking() as netlink:
@@ -133,13 +139,16 @@ async def is_reachable(index: int, address: bytes) -> bool:
         return any(entry["state"] & _CONFIRMED for entry in entries)
 
 
-def _matters(event: bytes) -> bool:
-    """Tell whether `event` can concern an uplink: of routes only default ones do, and a router has many others."""
+def _matters(event: bytes, uplinks: Collection[int]) -> bool:
+    """Tell whether `event` can concern an uplink: default routes do, and those without a router there; others do not.
+
+    A router has many others.
+    """
     if len(event) < 18:
         return True
     (kind,) = struct.unpack_from("=H", event, 4)
     destination_length = event[17]
-    return kind not in _ROUTE_EVENTS or destination_length == 0
+    return kind not in _ROUTE_EVENTS or destination_length == 0 or not leads_away(event, uplinks)
 
 
 async def _ask_link(netlink: Any, name: str) -> Link | None:
@@ -149,9 +158,19 @@ async def _ask_link(netlink: Any, name: str) -> Link | None:
         # dump_filter=None: the kernel alone selects. pyroute2 would let it dump all that the host has, and then take
         # multipath routes away because they have no one `oif`.
         addresses = await netlink.addr("dump", family=socket.AF_INET6, index=index, dump_filter=None)
-        own = {packed(address.get("address")): address.get("flags") async for address in addresses}
-        routes = await netlink.route("dump", family=socket.AF_INET6, oif=index, type=_UNICAST, dump_filter=None)
-        gateways = [gateway async for route in routes for gateway in _gateways(route, index)]
+        own: dict[bytes, Any] = {}
+        onlink: set[tuple[int, int]] = set()
+        async for address in addresses:
+            own[packed(address.get("address"))] = address.get("flags")
+            onlink.update(of_address(packed(address.get("address")), address["prefixlen"]))
+        gateways: list[bytes] = []
+        async for route in await netlink.route(
+            "dump", family=socket.AF_INET6, oif=index, type=_UNICAST, dump_filter=None
+        ):
+            gateways.extend(_gateways(route, index))
+            onlink.update(of_route(route, index))
+        if gateways and not onlink:  # an unnumbered link
+            onlink.update(await preferred_source(netlink, index))
     except NetlinkError as error:
         if is_error(error, errno.ENODEV):
             return None
@@ -169,6 +188,7 @@ async def _ask_link(netlink: Any, name: str) -> Link | None:
         addresses=frozenset(own),
         gateways=frozenset(gateways),
         unproven=frozenset(address for address, flags in own.items() if _is_unproven(flags)),
+        onlink=frozenset(onlink),
     )
 
 

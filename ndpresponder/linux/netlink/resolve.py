@@ -15,23 +15,21 @@ from typing import Final, NamedTuple
 
 from ndpresponder.errors import SourceUnavailable
 from ndpresponder.linux.netlink import bell
-from ndpresponder.linux.netlink.dump import HEADER_LENGTH, attribute, attributes, kind_of
+from ndpresponder.linux.netlink.dump import HEADER_LENGTH, attributes, kind_of
+from ndpresponder.linux.netlink.forwarding import Forwarding
+from ndpresponder.linux.netlink.ipsec import IpsecPolicies
 from ndpresponder.linux.packet_socket import attach_filter
+from ndpresponder.wire.addresses import is_link_local
 from ndpresponder.wire.bpf import ADVERTISEMENTS
 from ndpresponder.wire.heard import hear
 from ndpresponder.wire.layout import ETH_P_IPV6
 from ndpresponder.wire.solicitation import solicit
 
-# linux/netlink.h, linux/rtnetlink.h, linux/neighbour.h, linux/if_arp.h, net/if.h
-_HEADER: Final = struct.Struct("=IHHII")  # nlmsghdr: length, type, flags, sequence, port
-_RTMSG: Final = struct.Struct("=BBBBBBBBI")  # family, lengths, TOS, table, protocol, scope, type, flags
+# linux/rtnetlink.h, linux/neighbour.h, linux/if_arp.h, net/if.h
 _NDMSG: Final = struct.Struct("=BxxxiHBB")  # family, index, state, flags, type
-_NEWROUTE, _GETROUTE, _NEWNEIGH, _DELNEIGH, _GETNEIGH = 24, 26, 28, 29, 30
-_RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PREFSRC = 1, 4, 5, 7
-_UNICAST, _LOCAL = 1, 2  # RTN_*
+_NEWNEIGH, _DELNEIGH = 28, 29
 _NDA_DST: Final = 1
 _PROXY: Final = 0x08  # NTF_PROXY
-_REQUEST: Final = 1
 _ARPHRD_ETHER: Final = 1
 _SIOCGIFFLAGS, _IFF_NOARP = 0x8913, 0x80
 _IFREQ: Final = struct.Struct("=16sH22x")  # name, flags
@@ -45,6 +43,9 @@ FAILED: Final = 0x20
 _RECEIVE_BUFFER: Final = 1 << 20
 _EVENTS_PER_TURN: Final = 256
 _ANSWER: Final = 4096
+_SOMEBODY_THERE: Final = bytes.fromhex(
+    "fe80" + "00" * 6 + "ff" * 8
+)  # a link-local address is asked from a link-local one
 
 
 class Neighbor(NamedTuple):
@@ -58,24 +59,35 @@ class Unknown(NamedTuple):
     """A neighbor that must be asked."""
 
     neighbor: Neighbor
-    source: bytes  # what the kernel would send from
+    source: bytes  # what it is asked from on that link
     stale: bool  # the kernel knows it, but has not heard it lately
+    others: tuple["Unknown", ...] = ()  # where else the target may be
 
 
 class Resolver:
     """Asks and hears."""
 
-    def __init__(self, uplinks: Callable[[], Collection[int]]) -> None:
+    def __init__(
+        self,
+        uplinks: Callable[[], Collection[int]],
+        uplink: int = 0,
+        followed: Callable[[], Collection[int]] = tuple,
+    ) -> None:
         """Open the sockets; `uplinks` returns the indexes of the interfaces behind which no target is.
+
+        `uplink` is the one that packets come in by, 0 for packets of this host's own. On those that `followed` returns
+        a target may be that has no route to it yet.
 
         Raises:
             SourceUnavailable: the system refuses them now.
         """
         self._uplinks = uplinks
-        self._sequence = 0
+        self._uplink = uplink
+        self._followed = followed
+        self._policies = IpsecPolicies()
         with contextlib.ExitStack() as stack:
+            self._kernel = stack.enter_context(contextlib.closing(Forwarding()))
             try:
-                self._questions = stack.enter_context(_socket(socket.AF_NETLINK, socket.SOCK_RAW))
                 self._events = stack.enter_context(_socket(socket.AF_NETLINK, socket.SOCK_RAW))
                 self._events.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
                 self._events.bind((0, bell.NEIGHBOR))
@@ -100,28 +112,52 @@ class Resolver:
 
     def look(self, target: bytes) -> Unknown | bool:
         """Return whether `target` is behind this host as far as the kernel knows, or whom to ask."""
-        answer = self._question(
-            _GETROUTE, _RTMSG.pack(socket.AF_INET6, 128, 0, 0, 0, 0, 0, 0, 0), attribute(_RTA_DST, target)
-        )
-        if answer is None or kind_of(answer) != _NEWROUTE:
-            return False
-        kind = answer[HEADER_LENGTH + 7]
-        if kind != _UNICAST:
-            return kind == _LOCAL
-        found = dict(attributes(answer, HEADER_LENGTH + _RTMSG.size))
-        (index,) = struct.unpack("=i", found[_RTA_OIF])
-        if index in self._uplinks():
-            return False
-        neighbor = Neighbor(index, found.get(_RTA_GATEWAY, target))
-        state = self._state(neighbor)
+        way = self._kernel.way(target, self._uplink)
+        if way.link and way.link not in self._uplinks():
+            return self._look_on(Neighbor(way.link, way.gateway or target))
+        if way.local or not (way.link or way.missing):
+            return way.local
+        if way.link and self._policies.takes(target):  # it leaves encrypted: there is nobody to ask
+            return True
+        return self._look_around(target)
+
+    def _look_on(self, neighbor: Neighbor) -> Unknown | bool:
+        state = self._kernel.neighbor_state(*neighbor)
         if state & CONFIRMED:
             return True
-        if _RTA_PREFSRC not in found:  # no address of ours to ask from
-            return False
-        return Unknown(neighbor, found[_RTA_PREFSRC], bool(state & STALE))
+        source = self._source(neighbor)
+        return Unknown(neighbor, source, bool(state & STALE)) if source else False
+
+    def _look_around(self, target: bytes) -> Unknown | bool:
+        """Return whom to ask for a target without a route behind this host: it may be on each link that is followed."""
+        asked: list[Unknown] = []
+        for link in self._followed():
+            if link in self._uplinks():
+                continue
+            neighbor = Neighbor(link, target)
+            if self._kernel.neighbor_state(*neighbor) & CONFIRMED:
+                return True
+            if source := self._source(neighbor):
+                asked.append(Unknown(neighbor, source, False))
+        return asked[0]._replace(others=tuple(asked[1:])) if asked else False
+
+    def _source(self, neighbor: Neighbor) -> bytes | None:
+        """Return what to ask from: a link-local address, as the kernel does for what it forwards, if the link has one.
+
+        Who lives on a link without a global address of ours may have no way back to any other.
+        """
+        source = self._kernel.source(_SOMEBODY_THERE, neighbor.link)
+        if source is not None and is_link_local(source):
+            return source
+        return self._kernel.source(neighbor.address, neighbor.link) or self._kernel.source(neighbor.address, 0)
 
     def ask(self, unknown: Unknown) -> bool:
         """Solicit a neighbor; return True where there are no link-layer addresses, and so nobody to ask."""
+        for other in unknown.others:  # without a route, a link that needs no asking says nothing
+            self._solicit(other)
+        return self._solicit(unknown) and not unknown.others
+
+    def _solicit(self, unknown: Unknown) -> bool:
         link, address = unknown.neighbor
         with contextlib.suppress(OSError):  # the link is gone or down: nobody will be heard
             name = socket.if_indextoname(link)
@@ -172,26 +208,6 @@ class Resolver:
             address = dict(attributes(event, HEADER_LENGTH + _NDMSG.size)).get(_NDA_DST)
             if address is not None:
                 yield Neighbor(index, address), state if kind_of(event) == _NEWNEIGH else 0
-
-    def _state(self, neighbor: Neighbor) -> int:
-        body = _NDMSG.pack(socket.AF_INET6, neighbor.link, 0, 0, 0)
-        answer = self._question(_GETNEIGH, body, attribute(_NDA_DST, neighbor.address))
-        if answer is None or kind_of(answer) != _NEWNEIGH:
-            return 0
-        state: int = _NDMSG.unpack_from(answer, HEADER_LENGTH)[2]
-        return state
-
-    def _question(self, kind: int, body: bytes, argument: bytes) -> bytes | None:
-        """Ask the kernel and return its one message, an error among them."""
-        self._sequence = (self._sequence + 1) & 0xFFFFFFFF
-        length = HEADER_LENGTH + len(body) + len(argument)
-        with contextlib.suppress(OSError):
-            self._questions.send(_HEADER.pack(length, kind, _REQUEST, self._sequence, 0) + body + argument)
-            while True:
-                answer = self._questions.recv(_ANSWER)
-                if _HEADER.unpack_from(answer)[3] == self._sequence:
-                    return answer
-        return None
 
 
 def _socket(family: int, kind: int, protocol: int = 0) -> socket.socket:
