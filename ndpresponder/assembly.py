@@ -108,6 +108,11 @@ class Assembly:
         for uplink in self.uplinks.values():
             uplink.resume()
 
+    async def settle(self) -> None:
+        """Wait until the kernel has what it is told at the start of each uplink."""
+        for uplink in list(self.uplinks.values()):
+            await uplink.settle()
+
     @property
     def ready(self) -> bool:
         """Whether all uplinks are answered on."""

@@ -232,8 +232,8 @@ class Daemon:
             raise LinkNotReady(not_ready)
 
     async def _say_ready(self) -> None:
-        """Tell systemd, once whoever hears of it can ask: on the control socket, and for metrics."""
-        await asyncio.wait(self._opening, timeout=_READY_WAIT_S)
+        """Tell systemd, once the daemon can be asked, on the control socket and for metrics, and counts as it will."""
+        await asyncio.wait([*self._opening, self._start(self._assembly.settle())], timeout=_READY_WAIT_S)
         self._notifier.ready(self._status())
 
     def _status(self) -> str:

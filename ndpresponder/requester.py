@@ -29,6 +29,7 @@ from ndpresponder.wire.layout import (
     ETHERNET_SOURCE,
     HOP_LIMIT,
     ICMP,
+    ICMP_TYPE,
     ICMPV6,
     NDP_HOP_LIMIT,
     NEXT_HEADER,
@@ -87,6 +88,8 @@ def judge(state: UplinkState, frame: bytes) -> "Requester | Outcome":
         return Outcome.NOT_IPV6
     if frame[NEXT_HEADER] != ICMPV6:  # RFC 6980 5: fragments and headers in between are silent
         return Outcome.NOT_ICMPV6
+    if frame[HOP_LIMIT] != NDP_HOP_LIMIT:  # 7.1.1: Hop Limit is 255; first of all, as in the kernel's program
+        return Outcome.BAD_HOP_LIMIT
     length = int.from_bytes(frame[PAYLOAD_LENGTH], "big")
     if length == 0:
         return Outcome.BAD_PAYLOAD_LENGTH
@@ -94,8 +97,6 @@ def judge(state: UplinkState, frame: bytes) -> "Requester | Outcome":
         return Outcome.MESSAGE_TOO_SHORT
     if length % 8:  # 4.6: options come in units of 8 octets, so the last one reaches past the end
         return Outcome.BAD_OPTION
-    if frame[HOP_LIMIT] != NDP_HOP_LIMIT:  # 7.1.1: Hop Limit is 255
-        return Outcome.BAD_HOP_LIMIT
     ethernet_source = frame[ETHERNET_SOURCE]
     if ethernet_source == state.lladdr:
         return Outcome.OWN_FRAME
@@ -108,6 +109,14 @@ def judge(state: UplinkState, frame: bytes) -> "Requester | Outcome":
         return Outcome.OWN_SOURCE
     header_sum = word_sum(source) + length + ICMPV6
     return Requester(ICMP + length, None, header_sum, source, 0, _NO_TEMPLATE, _NO_TEMPLATE)
+
+
+def judge_short(frame: bytes) -> Outcome:
+    """Judge a frame that is too short for a solicitation: one that a router forwarded is no less forwarded."""
+    if len(frame) <= ICMP_TYPE or frame[ETHER_TYPE] != _ETHER_TYPE or frame[VERSION] >> 4 != 6:
+        return Outcome.TOO_SHORT
+    forwarded = frame[NEXT_HEADER] == ICMPV6 and frame[HOP_LIMIT] != NDP_HOP_LIMIT
+    return Outcome.BAD_HOP_LIMIT if forwarded else Outcome.TOO_SHORT
 
 
 def prepare_answers(state: UplinkState, policy: Policy, frame: bytes, requester: Requester) -> "Requester | Outcome":

@@ -20,6 +20,7 @@ from ndpresponder.requester import (
     Requester,
     UplinkState,
     judge,
+    judge_short,
     override_flag,
     prepare_answers,
     router_flag,
@@ -165,7 +166,7 @@ class Responder:
         if state is None:
             return Outcome.NOT_READY, None
         if len(frame) < OPTIONS:
-            return Outcome.TOO_SHORT, None
+            return judge_short(frame), None
         requester = self._requesters.get(frame[REQUESTER])
         if requester is None:
             met = self._meet(state, frame)

@@ -1,9 +1,10 @@
 """Solicitations that the kernel counts and nobody reads, so that a flood of them is nearly free.
 
-Those are what is not ours, always, and in a flood what strangers ask. What may go unread is `wire.steering`'s to say,
-how the kernel is told is `linux.fanout`'s. This keeps the program in step with the table, the uplink and the flood, and
-adds to the tally what the kernel counted. It must never decide what is answered: when the kernel cannot count, or
-somebody wants to see every frame, all are read and end in the responder.
+Those are always the ones for what is not ours and the ones that a router forwarded; in a flood most of what strangers
+ask as well. `wire.members` and `wire.steering` say which frames go unread, `linux.fanout` tells the kernel. This keeps
+the program in step with the table, the uplink and the flood, and adds to the tally what the kernel counted. It must
+never decide what is answered: when the kernel cannot count, or somebody wants to see every frame, all are read and end
+in the responder.
 
 A new program takes the kernel some 10 ms, and a large table as long to write it, so both are done in a thread, one at a
 time. Until then a new target is not answered for; a target that went is silent at once, by the responder's own table.
@@ -21,9 +22,12 @@ from ndpresponder.outcome import Outcome
 from ndpresponder.overload import Crowd
 from ndpresponder.requester import UplinkState
 from ndpresponder.targets.table import EMPTY, TargetTable
+from ndpresponder.wire.bpf import SOLICITATIONS, SOLICITATIONS_OF_THE_LINK
 from ndpresponder.wire.bpf_writer import Program
-from ndpresponder.wire.steering import COUNTED, NEVER_READ, READ_ALL, hold_back, steer
+from ndpresponder.wire.members import ALWAYS_COUNTED, COUNTED, READ_ALL
+from ndpresponder.wire.steering import hold_back, steer
 
+_AGAIN_S: Final = 10.0  # after the kernel refused, for want of memory or descriptors mostly
 _LOOK_S: Final = 0.1  # how often it is seen whether a flood goes on: who stops flooding is answered again after that
 _SETTLE_S: Final = 0.02  # a full ring is read by then
 _FLOOD: Final = 5000  # more frames in that time than leave some for whoever is answered: some 5 us for each stranger
@@ -49,6 +53,7 @@ class Unread:
         self._table: TargetTable = EMPTY
         self._state: UplinkState | None = None
         self._changed = asyncio.Event()
+        self.settled = asyncio.Event()  # the kernel has its first program, or has refused it
         self._task: asyncio.Task[None] | None = None
         self._fanout: Fanout | None = None
         self._program = READ_ALL  # that in force
@@ -56,6 +61,7 @@ class Unread:
         self._written_for: tuple[TargetTable, UplinkState | None] = EMPTY, None
         self._reads_all = False  # because somebody wants to see every frame
         self._complained = False
+        self._again_s: float | None = None  # when it is tried again although nothing has changed
         self._flooded = False
         self._share = _FIRST_SHARE
         self._more = _MORE_AT_FIRST
@@ -64,7 +70,7 @@ class Unread:
 
     def open(self, socket: PacketSocket, name: str) -> None:
         """Count beside `socket`, bound to the link `name`, from when the uplink is ready."""
-        self._task = asyncio.get_running_loop().create_task(self._keep(socket.fileno(), name))
+        self._task = asyncio.get_running_loop().create_task(self._keep(socket, name))
 
     def apply(self, table: TargetTable) -> None:
         """Have all read that is for a target of `table`."""
@@ -113,36 +119,46 @@ class Unread:
         self._fanout = None
         self._program = READ_ALL
 
-    async def _keep(self, descriptor: int, name: str) -> None:
-        """Hand over a program whenever another one is wanted."""
+    async def _keep(self, socket: PacketSocket, name: str) -> None:
+        """Hand over a program whenever another one is wanted, and some time after that has failed."""
         self._changed.set()
         while True:
             await self._wait()
             try:
-                await self._hand_over(await self._wanted(), descriptor, name)
+                await self._hand_over(await self._wanted(), socket, name)
             except Exception as error:  # whatever it is: what was in force would keep new targets from being read
+                socket.admit(SOLICITATIONS)
                 self._leave()
+                self._again_s = asyncio.get_running_loop().time() + _AGAIN_S
                 if self._state is not None and not self._complained:
                     self._complained = True
                     self._narrator.log.info("reading foreign solicitations instead of counting them", why=str(error))
+            if self._state is not None:
+                self.settled.set()
 
     async def _wait(self) -> None:
-        """Wait until something has changed, or it is to be seen whether a flood goes on."""
+        """Wait until something has changed, a flood is to be looked at, or what has failed is tried again."""
         try:
-            async with asyncio.timeout_at(self._look_s if self._flooded else None):
+            async with asyncio.timeout_at(self._look_s if self._flooded else self._again_s):
                 await self._changed.wait()
         except TimeoutError:
-            self.collect()
-            thinned = self._crowd.total > self._thinned
-            self._flooded = thinned or self._tally.ended[Outcome.OVERLOADED] - self._held_back > _FLOOD
-            if thinned:
-                self._share, self._more = max(_LEAST_SHARE, self._share * _LESS), _MORE
-            else:
-                self._share = min(_MOST_SHARE, self._share * self._more)
-            if not self._flooded:
-                self._crowd.forget()
-            self._begin_look()
+            if self._flooded:
+                self._look()
+        self._again_s = None
         self._changed.clear()
+
+    def _look(self) -> None:
+        """See whether the flood goes on, and how much is read from now on of who floods."""
+        self.collect()
+        thinned = self._crowd.total > self._thinned
+        self._flooded = thinned or self._tally.ended[Outcome.OVERLOADED] - self._held_back > _FLOOD
+        if thinned:
+            self._share, self._more = max(_LEAST_SHARE, self._share * _LESS), _MORE
+        else:
+            self._share = min(_MOST_SHARE, self._share * self._more)
+        if not self._flooded:
+            self._crowd.forget()
+        self._begin_look()
 
     def _begin_look(self) -> None:
         self._look_s = asyncio.get_running_loop().time() + _LOOK_S
@@ -159,15 +175,20 @@ class Unread:
             self._written_for = table, state
         return hold_back(self._written, self._share, *self._crowd.spared()) if self._flooded else self._written
 
-    async def _hand_over(self, program: Program, descriptor: int, name: str) -> None:
+    async def _hand_over(self, program: Program, socket: PacketSocket, name: str) -> None:
         if program == self._program:
             return
+        if program == READ_ALL:
+            socket.admit(SOLICITATIONS)
         if self._fanout is None:
-            self._fanout = join_fanout(descriptor, name, len(NEVER_READ))
+            self._fanout = join_fanout(socket.fileno(), name, ALWAYS_COUNTED)
         if self._flooded:
             self._fanout.add(len(COUNTED) - self._fanout.members)
         await asyncio.get_running_loop().run_in_executor(None, self._fanout.steer, program)
         self._program = program
+        self._complained = False
+        if program != READ_ALL:  # forwarded frames are counted now; between two processes they must not fill the ring
+            socket.admit(SOLICITATIONS_OF_THE_LINK)
         if self._flooded:  # what waited before it was in force is not its fault
             await asyncio.sleep(_SETTLE_S)
             self._begin_look()

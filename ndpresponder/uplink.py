@@ -102,6 +102,11 @@ class Uplink:
         """Whether frames wait and none is taken, as of the last `collect_drops`."""
         return self.tally.stalled_s > TOLERATED_S
 
+    async def settle(self) -> None:
+        """Wait until all that is counted is counted where it is for good; at once while nothing is answered here."""
+        if self.tally.up:
+            await self._unread.settled.wait()
+
     @property
     def gateways(self) -> frozenset[bytes]:
         """Every default gateway that was ever seen here."""
@@ -172,8 +177,6 @@ class Uplink:
         self.tally.kernel_drops += drops
         if drops:
             self.narrator.limited("the kernel dropped solicitations: the ring was full", drops=drops)
-
-    # The socket
 
     def _open(self, link: Link) -> None:
         self._socket, self._rests = self._handover.open(link)

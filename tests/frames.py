@@ -104,6 +104,11 @@ def solicitation(
     )
 
 
+def long_solicitation(target: str | bytes = TARGET, hop_limit: int = 255) -> bytes:
+    """Return a solicitation of 1,000 octets, more than a slot of the ring has room for; in order with hop limit 255."""
+    return solicitation(target, options=option(253, bytes(910)), hop_limit=hop_limit)
+
+
 def advertisement(
     target: str | bytes = TARGET,
     destination: str | bytes = ROUTER,

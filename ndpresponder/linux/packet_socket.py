@@ -207,6 +207,10 @@ class PacketSocket:
         """Return how many of the frames that wait were received before a time."""
         return count_before(self._words, self._position, unix_s)
 
+    def admit(self, program: tuple[Instruction, ...]) -> None:
+        """Receive from now on what `program` accepts, instead of what the one before it did."""
+        attach_filter(self._socket, program)
+
     def take_error(self) -> int:
         """Return and clear the pending error of the socket (ENETDOWN when the uplink went down), 0 for none."""
         return self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)

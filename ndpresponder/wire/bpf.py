@@ -11,10 +11,12 @@ from typing import Final, NamedTuple
 from ndpresponder.wire.layout import (
     ETH_P_IPV6,
     ETHER_TYPE,
+    HOP_LIMIT,
     ICMP_TYPE,
     ICMPV6,
     MULTICAST_LISTENER_QUERY,
     MULTICAST_ROUTER_SOLICITATION,
+    NDP_HOP_LIMIT,
     NEIGHBOR_ADVERTISEMENT,
     NEIGHBOR_SOLICITATION,
     NEXT_HEADER,
@@ -55,6 +57,14 @@ def _messages(icmp_type: int) -> tuple[Instruction, ...]:
 
 SOLICITATIONS: Final = _messages(NEIGHBOR_SOLICITATION)
 ADVERTISEMENTS: Final = _messages(NEIGHBOR_ADVERTISEMENT)
+
+# The same as `SOLICITATIONS`, but only what was sent on this link: a router lowers the hop limit (RFC 4861 7.1.1)
+SOLICITATIONS_OF_THE_LINK: Final = (
+    Instruction(LOAD_BYTE, 0, 0, HOP_LIMIT),
+    Instruction(JUMP_IF_EQUAL, 1, 0, NDP_HOP_LIMIT),
+    Instruction(RETURN, 0, 0, 0),
+    *SOLICITATIONS,
+)
 
 
 # Messages of ICMPv6 that follow a Hop-by-Hop Options header of 8 octets (RFC 3810 5, RFC 4286 3.2)

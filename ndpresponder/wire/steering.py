@@ -1,9 +1,13 @@
 """The classic BPF program by which a packet fanout group tells solicitations for others from all that must be read.
 
 It returns the number of the group's member that gets the frame (packet(7), PACKET_FANOUT_CBPF): `READ`, or one of
-`NEVER_READ` and `HELD_BACK`, whose sockets only count. Never read are frames that the responder would end as
-`not_ours`, and only those: every check that comes before that one there is made here as well, the checksum too. What is
-not plainly right (other options than one of 8 octets, an address that nobody has) is read, and ends for its own reason.
+`NEVER_READ`, `FORWARDED` and `HELD_BACK`, whose sockets only count. Never read are frames that the responder would end
+as `not_ours`, and only those: every check that comes before that one there is made here as well, the checksum too. What
+is not plainly right (other options than one of 8 octets, an address that nobody has) is read, and ends for its own
+reason.
+
+Forwarded frames come from beyond the link: their hop limit is not 255, and they end as `bad_hop_limit`, whatever else
+they are. So a host beyond the router cannot have the daemon read anything.
 
 In a flood what strangers ask is held back as well (`hold_back`): their frames end as `overloaded`, whatever they are.
 
@@ -14,9 +18,9 @@ import struct
 from collections.abc import Collection, Iterable
 from typing import Final
 
-from ndpresponder.outcome import Kind, Outcome
+from ndpresponder.outcome import Kind
 from ndpresponder.wire.addresses import SOLICITED_NODE_PREFIX
-from ndpresponder.wire.bpf import JUMP_IF_EQUAL, LOAD_BYTE, LOAD_HALF, LOAD_WORD, RETURN, Instruction
+from ndpresponder.wire.bpf import JUMP_IF_EQUAL, LOAD_BYTE, LOAD_HALF, LOAD_WORD, RETURN
 from ndpresponder.wire.bpf_writer import (
     ADD,
     ADD_X,
@@ -42,27 +46,30 @@ from ndpresponder.wire.layout import (
     ETHERNET_DESTINATION,
     ETHERNET_SOURCE,
     ICMP,
-    ICMP_TYPE,
     ICMPV6,
     NDP_HOP_LIMIT,
     NEIGHBOR_SOLICITATION,
-    NEXT_HEADER,
     OPTIONS,
     PAYLOAD_LENGTH,
     SOLICITATION_HEADER,
     SOURCE,
     SOURCE_LLADDR_OPTION,
     TARGET,
-    VERSION,
+)
+from ndpresponder.wire.members import (
+    HELD_BACK,
+    LINK_LAYER,
+    NEVER_READ,
+    READ,
+    READ_LINK,
+    by_kind,
+    count_forwarded,
+    of_ip,
+    require_solicitation,
+    words,
 )
 
-READ: Final = 0
-NEVER_READ: Final = tuple(READ + 1 + kind for kind in Kind)
-HELD_BACK: Final = tuple(READ + 1 + len(Kind) + kind for kind in Kind)
-# How the frames of each member but `READ` end, in the order of their numbers
-COUNTED: Final = tuple((kind, outcome) for outcome in (Outcome.NOT_OURS, Outcome.OVERLOADED) for kind in Kind)
 STRANGERS_SHARE: Final = 1 / 32  # is read, by chance: who asks again and again becomes known even then
-_LINK_LAYER: Final = 0xFFE00000  # SKF_LL_OFF: octets from the start of the frame
 _PACKET_TYPE: Final = 0xFFFFF000 + 4  # SKF_AD_OFF + SKF_AD_PKTTYPE
 _RANDOM: Final = 0xFFFFF000 + 56  # SKF_AD_OFF + SKF_AD_RANDOM
 _PACKET_OTHERHOST: Final = 3  # linux/if_packet.h
@@ -71,8 +78,6 @@ _GROUP_BIT: Final = 1 << 24  # in the first word of a link-layer address
 # Ends for a reason of its own: ::/32, which holds unspecified and loopback; link-local; multicast
 _NEVER_PLAIN: Final = ((0, 96), (0xFE80 << 112, 118), (0xFF << 120, 120))
 
-READ_ALL: Final[Program] = (Instruction(RETURN, 0, 0, READ),)
-
 
 def steer(
     live: Collection[bytes], prefixes: Iterable[tuple[int, int]], lladdr: bytes, own: Collection[bytes]
@@ -80,7 +85,7 @@ def steer(
     """Return the program that has read what is for `live` targets or within `prefixes`, on the uplink with `lladdr`.
 
     A prefix is its value and the number of its host bits; `own` are the uplink's addresses. With too many live
-    targets all within their /64 is read, and with too many prefixes everything.
+    targets all within their /64 is read, and with too many prefixes all that was sent on this link.
     """
     prefixes = [*prefixes, *_NEVER_PLAIN]
     sources = _ranges(own, 0, ())
@@ -93,7 +98,7 @@ def steer(
                 return _write(targets, sources, lladdr)
             except TooLong:
                 continue
-    return READ_ALL
+    return READ_LINK
 
 
 def hold_back(
@@ -110,26 +115,19 @@ def hold_back(
     """
     writer = Writer()
     put = writer.put
-    source, destination = _words(SOURCE), _words(DESTINATION)
     read = put(RETURN, READ)
-    unicast, multicast, dad = (put(RETURN, HELD_BACK[kind]) for kind in (Kind.UNICAST, Kind.MULTICAST, Kind.DAD))
-    put(JUMP_IF_EQUAL, 0xFF, multicast, unicast)
-    from_somebody = put(LOAD_BYTE, destination[0])
-    held = dad
-    for word in reversed(source):
-        put(JUMP_IF_EQUAL, 0, held, from_somebody)
-        held = put(LOAD_WORD, word)
+    held = by_kind(writer, HELD_BACK)
     then = _by_chance(writer, STRANGERS_SHARE, held, read)
-    then = writer.search(_ranges(gateways, 0, ()), source[0], 128, read, then)
-    station = _LINK_LAYER + ETHERNET_SOURCE.start
+    then = writer.search(_ranges(gateways, 0, ()), of_ip(SOURCE.start), 128, read, then)
+    station = LINK_LAYER + ETHERNET_SOURCE.start
     then = writer.search(_stations(set(stations) - set(flooding)), station, 64, read, then)
     if flooding:
         writer.search(_stations(flooding), station, 64, _by_chance(writer, share, held, read), then)
-    _require_solicitation(writer, read)
+    require_solicitation(writer, read)
     writer.require(JUMP_IF_EQUAL, ETH_P_IPV6, read)
-    writer.put(LOAD_HALF, _LINK_LAYER + ETHER_TYPE.start)
+    writer.put(LOAD_HALF, LINK_LAYER + ETHER_TYPE.start)
     end = writer.program()
-    return (*(program if len(program) + len(end) <= MAX_INSTRUCTIONS else READ_ALL)[:-1], *end)
+    return (*(program if len(program) + len(end) <= MAX_INSTRUCTIONS else READ_LINK)[:-1], *end)
 
 
 def _by_chance(writer: Writer, share: float, held: int, read: int) -> int:
@@ -140,13 +138,6 @@ def _by_chance(writer: Writer, share: float, held: int, read: int) -> int:
 def _stations(lladdrs: Iterable[bytes]) -> Ranges:
     """Return what stands from the source on in the Ethernet headers of these: the address and the EtherType."""
     return [(value, value) for value in sorted(int.from_bytes(each) << 16 | ETH_P_IPV6 for each in lladdrs)]
-
-
-def _require_solicitation(writer: Writer, read: int) -> None:
-    writer.require(JUMP_IF_EQUAL, NEIGHBOR_SOLICITATION, read)
-    writer.put(LOAD_BYTE, _of_ip(ICMP_TYPE))
-    writer.require(JUMP_IF_EQUAL, ICMPV6, read)
-    writer.put(LOAD_BYTE, _of_ip(NEXT_HEADER))
 
 
 def _least(ranges: Ranges) -> int:
@@ -175,7 +166,7 @@ def _write(targets: Ranges, sources: Ranges, lladdr: bytes) -> Program:
     """Write the whole program: what comes last in it stands first here, and runs last."""
     writer = Writer()
     put, require, refuse = writer.put, writer.require, writer.refuse
-    source, destination, target = (_words(field) for field in (SOURCE, DESTINATION, TARGET))
+    source, destination, target = (words(field) for field in (SOURCE, DESTINATION, TARGET))
     lladdr_head, lladdr_tail = int.from_bytes(lladdr[:4], "big"), int.from_bytes(lladdr[4:], "big")
     group = _values(SOLICITED_NODE_PREFIX.ljust(16, b"\0"))
     read = put(RETURN, READ)
@@ -183,9 +174,9 @@ def _write(targets: Ranges, sources: Ranges, lladdr: bytes) -> Program:
     # From the unspecified address: to a group, and without a source link-layer address option
     dad = put(RETURN, NEVER_READ[Kind.DAD])
     refuse(JUMP_IF_EQUAL, SOURCE_LLADDR_OPTION, read)
-    put(LOAD_BYTE, _of_ip(OPTIONS))
+    put(LOAD_BYTE, of_ip(OPTIONS))
     put(JUMP_IF_EQUAL, SOLICITATION_HEADER, dad, len(writer))
-    put(LOAD_HALF, _of_ip(PAYLOAD_LENGTH.start))
+    put(LOAD_HALF, of_ip(PAYLOAD_LENGTH.start))
     for word in reversed(source[1:]):
         require(JUMP_IF_EQUAL, 0, read)
         put(LOAD_WORD, word)
@@ -225,29 +216,29 @@ def _write(targets: Ranges, sources: Ranges, lladdr: bytes) -> Program:
     put(JUMP_IF_EQUAL, group[0], grouped, then)
     put(LOAD_WORD, destination[0])
     require(JUMP_IF_EQUAL, lladdr_tail, read)
-    put(LOAD_HALF, _LINK_LAYER + ETHERNET_DESTINATION.start + 4)
+    put(LOAD_HALF, LINK_LAYER + ETHERNET_DESTINATION.start + 4)
     require(JUMP_IF_EQUAL, lladdr_head, read)
     put(JUMP_IF_SET, _GROUP_BIT, grouped, len(writer))
-    put(LOAD_WORD, _LINK_LAYER + ETHERNET_DESTINATION.start)
+    put(LOAD_WORD, LINK_LAYER + ETHERNET_DESTINATION.start)
 
     # The checksum, with or without an option: the sum of all half words is 0 modulo 65535, as in `wire.checksum`
     require(JUMP_IF_EQUAL, 0, read)
     put(MODULO, 65535)
     put(ADD, ICMPV6)
     put(ADD_X)
-    put(LOAD_HALF, _of_ip(PAYLOAD_LENGTH.start))
+    put(LOAD_HALF, of_ip(PAYLOAD_LENGTH.start))
     for place in range(SOURCE.start, OPTIONS, 2):
         put(TO_X)
         put(ADD_X)
-        without_option = put(LOAD_HALF, _of_ip(place))
+        without_option = put(LOAD_HALF, of_ip(place))
     put(TO_X)
     for place in range(OPTIONS + 2, OPTIONS + 8, 2):
         put(ADD_X)
-        put(LOAD_HALF, _of_ip(place))
+        put(LOAD_HALF, of_ip(place))
         put(TO_X)
-    put(LOAD_HALF, _of_ip(OPTIONS))
+    put(LOAD_HALF, of_ip(OPTIONS))
     require(JUMP_IF_EQUAL, 1, read)
-    with_option = put(LOAD_BYTE, _of_ip(OPTIONS + 1))
+    with_option = put(LOAD_BYTE, of_ip(OPTIONS + 1))
     put(JUMP, len(writer) - without_option)
     without_option = put(LOAD_X, 0)
 
@@ -255,34 +246,26 @@ def _write(targets: Ranges, sources: Ranges, lladdr: bytes) -> Program:
     protocol = ICMPV6 << 8 | NDP_HOP_LIMIT
     put(JUMP_IF_EQUAL, (SOLICITATION_HEADER + 8) << 16 | protocol, with_option, read)
     put(JUMP_IF_EQUAL, SOLICITATION_HEADER << 16 | protocol, without_option, len(writer))
-    length = put(LOAD_WORD, _of_ip(PAYLOAD_LENGTH.start))
+    length = put(LOAD_WORD, of_ip(PAYLOAD_LENGTH.start))
     refuse(JUMP_IF_EQUAL, lladdr_tail, read)
-    put(LOAD_HALF, _LINK_LAYER + ETHERNET_SOURCE.start + 4)
+    put(LOAD_HALF, LINK_LAYER + ETHERNET_SOURCE.start + 4)
     put(JUMP_IF_EQUAL, lladdr_head, len(writer), length)
     refuse(JUMP_IF_EQUAL, 0, read)
     refuse(JUMP_IF_SET, _GROUP_BIT, read)
-    put(LOAD_WORD, _LINK_LAYER + ETHERNET_SOURCE.start)
+    put(LOAD_WORD, LINK_LAYER + ETHERNET_SOURCE.start)
     require(JUMP_IF_EQUAL, NEIGHBOR_SOLICITATION << 8, read)
-    put(LOAD_HALF, _of_ip(ICMP))
+    put(LOAD_HALF, of_ip(ICMP))
     require(JUMP_IF_EQUAL, ETH_P_IPV6 << 16 | 6 << 12, read)
     put(AND, 0xFFFFF000)
-    put(LOAD_WORD, _LINK_LAYER + ETHER_TYPE.start)
+    put(LOAD_WORD, LINK_LAYER + ETHER_TYPE.start)
     refuse(JUMP_IF_EQUAL, _PACKET_OTHERHOST, read)
     plain = put(LOAD_WORD, _PACKET_TYPE)
 
     # The target; and before all, as most frames are data: whether it is a solicitation
     writer.search(targets, target[0], 128, read, plain)
-    _require_solicitation(writer, read)
+    count_forwarded(writer, read)
+    require_solicitation(writer, read)
     return writer.program()
-
-
-def _of_ip(place: int) -> int:
-    """Return where the octet at `place` of the frame is, counted from the IPv6 header."""
-    return place - VERSION
-
-
-def _words(field: slice) -> list[int]:
-    return [_of_ip(place) for place in range(field.start, field.stop, 4)]
 
 
 def _values(address: bytes) -> tuple[int, ...]:

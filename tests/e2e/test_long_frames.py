@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 from controlling import ask
-from frames import option, solicitation
+from frames import long_solicitation, solicitation
 from harness import Installed, total
 from inkernel import EVERY_FASTPATH, Fastpath
 from peer import Peer, Wire
@@ -22,11 +22,6 @@ from ndpresponder.linux.ring import SLOTS
 FLAGS = ("-i", "up0", "-n", "2001:db8::/112")
 MANY = SLOTS + SLOTS // 4
 COUNTED_S = 15.0
-
-
-def long_frame(**changes: object) -> bytes:
-    """Return a solicitation of 1,000 octets."""
-    return solicitation(options=option(253, bytes(910)), **changes)  # type: ignore[arg-type]
 
 
 def pause(daemon: Installed, peer: Peer, frames: list[bytes]) -> None:
@@ -55,7 +50,7 @@ def still_sound(daemon: Installed, peer: Peer) -> None:
     """Fail unless it answers, counts nothing by itself and idles."""
     before = daemon.counters()
     peer.drain()
-    assert len(peer.ask(solicitation(), long_frame())) == 2
+    assert len(peer.ask(solicitation(), long_solicitation())) == 2
     await_accounted(daemon, before, 3)
     used_s = daemon.cpu_s()
     wait_until(lambda: (daemon.cpu_s() - used_s) or not peer.collect(1, 0.3), 2.0, "the answers to end")
@@ -70,12 +65,12 @@ def daemon(request: pytest.FixtureRequest, wire: Wire) -> Iterator[Installed]:
 
 
 BURSTS = {
-    "long": [long_frame()] * MANY,
-    "a full socket queue, then a few": [long_frame()] * 3000,
+    "long": [long_solicitation()] * MANY,
+    "a full socket queue, then a few": [long_solicitation()] * 3000,
     "long among short": [solicitation(f"2001:db8::{number:x}", code=number % 2) for number in range(2, 66)] * 10
-    + [long_frame()] * MANY,
-    "short after long": [long_frame()] * (SLOTS - 10) + [solicitation(options=b"\x0e\x01nonce1")] * 500,
-    "cut short by far": [long_frame(target="2001:db8:9::1")] * MANY,
+    + [long_solicitation()] * MANY,
+    "short after long": [long_solicitation()] * (SLOTS - 10) + [solicitation(options=b"\x0e\x01nonce1")] * 500,
+    "cut short by far": [long_solicitation(target="2001:db8:9::1")] * MANY,
 }
 
 
@@ -94,8 +89,36 @@ def test_a_stock_hosts_buffer_of_208_kib_is_no_less_sound(wire, peer):
         peer.await_answer()
         for count in (320, 400, 2000):
             before = daemon.counters()
-            pause(daemon, peer, [long_frame()] * count)
+            pause(daemon, peer, [long_solicitation()] * count)
             await_accounted(daemon, before, count)
+        still_sound(daemon, peer)
+
+
+FORWARDED = [long_solicitation(hop_limit=64)] * MANY + [
+    solicitation(hop_limit=1),
+    solicitation(hop_limit=254, options=b"\0"),
+]
+
+
+def test_what_a_router_forwarded_takes_no_place_in_the_ring_and_is_counted_exactly(daemon, peer):
+    peer.await_answer()
+    before = daemon.counters()
+    pause(daemon, peer, [*FORWARDED, solicitation()])
+    counted = await_accounted(daemon, before, len(FORWARDED) + 1)
+    assert counted["ignored bad_hop_limit"] == len(FORWARDED)
+    assert not counted["drops"]
+    still_sound(daemon, peer)
+
+
+def test_while_it_is_replaced_neither_long_nor_forwarded_frames_cost_others_their_answers(daemon, peer):
+    """SIGUSR2 has the installed version take over; the frames come meanwhile."""
+    peer.await_answer()
+    for frames in (FORWARDED, [long_solicitation()] * MANY):
+        daemon.process.send_signal(signal.SIGUSR2)
+        daemon.await_notice("RELOADING=1", 30.0)
+        peer.send(*frames)
+        daemon.await_notice("READY=1", 15.0)
+        wait_until(lambda: len(peer.ask(solicitation(), long_solicitation())) == 2, 5.0, "answers again")
         still_sound(daemon, peer)
 
 

@@ -4,14 +4,15 @@ import re
 from collections.abc import Callable, Iterator
 
 import pytest
-from frames import solicitation
+from frames import long_solicitation, solicitation
 from inkernel import attached_programs, require_bpf
 from nspawn import Machine
-from peer import Peer
+from peer import Flood, Peer
 from service import UNIT, configure, drop_in, journal, shipped_drop_in, show
 from traffic import Traffic, lose_none
 
 from ndpresponder.lab import Lab, wait_until
+from ndpresponder.linux.ring import SLOTS
 from ndpresponder.linux.sender import BATCH
 
 REINSTALL = """
@@ -96,6 +97,35 @@ def test_two_kills_lose_no_solicitation(service: Machine, router: Peer) -> None:
             traffic.await_answers(50)
     assert traffic.lost == []
     assert len(traffic.repeated) <= KILLS * BATCH  # it dies between the answers to a batch and giving it back
+    assert traffic.longest_s < LONGEST_S
+
+
+@pytest.mark.parametrize("hop_limit", [255, 64], ids=["long", "long and forwarded"])
+def test_a_ring_that_was_filled_while_nobody_read_it_does_not_silence_the_next_process(
+    service: Machine, router: Peer, hop_limit: int
+) -> None:
+    before = restarts(service)
+    service.run("systemctl", "kill", "--signal=STOP", UNIT)
+    router.send(*[long_solicitation(hop_limit=hop_limit)] * (SLOTS + 1000))
+    service.run("systemctl", "kill", "--signal=KILL", UNIT)
+    await_next(service, before)
+    router.await_answer()
+    with Traffic(router) as traffic:
+        traffic.await_answers(100)
+    assert traffic.lost == []
+
+
+def test_forwarded_frames_cost_nobody_an_answer_while_the_daemon_is_killed(
+    service: Machine, router: Peer, vps_lab: Lab
+) -> None:
+    forwarded = [long_solicitation(hop_limit=64)] * 3000
+    with Traffic(router) as traffic, Flood(vps_lab["rtr"], forwarded, "lan0"):
+        traffic.await_answers(20)
+        before = restarts(service)
+        service.run("systemctl", "kill", "--signal=KILL", UNIT)
+        await_next(service, before)
+        traffic.await_answers(50)
+    assert traffic.lost == []
     assert traffic.longest_s < LONGEST_S
 
 

@@ -16,19 +16,12 @@ from ndpresponder.requester import UplinkState
 from ndpresponder.targets.table import Match, Prefix, TargetTable
 from ndpresponder.unread import program_for
 from ndpresponder.wire.addresses import is_global
-from ndpresponder.wire.bpf import SOLICITATIONS
+from ndpresponder.wire.bpf import SOLICITATIONS, SOLICITATIONS_OF_THE_LINK
 from ndpresponder.wire.bpf_writer import MAX_INSTRUCTIONS, Program
 from ndpresponder.wire.layout import ETHERNET_SOURCE, SOURCE
+from ndpresponder.wire.members import COUNTED, FORWARDED, HELD_BACK, NEVER_READ, READ, READ_LINK
 from ndpresponder.wire.solicitation import kind_of
-from ndpresponder.wire.steering import (
-    COUNTED,
-    HELD_BACK,
-    NEVER_READ,
-    READ,
-    READ_ALL,
-    STRANGERS_SHARE,
-    hold_back,
-)
+from ndpresponder.wire.steering import STRANGERS_SHARE, hold_back
 
 IPV6 = 14  # where a fanout program starts
 PACKET_HOST, PACKET_OTHERHOST = 0, 3  # linux/if_packet.h
@@ -88,20 +81,37 @@ def steered(program: Program, frame: bytes, to_other_host: bool = False, random:
     st.one_of(nearly_foreign(), nearly_foreign(), foreign(), any_frames),
     st.sampled_from([False] * 9 + [True]),
 )
-def test_only_what_would_end_as_not_ours_goes_unread(world: World, frame: bytes, to_other_host: bool) -> None:
+def test_what_goes_unread_would_end_as_it_is_counted(world: World, frame: bytes, to_other_host: bool) -> None:
     responder = responder_of(world)
     member = steered(program_for(responder.table, state_of(world)), frame, to_other_host)
     event(f"member {member}")
     if member != READ:
         outcome, advertisement = responder.respond(frame, to_other_host)
-        assert (outcome, advertisement) == (Outcome.NOT_OURS, None)
-        assert member == NEVER_READ[kind_of(frame)]
+        assert advertisement is None
+        assert COUNTED[member - 1] == (kind_of(frame), outcome)
+        assert outcome in (Outcome.NOT_OURS, Outcome.BAD_HOP_LIMIT)
 
 
 @given(worlds(), foreign())
 def test_what_is_in_order_and_not_ours_goes_unread(world: World, frame: bytes) -> None:
     program = program_for(responder_of(world).table, state_of(world))
     assert steered(program, frame) == NEVER_READ[kind_of(frame)]
+
+
+@given(worlds(), st.one_of(foreign(), nearly_foreign(), any_frames), st.integers(0, 254))
+def test_no_solicitation_from_beyond_the_link_is_read(world: World, frame: bytes, hop_limit: int) -> None:
+    frame = frame[:21] + bytes((hop_limit,)) + frame[22:]
+    if run(SOLICITATIONS, frame) and frame[14] >> 4 == 6:
+        for program in (program_for(responder_of(world).table, state_of(world)), READ_LINK):
+            assert steered(program, frame) == FORWARDED[kind_of(frame)]
+        assert responder_of(world).respond(frame)[0] is Outcome.BAD_HOP_LIMIT
+    assert not run(SOLICITATIONS_OF_THE_LINK, frame)
+
+
+@given(st.one_of(foreign(), nearly_foreign(), any_frames))
+def test_the_filter_between_two_processes_accepts_what_was_sent_on_the_link(frame: bytes) -> None:
+    frame = frame[:21] + b"\xff" + frame[22:]
+    assert run(SOLICITATIONS_OF_THE_LINK, frame) == run(SOLICITATIONS, frame)
 
 
 def asks(program: Program, value: int) -> bool:
@@ -187,9 +197,9 @@ def test_of_too_many_live_targets_the_whole_subnet_is_read(count: int) -> None:
     assert not asks(program, BASE - 1)
 
 
-def test_of_too_many_prefixes_everything_is_read() -> None:
+def test_of_too_many_prefixes_all_that_was_sent_on_the_link_is_read() -> None:
     table = TargetTable.build(claimed=[Prefix(BASE + (number << 66), 64) for number in range(5_000)])
-    assert program_for(table, uplink_state()) == READ_ALL
+    assert program_for(table, uplink_state()) == READ_LINK
 
 
 some_stations = st.frozensets(st.one_of(st.just(lladdr(ROUTER_LLADDR)), st.binary(min_size=6, max_size=6)), max_size=64)
@@ -226,9 +236,10 @@ def test_in_a_flood_of_what_was_read_strangers_are_held_back_but_for_a_few(
 
 
 def test_each_member_is_counted_as_what_it_gets() -> None:
-    assert [*NEVER_READ, *HELD_BACK] == [READ + 1 + place for place in range(len(COUNTED))]
+    assert [*NEVER_READ, *FORWARDED, *HELD_BACK] == [READ + 1 + place for place in range(len(COUNTED))]
     for kind in Kind:
         assert COUNTED[NEVER_READ[kind] - 1] == (kind, Outcome.NOT_OURS)
+        assert COUNTED[FORWARDED[kind] - 1] == (kind, Outcome.BAD_HOP_LIMIT)
         assert COUNTED[HELD_BACK[kind] - 1] == (kind, Outcome.OVERLOADED)
 
 
@@ -239,5 +250,5 @@ def test_a_program_without_room_for_both_holds_back_all_the_same() -> None:
     gateways = [number.to_bytes(2, "big") * 8 for number in range(64)]
     whole = hold_back(program, 1 / 8, stations, others, gateways)
     assert len(whole) < MAX_INSTRUCTIONS / 2
-    assert whole == hold_back(READ_ALL, 1 / 8, stations, others, gateways)
+    assert whole == hold_back(READ_LINK, 1 / 8, stations, others, gateways)
     assert steered(whole, solicitation("2001:db8:1::1"), random=2**31) == HELD_BACK[Kind.MULTICAST]

@@ -16,9 +16,11 @@ from ndpresponder.observe.tally import Tally
 from ndpresponder.outcome import Outcome
 from ndpresponder.overload import Crowd
 from ndpresponder.targets.table import EMPTY
+from ndpresponder.wire.bpf import SOLICITATIONS, SOLICITATIONS_OF_THE_LINK
 from ndpresponder.wire.bpf_writer import Program
 from ndpresponder.wire.layout import REQUESTER
-from ndpresponder.wire.steering import COUNTED, hold_back
+from ndpresponder.wire.members import COUNTED
+from ndpresponder.wire.steering import hold_back
 
 TABLE = make_responder().table
 DEADLINE_S = 5
@@ -52,8 +54,14 @@ class Group:
 class Socket:
     """Stands in for `PacketSocket`."""
 
+    def __init__(self) -> None:
+        self.admitted: list[Program] = []
+
     def fileno(self) -> int:
         return -1
+
+    def admit(self, program: Program) -> None:
+        self.admitted.append(program)
 
 
 @pytest.fixture
@@ -75,16 +83,17 @@ async def until(condition: Callable[[], object]) -> None:
 
 
 def counting(
-    act: Callable[[unread.Unread], Coroutine[Any, Any, None]], tally: Tally | None = None, crowd: Crowd | None = None
+    act: Callable[[unread.Unread], Coroutine[Any, Any, None]],
+    tally: Tally | None = None,
+    crowd: Crowd | None = None,
+    socket: Any = None,
+    read_all: Callable[[], bool] = lambda: False,
 ) -> None:
     """Have `act` done while somebody counts in `tally`."""
 
     async def main() -> None:
-        counter = unread.Unread(
-            tally or Tally(), crowd or Crowd({}, ()), lambda: False, Narrator(InterfaceConfig("up0"))
-        )
-        socket: Any = Socket()
-        counter.open(socket, "up0")
+        counter = unread.Unread(tally or Tally(), crowd or Crowd({}, ()), read_all, Narrator(InterfaceConfig("up0")))
+        counter.open(socket or Socket(), "up0")
         counter.follow(uplink_state())
         await act(counter)
         counter.close()
@@ -106,6 +115,39 @@ def test_after_any_failure_everything_is_read_and_the_next_change_tries_again(
 
     counting(act)
     assert groups[1].closed
+
+
+def test_after_a_failure_it_is_tried_again_although_nothing_changes(
+    groups: list[Group], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(unread, "_AGAIN_S", 0.01)
+
+    async def act(counter: unread.Unread) -> None:
+        await until(lambda: groups and groups[0].programs)
+        groups[0].failure = OSError("short of something")
+        counter.apply(TABLE)
+        await until(lambda: len(groups) == 2 and groups[1].programs)
+
+    counting(act)
+
+
+def test_forwarded_frames_pass_the_filter_only_while_nobody_else_counts_them(groups: list[Group]) -> None:
+    socket, watched = Socket(), [False]
+
+    async def act(counter: unread.Unread) -> None:
+        await until(lambda: socket.admitted == [SOLICITATIONS_OF_THE_LINK])
+        watched[0] = True
+        counter.collect()
+        await until(lambda: socket.admitted[1:] == [SOLICITATIONS])
+        watched[0] = False
+        counter.collect()
+        await until(lambda: socket.admitted[2:] == [SOLICITATIONS_OF_THE_LINK])
+        groups[0].failure = OSError("short of something")
+        counter.apply(TABLE)
+        await until(lambda: socket.admitted[3:] == [SOLICITATIONS])
+
+    counting(act, socket=socket, read_all=lambda: watched[0])
+    assert len(socket.admitted) == 4  # between two processes the filter stays as it was
 
 
 def test_without_a_thread_for_it_the_group_is_closed_all_the_same(groups: list[Group]) -> None:
