@@ -177,6 +177,7 @@ class Assembly:
                         handover=self._handover,
                     )
                     uplink.on_lost = self._on_lost
+                    uplink.narrator.who_claims = partial(self.board.claimers, interface.name)
                     undo.callback(uplink.close)
                     if interface.name in links:
                         with contextlib.suppress(LinkNotReady):  # the watcher will find it ready

@@ -93,7 +93,7 @@ class Autowire:
         # default route is missing: the next one would then lead to him
         if len(self._gateways) < _MAX_GATEWAYS:
             self._gateways.update(*(link.gateways for link in links))
-        never = self._gateways.union(*(link.addresses | link.gateways for link in links))
+        never = self._gateways.union(*(link.never for link in links))
         indexes: dict[str, int] = {}
         wanted = []
         for target, name in self._downstream().items():

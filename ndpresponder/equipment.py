@@ -58,6 +58,7 @@ class Equipment:
         self.verification: Verification | None = None
         self.fastpath = self._make_fastpath()
         self._presence = self._make_presence()
+        uplink.responder.on_defence = uplink.narrator.defended
         self._limit()
 
     def change(self, settings: Settings) -> None:
@@ -128,6 +129,7 @@ class Equipment:
             self.fastpath.follow(link.index, state)
         if self._presence is not None:
             self._presence.follow(link if state is not None else None)
+        self._uplink.narrator.overlap(self._uplink.responder.table, link)
 
     def apply(self, table: TargetTable) -> None:
         """Go by the targets of `table`."""
@@ -136,6 +138,8 @@ class Equipment:
         if self._presence is not None:
             # In a turn of its own: among thousands of targets this takes milliseconds, and solicitations wait
             _call_soon(partial(self._presence.apply, table))
+        if self._uplink.link is not None:
+            self._uplink.narrator.overlap(table, self._uplink.link)
 
     def detach(self) -> None:
         """Let go of the link."""

@@ -5,7 +5,7 @@ Everything that a stranger can cause is limited: so many lines a second, so many
 
 import time
 from collections.abc import Callable
-from ipaddress import IPv6Address
+from ipaddress import IPv6Address, IPv6Network
 from typing import Final
 
 from ndpresponder.config import InterfaceConfig
@@ -13,12 +13,16 @@ from ndpresponder.limits import TokenBucket
 from ndpresponder.linux.netlink import MAX_SERVED_GATEWAYS, Link
 from ndpresponder.observe.logs import RateLimiter, get_logger
 from ndpresponder.outcome import Outcome
-from ndpresponder.wire.layout import DESTINATION, SOURCE, TARGET
+from ndpresponder.targets.table import Match, Prefix, TargetTable
+from ndpresponder.wire.layout import DESTINATION, ETHERNET_SOURCE, SOURCE, TARGET
 
 MAX_GREETED: Final = 4096  # targets whose first answer is logged; a scan must neither grow memory nor flood the log
 _GREETINGS_PER_BATCH: Final = 8  # under load the line may come later, the answer never
 _GREETING_BURST: Final = 64
 _GREETINGS_PER_S: Final = 1.0
+_DEFENCE_INTERVAL_S: Final = 60.0  # between two lines of one station and one target
+_DEFENCES_PER_S, _DEFENCE_BURST = 1.0, 16  # lines of all of them: a stranger can make up any number
+_MAX_OVERLAPS: Final = 64  # a link has a handful of prefixes; router advertisements can make up any number
 
 
 class Narrator:
@@ -33,6 +37,11 @@ class Narrator:
         self._greeted: set[bytes] = set()
         self._greetings = TokenBucket(_GREETINGS_PER_S, _GREETING_BURST, clock)
         self._warned: set[bytes] = set()
+        self._overlaps: set[tuple[bytes, int]] = set()
+        self._defences = RateLimiter(_DEFENCE_INTERVAL_S)
+        self._defence_lines = TokenBucket(_DEFENCES_PER_S, _DEFENCE_BURST, clock)
+        self._undisclosed = 0  # defences without a line
+        self.who_claims: Callable[[Prefix], str] = lambda _: ""
         self._missing = False
         self._useless: tuple[int, int] | None = None  # index, hardware type
         self._crowded = False
@@ -72,8 +81,9 @@ class Narrator:
                 gateways=len(link.gateways),
                 served=MAX_SERVED_GATEWAYS,
             )
-        for address in (link.gateways | link.addresses) - self._warned:
-            self._warn_if_covered(address, "default gateway" if address in link.gateways else "this interface")
+        for address in link.never - self._warned:
+            owner = "this interface" if address in link.addresses else "the routers of this link (anycast)"
+            self._warn_if_covered(address, "default gateway" if address in link.gateways else owner)
 
     def _warn_if_covered(self, address: bytes, owner: str) -> None:
         target = IPv6Address(address)
@@ -86,6 +96,36 @@ class Narrator:
                 target=str(target),
                 owner=owner,
             )
+
+    def overlap(self, table: TargetTable, link: Link) -> None:
+        """Warn, once for each, of prefixes of the link itself that `table` claims: other hosts live there."""
+        for network, length in sorted(link.subnets - self._overlaps, key=lambda each: each[1]):  # the widest first
+            if len(self._overlaps) >= _MAX_OVERLAPS:
+                return
+            prefix = _claim_over(table, int.from_bytes(network, "big"), length)
+            if prefix is not None:
+                self._overlaps.add((network, length))
+                self.log.warning(
+                    "a claimed prefix covers the uplink's own: other hosts of this link are answered for as well; "
+                    "claim a narrower one, exclude them, or use --verify",
+                    prefix=str(IPv6Network((prefix.value, prefix.length))),
+                    on_link=str(IPv6Network((network, length))),
+                    claimed_by=self.who_claims(prefix),
+                )
+
+    def defended(self, frame: bytes) -> None:
+        """Warn that another host was denied an address that it wanted to use, by the solicitation that asked for it."""
+        station, target, now_s = frame[ETHERNET_SOURCE], frame[TARGET], self._clock()
+        if self._defences.admit((station, target), now_s) is None or not self._defence_lines.take():
+            self._undisclosed += 1
+            return
+        self.log.warning(
+            "another host wants an address of ours: it was told that the address is taken",
+            target=str(IPv6Address(target)),
+            lladdr=station.hex(":"),
+            suppressed=self._undisclosed,
+        )
+        self._undisclosed = 0
 
     def greet(self, advertisements: list[bytes]) -> None:
         """Log the first answer for each target."""
@@ -119,3 +159,14 @@ class Narrator:
         """Warn, at most once a second for each event and its facts' text."""
         if (held_back := self._limiter.admit((event, facts.get("error")), self._clock())) is not None:
             self.log.warning(event, **facts, suppressed=held_back)
+
+
+def _claim_over(table: TargetTable, value: int, length: int) -> Prefix | None:
+    """Return the claimed prefix, if any, that holds all of the one with this value and length."""
+    inside = value | 1 << 127 - length  # an address that is neither the first, which is excluded anyway, nor likely
+    if table.match(inside.to_bytes(16, "big"), inside) is not Match.CLAIMED:
+        return None
+    for shift, networks in table.claims():
+        if shift >= 128 - length and value >> shift in networks:
+            return Prefix(value >> shift << shift, 128 - shift)
+    return None

@@ -75,10 +75,13 @@ class Outcome(IntEnum):
 
     # Policy
     NOT_OURS = 26, "no source of targets claims this address"
-    EXCLUDED = 27, "the target is excluded, is one of the uplink's own addresses or is a default gateway"
+    EXCLUDED = 27, "the target is excluded, the uplink's own, a default gateway or the anycast address of its routers"
     LINK_LOCAL_TARGET = 28, "the target is link-local: it never lies behind this host"
     UNICAST_POLICY = 29, "the `unicast` setting says to leave reachability probes for this target alone"
-    DAD_POLICY = 30, "the `dad` setting says to leave duplicate address detection alone"
+    DAD_POLICY = (
+        30,
+        "the `dad` setting leaves it to another host: by default what is claimed, not known to be behind this one",
+    )
     RATE_LIMITED = 31, "the uplink's `rate` limit is used up"
     NOT_READY = 32, "the uplink is down or not known yet"
     DRY_RUN = 33, "an answer was ready, but `--dry-run` holds it back"

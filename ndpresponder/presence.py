@@ -81,7 +81,7 @@ class Presence:
         unheard = before is None or (before.index, before.lladdr) != (link.index, link.lladdr)
         if unheard:
             self._announcer.restart()  # whoever hears us now may never have
-        if before is None or (before.addresses, before.gateways) != (link.addresses, link.gateways):
+        if before is None or before.never != link.never:
             self._follow_targets()
         self._reporter.follow(link, self._groups.groups)
         self._follow_router()
@@ -110,7 +110,7 @@ class Presence:
     def _follow_targets(self) -> None:
         live = self._table.answered_live()
         if self._link is not None:  # an address of ours or of a gateway is never answered for
-            never = self._link.addresses | self._link.gateways | self._never()
+            never = self._link.never | self._never()
             if not never.isdisjoint(live):  # else spare a copy
                 live -= never
         if self._announce:

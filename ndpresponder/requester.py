@@ -56,7 +56,7 @@ class Policy:
     router_flag: Literal["auto", "always", "never"] = "auto"
     override: Literal["auto", "always", "never"] = "auto"
     unicast: Literal["always", "live", "never"] = "always"
-    dad: Literal["defend", "ignore"] = "defend"
+    dad: Literal["live", "defend", "ignore"] = "live"
     dry_run: bool = False
 
 
@@ -68,6 +68,13 @@ class UplinkState:
     own_addresses: frozenset[bytes] = frozenset()
     gateways: frozenset[bytes] = frozenset()
     forwarding: bool = False
+    anycast: frozenset[bytes] = frozenset()  # of the subnet's routers, for each prefix of the link
+    index: int = 0  # of the interface
+
+    @property
+    def never(self) -> frozenset[bytes]:
+        """What is never answered for, whatever a source says: others answer for it, or the kernel."""
+        return self.own_addresses | self.gateways | self.anycast
 
 
 class Requester(NamedTuple):

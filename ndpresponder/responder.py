@@ -13,6 +13,7 @@ answered frame that comes again needs no second look.
 from collections.abc import Callable
 from typing import Final
 
+from ndpresponder.defence import defence, defends
 from ndpresponder.outcome import Outcome
 from ndpresponder.requester import (
     SUMMED,
@@ -26,13 +27,7 @@ from ndpresponder.requester import (
     router_flag,
 )
 from ndpresponder.targets.table import EMPTY, Match, TargetTable
-from ndpresponder.wire.addresses import (
-    LOOPBACK,
-    SOLICITED_NODE_PREFIX,
-    UNSPECIFIED,
-    is_link_local,
-    is_multicast,
-)
+from ndpresponder.wire.addresses import SOLICITED_NODE_PREFIX, UNSPECIFIED
 from ndpresponder.wire.advertisement import fill
 from ndpresponder.wire.layout import (
     ADVERTISEMENT_LENGTH,
@@ -45,6 +40,7 @@ from ndpresponder.wire.layout import (
     REQUESTER,
     TARGET,
 )
+from ndpresponder.wire.solicitation import judge_target
 
 # How many requesters are remembered, about 1 kB each, of those who asked again and of those who asked once. A link has
 # a handful of routers; strangers can make up any number, for whom it is prepared anew in some microseconds.
@@ -80,6 +76,7 @@ class Responder:
         "_table",
         "_take",
         "known",
+        "on_defence",
         "recall",
     )
 
@@ -101,6 +98,8 @@ class Responder:
         # Finds what `respond` would answer at once, to a frame that is not to another host
         self.recall: Callable[[bytes], Answer | None] = self._answers.get
         self._misses = 0
+        # Told of each solicitation by which another host finds that an address is taken
+        self.on_defence: Callable[[bytes], None] = lambda _: None
         self._table: TargetTable = EMPTY
         self._is_there: Callable[[bytes], bool] | None = None
 
@@ -135,14 +134,14 @@ class Responder:
     def follow(self, state: UplinkState | None) -> None:
         """Answer from now on for an uplink in `state`; None while it cannot be answered on."""
         self._state = state
-        self._never = state.own_addresses | state.gateways if state else frozenset()
+        self._never = state.never if state else frozenset()
         self._requesters.clear()
         self._newcomers.clear()
         self._forget_answers()
 
     @property
     def never(self) -> frozenset[bytes]:
-        """What is never answered for, whatever the table says: the uplink's own addresses and its gateways."""
+        """What is never answered for, whatever the table says."""
         return self._never
 
     def rehearse(self, frame: bytes, is_there: Callable[[bytes], bool] | None) -> Outcome:
@@ -225,7 +224,7 @@ class Responder:
         if answered is _UNICAST:
             if policy.unicast != "always" and (policy.unicast == "never" or match is _CLAIMED):
                 return Outcome.UNICAST_POLICY, None
-        elif answered is _DAD and policy.dad == "ignore":
+        elif answered is _DAD and not defends(policy.dad, match, self._is_there is not None):
             return Outcome.DAD_POLICY, None
         if match is _CLAIMED and self._is_there is not None and not self._is_there(target):
             return Outcome.NOT_VERIFIED, None
@@ -234,6 +233,9 @@ class Responder:
         if policy.dry_run:
             return Outcome.DRY_RUN, None
         answer = answered, fill(template, target, value)
+        if answered is _DAD:  # not remembered: each one is told of
+            self.on_defence(frame)
+            return answered, defence(frame, answer[1])
         # What must be verified again, or spends of a limit, is decided again
         if self._take is None and (match is _LIVE or self._is_there is None):
             self._remember_answer(frame, answer)
@@ -290,8 +292,6 @@ class Responder:
         return (router_flag(self._state, self._policy) if self._state else 0) | override_flag(self._policy, True)
 
     def _unmatched(self, match: Match, target: bytes) -> Outcome:
-        if is_multicast(target) or target in (UNSPECIFIED, LOOPBACK):  # 7.1.1: Target Address is not multicast
-            return Outcome.BAD_TARGET
-        if is_link_local(target):
-            return Outcome.LINK_LOCAL_TARGET
+        if (wrong := judge_target(target)) is not None:
+            return wrong
         return Outcome.EXCLUDED if match is _EXCLUDED or target in self._never else Outcome.NOT_OURS

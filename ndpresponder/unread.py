@@ -196,7 +196,7 @@ class Unread:
 
 def program_for(table: TargetTable, state: UplinkState) -> Program:
     """Return the program that has read all but what a responder with these ends as `not_ours`."""
-    never = [(int.from_bytes(address, "big"), 0) for address in state.own_addresses | state.gateways]
+    never = [(int.from_bytes(address, "big"), 0) for address in state.never]
     lengths = (*table.claims(), *table.excluded)
     prefixes = [(network << free, free) for free, networks in lengths for network in networks]
     return steer(table.live, [*prefixes, *never], state.lladdr, state.own_addresses)

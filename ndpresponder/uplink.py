@@ -143,8 +143,8 @@ class Uplink:
         self._gateways |= link.gateways
         if len(self._gateways) > MAX_GATEWAYS:
             self._gateways.intersection_update(link.gateways)
-        state = UplinkState(link.lladdr, link.addresses, self.gateways, link.forwarding) if link.up else None
-        self._state = state
+        now = UplinkState(link.lladdr, link.addresses, self.gateways, link.forwarding, link.anycast, link.index)
+        self._state = state = now if link.up else None
         self.responder.follow(state)
         if not self._rests:
             self._unread.follow(state)

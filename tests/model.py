@@ -30,6 +30,8 @@ class World:
     claimed: frozenset[IPv6Network]
     excluded: frozenset[IPv6Network]
     policy: dict[str, object] = field(default_factory=dict)
+    anycast: frozenset[IPv6Address] = frozenset()
+    verifies: bool = False
 
     def _policy(self, name: str, default: str) -> object:
         return self.policy.get(name, default)
@@ -40,7 +42,9 @@ class World:
 
     def reasons_of_policy(self, target: IPv6Address, kind: Outcome) -> set[Outcome]:
         """Return why a valid solicitation for `target` stays without an answer."""
-        if target in self.own_addresses | self.gateways or any(target in prefix for prefix in self.excluded):
+        if target in self.own_addresses | self.gateways | self.anycast or any(
+            target in prefix for prefix in self.excluded
+        ):
             reasons = {Outcome.EXCLUDED}
         elif target not in self.live and not any(target in prefix for prefix in self.claimed):
             reasons = {Outcome.NOT_OURS}
@@ -51,7 +55,10 @@ class World:
         unicast = self._policy("unicast", "always")
         if kind is Outcome.ANSWERED_UNICAST and (unicast == "never" or (unicast == "live" and target not in self.live)):
             reasons.add(Outcome.UNICAST_POLICY)
-        if kind is Outcome.ANSWERED_DAD and self._policy("dad", "defend") == "ignore":
+        dad = self._policy("dad", "live")
+        if kind is Outcome.ANSWERED_DAD and (
+            dad == "ignore" or (dad == "live" and target not in self.live and not self.verifies)
+        ):
             reasons.add(Outcome.DAD_POLICY)
         if self._policy("dry_run", "") and not reasons:
             reasons.add(Outcome.DRY_RUN)
@@ -163,15 +170,23 @@ def expected(world: World, frame: bytes, to_other_host: bool = False) -> Expecte
     kind = _kind(source, destination)
     reasons |= world.reasons_of_policy(target, kind)
     return (
-        Expected(reasons) if reasons else Expected(set(), kind, _answer(world, frame[6:12], source, target, stations))
+        Expected(reasons)
+        if reasons
+        else Expected(set(), kind, _answer(world, bool(frame[0] % 2), frame[6:12], source, target, stations))
     )
 
 
 def _answer(
-    world: World, ethernet_source: bytes, source: IPv6Address, target: IPv6Address, stations: list[bytes]
+    world: World,
+    to_group: bool,
+    ethernet_source: bytes,
+    source: IPv6Address,
+    target: IPv6Address,
+    stations: list[bytes],
 ) -> bytes:
     if source.is_unspecified:
-        destination, station = ALL_NODES, "33:33:00:00:00:01"
+        # whoever asked us alone is answered alone
+        destination, station = ALL_NODES, "33:33:00:00:00:01" if to_group else text(ethernet_source)
     else:
         destination, station = source, text(ethernet_source)
         if stations and is_station(stations[0]) and text(stations[0]) != world.lladdr:

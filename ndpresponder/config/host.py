@@ -4,7 +4,7 @@ It must never decide what is answered: the daemon learns that from netlink. What
 """
 
 import os
-from ipaddress import IPv6Address
+from ipaddress import IPv6Address, IPv6Network
 from pathlib import Path
 
 ARPHRD_ETHER = 1
@@ -48,8 +48,19 @@ class Host:
 
     def addresses(self, interface: str) -> list[IPv6Address]:
         """Return the interface's own addresses."""
-        rows = self._rows("if_inet6")
-        return [IPv6Address(int(row[0], 16)) for row in rows if len(row) == 6 and row[5] == interface]
+        return [IPv6Address(int(row[0], 16)) for row in self._addresses(interface)]
+
+    def networks(self, interface: str) -> list[IPv6Network]:
+        """Return the prefixes that the interface's addresses put on its link."""
+        found = [
+            IPv6Network((int(row[0], 16), int(row[2], 16)), strict=False)
+            for row in self._addresses(interface)
+            if row[2] != "80"
+        ]
+        return [network for network in found if not network.is_link_local]
+
+    def _addresses(self, interface: str) -> list[list[str]]:
+        return [row for row in self._rows("if_inet6") if len(row) == 6 and row[5] == interface]
 
     def interfaces(self) -> list[str]:
         """Return the names of all interfaces."""

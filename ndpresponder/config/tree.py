@@ -113,9 +113,14 @@ class InterfaceConfig:
     unicast: Annotated[
         Literal["always", "live", "never"], Setting("targets whose reachability probes are answered")
     ] = "always"
-    dad: Annotated[Literal["defend", "ignore"], Setting("what to do when another host wants one of our addresses")] = (
-        "defend"
-    )
+    dad: Annotated[
+        Literal["live", "defend", "ignore"],
+        Setting(
+            "addresses that another host is told are taken; live: those known to be there, defend: all that is claimed",
+            flags=("--dad",),
+            metavar="MODE",
+        ),
+    ] = "live"
     announce: Annotated[
         Literal["live", "never"],
         Setting("announce live targets when they or the link appear", flags=("-a", "--announce"), metavar="live|never"),

@@ -21,7 +21,7 @@ from ndpresponder.targets.board import Entry
 from ndpresponder.targets.source import TargetSet
 from ndpresponder.targets.table import Prefix
 from ndpresponder.uplink import Uplink
-from ndpresponder.wire.solicitation import probe, solicit
+from ndpresponder.wire.solicitation import detect, probe, solicit
 
 _ROUTER_LLADDRS: Final = (bytes.fromhex("02ffffffff01"), bytes.fromhex("02ffffffff02"))  # made up: one is not ours
 _ROUTERS: Final = (bytes.fromhex("fe80" + "ff" * 14), bytes.fromhex("fe80" + "ff" * 13 + "fe"))
@@ -50,6 +50,7 @@ class Scene:
     notes: Sequence[str] = ()  # what else is to be said
     verified: Callable[[bytes], bool] | None = None  # None: nothing is verified
     limits: LimitsConfig = field(default_factory=LimitsConfig)
+    anycast: frozenset[bytes] = frozenset()  # of the routers of its subnets
 
 
 def parse_target(raw: object) -> bytes:
@@ -66,14 +67,26 @@ def judge(scene: Scene, target: bytes) -> dict[str, Any]:
     router = next(each for each in _ROUTERS if each != target and each not in scene.own)
     outcome = scene.responder.rehearse(solicit(lladdr, router, target), scene.verified)
     probed = scene.responder.rehearse(probe(lladdr, router, target, scene.lladdr), scene.verified)
+    wanted = scene.responder.rehearse(detect(lladdr, target), scene.verified)
     return {
         "uplink": scene.name,
         "answered": outcome.answered,
         "outcome": outcome.label,
         "probe_outcome": probed.label,
+        "dad_outcome": wanted.label,
         "why": list(_why(scene, target, outcome, probed)),
+        "dad": _of_dad(outcome, wanted),
         "yet": list(_limited(scene.limits)) if outcome.answered else [],
     }
+
+
+def _of_dad(outcome: Outcome, wanted: Outcome) -> str | None:
+    """Say what happens to another host of the link that wants this address for itself; None if it is not ours."""
+    if wanted is Outcome.ANSWERED_DAD:
+        return "another host that wants it is told that it is taken, and the log names that host"
+    if wanted is Outcome.DAD_POLICY and outcome.answered:
+        return f"another host that wants it may have it: {wanted.meaning}"
+    return None
 
 
 def _limited(limits: LimitsConfig) -> Iterator[str]:
@@ -91,6 +104,8 @@ def _why(scene: Scene, target: bytes, outcome: Outcome, probed: Outcome) -> Iter
         yield f"it is an own address of {scene.name}: the kernel answers for it"
     if target in scene.gateways:
         yield f"it is a default gateway on {scene.name}: it answers for itself"
+    if target in scene.anycast:
+        yield f"it is the anycast address of the routers of a prefix on {scene.name}: they answer for it"
     value = int.from_bytes(target, "big")
     for network in scene.excluded:
         if value >> 128 - network.prefixlen == int(network.network_address) >> 128 - network.prefixlen:
@@ -154,6 +169,7 @@ def _scene(subject: Subject, config: Config, uplink: Uplink) -> Scene:
         notes=[_down(entry) for entry in entries if not entry.up],
         verified=(lambda asked: uplink.knows(asked) is True) if uplink.knows(b"") is not None else None,
         limits=config.limits,
+        anycast=link.anycast if link else frozenset(),
     )
 
 

@@ -2,13 +2,14 @@
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import islice
 from socket import AF_INET6, inet_ntop
 from typing import Any, Final, TypeVar
 
 from ndpresponder import __version__
 from ndpresponder.control.subject import Subject
+from ndpresponder.defence import defends
 from ndpresponder.outcome import Kind, Outcome
 from ndpresponder.targets.board import Entry
 from ndpresponder.targets.table import Match, Prefix
@@ -115,6 +116,12 @@ class _Shown:
         self.name = uplink.name
         self._table = uplink.responder.table
         self._never = uplink.responder.never
+        self._dad = uplink.settings.policy.dad
+        self._verifies = uplink.settings.verify
+
+    def defends(self, match: Match) -> bool:
+        """Tell whether another host that wants such a target is told that it is taken; verified ones once found."""
+        return defends(self._dad, match, self._verifies)
 
     def answers(self, target: bytes) -> bool:
         """Tell whether a live target is answered for."""
@@ -136,14 +143,15 @@ def _lines(subject: Subject) -> Iterator[str]:
     excluded = list(_excluded(subject))
     for target, owners in _owned(entries, [known.live for known in sets]):
         on = [each.name for each in shown if _serve(owners, each.name) and each.answers(target)]
-        yield _line(text(target), "live", map(origin, owners), on)
-    for state, groups in (
-        ("claimed", [known.claimed for known in sets]),
-        ("refused", [known.refused for known in sets]),
+        yield _line(text(target), "live", map(origin, owners), on, _defended(shown, on, Match.LIVE))
+    for state, match, groups in (
+        ("claimed", Match.CLAIMED, [known.claimed for known in sets]),
+        ("refused", Match.NOT_OURS, [known.refused for known in sets]),
     ):
         for prefix, owners in _owned(entries, groups):
             on = [each.name for each in shown if _serve(owners, each.name)]
-            yield _line(prefix_text(prefix), state, map(origin, owners), on)
+            defended = _defended(shown, on, match) if match else ()
+            yield _line(prefix_text(prefix), state, map(origin, owners), on, defended)
     yield from excluded
 
 
@@ -160,8 +168,12 @@ def _excluded(subject: Subject) -> Iterator[str]:
         for network in interface.exclude:
             yield _line(str(network), "excluded", ("the configuration",), (interface.name,))
     for uplink in subject.uplinks():
-        own = uplink.link.addresses if uplink.link else frozenset()
-        for what, addresses in (("an own address", own), ("a gateway", uplink.gateways)):
+        own, anycast = (uplink.link.addresses, uplink.link.anycast) if uplink.link else (frozenset(), frozenset())
+        for what, addresses in (
+            ("an own address", own),
+            ("a gateway", uplink.gateways),
+            ("the routers of a subnet", anycast),
+        ):
             for address in sorted(addresses):
                 yield _line(text(address), "excluded", (what,), (uplink.name,))
 
@@ -170,5 +182,10 @@ def _serve(owners: Iterable[Entry], uplink: str) -> bool:
     return any(owner.serves(uplink) for owner in owners)
 
 
-def _line(target: str, state: str, origins: Iterable[str], uplinks: Iterable[str]) -> str:
-    return json.dumps({"target": target, "state": state, "origins": [*origins], "uplinks": [*uplinks]}) + "\n"
+def _defended(shown: Iterable[_Shown], on: Collection[str], match: Match) -> list[str]:
+    return [each.name for each in shown if each.name in on and each.defends(match)]
+
+
+def _line(target: str, state: str, origins: Iterable[str], uplinks: Iterable[str], defended: Iterable[str] = ()) -> str:
+    said = {"target": target, "state": state, "origins": [*origins], "uplinks": [*uplinks], "defended": [*defended]}
+    return json.dumps(said) + "\n"

@@ -63,6 +63,25 @@ def _compare(draft: Table, host: Host) -> Iterator[Problem]:
             ("its own address", host.addresses(name.value)),
         ):
             yield from _covered(table, kind, addresses)
+        yield from _overlaps(table, draft, host)
+
+
+def _overlaps(table: Table, draft: Table, host: Host) -> Iterator[Problem]:
+    """Yield the claims, by a prefix or a followed bridge, of all of a prefix of the uplink's own link."""
+    prefixes = table.values.get("prefixes", EMPTY)
+    claims = [
+        (where, f"{prefixes.path}[{number}]" if prefixes.path else "", prefix)
+        for number, (prefix, where) in enumerate(zip(prefixes.value, prefixes.items, strict=False))
+    ]
+    for bridge in draft.tables.get("source", Table()).arrays.get("bridge", []):
+        name = bridge.values["name"]
+        claims += [(name.where, name.path, network) for network in host.networks(name.value)]
+    for own in host.networks(table.of("name")):
+        for where, path, prefix in claims:
+            if own.subnet_of(prefix) and not any(own.subnet_of(each) for each in table.of("exclude") or ()):
+                message = f"{prefix} covers {own}, the prefix of the link of {table.of('name')!r} itself"
+                hint = "other hosts live there: claim a narrower prefix, exclude them, or use verify"
+                yield Problem(where, path, message, hint)
 
 
 def _covered(table: Table, kind: str, addresses: list[IPv6Address]) -> Iterator[Problem]:

@@ -16,6 +16,7 @@ from ndpresponder.requester import Policy, UplinkState
 from ndpresponder.responder import Responder
 from ndpresponder.targets.sources.static import as_prefix, of_networks
 from ndpresponder.targets.table import TargetTable
+from ndpresponder.wire.addresses import subnet_router_anycast
 
 _ANY_LLADDR: Final = bytes.fromhex("020000000001")
 _OF_THE_DAEMON: Final = frozenset({"target", "iface", "json", "control.socket"})  # do not say what to answer for
@@ -45,7 +46,10 @@ def _scene(config: Config, interface: InterfaceConfig, host: Host) -> Scene:
     targets = of_networks(interface.prefixes)
     own, gateways = _packed(host.addresses(interface.name)), _packed(host.gateways(interface.name))
     responder = Responder(Policy(unicast=interface.unicast, dad=interface.dad, dry_run=config.dry_run))
-    responder.follow(UplinkState(_ANY_LLADDR, own, gateways))
+    networks = host.networks(interface.name)
+    routers = (subnet_router_anycast(each.network_address.packed, each.prefixlen) for each in networks)
+    anycast = frozenset(filter(None, routers))
+    responder.follow(UplinkState(_ANY_LLADDR, own, gateways, anycast=anycast))
     responder.table = TargetTable.build(targets.live, targets.claimed, map(as_prefix, interface.exclude))
     notes = []
     if config.sources.any:
@@ -63,7 +67,9 @@ def _scene(config: Config, interface: InterfaceConfig, host: Host) -> Scene:
         own,
         gateways,
         tuple(notes),
-        limits=config.limits,
+        (lambda _: True) if interface.verify else None,
+        config.limits,
+        anycast,
     )
 
 

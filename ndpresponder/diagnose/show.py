@@ -90,5 +90,7 @@ def explanation(report: Data) -> str:
         verb = "answered" if uplink["answered"] else f"not answered ({uplink['outcome']})"
         rows.append(f"{report['target']} on {uplink['uplink']}: {verb}")
         rows += [f"  {reason}" for reason in uplink["why"]]
+        if uplink["dad"]:
+            rows.append(f"  {uplink['dad']}")
         rows += [f"  yet: {trouble}" for trouble in uplink["yet"]]
     return "\n".join(rows)

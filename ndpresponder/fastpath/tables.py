@@ -21,7 +21,7 @@ COUNT: Final = struct.Struct("=QQQ")  # multicast, unicast, nanoseconds of CLOCK
 
 _VALUE: Final = struct.Struct("=I")
 _PREFIX: Final = struct.Struct("=I16s")
-_OWN, _GATEWAY = 1, 2  # values of `own`
+_OWN, _OTHERS = 1, 2  # values of `own`
 _MULTICAST_CLAIMED, _MULTICAST_LIVE, _UNICAST_CLAIMED, _UNICAST_LIVE = 1, 2, 4, 8  # bits of what is answered
 
 
@@ -80,7 +80,8 @@ def own_entries(state: UplinkState | None) -> Entries:
     """Return the addresses that are never answered for; the uplink's own never ask either."""
     if state is None:
         return Entries(b"", b"", 0)
-    kinds = {**dict.fromkeys(state.gateways, _GATEWAY), **dict.fromkeys(state.own_addresses, _OWN)}
+    others = state.gateways | state.anycast
+    kinds = {**dict.fromkeys(others, _OTHERS), **dict.fromkeys(state.own_addresses, _OWN)}
     return _entries(kinds, kinds.values())
 
 

@@ -115,6 +115,7 @@ def _uplink_metrics(uplinks: Iterable[UplinkView]) -> list[Metric]:
     received = _counter("solicitations_received", "Frames received as neighbor solicitations", "interface", "kind")
     sent = _counter("advertisements_sent", "Neighbor advertisements sent", "interface", "kind")
     ignored = _counter("solicitations_ignored", "Received frames that were not answered", "interface", "reason")
+    conflicts = _counter("dad_conflicts", "Other hosts that were told that an address is taken", "interface")
     errors = _counter("send_errors", "Advertisements the kernel refused to send", "interface", "errno")
     drops = _counter("kernel_drops", "Frames the kernel dropped because the receive buffer was full", "interface")
     up = _gauge("interface_up", "Whether solicitations are being received on the interface", "interface")
@@ -135,6 +136,7 @@ def _uplink_metrics(uplinks: Iterable[UplinkView]) -> list[Metric]:
         sent.add_metric((name, "solicited"), solicited)
         sent.add_metric((name, "dad"), tally.ended[Outcome.ANSWERED_DAD])
         sent.add_metric((name, "unsolicited"), tally.unsolicited)
+        conflicts.add_metric((name,), tally.ended[Outcome.ANSWERED_DAD])
         for reason in IGNORED:
             ignored.add_metric((name, reason.label), tally.ended[reason])
         for number, count in sorted(tally.send_errors.items()):
@@ -145,7 +147,7 @@ def _uplink_metrics(uplinks: Iterable[UplinkView]) -> list[Metric]:
         last.add_metric((name,), tally.last_answer_s)
         buckets = [("+Inf" if bound == inf else str(bound), count) for bound, count in tally.durations.cumulative()]
         durations.add_metric((name,), buckets, tally.durations.sum_s)
-    return [received, sent, ignored, errors, drops, up, stalled, last, durations]
+    return [received, sent, ignored, conflicts, errors, drops, up, stalled, last, durations]
 
 
 def _board_metrics(board: BoardView) -> list[Metric]:

@@ -155,6 +155,11 @@ class TargetBoard:
         )
         return counted
 
+    def claimers(self, uplink: str, prefix: Prefix) -> str:
+        """Name the sources that claim `prefix` on `uplink`."""
+        claiming = [each.source for each in self.entries if each.serves(uplink) and prefix in each.targets.claimed]
+        return ", ".join(f"{source.kind} {source.name}".rstrip() for source in claiming)
+
     def on_change(self, tell: Callable[[], None]) -> Callable[[], None]:
         """Call `tell` each time after the tables were rebuilt, whether or not any differs; return what ends that."""
         self._on_change.append(tell)

@@ -57,6 +57,17 @@ def best_source(addresses: Iterable[bytes], destination: bytes) -> bytes | None:
     return min(filter(is_global, addresses), key=distance, default=None)
 
 
+def subnet_router_anycast(address: bytes, length: int) -> bytes | None:
+    """Return the anycast address of the routers of the subnet that `address` lies in, None if it has none.
+
+    That is the prefix with host bits of 0 (RFC 4291 2.6.1). A /127 between two routers has none (RFC 6164 6), nor has
+    one address.
+    """
+    host_bits = 128 - length
+    value = int.from_bytes(address, "big") >> host_bits << host_bits
+    return value.to_bytes(16, "big") if host_bits > 1 and value and not is_link_local(address) else None
+
+
 def is_unicast_lladdr(lladdr: bytes) -> bool:
     """Tell whether `lladdr` can belong to one station: neither a group address nor all zero."""
     return not lladdr[0] & 1 and lladdr != NO_LLADDR

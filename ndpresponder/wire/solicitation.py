@@ -6,7 +6,14 @@ Pure, and safe on any bytes: a malformed message is a reason for silence, never 
 import struct
 
 from ndpresponder.outcome import Kind, Outcome
-from ndpresponder.wire.addresses import UNSPECIFIED, group_lladdr, solicited_node
+from ndpresponder.wire.addresses import (
+    LOOPBACK,
+    UNSPECIFIED,
+    group_lladdr,
+    is_link_local,
+    is_multicast,
+    solicited_node,
+)
 from ndpresponder.wire.checksum import checksum
 from ndpresponder.wire.layout import (
     DESTINATION,
@@ -28,6 +35,13 @@ def kind_of(frame: bytes) -> Kind:
     if frame[SOURCE] == UNSPECIFIED:
         return Kind.DAD
     return Kind.MULTICAST if frame[DESTINATION.start] == 0xFF else Kind.UNICAST
+
+
+def judge_target(target: bytes) -> Outcome | None:
+    """Return why nobody answers for `target`, whoever claims it; None for an address that can be anybody's."""
+    if is_multicast(target) or target in (UNSPECIFIED, LOOPBACK):  # 7.1.1: Target Address is not multicast
+        return Outcome.BAD_TARGET
+    return Outcome.LINK_LOCAL_TARGET if is_link_local(target) else None
 
 
 def source_lladdr(options: bytes) -> bytes | Outcome | None:
@@ -69,8 +83,16 @@ def probe(lladdr: bytes, source: bytes, target: bytes, target_lladdr: bytes) -> 
     return _solicitation(lladdr, source, target, target, target_lladdr)
 
 
+def detect(lladdr: bytes, target: bytes) -> bytes:
+    """Return the 78-octet solicitation of a host at `lladdr` that wants `target` for itself (RFC 4862 5.4.2)."""
+    destination = solicited_node(target)
+    return _solicitation(lladdr, UNSPECIFIED, target, destination, group_lladdr(destination))
+
+
 def _solicitation(lladdr: bytes, source: bytes, target: bytes, destination: bytes, ethernet: bytes) -> bytes:
-    message = struct.pack("!BBHI16sBB6s", NEIGHBOR_SOLICITATION, 0, 0, 0, target, SOURCE_LLADDR_OPTION, 1, lladdr)
+    message = struct.pack("!BBHI16s", NEIGHBOR_SOLICITATION, 0, 0, 0, target)
+    if source != UNSPECIFIED:  # 7.1.1: no source link-layer address option from there
+        message += struct.pack("!BB6s", SOURCE_LLADDR_OPTION, 1, lladdr)
     check = checksum(source, destination, message)
     header = struct.pack(
         "!6s6sHIHBB",

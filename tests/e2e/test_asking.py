@@ -18,6 +18,7 @@ from peer import Peer, Wire
 
 from ndpresponder.config.load import load
 from ndpresponder.errors import ConfigError
+from ndpresponder.outcome import Outcome
 
 FLAGS = ("-i", "up0", "-i", "up1", "-n", "2001:db8::/112@up0", "-n", "2001:db8:1::c1@up1", "-x", "2001:db8::bad@up0")
 
@@ -37,6 +38,9 @@ def run(*argv: str, control: object = None, **environ: str) -> subprocess.Comple
     return subprocess.run(
         [COMMAND, *argv, *given], env=clean_environment() | environ, capture_output=True, text=True, timeout=30
     )
+
+
+LEFT = f"  another host that wants it may have it: {Outcome.DAD_POLICY.meaning}\n"
 
 
 def printed(daemon: Installed, *argv: str, code: int = 0) -> str:
@@ -82,13 +86,16 @@ def test_targets_lists_each_with_its_origins_and_uplinks(daemon):
         "state": "claimed",
         "origins": ["the configuration"],
         "uplinks": ["up0"],
+        "defended": [],
     } in lines
+    assert [line["defended"] for line in lines if line["state"] == "live"] == [["up1"]]
 
 
 def test_explain_says_each_uplink_and_ends_with_1_where_none_answers(daemon):
     assert printed(daemon, "explain", TARGET) == (
         f"{TARGET} on up0: answered\n"
         "  it lies in 2001:db8::/112, claimed by the configuration\n"
+        f"{LEFT}"
         "  yet: this host has no route to it: packets for it end here\n"
         f"{TARGET} on up1: not answered (not_ours)\n"
         "  no source of targets makes it ours on up1\n"
@@ -106,7 +113,7 @@ def test_explain_needs_no_daemon_where_settings_are_given(tmp_path):
         done = run("explain", TARGET, *flags, control="/nonexistent")
         assert (done.returncode, done.stdout) == (
             0,
-            f"{TARGET} on up0: answered\n  it lies in 2001:db8::/112, claimed by the configuration\n",
+            f"{TARGET} on up0: answered\n  it lies in 2001:db8::/112, claimed by the configuration\n{LEFT}",
         )
         assert run("explain", "2001:db8:1::1", *flags).returncode == 1
     assert run("explain", TARGET, "-n", "x").returncode == 78

@@ -3,7 +3,6 @@
 All through the strict anti-spoofing filter of the lab's hypervisor.
 """
 
-import json
 import socket
 import struct
 import time
@@ -14,7 +13,6 @@ from harness import Installed
 from needs import LAB_COMMANDS, OURS, require
 
 from ndpresponder.lab import AdvertisementWatch, Lab, Namespace, wait_until
-from ndpresponder.lab.namespace import veth
 from ndpresponder.lab.topology import CONTAINER, CONTAINER_PREFIX, VPS_LLADDR
 
 C2 = "2001:db8::c2"
@@ -42,24 +40,6 @@ def vps_lab() -> Iterator[Lab]:
 def daemon(vps_lab, fastpath) -> Iterator[Installed]:
     with Installed(vps_lab["vps"], "--prefix", CONTAINER_PREFIX, "--iface", UPLINK, *fastpath.flags()) as daemon:
         yield daemon
-
-
-@pytest.fixture
-def other_host(vps_lab) -> Iterator[Namespace]:
-    """A host on the same bridge as the router and the VPS, which detects duplicates as hosts do."""
-    other, hypervisor = Namespace(f"{OURS}kernel-other"), vps_lab["hv"]
-    other.create()
-    try:
-        other.sysctl({"ipv6/conf/default/accept_dad": 1, "ipv6/conf/default/router_solicitation_delay": 0})
-        hypervisor.ip(
-            veth(50, (hypervisor, "p-other", "02:00:00:00:50:01"), (other, "eth0", "02:00:00:00:50:02")),
-            "link set p-other master br0 up",
-        )
-        other.ip("link set eth0 up")
-        yield other
-    finally:
-        hypervisor.run("ip", "link", "del", "p-other", check=False)  # with its namespace it would go some time later
-        other.delete()
 
 
 def state(lab: Lab, target: str) -> str:
@@ -142,29 +122,6 @@ def test_an_entry_goes_when_the_daemon_stops_and_comes_when_it_is_back(make_lab)
     assert not lab.ping("inet", CONTAINER, deadline=0.3)
     with Installed(lab["vps"], *flags):
         wait_until(lambda: bool(lab.ping("inet", CONTAINER, deadline=0.3)), 5, "an answer")
-
-
-@pytest.mark.parametrize("target", [CONTAINER, C2, "2001:db8::abcd"])
-def test_another_host_cannot_take_a_target(vps_lab, daemon, other_host, target):
-    before = daemon.counters(UPLINK)
-    other_host.ip(f"address add {target}/64 dev eth0", f"address add {FREE}/64 dev eth0")
-    wait_until(lambda: not is_tentative(other_host, FREE), 5, "duplicate address detection")
-    wait_until(lambda: "dadfailed" in flags_of(other_host, target), 5, "a failure")
-    assert "dadfailed" not in flags_of(other_host, FREE)
-    counted = daemon.counters(UPLINK) - before
-    assert counted["sent dad"] >= 1
-    assert counted["received dad"] > counted["sent dad"]  # the free address is not ours
-
-
-def flags_of(namespace: Namespace, address: str) -> dict[str, bool]:
-    """Return the flags of an address, as `ip -j` shows them."""
-    (link,) = json.loads(namespace.run("ip", "-j", "-6", "address", "show", "dev", "eth0").stdout)
-    (found,) = [info for info in link["addr_info"] if info["local"] == address]
-    return {name: value for name, value in found.items() if value is True}
-
-
-def is_tentative(namespace: Namespace, address: str) -> bool:
-    return "tentative" in flags_of(namespace, address)
 
 
 def test_the_router_and_the_vps_keep_their_own_addresses(vps_lab, daemon):

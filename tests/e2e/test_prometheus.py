@@ -20,7 +20,7 @@ from ndpresponder.lab.topology import CONTAINER, CONTAINER_PREFIX, VPS, VPS_LLAD
 PORT = 9090
 ROUNDS = 400
 SCRAPES = 8  # at least, while solicitations flow
-FLAGS = ("--prefix", CONTAINER_PREFIX, "--iface", "uplink")
+FLAGS = ("--prefix", CONTAINER_PREFIX, "--iface", "uplink", "--dad", "defend")
 GOOD = {
     ("multicast", "solicited"): solicitation(),
     ("unicast", "solicited"): solicitation(destination=CONTAINER),

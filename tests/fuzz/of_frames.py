@@ -55,8 +55,8 @@ class Subject:
             "router_flag": WORDS[word % 3],
             "override": WORDS[word // 3 % 3],
             "unicast": ("always", "live", "never")[word // 9 % 3],
-            "dad": ("defend", "ignore")[word // 27 % 2],
-            "dry_run": word // 54 % 4 == 3,
+            "dad": ("live", "defend", "ignore")[word // 27 % 3],
+            "dry_run": word // 81 == 2,
         }
         limits = choices.byte()
         self.tokens = limits >> 1 if limits & 1 else None
@@ -125,7 +125,17 @@ class Subject:
 
     def world(self) -> World:
         own, gateways, live = map(frozenset, (self.own, self.gateways, self.live))
-        return World(self.lladdr, own, gateways, self.forwarding, live, self.claimed, self.excluded, policy=self.policy)
+        return World(
+            self.lladdr,
+            own,
+            gateways,
+            self.forwarding,
+            live,
+            self.claimed,
+            self.excluded,
+            policy=self.policy,
+            verifies=self.verifying,
+        )
 
 
 def _as_prefixes(networks: frozenset[IPv6Network]) -> list[Prefix]:
@@ -192,7 +202,7 @@ SEEDS = (
     _life(
         frames.solicitation(options=frames.option(14, b"noncen")), flags=MEND_CHECKSUM | TO_GROUP | FOR_POOL, policy=9
     ),
-    _life(frames.solicitation(), policy=54 * 3),
+    _life(frames.solicitation(), policy=81 * 2),
     _life(frames.solicitation("2001:db8::c3"))[:-1] + bytes((2, 1, 4, 2, 0, 4, 3, 4, 0, 1, 1, 0, 0, 0, 0, 4)),
 )
 DICTIONARY = (b"\x86\xdd", b"\x60\x00\x00\x00", b"\x3a\xff", b"\x87\x00", b"\x01\x01", b"\x00\x56", b"\x00\x4e")

@@ -58,7 +58,7 @@ def wire() -> Iterator[Wire]:
 def daemon(wire, fastpath, tmp_path_factory) -> Iterator[Installed]:
     file = tmp_path_factory.mktemp("config") / "ndpresponder.toml"
     file.write_text(CONFIGURATION)
-    with Installed(wire.near, "--config", str(file), *fastpath.flags(wire)) as daemon:
+    with Installed(wire.near, "--config", str(file), "--dad", "defend", *fastpath.flags(wire)) as daemon:
         yield daemon
 
 
@@ -112,6 +112,10 @@ ROWS = {
         solicitation(source=GLOBAL, destination=TARGET),
     ),
     "duplicate address detection": (to_all_nodes(), solicitation(source="::")),
+    "duplicate address detection in a frame to us alone": (
+        answer(destination=ALL_NODES, solicited=False),
+        solicitation(source="::", ethernet_destination=UPLINK_LLADDR),
+    ),
     "duplicate address detection of a live target": (to_all_nodes(LIVE, override=True), solicitation(LIVE, "::")),
     "duplicate address detection with a nonce": (
         to_all_nodes(),

@@ -104,7 +104,7 @@ def test_what_the_kernel_refuses_to_send_is_counted_as_that(wire, daemon, peers)
 
 
 def test_dry_run_decides_and_counts_and_sends_nothing(wire, peers):
-    with Installed(wire.near, "-i", "up1", "-n", "2001:db8::/112", "--dry-run") as daemon:
+    with Installed(wire.near, "-i", "up1", "-n", "2001:db8::/112", "--dad", "defend", "--dry-run") as daemon:
         peers[1].drain()
         frames = [solicitation(source="::"), solicitation(FOREIGN)]  # the other daemon ignores both on this link
         counted = daemon.caused(lambda: peers[1].send(*frames), frames=2, interface="up1")

@@ -54,7 +54,7 @@ def worlds(draw: st.DrawFn) -> World:
         "router_flag": draw(st.sampled_from(["auto", "always", "never"])),
         "override": draw(st.sampled_from(["auto", "always", "never"])),
         "unicast": draw(st.sampled_from(["always", "live", "never"])),
-        "dad": draw(st.sampled_from(["defend", "ignore"])),
+        "dad": draw(st.sampled_from(["live", "defend", "ignore"])),
         "dry_run": draw(seldom(False, True)),
     }
     return World(
@@ -66,6 +66,7 @@ def worlds(draw: st.DrawFn) -> World:
         claimed=frozenset({IPv6Network(answering.CLAIMED)}),
         excluded=frozenset({IPv6Network(answering.EXCLUDED)}),
         policy=policy,
+        anycast=draw(st.sampled_from([frozenset(), frozenset({IPv6Address("2001:db8::")})])),
     )
 
 
@@ -78,6 +79,7 @@ def responder_of(world: World) -> Responder:
             state,
             own_addresses=frozenset(address.packed for address in world.own_addresses),
             gateways=frozenset(address.packed for address in world.gateways),
+            anycast=frozenset(address.packed for address in world.anycast),
         )
     )
     responder.table = TargetTable.build(

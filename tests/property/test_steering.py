@@ -69,6 +69,7 @@ def state_of(world: World) -> UplinkState:
         frozenset(address.packed for address in world.own_addresses),
         frozenset(address.packed for address in world.gateways),
         world.forwarding,
+        frozenset(address.packed for address in world.anycast),
     )
 
 

@@ -21,6 +21,7 @@ ADDRESSES = """\
 fe8000000000000000000000000000aa 02 40 20 80     eth0
 00000000000000000000000000000001 01 80 10 80       lo
 """
+OTHERS = "other hosts live there: claim a narrower prefix, exclude them, or use verify"
 AUTOMATICALLY = "excluded automatically: nothing to do"
 ROUTER = "name the interface towards the router"
 
@@ -82,7 +83,7 @@ allow_wide = false                      # default
 router_flag = "auto"                    # default
 override = "auto"                       # default
 unicast = "always"                      # default
-dad = "defend"                          # default
+dad = "live"                            # default
 announce = "live"                       # default
 gateway_keepalive = "auto"              # default
 pin_gateway = false                     # default
@@ -141,7 +142,14 @@ def test_quiet_prints_errors_only(check: Check, capsys: pytest.CaptureFixture[st
             ["flag --prefix: 2001:db8::2/127 covers its own address 2001:db8::2 on 'eth0'; " + AUTOMATICALLY],
             {"iface": ["eth0"], "prefix": ["2001:db8::2/127"]},
         ),
-        ([], {"iface": ["eth0"], "prefix": ["2001:db8::/64"], "exclude": ["2001:db8::1", "2001:db8::2"]}),
+        ([], {"iface": ["eth0"], "prefix": ["2001:db8::/66"], "exclude": ["2001:db8::1", "2001:db8::2"]}),
+        *(
+            (
+                [f"flag --prefix: {prefix} covers 2001:db8::/64, the prefix of the link of 'eth0' itself; " + OTHERS],
+                {"iface": ["eth0"], "prefix": [prefix], "exclude": ["2001:db8::/127", "2001:db8::2"]} | more,
+            )
+            for prefix, more in (("2001:db8::/64", {}), ("2001:db8::/60", {"interface.allow_wide": True}))
+        ),
         (["flag --iface: 'tun0' is not an Ethernet interface (link type 65534); " + ROUTER], {"iface": ["tun0"]}),
         (["flag --iface: there is no interface 'wan' now; ndpresponder waits for it"], {"iface": ["wan"]}),
     ],

@@ -19,7 +19,7 @@ MODULES = {
 LONGEST_FILE = 300
 PURE_STDLIB = "bisect collections dataclasses enum functools heapq ipaddress itertools operator struct types typing"
 LOWER_LAYERS = (
-    "wire outcome limits requester responder narrator targets announce groups presence keepalive "
+    "wire outcome limits requester responder defence narrator targets announce groups presence keepalive "
     "linux observe config errors supervise equipment uplink keepalive presence pin autowire unread overload backlog "
     "stall refused"
 )
@@ -52,8 +52,9 @@ LAYERS = {
     "errors": Layer(),
     "limits": Layer(pure=True),
     "requester": Layer("wire outcome", pure=True),
-    "responder": Layer("wire outcome requester targets.table", pure=True),
-    "narrator": Layer("wire linux observe.logs outcome limits config"),
+    "responder": Layer("wire outcome requester defence targets.table", pure=True),
+    "defence": Layer("wire targets.table", pure=True),
+    "narrator": Layer("wire linux observe.logs outcome limits config targets.table"),
     "targets": Layer("targets wire errors linux"),
     "targets.table": Layer("wire", pure=True),
     "targets.sources": Layer("targets wire errors linux config observe.logs", third_party="h11"),

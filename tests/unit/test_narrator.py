@@ -4,12 +4,15 @@ import dataclasses
 from ipaddress import IPv6Network
 
 from answering import addresses
+from answering import prefixes as claims
+from frames import packed, solicitation
 from structlog.testing import capture_logs
 from test_keepalive import LINK
 
 from ndpresponder.config import InterfaceConfig
 from ndpresponder.linux.netlink import MAX_SERVED_GATEWAYS
 from ndpresponder.narrator import Narrator
+from ndpresponder.targets.table import TargetTable
 
 TUNNEL = dataclasses.replace(LINK, hardware_type=65534)
 
@@ -40,3 +43,52 @@ def test_too_many_gateways_are_told_of_once() -> None:
         for gateways in crowd:
             teller.follow(LINK, dataclasses.replace(LINK, gateways=gateways))
     assert [(entry["gateways"], entry["served"]) for entry in logs] == [(17, MAX_SERVED_GATEWAYS)]
+
+
+def test_another_host_that_was_denied_an_address_is_named_once_a_minute() -> None:
+    now_s = 0.0
+    teller = Narrator(InterfaceConfig(name="eth0"), lambda: now_s)
+    told = []
+    for now_s in (0.0, 1.0, 2.0, 59.0, 60.5):
+        with capture_logs() as logs:
+            teller.defended(solicitation("2001:db8::c1", "::", ethernet_source="02:00:00:00:0a:01"))
+        told += [(now_s, log["log_level"], log["target"], log["lladdr"], log["suppressed"]) for log in logs]
+    named = "warning", "2001:db8::c1", "02:00:00:00:0a:01"
+    assert told == [(0.0, *named, 0), (60.5, *named, 3)]
+
+
+def test_a_flood_of_conflicts_is_some_lines() -> None:
+    now_s = 0.0
+    teller = Narrator(InterfaceConfig(name="eth0"), lambda: now_s)
+    with capture_logs() as logs:
+        for number in range(20_000):
+            now_s = number / 10_000
+            station = number.to_bytes(6, "big")
+            teller.defended(solicitation("2001:db8::c1", "::", ethernet_source=b"\x02" + station[1:]))
+    assert 16 <= len(logs) <= 18
+    assert sum(log["suppressed"] for log in logs) + len(logs) <= 20_000
+
+
+def overlaps(table: TargetTable, *prefixes: tuple[bytes, int]) -> list[tuple[str, str]]:
+    teller, link = narrator(), dataclasses.replace(LINK, subnets=frozenset(prefixes))
+    with capture_logs() as logs:
+        for _ in range(2):
+            teller.overlap(table, link)
+    return [(log["prefix"], log["on_link"]) for log in logs]
+
+
+def test_a_claim_of_the_links_own_prefix_is_told_of_once() -> None:
+    on_link = packed("2001:db8:1::"), 64
+    for claimed in ("2001:db8:1::/64", "2001:db8::/32"):
+        table = TargetTable.build(claimed=claims("2001:db8:1::/112", claimed))
+        assert overlaps(table, on_link) == [(claimed, "2001:db8:1::/64")]
+    assert overlaps(TargetTable.build(claimed=claims("2001:db8:1::/112", "2001:db8:2::/64")), on_link) == []
+    refused = (frozenset(claims("2001:db8::/32")), frozenset(claims("2001:db8:1::/64")))
+    assert overlaps(TargetTable.build(divided=[refused]), on_link) == []
+    excluded = TargetTable.build(claimed=claims("2001:db8::/32"), excluded=claims("2001:db8:1::/64"))
+    assert overlaps(excluded, on_link) == []
+
+
+def test_ever_new_prefixes_of_the_link_are_told_of_so_often_and_no_more() -> None:
+    made_up = [(packed(f"2001:db8:1:{number:x}::"), 64) for number in range(1000)]
+    assert len(overlaps(TargetTable.build(claimed=claims("2001:db8::/32")), *made_up)) == 64

@@ -34,7 +34,9 @@ def _to(target: str, **fields: Any) -> bytes:
 ENDINGS = [
     Row(Outcome.ANSWERED_MULTICAST, "address resolution", solicitation()),
     Row(Outcome.ANSWERED_UNICAST, "reachability probe", _to(CLAIMED_TARGET)),
-    Row(Outcome.ANSWERED_DAD, "duplicate address detection", solicitation(source="::")),
+    Row(Outcome.ANSWERED_DAD, "duplicate address detection", solicitation(LIVE_TARGET, "::")),
+    Row(Outcome.ANSWERED_DAD, "claimed, and defended", solicitation(source="::"), {"dad": "defend"}),
+    Row(Outcome.ANSWERED_DAD, "claimed, and found", solicitation(source="::"), {"is_there": lambda _: True}),
     # Length and form
     Row(Outcome.TOO_SHORT, "nothing at all", b""),
     Row(Outcome.TOO_SHORT, "an Ethernet header", solicitation()[:14]),
@@ -123,7 +125,10 @@ ENDINGS = [
     Row(Outcome.LINK_LOCAL_TARGET, "the last", solicitation("febf:ffff:ffff:ffff:ffff:ffff:ffff:ffff")),
     Row(Outcome.UNICAST_POLICY, "never", _to(LIVE_TARGET), {"unicast": "never"}),
     Row(Outcome.UNICAST_POLICY, "live, but it is claimed", _to(CLAIMED_TARGET), {"unicast": "live"}),
-    Row(Outcome.DAD_POLICY, "ignore", solicitation(source="::"), {"dad": "ignore"}),
+    Row(Outcome.DAD_POLICY, "claimed only", solicitation(source="::")),
+    Row(Outcome.DAD_POLICY, "ignore", solicitation(LIVE_TARGET, "::"), {"dad": "ignore"}),
+    Row(Outcome.DAD_POLICY, "found, yet", solicitation(source="::"), {"dad": "ignore", "is_there": lambda _: True}),
+    Row(Outcome.NOT_VERIFIED, "not found", solicitation(source="::"), {"is_there": lambda _: False}),
     Row(Outcome.RATE_LIMITED, "nothing left", solicitation(), {"take": lambda _: False}),
     Row(Outcome.NOT_VERIFIED, "nobody there", solicitation(), {"is_there": lambda _: False}),
     Row(Outcome.NOT_VERIFIED, "nobody there to probe", _to(CLAIMED_TARGET), {"is_there": lambda _: False}),

@@ -1,10 +1,20 @@
 """The answer, octet by octet, and what changes it: the requester, the policy, the uplink."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
-from answering import CLAIMED_TARGET, EXCLUDED_TARGET, GATEWAY, LIVE_TARGET, make_responder, outcome_of, uplink_state
-from frames import ROUTER, ROUTER_LLADDR, UPLINK_LLADDR, advertisement, option, solicitation, solicited_node
+from answering import (
+    CLAIMED_TARGET,
+    EXCLUDED_TARGET,
+    GATEWAY,
+    LIVE_TARGET,
+    addresses,
+    make_responder,
+    outcome_of,
+    uplink_state,
+)
+from frames import ROUTER, ROUTER_LLADDR, UPLINK_LLADDR, advertisement, lladdr, option, solicitation, solicited_node
 
 from ndpresponder.limits import rate_limit
 from ndpresponder.outcome import Outcome
@@ -67,7 +77,7 @@ def test_a_probe_from_a_global_source_is_answered_there() -> None:
 def test_dad_is_answered_to_all_nodes_unsolicited(checksum_and_flags: str, target: str) -> None:
     """ndp-proxy-go sets Solicited, pndpd goes to ff01::1, others to `::`: receivers discard all three."""
     interface = target.removeprefix("2001:db8::").zfill(32 - 8)
-    assert answer(solicitation(target, "::")) == octets(
+    assert answer(solicitation(target, "::"), dad="defend") == octets(
         "333300000001 020000000002 86dd",
         "60000000 0020 3a ff",
         "20010db8" + interface,
@@ -162,7 +172,7 @@ def test_the_subnet_router_anycast_address_is_answered_like_any_other(target: st
     ],
 )
 def test_router_flag(router: bool, setting: str, forwarding: bool, source: str) -> None:
-    sent = answer(solicitation(source=source), forwarding=forwarding, router_flag=setting)
+    sent = answer(solicitation(source=source), forwarding=forwarding, router_flag=setting, dad="defend")
     to_all_nodes = {"destination": "ff02::1", "ethernet_destination": "33:33:00:00:00:01", "solicited": False}
     assert sent == advertisement(router=router, **(to_all_nodes if source == "::" else {}))
 
@@ -203,6 +213,38 @@ def test_settings_for_probes_and_dad_leave_address_resolution_alone(settings: di
 
 def test_a_probe_is_answered_like_an_address_resolution() -> None:
     assert answer(solicitation(destination=CLAIMED_TARGET)) == answer(solicitation())
+
+
+@pytest.mark.parametrize("target", [CLAIMED_TARGET, LIVE_TARGET])
+def test_dad_in_a_frame_to_us_alone_is_answered_to_its_sender_alone(target: str) -> None:
+    """A switch that turns multicast into unicast (RFC 6085) sends such; who makes one up must not flood the link."""
+    alone = solicitation(target, "::", ethernet_destination=UPLINK_LLADDR)
+    to_all, to_one = (answer(frame, dad="defend") for frame in (solicitation(target, "::"), alone))
+    assert to_all is not None
+    assert to_one == lladdr(ROUTER_LLADDR) + to_all[6:]
+    assert outcome_of(solicitation(CLAIMED_TARGET, "::", ethernet_destination=UPLINK_LLADDR)) is Outcome.DAD_POLICY
+
+
+def test_each_defence_is_told_of_and_nothing_else() -> None:
+    told: list[bytes] = []
+    responder = make_responder()
+    responder.on_defence = told.append
+    wanted = [solicitation(LIVE_TARGET, "::", ethernet_source=f"02:00:00:00:0a:{n:02x}") for n in range(3)]
+    for frame in (*wanted, solicitation(LIVE_TARGET), solicitation(CLAIMED_TARGET, "::"), wanted[0]):
+        responder.respond(frame)
+    assert [*wanted, wanted[0]] == told
+    responder.rehearse(wanted[0], None)
+    assert len(told) == 4
+
+
+@pytest.mark.parametrize("live", [(), ("2001:db8::",)])
+def test_the_anycast_address_of_the_links_routers_is_theirs(live: tuple[str, ...]) -> None:
+    responder = make_responder(live=live, dad="defend")
+    assert responder.respond(solicitation("2001:db8::"))[0] is Outcome.ANSWERED_MULTICAST
+    responder.follow(replace(uplink_state(), anycast=addresses("2001:db8::")))
+    asked = (solicitation("2001:db8::"), solicitation("2001:db8::", "::"), solicitation("2001:db8::1"))
+    endings = [Outcome.EXCLUDED, Outcome.EXCLUDED, Outcome.ANSWERED_MULTICAST]
+    assert [responder.respond(frame)[0] for frame in asked] == endings
 
 
 def test_ignored_dad_still_lets_probes_through() -> None:
@@ -282,7 +324,7 @@ def test_a_scan_of_a_claimed_prefix_leaves_half_of_the_burst_to_what_is_urgent(f
 
 @pytest.mark.parametrize("source", [ROUTER, "::"])
 def test_dry_run_never_has_anything_to_send(source: str) -> None:
-    responder = make_responder(dry_run=True)
+    responder = make_responder(dry_run=True, dad="defend")
     assert [responder.respond(solicitation(source=source)) for _ in range(2)] == [(Outcome.DRY_RUN, None)] * 2
 
 

@@ -16,11 +16,15 @@ from ndpresponder.linux.netlink.bell import Bell
 from ndpresponder.linux.netlink.onlink import Onlink, leads_away, of_address, of_route, preferred_source
 from ndpresponder.linux.netlink.session import Interrupted, asking, is_error, packed
 from ndpresponder.linux.sysctl import forwarding
+from ndpresponder.wire.addresses import is_link_local, subnet_router_anycast
 
 # linux/rtnetlink.h, linux/neighbour.h, net/if.h, linux/if_arp.h
 _GROUPS: Final = bell.LINK | bell.IPV6_ADDRESS | bell.IPV6_ROUTE | bell.IPV6_NETCONF
 _ROUTE_EVENTS: Final = (24, 25)  # RTM_NEWROUTE, RTM_DELROUTE
 _UNICAST: Final = 1  # RTN_UNICAST
+# RTPROT_KERNEL, RTPROT_RA: routes by which the kernel, or a manager in its place, says that a prefix is on this link
+_ON_LINK_PROTOCOLS: Final = (2, 9)
+_SUBNET: Final = 64  # RFC 4291 2.5.4
 _CONFIRMED: Final = 0x02 | 0x40 | 0x80  # NUD_REACHABLE | NUD_NOARP | NUD_PERMANENT
 _UP_AND_RUNNING: Final = 0x1 | 0x40  # IFF_UP | IFF_RUNNING
 _ARPHRD_ETHER: Final = 1
@@ -45,6 +49,17 @@ class Link:
     gateways: frozenset[bytes]
     unproven: frozenset[bytes] = frozenset()  # of the addresses, those that may be another host's (RFC 4862 5.4)
     onlink: Onlink = frozenset()  # the prefixes that are on-link here, see `onlink`
+    subnets: frozenset[tuple[bytes, int]] = frozenset()  # of the addresses, and advertised: networks and lengths
+
+    @property
+    def anycast(self) -> frozenset[bytes]:
+        """The addresses of the routers of the link's subnets: theirs to answer for, or the kernel's."""
+        return frozenset(filter(None, (subnet_router_anycast(*prefix) for prefix in self.subnets)))
+
+    @property
+    def never(self) -> frozenset[bytes]:
+        """What is never answered for here, whatever a source says."""
+        return self.addresses | self.gateways | self.anycast
 
     @property
     def sources(self) -> frozenset[bytes]:
@@ -160,15 +175,21 @@ async def _ask_link(netlink: Any, name: str) -> Link | None:
         addresses = await netlink.addr("dump", family=socket.AF_INET6, index=index, dump_filter=None)
         own: dict[bytes, Any] = {}
         onlink: set[tuple[int, int]] = set()
+        subnets: set[tuple[bytes, int]] = set()
         async for address in addresses:
-            own[packed(address.get("address"))] = address.get("flags")
-            onlink.update(of_address(packed(address.get("address")), address["prefixlen"]))
+            # with a peer, this is the address of that one, and ours stands elsewhere
+            far, length = packed(address.get("address")), address["prefixlen"]
+            own[packed(local) if (local := address.get("local")) else far] = address.get("flags")
+            onlink.update(of_address(far, length))
+            subnets.add(_subnet(far, length))
         gateways: list[bytes] = []
         async for route in await netlink.route(
             "dump", family=socket.AF_INET6, oif=index, type=_UNICAST, dump_filter=None
         ):
             gateways.extend(_gateways(route, index))
             onlink.update(of_route(route, index))
+            if _is_advertised(route):
+                subnets.add(_subnet(packed(route.get("dst")), route["dst_len"]))
         if gateways and not onlink:  # an unnumbered link
             onlink.update(await preferred_source(netlink, index))
     except NetlinkError as error:
@@ -189,7 +210,24 @@ async def _ask_link(netlink: Any, name: str) -> Link | None:
         gateways=frozenset(gateways),
         unproven=frozenset(address for address, flags in own.items() if _is_unproven(flags)),
         onlink=frozenset(onlink),
+        subnets=frozenset(subnet for subnet in subnets if subnet[1] < 128 and not is_link_local(subnet[0])),
     )
+
+
+def _subnet(address: bytes, length: int) -> tuple[bytes, int]:
+    """Return the network of an address, and its length."""
+    host_bits = 128 - length
+    return (int.from_bytes(address, "big") >> host_bits << host_bits).to_bytes(16, "big"), length
+
+
+def _is_advertised(route: Any) -> bool:
+    """Tell whether the kernel, or a manager in its place, has a route because a subnet is on the link.
+
+    A longer one than that of a subnet is not believed: a stranger's router advertisement can make up any, and would
+    choose which targets are excluded.
+    """
+    on_link = route["proto"] in _ON_LINK_PROTOCOLS and not route.get("gateway")
+    return on_link and 0 < route["dst_len"] <= _SUBNET
 
 
 def _is_unproven(flags: int) -> bool:
