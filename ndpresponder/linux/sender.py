@@ -89,7 +89,12 @@ class Sender:
 def open_sender(index: int, otherwise: socket.socket) -> Sender:
     """Return what sends on the link with `index`: through `otherwise`, bound to it, if no other socket can be had."""
     sock = _bound(index) or otherwise
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
+    except OSError:
+        if sock is not otherwise:  # that one its owner closes
+            sock.close()
+        raise
     return Sender(sock)
 
 

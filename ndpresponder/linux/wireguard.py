@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import os
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import Final
 
@@ -73,18 +73,19 @@ async def _get(path: str) -> list[Peer]:
         found: list[Peer] = []
         handshake_s, allowed = 0, list[tuple[bytes, int]]()
         in_peer = False
-        async for key, value in _lines(reader):
-            if key == "public_key":
-                if in_peer:
-                    found.append(Peer(handshake_s, tuple(allowed)))
-                in_peer, handshake_s, allowed = True, 0, []
-            elif key == "last_handshake_time_sec":
-                handshake_s = int(value)
-            elif key == "allowed_ip" and ":" in value:
-                address, _, length = value.partition("/")
-                allowed.append(allowed_ip(socket.inet_pton(socket.AF_INET6, address), int(length)))
-            elif key == "errno" and value != "0":
-                raise ValueError(os.strerror(min(abs(int(value)), _ERRNO_MAX)))
+        async with contextlib.aclosing(_lines(reader)) as lines:
+            async for key, value in lines:
+                if key == "public_key":
+                    if in_peer:
+                        found.append(Peer(handshake_s, tuple(allowed)))
+                    in_peer, handshake_s, allowed = True, 0, []
+                elif key == "last_handshake_time_sec":
+                    handshake_s = int(value)
+                elif key == "allowed_ip" and ":" in value:
+                    address, _, length = value.partition("/")
+                    allowed.append(allowed_ip(socket.inet_pton(socket.AF_INET6, address), int(length)))
+                elif key == "errno" and value != "0":
+                    raise ValueError(os.strerror(min(abs(int(value)), _ERRNO_MAX)))
         if in_peer:
             found.append(Peer(handshake_s, tuple(allowed)))
         return found
@@ -94,7 +95,7 @@ async def _get(path: str) -> list[Peer]:
             await writer.wait_closed()
 
 
-async def _lines(reader: asyncio.StreamReader) -> AsyncIterator[tuple[str, str]]:
+async def _lines(reader: asyncio.StreamReader) -> AsyncGenerator[tuple[str, str], None]:
     """Yield each line as key and value, up to the empty line that ends the answer."""
     number = 0
     while True:

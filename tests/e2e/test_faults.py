@@ -139,6 +139,8 @@ def test_a_batch_that_the_kernel_refuses_is_counted_frame_by_frame(daemon, peer)
         ("setsockopt", "ENOBUFS"),
         ("mmap", "ENOMEM"),
         ("ioctl", "ENODEV"),
+        ("getsockname", "ENOBUFS"),
+        ("epoll_ctl", "ENOMEM"),
     ],
 )
 def test_a_link_that_changes_while_the_kernel_refuses_is_followed_afterwards(wire, daemon, peer, calls, error):

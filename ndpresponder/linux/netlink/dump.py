@@ -42,7 +42,8 @@ async def dump(kind: int, body: bytes, *filters: bytes) -> AsyncGenerator[list[M
     """Yield, slice by slice, the answer to a dump request of type `kind`.
 
     `body` is the fixed header of the family; `filters` are attributes, by which the kernel selects. What changes
-    meanwhile may be missing or be there twice: listen for events before.
+    meanwhile may be missing or be there twice: listen for events before. Close it (`contextlib.aclosing`), or its
+    socket stays until it is collected.
 
     Raises:
         Refused: there is no such interface or table.

@@ -22,6 +22,7 @@ _MAIN_TABLE: Final = 254
 _METRIC: Final = 1 << 20  # a route that somebody else has to the same host goes before ours
 _LINK_REFUSES: Final = (errno.ENODEV, errno.ENETDOWN, errno.EINVAL)
 _FEATURE: Final = "install_routes"
+_WITHIN_S: Final = 60.0  # ten thousand routes take seconds
 
 
 class HostRoute(NamedTuple):
@@ -96,7 +97,7 @@ async def opened() -> AsyncIterator[HostRoutes]:
         SourceUnavailable: the kernel cannot be asked now.
     """
     with contextlib.closing(Forwarding()) as forwarding:
-        async with asking() as netlink:
+        async with asking(_WITHIN_S) as netlink:
             yield HostRoutes(netlink, forwarding)
 
 

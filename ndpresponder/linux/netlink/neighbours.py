@@ -3,6 +3,7 @@
 Says what is there, and of an event whether that can have changed by it; what it means for targets is the source's.
 """
 
+import contextlib
 import errno
 import socket
 import struct
@@ -121,35 +122,40 @@ async def _link(name: str) -> tuple[int, int, bool]:
 
 async def _addresses(index: int) -> list[tuple[bytes, int]]:
     found = []
-    async for messages in dump(_GETADDR, _IFADDRMSG.pack(socket.AF_INET6, 0, 0, 0, index)):
-        for message in messages:
-            _, length, _, _, its_index = _IFADDRMSG.unpack_from(message, HEADER_LENGTH)
-            if its_index != index:
-                continue
-            values = dict(attributes(message, HEADER_LENGTH + _IFADDRMSG.size))
-            if _IFA_ADDRESS in values:  # the peer's where there is one, and what the length belongs to
-                found.append((values[_IFA_ADDRESS], length))
-            if _IFA_LOCAL in values:
-                found.append((values[_IFA_LOCAL], 128))
+    async with contextlib.aclosing(dump(_GETADDR, _IFADDRMSG.pack(socket.AF_INET6, 0, 0, 0, index))) as slices:
+        async for messages in slices:
+            for message in messages:
+                _, length, _, _, its_index = _IFADDRMSG.unpack_from(message, HEADER_LENGTH)
+                if its_index != index:
+                    continue
+                values = dict(attributes(message, HEADER_LENGTH + _IFADDRMSG.size))
+                if _IFA_ADDRESS in values:  # the peer's where there is one, and what the length belongs to
+                    found.append((values[_IFA_ADDRESS], length))
+                if _IFA_LOCAL in values:
+                    found.append((values[_IFA_LOCAL], 128))
     return [(address, length) for address, length in found if len(address) == 16 and is_global(address)]
 
 
 async def _neighbours(index: int) -> dict[bytes, bytes]:
     found = {}
     of_link = attribute(_NDA_IFINDEX, struct.pack("=I", index))
-    async for messages in dump(_GETNEIGH, _NDMSG.pack(socket.AF_INET6, 0, 0, 0, 0), of_link):
-        for message in messages:
-            address, lladdr = _neighbour(message)
-            if address is not None and lladdr is not None:
-                found[address] = lladdr
+    body = _NDMSG.pack(socket.AF_INET6, 0, 0, 0, 0)
+    async with contextlib.aclosing(dump(_GETNEIGH, body, of_link)) as slices:
+        async for messages in slices:
+            for message in messages:
+                address, lladdr = _neighbour(message)
+                if address is not None and lladdr is not None:
+                    found[address] = lladdr
     return found
 
 
 async def _stations(index: int) -> list[bytes]:
     found: list[bytes] = []
     of_bridge = attribute(_NDA_MASTER, struct.pack("=I", index))
-    async for messages in dump(_GETNEIGH, _NDMSG.pack(socket.AF_BRIDGE, 0, 0, 0, 0), of_bridge):
-        found.extend(station for message in messages if (station := _station(message, index)) is not None)
+    body = _NDMSG.pack(socket.AF_BRIDGE, 0, 0, 0, 0)
+    async with contextlib.aclosing(dump(_GETNEIGH, body, of_bridge)) as slices:
+        async for messages in slices:
+            found.extend(station for message in messages if (station := _station(message, index)) is not None)
     return found
 
 

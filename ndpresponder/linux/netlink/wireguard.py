@@ -16,10 +16,12 @@ from pyroute2.netlink.generic.wireguard import AsyncWireGuard
 
 from ndpresponder.errors import SourceUnavailable
 from ndpresponder.linux.netlink.dump import attributes
-from ndpresponder.linux.netlink.session import is_error
+from ndpresponder.linux.netlink.session import is_error, netlink_socket
 from ndpresponder.linux.wireguard import Peer, allowed_ip
 
+_NETLINK_GENERIC: Final = 16  # linux/netlink.h
 _SLICE: Final = 4096  # octets that are read at once
+_STALLED_S: Final = 5.0
 
 # linux/wireguard.h: WGPEER_A_*, WGALLOWEDIP_A_*
 _PUBLIC_KEY, _LAST_HANDSHAKE_TIME, _ALLOWEDIPS = 1, 6, 9
@@ -50,13 +52,16 @@ async def peers(name: str) -> list[Peer] | None:
     """
     merged: _Merged = {}
     try:
-        async with _Netlink(rcvsize=_SLICE) as netlink:
-            await netlink.setup_endpoint()  # `info` needs the number of the protocol before it would ask for it
-            netlink.marshal.msg_map[netlink.prid] = _Device
-            async for message in await netlink.info(name):
-                for _, peer in attributes(message.get("peers") or b""):
-                    _merge(merged, peer)
-                await asyncio.sleep(0)
+        with netlink_socket(_NETLINK_GENERIC) as own:
+            async with asyncio.timeout(_STALLED_S), _Netlink(use_socket=own, rcvsize=_SLICE) as netlink:
+                await netlink.setup_endpoint()  # `info` needs the number of the protocol before it would ask for it
+                netlink.marshal.msg_map[netlink.prid] = _Device
+                async for message in await netlink.info(name):
+                    for _, peer in attributes(message.get("peers") or b""):
+                        _merge(merged, peer)
+                    await asyncio.sleep(0)
+    except TimeoutError as error:
+        raise SourceUnavailable("netlink: the kernel does not answer") from error
     except NetlinkError as error:
         if is_error(error, errno.ENODEV, errno.ENOENT, errno.EOPNOTSUPP):
             return None
