@@ -71,8 +71,8 @@ def show(machine: Machine, *properties: str, unit: str = UNIT) -> dict[str, str]
 
 
 def journal(machine: Machine, *matches: str) -> list[dict[str, str]]:
-    """Return the journal's entries that match, with all their fields."""
-    shown = machine.run("journalctl", "--output=json", "--quiet", *matches).stdout
+    """Return the journal's entries that match, with all their fields: without --all, those over 4 KiB would be null."""
+    shown = machine.run("journalctl", "--output=json", "--all", "--quiet", *matches).stdout
     return [json.loads(line) for line in shown.splitlines()]
 
 
