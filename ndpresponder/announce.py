@@ -5,6 +5,7 @@ that 2,000 containers starting at once make no burst; first announcements go bef
 in, frames are returned. Only live targets are announced: of a claimed prefix nobody knows who is there.
 """
 
+import itertools
 from collections import deque
 from collections.abc import Iterable
 from typing import Final
@@ -22,7 +23,8 @@ BURST: Final = 16
 class Announcer:
     """The announcements of one uplink that are still to be made."""
 
-    def __init__(self) -> None:
+    def __init__(self, targets_per_s: int = TARGETS_PER_S) -> None:
+        self._targets_per_s = targets_per_s
         self._live: frozenset[bytes] = frozenset()
         self._fresh: deque[bytes] = deque()
         self._repeats: deque[tuple[float, bytes, int]] = deque()  # due, target, announcements left; ordered by due
@@ -43,9 +45,14 @@ class Announcer:
         self._fresh.extend(sorted(live - self._live))
         self._live = live
 
-    def restart(self) -> None:
-        """Announce every live target from the beginning: the link is new to the neighbors."""
-        self._fresh = deque(sorted(self._live))
+    def add(self, targets: Iterable[bytes], most: int) -> None:
+        """Announce other targets too, in this order, as long as no more than `most` announcements are planned."""
+        self._fresh.extend(itertools.islice(targets, max(0, most - self.pending)))
+
+    def restart(self, first: Iterable[bytes] = ()) -> None:
+        """Announce every live target from the beginning, some of them first: the link is new to the neighbors."""
+        in_use = dict.fromkeys(target for target in first if target in self._live)
+        self._fresh = deque((*in_use, *sorted(self._live.difference(in_use))))
         self._repeats.clear()
 
     def stop(self) -> None:
@@ -55,7 +62,7 @@ class Announcer:
 
     def due(self, now_s: float) -> list[bytes]:
         """Return the targets to announce at `now_s`, as many as the pace allows."""
-        self._tokens = min(float(BURST), self._tokens + (now_s - self._filled_s) * TARGETS_PER_S)
+        self._tokens = min(float(BURST), self._tokens + (now_s - self._filled_s) * self._targets_per_s)
         self._filled_s = now_s
         targets: list[bytes] = []
         while self._tokens >= 1:
@@ -75,7 +82,7 @@ class Announcer:
         """Return after how many seconds `due` is worth calling again, None when nothing is planned."""
         if not self.pending:
             return None
-        paced_s = max(0.0, 1 - self._tokens) / TARGETS_PER_S
+        paced_s = max(0.0, 1 - self._tokens) / self._targets_per_s
         if self._fresh:
             return paced_s
         return max(paced_s, self._repeats[0][0] - now_s)

@@ -59,7 +59,9 @@ class Equipment:
         self.fastpath = self._make_fastpath()
         self._presence = self._make_presence()
         uplink.responder.on_defence = uplink.narrator.defended
+        self._uplink.moves.on_expecting = self._leave_claimed
         self._limit()
+        self._configure_moves()
 
     def change(self, settings: Settings) -> None:
         """Change the settings, from the next frame on.
@@ -83,6 +85,7 @@ class Equipment:
         if not settings.verify:
             self._end_verification()
         self._limit(before)
+        self._configure_moves()
         self._change_presence(before)
 
     def _limit(self, before: Settings | None = None) -> None:
@@ -130,6 +133,7 @@ class Equipment:
         if self._presence is not None:
             self._presence.follow(link if state is not None else None)
         self._uplink.narrator.overlap(self._uplink.responder.table, link)
+        self._uplink.moves.follow(link if state is not None else None)
 
     def apply(self, table: TargetTable) -> None:
         """Go by the targets of `table`."""
@@ -140,6 +144,7 @@ class Equipment:
             _call_soon(partial(self._presence.apply, table))
         if self._uplink.link is not None:
             self._uplink.narrator.overlap(table, self._uplink.link)
+        _call_soon(partial(self._uplink.moves.apply, table))
 
     def detach(self) -> None:
         """Let go of the link."""
@@ -151,6 +156,7 @@ class Equipment:
             self.fastpath.detach()
         if self._presence is not None:
             self._presence.follow(None)
+        self._uplink.moves.follow(None)
         self._end_verification()
 
     def collect(self) -> None:
@@ -161,6 +167,7 @@ class Equipment:
 
     def close(self) -> None:
         """Let go of everything."""
+        self._uplink.moves.close()
         if self.fastpath is not None:
             self.fastpath.close()
 
@@ -209,6 +216,7 @@ class Equipment:
 
     def _attach_fastpath(self) -> None:
         if self.fastpath is not None:
+            self.fastpath.leave_claimed(self._uplink.moves.expecting)
             self.fastpath.apply(self._uplink.responder.table)
             if self._index:
                 with contextlib.suppress(LinkNotReady):  # who follows the link will see
@@ -222,7 +230,8 @@ class Equipment:
             return None
         flags, never = uplink.responder.unsolicited_flags, lambda: uplink.gateways
         log = uplink.narrator.log
-        return Presence(each.announce, each.mld_source, uplink.send_unasked, flags, log, never, each.mld_router)
+        router, lately = each.mld_router, uplink.moves.recent.targets
+        return Presence(each.announce, each.mld_source, uplink.send_unasked, flags, log, never, router, lately)
 
     def _change_presence(self, before: Settings) -> None:
         if _presence_settings(before) == _presence_settings(self.settings):
@@ -238,8 +247,21 @@ class Equipment:
 
     def say_farewell(self, to_successor: bool) -> None:
         """Say what ends with this uplink, while there is a socket to say it; with a successor nothing does."""
-        if self._presence is not None and not to_successor:
+        if to_successor:
+            return
+        self._uplink.moves.say_farewell()
+        if self._presence is not None:
             self._presence.router.terminate()
+
+    # Moves
+
+    def _configure_moves(self) -> None:
+        each, dry_run = self.settings.interface, self.settings.dry_run
+        self._uplink.moves.configure(silent=dry_run, speaks=each.announce == "live", takes_over=each.take_over)
+
+    def _leave_claimed(self) -> None:
+        if self.fastpath is not None:
+            self.fastpath.leave_claimed(self._uplink.moves.expecting)
 
 
 def _call_soon(work: Callable[[], None]) -> None:

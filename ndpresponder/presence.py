@@ -40,10 +40,12 @@ class Presence:
         log: Logger,
         never: Callable[[], frozenset[bytes]] = frozenset,
         mld_router: Literal["auto", "always", "never"] = "auto",
+        lately: Callable[[], list[bytes]] = list,
     ) -> None:
         """Say things with `send`; `flags` returns the R and O bits of a live target's advertisement.
 
-        `never` are addresses that are not announced whatever a source says: gateways that were seen.
+        `never` are addresses that are not announced whatever a source says: gateways that were seen. `lately` returns
+        targets that were answered, the latest first.
         """
         self._announce = announce == "live"
         self._join = mld_source != "global"
@@ -54,6 +56,7 @@ class Presence:
         self._send = send
         self._flags = flags
         self._never = never
+        self._lately = lately
         self._log = log
         self._announcer = Announcer()
         self._groups = GroupTable()
@@ -80,7 +83,7 @@ class Presence:
             self._follow_memberships()
         unheard = before is None or (before.index, before.lladdr) != (link.index, link.lladdr)
         if unheard:
-            self._announcer.restart()  # whoever hears us now may never have
+            self._announcer.restart(self._lately())  # whoever hears us now may never have
         if before is None or before.never != link.never:
             self._follow_targets()
         self._reporter.follow(link, self._groups.groups)

@@ -21,6 +21,7 @@ from ndpresponder.linux.packet_socket import PacketSocket
 from ndpresponder.linux.ring import SLOTS
 from ndpresponder.linux.sender import BATCH
 from ndpresponder.linux.systemd import Notifier
+from ndpresponder.moves import Moves
 from ndpresponder.narrator import Narrator
 from ndpresponder.observe.logs import Logs
 from ndpresponder.observe.tally import Tally
@@ -67,6 +68,7 @@ class Uplink:
         self.uplinks = uplinks
         self.responder = Responder(Policy())
         self.on_lost: Callable[[], None] = lambda: None  # called when the link went from under the socket
+        self.moves = Moves(self.send_unasked, self.responder, self.narrator.log)
         self._logs = logs
         self._gateways: set[bytes] = set()  # every one ever seen: they stay who they are while a route is missing
         self._crowd = Crowd(self.responder.known, self._gateways)
@@ -274,6 +276,7 @@ class Uplink:
                 tally.durations.observe(max(0.0, now_s - oldest_s))
             if not refused:
                 self.narrator.greet(advertisements)
+                self.moves.note(advertisements, now_s)
 
     def finish(self, kept: list[Kept], since_s: float) -> None:
         """Answer, or not, what waited for its target to be verified since `since_s` of the clock."""

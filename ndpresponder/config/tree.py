@@ -125,6 +125,13 @@ class InterfaceConfig:
         Literal["live", "never"],
         Setting("announce live targets when they or the link appear", flags=("-a", "--announce"), metavar="live|never"),
     ] = "live"
+    take_over: Annotated[
+        bool,
+        Setting(
+            "a claimed prefix that is new was another host's: announce what is solicited there next",
+            flags=("--take-over",),
+        ),
+    ] = False
     gateway_keepalive: Annotated[
         Literal["auto", "always", "never"],
         Setting("keep the kernel's entry of the gateway alive; auto: while the uplink forwards and it needs it"),

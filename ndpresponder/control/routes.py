@@ -83,14 +83,17 @@ class Routes:
     # Telling
 
     async def _add(self, request: Request) -> Reply:
-        said = _said(request, "prefix", "iface", "lifetime_s")
+        said = _said(request, "prefix", "iface", "lifetime_s", "announce")
+        announce = said.get("announce") is not None and values.boolean(said["announce"])
         prefix = self._prefix(said)
         lifetime_s = _seconds(said["lifetime_s"]) if said.get("lifetime_s") is not None else None
         check(prefix.network, prefix.uplink or None, self._subject.loaded().config.interfaces)
         if not self._subject.temporary.add(prefix, lifetime_s):
             raise Refused(409, f"there are {MAX_PREFIXES} temporary prefixes already; remove some")
         await self._put_in_force()
-        self._note("a temporary prefix was added", prefix, lifetime_s=lifetime_s)
+        if announce:
+            await self._take_over(prefix)
+        self._note("a temporary prefix was added", prefix, lifetime_s=lifetime_s, announce=bool(announce))
         return reply(200, {"prefix": str(prefix.network), "uplink": prefix.uplink or None, "lifetime_s": lifetime_s})
 
     async def _remove(self, request: Request) -> Reply:
@@ -130,6 +133,13 @@ class Routes:
     async def _put_in_force(self) -> None:
         await asyncio.sleep(0)  # until the sources have published
         self._subject.board().rebuild()
+
+    async def _take_over(self, prefix: Temporary) -> None:
+        await asyncio.sleep(0)  # until the uplinks go by their new tables
+        shift = prefix.network.max_prefixlen - prefix.network.prefixlen
+        for uplink in self._subject.uplinks():
+            if prefix.uplink in ("", uplink.name):
+                uplink.moves.take_over(int(prefix.network.network_address) >> shift, shift)
 
     def _uplink(self, raw: object) -> str:
         name = values.interface_name(raw)

@@ -79,6 +79,11 @@ def _prefix(made: Parser) -> None:
 def _add_arguments(made: Parser) -> None:
     _prefix(made)
     made.add_argument("--for", dest="lifetime_s", type=seconds, metavar="TIME", help="so long, such as 90s, 10m, 2h")
+    made.add_argument(
+        "--announce",
+        action="store_true",
+        help="another host had it: announce what is solicited there within 2 minutes, and a /118 or less as a whole",
+    )
     _common(made)
 
 
@@ -131,6 +136,8 @@ def _explain(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
 
 def _add(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     said = {"prefix": options.prefix, "iface": options.iface, "lifetime_s": options.lifetime_s}
+    if options.announce:
+        said["announce"] = True
     done = _client(options, environ).tell("POST", "/prefixes", **said)
     return _done(options, done, f"answered for: {show.prefix({**done, 'remaining_s': done['lifetime_s']})}")
 
@@ -203,7 +210,8 @@ ASKING: Final[Mapping[str, Asking]] = {
         "Answer for another prefix until its time is over, it is removed or the daemon stopped. An upgrade keeps it.",
         "  ndpresponder add 2001:db8:5::/64 --for 2h\n"
         "  ndpresponder add 2001:db8::c7 -i eth0          one live host, on one uplink, until removed\n"
-        "  ndpresponder add 2001:db8:5::/64 --for 10m     again: a new lifetime",
+        "  ndpresponder add 2001:db8:5::/64 --for 10m     again: a new lifetime\n"
+        "  ndpresponder add 2001:db8:5::/64 --announce    it was another host's until now",
         _add_arguments,
         _add,
     ),

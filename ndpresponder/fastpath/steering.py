@@ -57,6 +57,7 @@ class FastPath:
         self._worked = False
         self._failed_s: float | None = None  # when it did, if that may heal
         self._counted = (0, 0)
+        self._leaves_claimed = False
         # A program could count neither what a limit holds back nor what would have been answered
         why_not = "`rate` limits the answers" if limits.rate else "this is a dry run" if policy.dry_run else ""
         self._off = bool(why_not)
@@ -66,6 +67,13 @@ class FastPath:
     def apply(self, table: TargetTable) -> None:
         """Answer for none but the targets of `table` from the next frame on, for all of them soon."""
         self._table = table
+        if self._state is not None:
+            with contextlib.suppress(LinkNotReady):  # who follows the link will see
+                self._steer()
+
+    def leave_claimed(self, leaves: bool) -> None:
+        """Leave what is merely claimed to user space, where somebody waits for it, or answer that as well again."""
+        self._leaves_claimed = leaves
         if self._state is not None:
             with contextlib.suppress(LinkNotReady):  # who follows the link will see
                 self._steer()
@@ -142,7 +150,7 @@ class FastPath:
     def _try(self) -> None:
         program = self._program
         other_map = program.tell(self._table)
-        wanted = self._state, program.complete and not self._config.verify
+        wanted = self._state, program.complete and not self._config.verify and not self._leaves_claimed
         if other_map or not program.attached or wanted != self._loaded:
             self._load(*wanted)
             self._loaded = wanted

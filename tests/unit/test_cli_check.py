@@ -85,6 +85,7 @@ override = "auto"                       # default
 unicast = "always"                      # default
 dad = "live"                            # default
 announce = "live"                       # default
+take_over = false                       # default
 gateway_keepalive = "auto"              # default
 pin_gateway = false                     # default
 mld_source = "linklocal"                # default

@@ -13,7 +13,7 @@ HEAD = "version = 1\n"
 UPLINK = '[[interface]]\nname = "eth0"\nprefixes = ["2001:db8::/112"]\n'
 KNOWN_HERE = (
     "known here: name, prefixes, exclude, allow_wide, router_flag, override, unicast, dad, "
-    "announce, gateway_keepalive, pin_gateway, mld_source, mld_router, verify, fastpath"
+    "announce, take_over, gateway_keepalive, pin_gateway, mld_source, mld_router, verify, fastpath"
 )
 
 KEYS = (

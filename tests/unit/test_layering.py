@@ -21,7 +21,7 @@ PURE_STDLIB = "bisect collections dataclasses enum functools heapq ipaddress ite
 LOWER_LAYERS = (
     "wire outcome limits requester responder defence narrator targets announce groups presence keepalive "
     "linux observe config errors supervise equipment uplink keepalive presence pin autowire unread overload backlog "
-    "stall refused"
+    "stall refused moves"
 )
 
 
@@ -62,6 +62,9 @@ LAYERS = {
     "targets.probe": Layer("linux limits targets.schedule wire"),
     "announce": Layer("wire", pure=True),
     "groups": Layer("wire targets.table", pure=True),
+    "recent": Layer("wire", pure=True),
+    "search": Layer("errors linux wire"),
+    "moves": Layer("announce linux observe.logs recent responder search targets.table wire"),
     "multicast_router": Layer("errors linux wire"),
     "presence": Layer("announce groups reports multicast_router linux observe.logs targets.table wire"),
     "reports": Layer("errors linux wire"),
@@ -87,7 +90,7 @@ LAYERS = {
     "backlog": Layer("linux observe.tally outcome wire"),
     "uplink": Layer(
         "backlog equipment wire unread overload stall refused requester responder narrator keepalive targets.table "
-        "targets.probe linux observe.tally observe.logs outcome limits config errors"
+        "moves targets.probe linux observe.tally observe.logs outcome limits config errors"
     ),
     "control": Layer(f"control {LOWER_LAYERS}", third_party="h11"),
     "metrics": Layer("observe targets.board uplink"),

@@ -1,0 +1,85 @@
+"""Remember which targets were answered lately, so that their requesters can be told when the answer becomes wrong.
+
+Pure. Each requester's link-layer address has room of its own, in which its own last questions decide what is kept: a
+scan pushes out nothing that the router asked for. Which requesters are remembered is decided by who asked last, so that
+a neighbor who makes up addresses can push the router out; then neighbors find out by themselves, in half a minute.
+Noting must cost an answer next to nothing: of a burst only a part is looked at.
+"""
+
+import itertools
+from collections import OrderedDict, deque
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from ndpresponder.wire.layout import ETHERNET_DESTINATION, TARGET
+
+# About 0.25 kB each: a Linux router's neighbor table holds no more (net.ipv6.neigh.default.gc_thresh3)
+MAX_TARGETS: Final = 1024
+MAX_REQUESTERS: Final = 8
+_FEW: Final = 8  # answers of one batch that are noted at once; the other work of a batch takes ten times as long
+_BATCHES: Final = 16  # of those that are longer, so many are kept
+_PAUSE_S: Final = 0.5  # between two looks at those: about 0.4 ms each
+
+
+class Recent:
+    """What one uplink answered last."""
+
+    __slots__ = ("_batches", "_looked_s", "_requesters")
+
+    def __init__(self) -> None:
+        """Remember nothing yet."""
+        self._requesters: OrderedDict[bytes, OrderedDict[bytes, None]] = OrderedDict()  # both by last use
+        self._batches: deque[Sequence[bytes]] = deque(maxlen=_BATCHES)
+        self._looked_s = 0.0
+
+    def note(self, advertisements: Sequence[bytes], now_s: float) -> None:
+        """Take the advertisements of one batch, sent at `now_s`."""
+        if len(advertisements) <= _FEW:
+            self._look(advertisements)
+            return
+        self._batches.append(advertisements)
+        if not 0 <= now_s - self._looked_s < _PAUSE_S:  # the clock may have been set
+            self._looked_s = now_s
+            self._look_at_batches()
+
+    def targets(self, most: int = MAX_TARGETS) -> list[bytes]:
+        """Return the targets answered last, the latest first; of several requesters one after the other."""
+        self._look_at_batches()
+        latest = [reversed(targets) for targets in reversed(self._requesters.values())]
+        in_turn = itertools.chain.from_iterable(itertools.zip_longest(*latest))
+        distinct = dict.fromkeys(target for target in in_turn if target is not None)
+        return list(itertools.islice(distinct, most))
+
+    def rows(self) -> list[tuple[bytes, bytes]]:
+        """Return each requester's link-layer address with each of its targets, the latest last."""
+        self._look_at_batches()
+        return [(requester, target) for requester, targets in self._requesters.items() for target in targets]
+
+    def restore(self, rows: Iterable[tuple[bytes, bytes]]) -> None:
+        """Remember what `rows` returned, before anything else was answered."""
+        for requester, target in rows:
+            self._remember(requester, target)
+
+    def _look_at_batches(self) -> None:
+        while self._batches:
+            self._look(self._batches.popleft())
+
+    def _look(self, advertisements: Iterable[bytes]) -> None:
+        for advertisement in advertisements:
+            if not advertisement[0] & 1:  # duplicate address detection is answered to all nodes
+                self._remember(advertisement[ETHERNET_DESTINATION], advertisement[TARGET])
+
+    def _remember(self, requester: bytes, target: bytes) -> None:
+        targets = self._requesters.get(requester)
+        if targets is None:
+            if len(self._requesters) >= MAX_REQUESTERS:
+                self._requesters.popitem(last=False)
+            targets = self._requesters[requester] = OrderedDict()
+        else:
+            self._requesters.move_to_end(requester)
+        if target in targets:
+            targets.move_to_end(target)
+        else:
+            targets[target] = None
+            if len(targets) > MAX_TARGETS:
+                targets.popitem(last=False)
