@@ -27,14 +27,13 @@ from ndpresponder.observe.logs import Logs
 from ndpresponder.observe.tally import Tally
 from ndpresponder.outcome import Kind, Outcome
 from ndpresponder.overload import Crowd
-from ndpresponder.refused import count_refused, say_refused
+from ndpresponder.refused import count_refused, send_unasked
 from ndpresponder.requester import Policy, UplinkState
 from ndpresponder.responder import Responder
 from ndpresponder.stall import TOLERATED_S, Stall
 from ndpresponder.targets.probe import Kept
 from ndpresponder.targets.table import TargetTable
 from ndpresponder.unread import Unread
-from ndpresponder.wire.layout import ICMP_TYPE, NEIGHBOR_ADVERTISEMENT
 from ndpresponder.wire.solicitation import kind_of
 
 MAX_GATEWAYS: Final = 1024  # remembered; router advertisements of strangers could make up any number
@@ -285,14 +284,8 @@ class Uplink:
 
     def send_unasked(self, frames: list[bytes]) -> None:
         """Send what nobody solicited: announcements, solicitations of ours, reports."""
-        socket, tally = self._socket, self.tally
-        if socket is None:
-            return
-        for frame in frames:
-            if error := socket.sender.send_one(frame):
-                say_refused(error, tally, self.narrator)
-            elif frame[ICMP_TYPE] == NEIGHBOR_ADVERTISEMENT:
-                tally.unsolicited += 1
+        if self._socket is not None:
+            send_unasked(self._socket.sender, frames, self.tally, self.narrator)
 
     def _take_error(self, socket: PacketSocket) -> None:
         """Clear what made an empty socket readable, or the loop would spin on it."""

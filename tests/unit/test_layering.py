@@ -73,7 +73,7 @@ LAYERS = {
     "pin": Layer("linux wire observe.logs errors"),
     "overload": Layer("wire outcome", pure=True),
     "stall": Layer("linux narrator"),
-    "refused": Layer("narrator observe.tally outcome"),
+    "refused": Layer("linux narrator observe.tally outcome wire"),
     "unread": Layer("linux wire overload requester outcome narrator observe.tally targets.table"),
     "autowire": Layer("linux observe.logs errors"),
     "fastpath": Layer("fastpath linux narrator requester outcome observe.tally targets.table wire config errors"),
