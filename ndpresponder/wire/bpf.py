@@ -14,6 +14,7 @@ from ndpresponder.wire.layout import (
     HOP_LIMIT,
     ICMP_TYPE,
     ICMPV6,
+    MLD_HOP_LIMIT,
     MULTICAST_LISTENER_QUERY,
     MULTICAST_ROUTER_SOLICITATION,
     NDP_HOP_LIMIT,
@@ -55,21 +56,25 @@ def _messages(icmp_type: int) -> tuple[Instruction, ...]:
     )
 
 
-SOLICITATIONS: Final = _messages(NEIGHBOR_SOLICITATION)
-ADVERTISEMENTS: Final = _messages(NEIGHBOR_ADVERTISEMENT)
+def _of_the_link(hop_limit: int, *program: Instruction) -> tuple[Instruction, ...]:
+    """Return `program` for those frames only that have this hop limit, as nothing has that a router forwarded."""
+    return (
+        Instruction(LOAD_BYTE, 0, 0, HOP_LIMIT),
+        Instruction(JUMP_IF_EQUAL, 1, 0, hop_limit),
+        Instruction(RETURN, 0, 0, 0),
+        *program,
+    )
 
-# The same as `SOLICITATIONS`, but only what was sent on this link: a router lowers the hop limit (RFC 4861 7.1.1)
-SOLICITATIONS_OF_THE_LINK: Final = (
-    Instruction(LOAD_BYTE, 0, 0, HOP_LIMIT),
-    Instruction(JUMP_IF_EQUAL, 1, 0, NDP_HOP_LIMIT),
-    Instruction(RETURN, 0, 0, 0),
-    *SOLICITATIONS,
-)
+
+SOLICITATIONS: Final = _messages(NEIGHBOR_SOLICITATION)  # forwarded ones as well: they are counted
+SOLICITATIONS_OF_THE_LINK: Final = _of_the_link(NDP_HOP_LIMIT, *SOLICITATIONS)
+ADVERTISEMENTS: Final = _of_the_link(NDP_HOP_LIMIT, *_messages(NEIGHBOR_ADVERTISEMENT))
 
 
 # Messages of ICMPv6 that follow a Hop-by-Hop Options header of 8 octets (RFC 3810 5, RFC 4286 3.2)
 def _after_options(icmp_type: int) -> tuple[Instruction, ...]:
-    return (
+    return _of_the_link(
+        MLD_HOP_LIMIT,
         Instruction(LOAD_HALF, 0, 0, ETHER_TYPE.start),
         Instruction(JUMP_IF_EQUAL, 0, 7, ETH_P_IPV6),
         Instruction(LOAD_BYTE, 0, 0, NEXT_HEADER),
@@ -103,7 +108,7 @@ def advertisements_of(targets: Iterable[bytes]) -> tuple[Instruction, ...]:
             program.append(Instruction(LOAD_WORD, 0, 0, TARGET.start + 4 * position))
             program.append(Instruction(JUMP_IF_EQUAL, 0, 7 - 2 * position, word))  # to the next target
         program.append(Instruction(RETURN, 0, 0, WHOLE_FRAME))
-    return (*program, Instruction(RETURN, 0, 0, 0))
+    return _of_the_link(NDP_HOP_LIMIT, *program, Instruction(RETURN, 0, 0, 0))
 
 
 def encode(program: tuple[Instruction, ...]) -> bytes:

@@ -12,7 +12,7 @@ from typing import Final
 
 from ndpresponder.wire.addresses import group_lladdr, is_link_local
 from ndpresponder.wire.checksum import checksum
-from ndpresponder.wire.layout import ETH_P_IPV6, HOP_LIMIT, ICMPV6, PAYLOAD_LENGTH, SOURCE
+from ndpresponder.wire.layout import ETH_P_IPV6, HOP_LIMIT, ICMPV6, MLD_HOP_LIMIT, PAYLOAD_LENGTH, SOURCE
 
 REPORT: Final = 143  # 5.2
 REPORT_V1: Final = 131  # RFC 2710 3: "I listen to this group"
@@ -28,13 +28,12 @@ ALL_ROUTERS: Final = bytes.fromhex("ff020000000000000000000000000016")  # ff02::
 _ALL_ROUTERS_V1: Final = bytes.fromhex("ff020000000000000000000000000002")  # ff02::2, RFC 2710 3: of Done messages
 # Hop-by-Hop header: next header, length 0, Router Alert option for MLD (RFC 2711 2.1), PadN
 _ROUTER_ALERT: Final = bytes((ICMPV6, 0, 5, 2, 0, 0, 1, 0))
-_HOP_LIMIT: Final = 1  # 5: of all MLD messages
 _QUERY_V1_LENGTH: Final = 24  # 8.1: a query of any other length is of MLDv2
 
 
 def is_query(frame: bytes) -> bool:
     """Tell whether a frame that the program `bpf.QUERIES` accepts was sent on this link as 6.2 demands of a query."""
-    return frame[HOP_LIMIT] == _HOP_LIMIT and is_link_local(frame[SOURCE])
+    return frame[HOP_LIMIT] == MLD_HOP_LIMIT and is_link_local(frame[SOURCE])
 
 
 def is_of_version_1(query: bytes) -> bool:
@@ -69,6 +68,6 @@ def on_link(lladdr: bytes, source: bytes, destination: bytes, message: bytes) ->
         0x60000000,
         len(_ROUTER_ALERT) + len(message),
         0,  # Hop-by-Hop Options
-        _HOP_LIMIT,
+        MLD_HOP_LIMIT,
     )
     return header + source + destination + _ROUTER_ALERT + message

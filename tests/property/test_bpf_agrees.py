@@ -6,15 +6,28 @@ Both run in `classic_bpf`.
 import pytest
 from answering import make_responder
 from classic_bpf import run
-from frames import solicitation, tagged
+from frames import advertisement, packed, solicitation, tagged
 from generated import any_frames
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from ndpresponder.wire.bpf import SOLICITATIONS, Instruction
+from ndpresponder.wire.bpf import (
+    ADVERTISEMENTS,
+    QUERIES,
+    ROUTER_SEARCHES,
+    SOLICITATIONS,
+    Instruction,
+    advertisements_of,
+)
 
 EXPRESSION = "icmp6 and ip6[6] == 58 and ip6[40] == 135"
 ETHERNET = 1  # DLT_EN10MB
+
+
+def with_options(kind: int) -> bytes:
+    """Return the beginning of a message of MLD or multicast router discovery, behind its Router Alert option."""
+    frame = solicitation(next_header=0)
+    return frame[:54] + bytes((58, 0, 5, 2, 0, 0, 1, 0, kind, 0)) + frame[64:]
 
 
 @pytest.fixture(scope="module")
@@ -51,3 +64,17 @@ def test_the_filter_lets_through_all_that_is_answered(frame: bytes, unspecific: 
 def test_what_the_filter_lets_through_has_the_form_of_a_solicitation(frame: bytes) -> None:
     if run(SOLICITATIONS, frame):
         assert (frame[12:14], frame[20], frame[54]) == (b"\x86\xdd", 58, 135)
+
+
+LISTENED = {
+    "advertisements": (ADVERTISEMENTS, advertisement(), 255),
+    "those of gateways": (advertisements_of([packed("2001:db8::c1")]), advertisement("2001:db8::c1"), 255),
+    "multicast listener queries": (QUERIES, with_options(130), 1),
+    "multicast router solicitations": (ROUTER_SEARCHES, with_options(152), 1),
+}
+
+
+@pytest.mark.parametrize(("program", "frame", "right"), LISTENED.values(), ids=LISTENED)
+@pytest.mark.parametrize("hop_limit", [0, 1, 2, 64, 254, 255])
+def test_no_program_accepts_what_a_router_forwarded(program, frame: bytes, right: int, hop_limit: int) -> None:
+    assert bool(run(program, frame[:21] + bytes((hop_limit,)) + frame[22:])) == (hop_limit == right)
