@@ -11,6 +11,7 @@ time. Until then a new target is not answered for; a target that went is silent 
 """
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from typing import Final
 
@@ -110,31 +111,37 @@ class Unread:
         self._leave()
 
     def _leave(self) -> None:
-        if self._fanout is not None:
+        fanout = self._fanout
+        with contextlib.suppress(OSError):  # what cannot be counted now never is
             self.collect()
+        self._fanout, self._program = None, READ_ALL
+        if fanout is not None:
             try:
-                asyncio.get_running_loop().run_in_executor(None, self._fanout.close)
+                asyncio.get_running_loop().run_in_executor(None, fanout.close)
             except RuntimeError:  # the system has no thread left
-                self._fanout.close()
-        self._fanout = None
-        self._program = READ_ALL
+                fanout.close()
 
     async def _keep(self, socket: PacketSocket, name: str) -> None:
         """Hand over a program whenever another one is wanted, and some time after that has failed."""
         self._changed.set()
         while True:
-            await self._wait()
             try:
+                await self._wait()
                 await self._hand_over(await self._wanted(), socket, name)
             except Exception as error:  # whatever it is: what was in force would keep new targets from being read
-                socket.admit(SOLICITATIONS)
-                self._leave()
-                self._again_s = asyncio.get_running_loop().time() + _AGAIN_S
-                if self._state is not None and not self._complained:
-                    self._complained = True
-                    self._narrator.log.info("reading foreign solicitations instead of counting them", why=str(error))
+                self._give_up(socket, error)
             if self._state is not None:
                 self.settled.set()
+
+    def _give_up(self, socket: PacketSocket, error: Exception) -> None:
+        """Have all read until it is tried again; in a shortage any of these steps can fail as well."""
+        self._again_s = asyncio.get_running_loop().time() + _AGAIN_S
+        with contextlib.suppress(OSError):  # then frames that a router forwarded are not counted
+            socket.admit(SOLICITATIONS)
+        self._leave()
+        if self._state is not None and not self._complained:
+            self._complained = True
+            self._narrator.log.info("reading foreign solicitations instead of counting them", why=str(error))
 
     async def _wait(self) -> None:
         """Wait until something has changed, a flood is to be looked at, or what has failed is tried again."""

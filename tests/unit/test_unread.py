@@ -1,6 +1,7 @@
 """Who keeps the kernel's program in step with the table: what is not handed over must be read."""
 
 import asyncio
+import errno
 import threading
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -76,6 +77,10 @@ def groups(monkeypatch: pytest.MonkeyPatch) -> list[Group]:
     return joined
 
 
+def refuse(*_: object) -> None:
+    raise OSError(errno.ENOMEM, "Cannot allocate memory")
+
+
 async def until(condition: Callable[[], object]) -> None:
     async with asyncio.timeout(DEADLINE_S):
         while not condition():
@@ -125,6 +130,41 @@ def test_after_a_failure_it_is_tried_again_although_nothing_changes(
     async def act(counter: unread.Unread) -> None:
         await until(lambda: groups and groups[0].programs)
         groups[0].failure = OSError("short of something")
+        counter.apply(TABLE)
+        await until(lambda: len(groups) == 2 and groups[1].programs)
+
+    counting(act)
+
+
+@pytest.mark.parametrize("refused", ["admit", "take_counts"])
+def test_a_shortage_that_also_keeps_it_from_giving_up_does_not_end_it(
+    groups: list[Group], monkeypatch: pytest.MonkeyPatch, refused: str
+) -> None:
+    """What would then stay in force for ever keeps each new target from being read."""
+    monkeypatch.setattr(unread, "_AGAIN_S", 0.01)
+
+    async def act(counter: unread.Unread) -> None:
+        await until(lambda: groups and groups[0].programs)
+        groups[0].failure = OSError("short of something")
+        with monkeypatch.context() as short:
+            short.setattr(Socket if refused == "admit" else Group, refused, refuse)
+            counter.apply(TABLE)
+            await until(lambda: groups[0].closed)
+        await until(lambda: len(groups) > 1 and groups[-1].programs)
+
+    counting(act)
+
+
+def test_counters_that_cannot_be_read_in_a_flood_do_not_end_it(
+    groups: list[Group], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def act(counter: unread.Unread) -> None:
+        await until(lambda: groups and groups[0].programs)
+        counter.flood()
+        await until(lambda: groups[0].programs[1:])
+        with monkeypatch.context() as short:
+            short.setattr(Group, "take_counts", refuse)
+            await until(lambda: groups[0].closed)
         counter.apply(TABLE)
         await until(lambda: len(groups) == 2 and groups[1].programs)
 
