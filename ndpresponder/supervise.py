@@ -21,6 +21,8 @@ async def supervise(
 ) -> None:
     """Run `run` until it returns, again after each failure that can heal; any other exception passes through.
 
+    What is cancelled by nobody counts as such a failure.
+
     `on_failure` is told the failure and the pause in seconds before the next attempt.
     """
     loop = asyncio.get_running_loop()
@@ -30,11 +32,16 @@ async def supervise(
         try:
             return await run()
         except _RETRY as error:
-            if loop.time() - started_s > _STEADY_S:
-                pause_s = _FIRST_PAUSE_S
-            on_failure(error, pause_s)
-            await sleep(pause_s)
-            pause_s = min(2 * pause_s, _LAST_PAUSE_S)
+            failure: Exception = error
+        except asyncio.CancelledError:
+            if _is_cancelled():
+                raise
+            failure = SourceUnavailable("something that it waited for was given up")
+        if loop.time() - started_s > _STEADY_S:
+            pause_s = _FIRST_PAUSE_S
+        on_failure(failure, pause_s)
+        await sleep(pause_s)
+        pause_s = min(2 * pause_s, _LAST_PAUSE_S)
 
 
 async def contain(run: Callable[[], Awaitable[None]]) -> None:
@@ -61,7 +68,20 @@ async def on_demand(wanted: asyncio.Event, act: Callable[[], Awaitable[object]])
     while True:
         await wanted.wait()
         wanted.clear()
-        await act()
+        try:
+            await act()
+        except asyncio.CancelledError:
+            if _is_cancelled():
+                raise
+
+
+def _is_cancelled() -> bool:
+    """Tell whether somebody cancels this task, or merely something it waited for was cancelled, as a future can be.
+
+    That raises the same exception, and a task that ends by it is missed by nobody: a TaskGroup takes it for wanted.
+    """
+    task = asyncio.current_task()
+    return task is None or task.cancelling() > 0
 
 
 def leaves(group: BaseExceptionGroup[NdpresponderError]) -> Iterator[NdpresponderError]:

@@ -6,7 +6,7 @@ import errno
 import pytest
 
 from ndpresponder.errors import LinkNotReady, PermissionMissing, SourceUnavailable, SystemRefused
-from ndpresponder.supervise import contain, supervise
+from ndpresponder.supervise import contain, on_demand, supervise
 
 
 class SkippingLoop(asyncio.SelectorEventLoop):
@@ -77,6 +77,35 @@ def test_any_other_exception_passes_through(failure: BaseException) -> None:
     with pytest.raises(type(failure)):
         failing.supervised()
     assert failing.told == []
+
+
+def test_what_nobody_cancelled_is_tried_again() -> None:
+    """A cancelled future raises CancelledError in whoever waits for it: the task would end, and nobody would notice."""
+    failing = Failing(asyncio.CancelledError())
+    failing.supervised()
+    assert [str(error) for error, _ in failing.told] == ["something that it waited for was given up"]
+
+
+def test_what_is_wanted_again_is_done_again_although_nobody_cancelled_it_the_first_time() -> None:
+    wanted, done = asyncio.Event(), list[int]()
+
+    async def act() -> None:
+        done.append(len(done))
+        if len(done) == 1:
+            raise asyncio.CancelledError
+
+    async def main() -> None:
+        task = asyncio.create_task(on_demand(wanted, act))
+        async with asyncio.timeout(5):
+            for count in (1, 2):
+                wanted.set()
+                while len(done) < count:
+                    await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(main())
 
 
 NO_DESCRIPTOR = OSError(errno.EMFILE, "Too many open files")
