@@ -26,6 +26,9 @@ def network(name: str, *addresses: str, **fields: Any) -> dict[str, Any]:
     return shown | fields | {"Containers": containers}
 
 
+BUILT_IN = network("none", Driver="null", EnableIPv6=False)  # no engine lets this one be removed
+
+
 def answer(value: object, status: str = "200 OK") -> bytes:
     """Return a whole HTTP answer."""
     body = value if isinstance(value, bytes) else json.dumps(value).encode()
@@ -94,7 +97,7 @@ class StandIn:
         if target == "/version":
             return answer(self.version)
         if target == "/networks":
-            return answer([{**each, "Containers": {}} for each in self.networks])
+            return answer([{**each, "Containers": {}} for each in (BUILT_IN, *self.networks)])
         for each in self.networks:
             if target == f"/networks/{each['Id']}":
                 return answer(each)

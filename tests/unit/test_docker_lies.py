@@ -133,11 +133,14 @@ NETWORKS: tuple[Any, ...] = (
     7,
     "web",
     {"Name": "web"},
+    [],
+    [{"Name": "web"}],
+    [{"Name": "web", "Id": "../../version"}],
 )
 
 
 @pytest.mark.parametrize("networks", NETWORKS, ids=repr)
-def test_a_list_that_is_none_is_a_failure(networks: Any) -> None:
+def test_a_list_that_is_none_is_a_failure_and_forgets_nothing(networks: Any) -> None:
     asyncio.run(fails_and_heals({"/networks": says(answer(networks))}))
 
 
@@ -145,6 +148,7 @@ def test_a_list_that_is_none_is_a_failure(networks: Any) -> None:
     "inspected",
     [
         [],
+        {},
         None,
         {"Containers": []},
         {"Containers": {"a": {"IPv6Address": "nonsense"}}},

@@ -31,6 +31,7 @@ _NAME_SHOWN: Final = 80
 _LATE_S: Final = 1.0  # after it began its events an engine may need a moment until it misses none
 _EVENTS: Final = "/events?filters=" + quote(json.dumps({"type": ["container", "network"]}))
 _ID: Final = re.compile(r"[0-9A-Za-z]{1,128}")
+_GONE: Final = object()  # what the engine says of a network that was deleted since it was listed
 _NO_CHANGE: Final = ("exec_", "health_status", "attach", "resize", "top", "export", "copy")  # a health check is three
 _ON_THE_LINK: Final = ("macvlan", "ipvlan")  # their containers sit on the uplink and answer for themselves
 _GATEWAY_MODE: Final = "com.docker.network.bridge.gateway_mode_ipv6"
@@ -104,11 +105,12 @@ class DockerSource:
         missing = set(self._names) - {"*"}
         try:
             async with asyncio.timeout(ANSWER_S):
-                for network in _listed(await self._ask("/networks")):
+                answered = await self._ask("/networks")
+                for network in _listed(answered):
                     missing.discard(network["Name"])
                     if self._follows(network, concerns):
                         inspected = await self._ask(f"/networks/{quote(network['Id'], safe='')}", missing_ok=True)
-                        live = frozenset(_live(inspected))
+                        live = frozenset(_live(inspected) if inspected is not _GONE else ())
                         found |= live
                         if interface := _interface(network):
                             downstream[interface] = live
@@ -116,6 +118,8 @@ class DockerSource:
                         raise SourceUnavailable(f"{self._engine.path}: more than {ADDRESSES_MAX} addresses")
         except TimeoutError as error:
             raise SourceUnavailable(f"{self._engine.path}: no answer within {ANSWER_S:.0f} s") from error
+        if unreadable := missing & _names(answered):
+            raise SourceUnavailable(f"{self._engine.path}: what it says of {printable(min(unreadable))} is unreadable")
         concerns.update(Concern(name, MISSING, "docker network create --ipv6 ...") for name in missing)
         self._say(frozenset(concerns))
         return TargetSet(live=frozenset(found), downstream=downstream)
@@ -148,7 +152,7 @@ class DockerSource:
         self._concerns = concerns
 
     async def _ask(self, target: str, missing_ok: bool = False) -> Any:
-        """Return what the engine answers; nothing for what is missing, where that may be.
+        """Return what the engine answers; `_GONE` for what is missing, where that may be.
 
         Raises:
             SourceUnavailable: it does not answer, or not so that it can be read.
@@ -159,7 +163,7 @@ class DockerSource:
         except TimeoutError as error:
             raise SourceUnavailable(f"{self._engine.path}: no answer to {target} within {ANSWER_S:.0f} s") from error
         if status == 404 and missing_ok:
-            return {}
+            return _GONE
         if status != 200:
             raise SourceUnavailable(f"{self._engine.path}: status {status} for {target}")
         try:
@@ -178,8 +182,8 @@ def _may_matter(line: bytes) -> bool:
 
 
 def _listed(answer: object) -> Iterator[dict[str, Any]]:
-    """Yield the networks of a list; what is not built like one is none."""
-    if not isinstance(answer, list):
+    """Yield the networks of a list; what is not built like one is none. Each engine has networks of its own."""
+    if not isinstance(answer, list) or not answer:
         raise SourceUnavailable("the engine's list of networks is none")
     for network in answer:
         if (
@@ -192,9 +196,15 @@ def _listed(answer: object) -> Iterator[dict[str, Any]]:
             yield network
 
 
+def _names(answer: list[Any]) -> set[str]:
+    """Return all names in a list of networks, those of entries among them that cannot be read."""
+    named = (network.get("Name") for network in answer if isinstance(network, dict))
+    return {name for name in named if isinstance(name, str)}
+
+
 def _live(network: object) -> Iterator[bytes]:
-    """Yield the IPv6 addresses of the containers in an inspected network."""
-    containers = network.get("Containers", {}) if isinstance(network, dict) else []
+    """Yield the IPv6 addresses of the containers in an inspected network; one that names none says null or {}."""
+    containers = network.get("Containers", []) if isinstance(network, dict) else []
     if containers is None:
         containers = {}
     if not isinstance(containers, dict):
