@@ -292,7 +292,6 @@ class Daemon:
             upgrade=lambda: self._start(self.upgrade()),
         )
         await door.serve(address, subject, on_listening)
-        on_listening()  # it will not, which was a warning and is no more than that
 
     def _say_retry(self, what: str, error: Exception, pause_s: float) -> None:
         if (held_back := self._limiter.admit(what, time.monotonic())) is not None:

@@ -20,6 +20,8 @@ from ndpresponder.observe.logs import get_logger
 Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter, Subject, int], Awaitable[None]]
 
 CLIENTS_MAX: Final = 16
+_AGAIN_S: Final = 10.0  # until it is tried again
+_LOOK_S: Final = 10.0  # between looks whether the file is still there: who clears /run, or ends, may remove it
 _BUFFER: Final = 8192  # octets that are read ahead, at most twice as many
 _STAY_OUT: Final = "this is for root, the user of the daemon, and the group of the socket"
 _BROKEN: Final = "the daemon cannot load what answers: was another version installed since it started? Restart it"
@@ -28,20 +30,34 @@ _BROKEN: Final = "the daemon cannot load what answers: was another version insta
 async def serve(
     path: str, subject: Subject, on_listening: Callable[[], None], load: Callable[[], Talk] | None = None
 ) -> None:
-    """Serve the control socket at `path` until cancelled; one that cannot be had is a warning, and no more."""
-    with contextlib.ExitStack() as stack:
-        try:
-            opened = _open(Path(path), stack)
-        except OSError as error:
-            get_logger().warning("nobody can ask this daemon", why=str(refused(f"--control {path}", error)))
-            return
-        door = _Door(opened, subject, load or _load)
-        server = await asyncio.start_server(door.enter, sock=opened.listener, backlog=CLIENTS_MAX, limit=_BUFFER)
-        on_listening()
-        try:
-            await asyncio.Event().wait()
-        finally:
-            server.close()  # those who are in may finish: one of them may have asked for the reload that ends this
+    """Serve the control socket at `path` until cancelled; while it cannot be had, that is a warning, and no more.
+
+    It is tried again, and opened anew when its file was removed or replaced: nobody would find it any more.
+    """
+    log, said = get_logger(), ""
+    while True:
+        with contextlib.ExitStack() as stack:
+            try:
+                opened = _open(Path(path), stack)
+            except OSError as error:
+                if (why := str(refused(f"--control {path}", error))) != said:
+                    log.warning("nobody can ask this daemon", why=why)
+                said = why
+                on_listening()  # it does not, and nobody is to wait for that
+                await asyncio.sleep(_AGAIN_S)
+                continue
+            door = _Door(opened, subject, load or _load)
+            server = await asyncio.start_server(door.enter, sock=opened.listener, backlog=CLIENTS_MAX, limit=_BUFFER)
+            on_listening()
+            if said:
+                log.info("this daemon can be asked now", control=path)
+                said = ""
+            try:
+                while opened.group is not None:  # noqa: ASYNC110  nothing tells that a file is gone
+                    await asyncio.sleep(_LOOK_S)
+            finally:
+                server.close()  # those who are in may finish: one of them may have asked for the reload that ends this
+            log.warning("the file of the control socket was removed or replaced: it is opened anew", control=path)
 
 
 def _open(path: Path, stack: contextlib.ExitStack) -> UnixSocket:

@@ -3,8 +3,9 @@
 import asyncio
 import concurrent.futures.thread  # noqa: F401  which another user may not be able to read where Python lies
 import os
+import socket
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -99,3 +100,57 @@ def test_who_has_to_go_at_once_is_disconnected(path: Path, monkeypatch: pytest.M
         return heard
 
     assert asyncio.run(main()) == b""
+
+
+@pytest.fixture
+def serving_meanwhile(path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[Any]]:
+    """Return what serves while an act is done, and returns what was logged."""
+    monkeypatch.setattr(door, "_AGAIN_S", 0.02, raising=False)
+    monkeypatch.setattr(door, "_LOOK_S", 0.02, raising=False)
+
+    def serve(act: Callable[[], Coroutine[Any, Any, None]]) -> list[Any]:
+        async def main() -> None:
+            subject: Any = None
+            listening = asyncio.Event()
+            serving = asyncio.create_task(door.serve(str(path), subject, listening.set, lambda: routes.talk))
+            async with asyncio.timeout(5):
+                await listening.wait()
+            await act()
+            await until(lambda: is_open(path), "the control socket", 5)
+            assert (await asyncio.to_thread(ask, path, "GET", "/nothing"))[0] == 404
+            serving.cancel()
+            await asyncio.gather(serving, return_exceptions=True)
+            assert not path.exists()
+
+        with capture_logs() as logs:
+            asyncio.run(main())
+        return [log["event"] for log in logs]
+
+    return serve
+
+
+def test_what_could_not_be_listened_on_is_listened_on_when_it_can(
+    path: Path, serving_meanwhile: Callable[..., list[Any]]
+) -> None:
+    other = socket.socket(socket.AF_UNIX)
+    other.bind(str(path))
+    other.listen()
+
+    async def free_it() -> None:
+        await asyncio.sleep(0.1)  # it is tried several times
+        other.close()
+
+    assert serving_meanwhile(free_it) == ["nobody can ask this daemon", "this daemon can be asked now"]
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_socket_whose_file_was_removed_is_opened_anew(
+    path: Path, serving_meanwhile: Callable[..., list[Any]], replaced: bool
+) -> None:
+    async def remove() -> None:
+        path.unlink()
+        if replaced:
+            with socket.socket(socket.AF_UNIX) as dead:
+                dead.bind(str(path))
+
+    assert serving_meanwhile(remove) == ["the file of the control socket was removed or replaced: it is opened anew"]
