@@ -11,8 +11,9 @@ from collections.abc import Callable
 from random import uniform
 from typing import Final
 
-from ndpresponder.errors import LinkNotReady
+from ndpresponder.errors import LinkNotReady, SourceUnavailable
 from ndpresponder.linux.listener import Listener
+from ndpresponder.linux.loop import watch
 from ndpresponder.linux.netlink import Link
 from ndpresponder.wire import mrd
 from ndpresponder.wire.addresses import best_source, is_link_local
@@ -92,10 +93,7 @@ class MulticastRouter:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if self._searches is not None:
-            asyncio.get_running_loop().remove_reader(self._searches)
-            self._searches.close()
-            self._searches = None
+        self._stop_listening()
 
     def _choose(self, link: Link) -> list[bytes]:
         """Return the addresses to advertise from: a link-local one, as 3.2 asks, or what passes a provider's filter."""
@@ -129,9 +127,15 @@ class MulticastRouter:
             return
         try:
             self._searches = Listener(link.device, ROUTER_SEARCHES)
-        except LinkNotReady:  # the link is going, or no descriptor is left: what is repeated unasked suffices
-            return
-        asyncio.get_running_loop().add_reader(self._searches, self._on_search)
+            watch(self._searches, self._on_search)
+        except (LinkNotReady, SourceUnavailable):  # the link is going, or there is no room: what is repeated suffices
+            self._stop_listening()
+
+    def _stop_listening(self) -> None:
+        if self._searches is not None:
+            asyncio.get_running_loop().remove_reader(self._searches)
+            self._searches.close()
+            self._searches = None
 
     def _on_search(self) -> None:
         """Advertise within `_ANSWER_S` of a search, but not more than once in `_ANSWER_INTERVAL_S`."""

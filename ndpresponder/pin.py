@@ -13,6 +13,7 @@ from typing import Final
 
 from ndpresponder.errors import PermissionMissing, SourceUnavailable
 from ndpresponder.linux.listener import Listener
+from ndpresponder.linux.loop import watch
 from ndpresponder.linux.netlink import Link
 from ndpresponder.linux.netlink.admin import require_net_admin
 from ndpresponder.linux.netlink.pins import find_pin, pin, unpin
@@ -106,7 +107,7 @@ class GatewayPin:
         if wanted is not None:
             device, _, gateways = wanted
             self._listener = Listener(device, advertisements_of(gateways))
-            loop.add_reader(self._listener, self._on_readable, self._listener)
+            watch(self._listener, self._on_readable, self._listener)
             self._listening = wanted
 
     def _on_readable(self, listener: Listener) -> None:

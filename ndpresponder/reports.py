@@ -12,8 +12,9 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from ndpresponder.errors import LinkNotReady
+from ndpresponder.errors import LinkNotReady, SourceUnavailable
 from ndpresponder.linux.listener import Listener
+from ndpresponder.linux.loop import watch
 from ndpresponder.linux.netlink import Link
 from ndpresponder.wire import mld
 from ndpresponder.wire.addresses import UNSPECIFIED, best_source, is_link_local
@@ -90,9 +91,9 @@ class Reporter:
     def _listen(self, link: Link) -> None:
         try:
             self._queries = Listener(link.device, QUERIES)
-        except LinkNotReady:  # the link is going, or no descriptor is left: what is repeated unasked suffices
-            return
-        asyncio.get_running_loop().add_reader(self._queries, self._on_query)
+            watch(self._queries, self._on_query)
+        except (LinkNotReady, SourceUnavailable):  # the link is going, or there is no room: what is repeated suffices
+            self._stop_listening()
 
     def _stop_listening(self) -> None:
         if self._queries is not None:

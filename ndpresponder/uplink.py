@@ -13,7 +13,7 @@ from typing import Final
 from ndpresponder import backlog
 from ndpresponder.config import InterfaceConfig, LimitsConfig
 from ndpresponder.equipment import Equipment, Settings
-from ndpresponder.errors import SourceUnavailable
+from ndpresponder.errors import LinkNotReady, SourceUnavailable
 from ndpresponder.linux.handover import Handover
 from ndpresponder.linux.loop import read_frames, stop_reading
 from ndpresponder.linux.netlink import Link
@@ -157,9 +157,9 @@ class Uplink:
     def resume(self) -> None:
         """Read a socket that was taken over: all that is ours is known."""
         if self._rests and self._socket is not None:
+            read_frames(self._socket, self._on_backlog)
             self._rests = False
             self._unread.follow(self._state)
-            read_frames(self._socket, self._on_backlog)
 
     def close(self) -> None:
         """Stop answering."""
@@ -182,11 +182,11 @@ class Uplink:
     def _open(self, link: Link) -> None:
         self._socket, self._rests = self._handover.open(link)
         self._unread.open(self._socket, link.device)
-        if not self._rests:
-            read_frames(self._socket, self._on_readable)
         try:
+            if not self._rests:
+                read_frames(self._socket, self._on_readable)
             self._equipment.open(link.index)
-        except SourceUnavailable:
+        except (LinkNotReady, SourceUnavailable):
             self._close()
             raise
 
@@ -209,7 +209,6 @@ class Uplink:
         if (socket := self._socket) is None:
             return
         if backlog.begin(socket, self.tally):
-            stop_reading(socket)
             read_frames(socket, self._on_readable)
         else:
             self._take_error(socket)

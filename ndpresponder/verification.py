@@ -6,6 +6,8 @@ What it decides is `targets.probe`'s, how the kernel is asked is `linux.netlink.
 import asyncio
 from collections.abc import Callable, Collection
 
+from ndpresponder.errors import SourceUnavailable
+from ndpresponder.linux.loop import watch
 from ndpresponder.linux.netlink.resolve import Resolver
 from ndpresponder.targets.probe import Kept, Verifier
 
@@ -28,8 +30,12 @@ class Verification:
         self._loop = asyncio.get_running_loop()
         self._resolver = Resolver(lambda: {index, *uplinks()}, index)
         self.verifier = Verifier(self._resolver, finish, self._loop.call_later, clock)
-        for heard in self._resolver.sockets():
-            self._loop.add_reader(heard, self.verifier.hear)
+        try:
+            for heard in self._resolver.sockets():
+                watch(heard, self.verifier.hear)
+        except SourceUnavailable:
+            self.close()
+            raise
 
     def close(self) -> None:
         """End all that waits, as not found, and close the sockets."""

@@ -13,6 +13,7 @@ from functools import partial
 from typing import Final
 
 from ndpresponder.errors import SourceUnavailable
+from ndpresponder.linux.loop import watch
 from ndpresponder.linux.patience import Patience
 
 # sys/inotify.h. Not IN_MODIFY: who writes in place has not finished before he closes.
@@ -53,7 +54,7 @@ async def rings(path: str, patience: Patience) -> AsyncGenerator[Callable[[], bo
         raise SourceUnavailable(f"inotify: {os.strerror(ctypes.get_errno())}")
     with contextlib.ExitStack() as stack:
         stack.callback(os.close, descriptor)
-        loop.add_reader(descriptor, _drain, descriptor, rung)
+        watch(descriptor, _drain, descriptor, rung)
         stack.callback(loop.remove_reader, descriptor)
         while True:
             await patience.call(partial(_watch, libc, descriptor, path))  # again: a link may lead elsewhere now

@@ -11,6 +11,8 @@ import socket
 from collections.abc import Callable
 from typing import Protocol
 
+from ndpresponder.errors import LinkNotReady, SourceUnavailable
+
 
 class HasFileno(Protocol):
     """Something that epoll can watch."""
@@ -62,26 +64,46 @@ class FrameLoop(asyncio.SelectorEventLoop):
         super().__init__(self._frames)
 
     def read_frames(self, source: HasFileno, callback: Callable[[], None]) -> None:
-        """Call `callback` first of all whenever `source` is readable."""
+        """Call `callback`, and no other, first of all whenever `source` is readable."""
+        if source.fileno() not in self._frames.callbacks:
+            self._frames.register(source, selectors.EVENT_READ)
         self._frames.callbacks[source.fileno()] = callback
-        self._frames.register(source, selectors.EVENT_READ)
 
     def _tell(self, error: Exception) -> None:
         self.call_exception_handler({"message": "reading frames failed", "exception": error})
 
     def stop_reading(self, source: HasFileno) -> None:
-        """Undo `read_frames`."""
-        self._frames.unregister(source)
-        del self._frames.callbacks[source.fileno()]
+        """Undo `read_frames`, if it took the source."""
+        if self._frames.callbacks.pop(source.fileno(), None) is not None:
+            self._frames.unregister(source)
 
 
 def read_frames(source: HasFileno, callback: Callable[[], None]) -> None:
-    """Call `callback` whenever `source` is readable: first of all on a `FrameLoop`, else like any reader."""
+    """Call `callback` alone whenever `source` is readable: first of all on a `FrameLoop`, else like any reader.
+
+    Raises:
+        LinkNotReady: epoll(7) refuses it now.
+    """
     loop = asyncio.get_running_loop()
-    if isinstance(loop, FrameLoop):
-        loop.read_frames(source, callback)
-    else:
-        loop.add_reader(source, callback)
+    try:
+        if isinstance(loop, FrameLoop):
+            loop.read_frames(source, callback)
+        else:
+            loop.add_reader(source, callback)
+    except OSError as error:
+        raise LinkNotReady(f"no frame can be waited for: {error.strerror}") from error
+
+
+def watch(source: HasFileno, callback: Callable[..., object], *arguments: object) -> None:
+    """Call `callback` with these arguments whenever `source` is readable; `remove_reader` of the loop undoes it.
+
+    Raises:
+        SourceUnavailable: epoll(7) refuses it now.
+    """
+    try:
+        asyncio.get_running_loop().add_reader(source, callback, *arguments)
+    except OSError as error:
+        raise SourceUnavailable(f"it cannot be waited for: {error.strerror}") from error
 
 
 def stop_reading(source: HasFileno) -> None:

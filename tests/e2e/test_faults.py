@@ -159,6 +159,21 @@ def test_a_link_that_changes_while_the_kernel_refuses_is_followed_afterwards(wir
     assert len(daemon.log().splitlines()) < 40
 
 
+@pytest.mark.parametrize("taken", range(0, 9, 2))
+def test_a_link_that_changes_while_epoll_takes_only_some_sockets_is_followed_afterwards(wire, daemon, peer, taken):
+    descriptors = daemon.descriptors()
+    with injected(daemon, "epoll_ctl", "ENOMEM", f"{taken + 1}+"):
+        wire.near.ip("link del up0")
+        wire.plug(0, 50)
+        last()
+    with Peer(wire.far) as again:
+        again.await_answer(deadline_s=10)  # of which 5 s may be spent on a question to the kernel
+        wait_until(lambda: peer_agrees(again), 5, "exactly one right answer")
+    seconds_until(lambda: daemon.descriptors() <= descriptors, 5)
+    assert "Traceback" not in daemon.log()
+    assert daemon.process.poll() is None
+
+
 # The uplink
 
 

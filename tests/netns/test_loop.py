@@ -5,7 +5,8 @@ import socket
 
 import pytest
 
-from ndpresponder.linux.loop import FrameLoop, read_frames, stop_reading
+from ndpresponder.errors import LinkNotReady, SourceUnavailable
+from ndpresponder.linux.loop import FrameLoop, read_frames, stop_reading, watch
 
 
 def run(main):
@@ -83,3 +84,43 @@ def test_what_is_no_longer_read_calls_nobody():
         return calls
 
     assert run(main) == [b"x"]
+
+
+class Refused:
+    """A source that epoll refuses: a file is always ready."""
+
+    def __init__(self, descriptor):
+        self._descriptor = descriptor
+
+    def fileno(self):
+        return self._descriptor
+
+
+@pytest.mark.parametrize("loop", [FrameLoop, asyncio.SelectorEventLoop])
+def test_what_epoll_refuses_is_tried_again_by_who_asked_and_may_be_let_go_all_the_same(loop, tmp_path):
+    async def main():
+        with (tmp_path / "file").open("wb") as file:
+            refused = Refused(file.fileno())
+            with pytest.raises(LinkNotReady, match="Operation not permitted"):
+                read_frames(refused, lambda: None)
+            stop_reading(refused)
+            with pytest.raises(SourceUnavailable, match="Operation not permitted"):
+                watch(refused, lambda: None)
+
+    with asyncio.Runner(loop_factory=loop) as runner:
+        runner.run(main())
+
+
+def test_one_callback_takes_the_place_of_another():
+    async def main():
+        said = []
+        near, far = socket.socketpair()
+        with near, far:
+            read_frames(near, lambda: said.append("first"))
+            read_frames(near, lambda: said.append("second") or near.recv(1))
+            far.send(b"x")
+            await asyncio.sleep(0.01)
+            stop_reading(near)
+        return said
+
+    assert run(main) == ["second"]

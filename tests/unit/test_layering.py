@@ -69,7 +69,7 @@ LAYERS = {
     "presence": Layer("announce groups reports multicast_router linux observe.logs targets.table wire"),
     "reports": Layer("errors linux wire"),
     "keepalive": Layer("linux wire"),
-    "verification": Layer("linux targets.probe"),
+    "verification": Layer("linux targets.probe errors"),
     "pin": Layer("linux wire observe.logs errors"),
     "overload": Layer("wire outcome", pure=True),
     "stall": Layer("linux narrator"),

@@ -14,6 +14,7 @@ from collections.abc import AsyncGenerator, Callable
 from typing import Final
 
 from ndpresponder.errors import SourceUnavailable
+from ndpresponder.linux.loop import watch
 
 # linux/rtnetlink.h: RTNLGRP_* as bits
 LINK: Final = 1 << 0
@@ -57,7 +58,7 @@ class Bell:
                 events = stack.enter_context(_open(self._groups, self._buffer))
             except OSError as error:
                 raise SourceUnavailable(f"netlink: {error.strerror}") from error
-            loop.add_reader(events, self._drain, events, rung, broken)
+            watch(events, self._drain, events, rung, broken)
             stack.callback(loop.remove_reader, events)
             while not broken:
                 yield
