@@ -23,8 +23,9 @@ from ndpresponder.lab.topology import wait_until
 
 UNIT = Path(__file__).parents[1] / "systemd" / "ndpresponder.service"
 COMMAND = str(Path(sys.executable).with_name("ndpresponder"))
-READY_DEADLINE_S = 15.0
-STOP_DEADLINE_S = 5.0
+SLOWER = float(os.environ.get("NDPRESPONDER_SLOWER", "1"))  # how often slower an emulated machine is
+READY_DEADLINE_S = 15.0 * SLOWER
+STOP_DEADLINE_S = 5.0 * SLOWER
 FOLLOW_DEADLINE_S = 0.1  # within which the daemon follows every change of its uplink
 COUNTED_DEADLINE_S = 5.0
 ATTEMPTS = 3  # at a deadline that a busy machine may spoil

@@ -8,14 +8,13 @@ its descriptor, at the latest with the process. When the kernel refuses, the mes
 import contextlib
 import errno
 import os
-import re
-import resource
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from ndpresponder.errors import LinkNotReady, PermissionMissing, SystemRefused
+from ndpresponder.errors import SystemRefused
 from ndpresponder.fastpath.maps import TargetMaps, fill
+from ndpresponder.fastpath.refusal import explain
 from ndpresponder.fastpath.tables import ADDRESS_SIZE, COUNT, SETUP, VALUE_SIZE, Entries
 from ndpresponder.linux import bpf
 from ndpresponder.linux.bpf import Hook, MapType, XdpMode
@@ -25,9 +24,6 @@ from ndpresponder.targets.table import TargetTable
 OBJECT: Final = "responder.bpf.o"
 SECTIONS: Final = ((Hook.TCX_INGRESS, "tc"), (Hook.XDP, "xdp"))
 _NAME: Final = "ndpresponder"
-_CAPABILITIES: Final = ((12, "CAP_NET_ADMIN"), (39, "CAP_BPF"))  # linux/capability.h
-_CAP_SYS_ADMIN: Final = 21
-_UNLOCKED: Final = (5, 11)  # the Linux since which maps and programs do not count as locked memory
 
 
 class KernelProgram:
@@ -75,12 +71,14 @@ class KernelProgram:
             if self._counts is None:
                 self._cpus = bpf.possible_cpus()  # now: to count must need no descriptor, of which none may be left
                 self._counts = bpf.create_map(MapType.PERCPU_ARRAY, "counts", VALUE_SIZE, COUNT.size)
-            settings = bpf.create_map(MapType.ARRAY, "setup", VALUE_SIZE, SETUP.size)
+            settings = bpf.create_map(MapType.ARRAY, "settings", VALUE_SIZE, SETUP.size)
             unneeded.callback(os.close, settings)
             bpf.set_entry(settings, bytes(VALUE_SIZE), setup)
             addresses = fill(MapType.HASH, "own", ADDRESS_SIZE, own)
             unneeded.callback(os.close, addresses)
-            maps = {"setup": settings, "own": addresses, "counts": self._counts, **self._targets.descriptors()}
+            maps = {"settings": settings, "own": addresses, "counts": self._counts, **self._targets.descriptors()}
+            if not {name for _, name in self._program.maps} <= maps.keys():
+                raise SystemRefused("the fast path was compiled from another source: install ndpresponder again")
             return bpf.load_program(self._hook, _NAME, self._program.link(maps))
 
     def exchange(self, program: int) -> None:
@@ -91,7 +89,7 @@ class KernelProgram:
             SystemRefused: the driver does not take it.
         """
         assert self._link is not None
-        with self._explained():
+        with self._explained(attaching=True):
             bpf.exchange(self._link, program)
 
     def attach(self, program: int, index: int, native: bool) -> str:
@@ -103,7 +101,7 @@ class KernelProgram:
             LinkNotReady: the interface is gone.
             PermissionMissing, SystemRefused: this kernel, or this interface, has no such hook.
         """
-        with self._explained():
+        with self._explained(attaching=True):
             if self._hook is Hook.TCX_INGRESS:
                 self._link = bpf.create_link(program, index, self._hook)
                 return "tcx"
@@ -147,25 +145,11 @@ class KernelProgram:
             self._counts = None
 
     @contextlib.contextmanager
-    def _explained(self) -> Iterator[None]:
+    def _explained(self, attaching: bool = False) -> Iterator[None]:
         try:
             yield
         except OSError as error:
-            if error.errno in (errno.ENODEV, errno.ENXIO, errno.ENOLINK):
-                raise LinkNotReady(f"{self._name}: {os.strerror(error.errno)}") from error
-            if error.errno in (errno.EPERM, errno.EACCES):
-                raise PermissionMissing(_what_is_missing(error)) from error
-            raise SystemRefused(self._why(error)) from error
-
-    def _why(self, error: OSError) -> str:
-        if error.errno == errno.ENOSYS:
-            return "this kernel has no bpf(2), which the fast path needs"
-        if error.errno == errno.EINVAL and self._hook is Hook.TCX_INGRESS:
-            # clsact, its predecessor, would stay behind when we are killed
-            return "this kernel has no tcx, which came with Linux 6.6: use the fast path xdp, or none"
-        if error.errno in (errno.EBUSY, errno.EEXIST):
-            return f"another XDP program is attached to {self._name}: use the fast path tcx, or detach that"
-        return f"the kernel refuses the fast path on {self._name}: {error.strerror}"
+            raise explain(error, self._name, self._hook, attaching) from error
 
 
 def read_object(hook: Hook) -> Program:
@@ -183,30 +167,3 @@ def read_object(hook: Hook) -> Program:
         ) from error
     except BadObject as error:
         raise SystemRefused(f"this installation has no fast path for this machine: {error}") from error
-
-
-def _release() -> tuple[int, ...]:
-    return tuple(map(int, re.findall(r"\d+", os.uname().release)[:2]))
-
-
-def _what_is_missing(error: OSError) -> str:
-    status = Path("/proc/self/status").read_text()
-    effective = int(status.partition("CapEff:")[2].split()[0], 16)
-    missing = [name for number, name in _CAPABILITIES if not effective >> number & 1]
-    if effective >> _CAP_SYS_ADMIN & 1 and "CAP_BPF" in missing:
-        missing.remove("CAP_BPF")  # of which it was part before Linux 5.8
-    limit, _ = resource.getrlimit(resource.RLIMIT_MEMLOCK)
-    if not missing and limit != resource.RLIM_INFINITY and _release() < _UNLOCKED:
-        return (
-            f"the fast path needs more memory than may be locked, {limit // 1024} kB: LimitMEMLOCK=infinity in the "
-            "unit, as ndpresponder-fastpath.conf has it, or ulimit -l unlimited"
-        )
-    if not missing:
-        return (
-            f"the system forbids the fast path ({error.strerror}): does the unit's SystemCallFilter= let bpf through, "
-            "as ndpresponder-fastpath.conf has it?"
-        )
-    return (
-        f"the fast path needs {' and '.join(missing)}: run as root, install systemd/ndpresponder-fastpath.conf as a "
-        "drop-in of the unit, or switch the fast path off"
-    )

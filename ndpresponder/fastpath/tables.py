@@ -11,16 +11,17 @@ from typing import Final, NamedTuple
 
 from ndpresponder.requester import Policy, UplinkState, override_flag, router_flag
 from ndpresponder.targets.table import Match, TargetTable
-from ndpresponder.wire.layout import SOLICITED_FLAG
+from ndpresponder.wire.layout import ETH_P_IPV6, SOLICITED_FLAG, TARGET_LLADDR_OPTION
 
 ADDRESS_SIZE: Final = 16
 PREFIX_SIZE: Final = 20
 VALUE_SIZE: Final = 4
-SETUP: Final = struct.Struct("=6sBxI")  # link-layer address, what is answered, flags
+SETUP: Final = struct.Struct("=8s8sII")  # Ethernet source and type, option, what is answered, flags
 COUNT: Final = struct.Struct("=QQQ")  # multicast, unicast, nanoseconds of CLOCK_MONOTONIC at the last
 
 _VALUE: Final = struct.Struct("=I")
 _PREFIX: Final = struct.Struct("=I16s")
+_TARGET_OPTION: Final = bytes((TARGET_LLADDR_OPTION, 1))  # and its length, in 8 octets
 _OWN, _OTHERS = 1, 2  # values of `own`
 _MULTICAST_CLAIMED, _MULTICAST_LIVE, _UNICAST_CLAIMED, _UNICAST_LIVE = 1, 2, 4, 8  # bits of what is answered
 
@@ -88,10 +89,11 @@ def own_entries(state: UplinkState | None) -> Entries:
 def setup(state: UplinkState | None, policy: Policy, claimed: bool) -> bytes:
     """Return the settings; `claimed` is whether claimed targets are answered for, without a state nothing is."""
     if state is None:
-        return SETUP.pack(bytes(6), 0, 0)
+        return bytes(SETUP.size)
     answers = _MULTICAST_LIVE | (_UNICAST_LIVE if policy.unicast != "never" else 0)
     if claimed:
         answers |= _MULTICAST_CLAIMED | (_UNICAST_CLAIMED if policy.unicast == "always" else 0)
     flags = SOLICITED_FLAG | router_flag(state, policy)
     of_claimed, of_live = (flags | override_flag(policy, is_live) for is_live in (False, True))
-    return SETUP.pack(state.lladdr, answers, of_claimed | of_live << 8)
+    ethernet = state.lladdr + ETH_P_IPV6.to_bytes(2, "big")
+    return SETUP.pack(ethernet, _TARGET_OPTION + state.lladdr, answers, of_claimed | of_live << 8)

@@ -10,6 +10,7 @@ import errno
 import fcntl
 import os
 import platform
+import re
 import socket
 import struct
 from enum import IntEnum
@@ -26,10 +27,13 @@ _MAP_UPDATE_BATCH: Final = 26
 _MAP_DELETE_BATCH: Final = 27
 _LINK_CREATE: Final = 28
 _LINK_UPDATE: Final = 29
+_NO_COMMAND: Final = 1 << 16
 
 _NO_PREALLOC: Final = 1  # BPF_F_NO_PREALLOC: a trie knows no other way
 _LOG_SIZE: Final = 1 << 20
 _INSTRUCTION_SIZE: Final = 8
+_STEP: Final = re.compile(r"(\d+): ")  # a line of the verifier's log about an instruction
+_NO_REASON: Final = ("from ", "; ", "processed ", "verification time ", "stack depth ")  # other lines that it has
 
 _SIOCETHTOOL: Final = 0x8946
 _ETHTOOL_GDRVINFO: Final = 0x03
@@ -58,6 +62,17 @@ class Hook(IntEnum):
         return 3 if self is Hook.TCX_INGRESS else 6
 
 
+class VerifierRefused(OSError):
+    """The kernel's verifier objects to a program: `reason` in its words, `instruction` where, -1 if it does not say."""
+
+    def __init__(self, error: OSError, reason: str, instruction: int) -> None:
+        """Keep the error number of `error`."""
+        where = f", at instruction {instruction}" if instruction >= 0 else ""
+        super().__init__(error.errno, f"{error.strerror}: {reason}{where}")
+        self.reason = reason
+        self.instruction = instruction
+
+
 class XdpMode(IntEnum):
     """Who runs an XDP program: the driver, or the kernel on its behalf (XDP_FLAGS_*)."""
 
@@ -79,6 +94,15 @@ def call(command: int, attribute: "ctypes.Array[ctypes.c_char]") -> int:
         error = ctypes.get_errno()
         raise OSError(error, os.strerror(error))
     return result
+
+
+def may_call() -> bool:
+    """Tell whether a call gets as far as bpf(2), by one that asks for nothing it knows."""
+    try:
+        _bpf(_NO_COMMAND, bytes(8))
+    except OSError as error:
+        return error.errno == errno.EINVAL
+    return True
 
 
 def _bpf(command: int, attribute: bytes) -> int:
@@ -135,7 +159,8 @@ def load_program(hook: Hook, name: str, instructions: bytes) -> int:
     """Have the kernel verify and compile a program; return its descriptor.
 
     Raises:
-        OSError: the kernel refused; the last line of what its verifier says is in the message.
+        VerifierRefused: its verifier objects to the program.
+        OSError: the kernel refused for another reason.
     """
     code = ctypes.create_string_buffer(instructions, len(instructions))
     count = len(instructions) // _INSTRUCTION_SIZE
@@ -150,13 +175,30 @@ def load_program(hook: Hook, name: str, instructions: bytes) -> int:
     try:
         return load(0, None)
     except OSError as error:
-        if error.errno in (errno.EPERM, errno.ENOMEM):
+        if error.errno == errno.ENOMEM:
             raise
         log = ctypes.create_string_buffer(_LOG_SIZE)
         with contextlib.suppress(OSError):
             return load(1, log)
-        lines = log.value.decode(errors="replace").strip().splitlines() or [""]
-        raise OSError(error.errno, f"{error.strerror}: {lines[-1]}") from error
+        reason, instruction = objection(log.value.decode(errors="replace"))
+        if not reason:
+            raise
+        raise VerifierRefused(error, reason, instruction) from error
+
+
+def objection(log: str) -> tuple[str, int]:
+    """Return why the verifier refused a program, "" if its log does not say, and the instruction it was at, or -1.
+
+    The log shows one instruction after another, then the reason, then statistics.
+    """
+    instruction, reason = -1, ""
+    for line in log.splitlines():
+        step = _STEP.match(line)
+        if step is not None:
+            instruction, reason = int(step[1]), ""
+        elif line.strip() and not reason and not line.startswith(_NO_REASON):
+            reason = line.strip()
+    return reason, instruction
 
 
 def create_link(program_fd: int, index: int, hook: Hook, mode: XdpMode | None = None) -> int:

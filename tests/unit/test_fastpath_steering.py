@@ -2,8 +2,6 @@
 
 import errno
 import os
-import re
-import resource
 import subprocess
 import sys
 from collections.abc import Callable
@@ -293,22 +291,3 @@ def test_who_does_without_does_not_pay_for_it() -> None:
     listing = "import ndpresponder.daemon, sys; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", listing], check=True, capture_output=True, text=True).stdout
     assert [name for name in loaded.split() if "fastpath" in name or name.endswith("bpf_object")] == []
-
-
-@pytest.mark.parametrize(
-    ("expected", "release", "limit"),
-    [
-        ("more memory than may be locked, 64 kB: LimitMEMLOCK=infinity", "5.10.0-28-amd64", 64 << 10),
-        ("SystemCallFilter=", "5.10.0-28-amd64", resource.RLIM_INFINITY),
-        ("SystemCallFilter=", "6.1.0", 64 << 10),
-    ],
-)
-def test_what_forbids_it_to_one_who_may_is_told_apart(
-    monkeypatch: pytest.MonkeyPatch, expected: str, release: str, limit: int
-) -> None:
-    monkeypatch.setattr(in_kernel, "_CAPABILITIES", ())  # as who has them all
-    monkeypatch.setattr(in_kernel.os, "uname", lambda: SimpleNamespace(release=release))
-    monkeypatch.setattr(in_kernel.resource, "getrlimit", lambda _: (limit, limit))
-    program = in_kernel.KernelProgram("up0", Hook.XDP)
-    with pytest.raises(PermissionMissing, match=re.escape(expected)), program._explained():
-        raise PermissionError(errno.EPERM, "Operation not permitted")
