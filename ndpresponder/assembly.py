@@ -64,6 +64,7 @@ class Assembly:
 
     def inherit(self, config: Config) -> None:
         """Take over what a predecessor kept for us, as far as `config` allows it."""
+        self._handover.compare_clocks()
         if kept := self._handover.kept(_TEMPORARY):
             try:
                 _say_removed(self.temporary.restore(kept, config.interfaces))

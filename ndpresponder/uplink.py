@@ -208,7 +208,7 @@ class Uplink:
         """Begin to read a socket that was taken over."""
         if (socket := self._socket) is None:
             return
-        if backlog.begin(socket, self.tally):
+        if backlog.begin(socket, self.tally, self._handover.step_s):
             read_frames(socket, self._on_readable)
         else:
             self._take_error(socket)
@@ -271,7 +271,7 @@ class Uplink:
                 count_refused(refused, outcomes, tally, self.narrator)
             if len(refused) < len(advertisements):
                 tally.last_answer_s = now_s = time.time()
-                tally.durations.observe(max(0.0, now_s - oldest_s))
+                tally.durations.observe(now_s - oldest_s)
             if not refused:
                 self.narrator.greet(advertisements)
                 self.moves.note(advertisements, now_s)

@@ -9,7 +9,7 @@ Data = Mapping[str, Any]
 
 def span(seconds: float) -> str:
     """Write a time: 45 s, 12 min, 3 h 20 min, 2 d 4 h."""
-    whole = int(seconds)
+    whole = max(0, int(seconds))  # a clock that was set back gives less than none
     for size, unit, part, smaller in ((86400, "d", 3600, "h"), (3600, "h", 60, "min")):
         if whole >= size:
             rest = whole % size // part

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from ndpresponder.errors import is_shortage
+from ndpresponder.linux import stamps
 from ndpresponder.linux.keepsake import Keepsake, new_memory
 from ndpresponder.linux.netlink import Link
 from ndpresponder.linux.packet_socket import (
@@ -32,6 +33,7 @@ from ndpresponder.wire.layout import ETH_P_IPV6
 # The kernel does not tell the shape of a ring, so the name does; the interface index follows
 _PREFIX: Final = f"ring-{SLOTS}x{SLOT_SIZE}-"
 _ANY_RING: Final = "ring-"
+_CLOCK: Final = "clock"  # under this name the offset of the clock by which frames are stamped
 _OF_NO_USE: Final = "a packet socket that was kept is of no use"
 _SO_NETNS_COOKIE: Final = 71  # asm/socket.h, Linux 5.14
 
@@ -51,6 +53,7 @@ class Handover:
         self._say = say
         self._waiting = {name: list(several) for name, several in passed.items() if name.startswith(_ANY_RING)}
         self._leaving = False
+        self.step_s = 0.0  # by how much the clock of the stamps was set since frames began to wait
         self.to_successor = False  # what is closed now goes to a process that begins at once
         self._left: dict[str, list[int]] = {}
         self.others = {name: several for name, several in passed.items() if name not in self._waiting}
@@ -92,6 +95,11 @@ class Handover:
             self._notifier.drop(name)
             opened.close()
 
+    def compare_clocks(self) -> None:
+        """Find out by how much the clock was set since the predecessor began or ended, and tell the successor of it."""
+        self.step_s = stamps.step_since(self.kept(_CLOCK))
+        self.keep(_CLOCK, stamps.offset())
+
     def kept(self, name: str) -> bytes:
         """Return what a predecessor kept under `name`, nothing if none did."""
         try:
@@ -113,6 +121,8 @@ class Handover:
     def leave(self, upgrading: bool = False) -> None:
         """Keep from now on what is closed for a successor; a service manager does not tell a restart from a stop."""
         self._leaving = True
+        if _CLOCK in self.others:
+            self.keep(_CLOCK, stamps.offset())
         self.to_successor = upgrading or self._notifier.keeps
 
     def discard(self) -> None:

@@ -17,13 +17,13 @@ import mmap
 import select
 import socket
 import struct
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from itertools import chain
 from typing import Final
 
 from ndpresponder.errors import LinkNotReady, PermissionMissing, SystemRefused, is_shortage
 from ndpresponder.linux.long_frames import LongFrames
-from ndpresponder.linux.ring import NANOSECONDS, OURS, SECONDS, SLOT_SIZE, SLOT_WORDS, SLOTS, count_before, find_first
+from ndpresponder.linux.ring import NANOSECONDS, OURS, SECONDS, SLOT_SIZE, SLOT_WORDS, SLOTS, count_while, find_first
 from ndpresponder.linux.sender import BATCH, Sender, open_sender
 from ndpresponder.wire.bpf import Instruction, encode
 from ndpresponder.wire.layout import ETH_P_IPV6
@@ -203,9 +203,9 @@ class PacketSocket:
         if not self.seek():
             self._long_frames.clear()
 
-    def count_before(self, unix_s: float) -> int:
-        """Return how many of the frames that wait were received before a time."""
-        return count_before(self._words, self._position, unix_s)
+    def count_while(self, holds: Callable[[float], bool], most: int = SLOTS) -> int:
+        """Return how many of the frames that wait have a stamp, as Unix time, of which `holds` is true."""
+        return count_while(self._words, self._position, holds, most)
 
     def admit(self, program: tuple[Instruction, ...]) -> None:
         """Receive from now on what `program` accepts, instead of what the one before it did."""

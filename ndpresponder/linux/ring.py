@@ -4,7 +4,7 @@ The kernel fills slot after slot and marks each as ours, we mark them as the ker
 are one run of slots, which may wrap. Where it begins only the marks can tell. Works on any such memory: no socket here.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 SLOTS: Final = 8192
@@ -40,10 +40,10 @@ def _oldest(words: "memoryview[int]") -> int:
     return max(range(SLOTS), key=lambda slot: times[slot - 1] - times[slot])
 
 
-def count_before(words: "memoryview[int]", first: int, unix_s: float) -> int:
-    """Return how many frames from the slot `first` on wait and were received before a time."""
-    for count in range(SLOTS):
+def count_while(words: "memoryview[int]", first: int, holds: Callable[[float], bool], most: int = SLOTS) -> int:
+    """Return how many frames from the slot `first` on wait and have a stamp, as Unix time, of which `holds` is true."""
+    for count in range(most):
         word = (first + count) % SLOTS * SLOT_WORDS
-        if not words[word] & OURS or words[word + SECONDS] + words[word + NANOSECONDS] * 1e-9 >= unix_s:
+        if not words[word] & OURS or not holds(words[word + SECONDS] + words[word + NANOSECONDS] * 1e-9):
             return count
-    return SLOTS
+    return most

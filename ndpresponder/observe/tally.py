@@ -2,7 +2,10 @@
 
 import bisect
 import itertools
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Final
 
 from ndpresponder.outcome import Kind, Outcome
 
@@ -10,17 +13,50 @@ from ndpresponder.outcome import Kind, Outcome
 DURATION_BOUNDS_S = (10e-6, 20e-6, 50e-6, 100e-6, 200e-6, 500e-6, 1e-3, 5e-3, 20e-3, 100e-3, 500e-3, 1.0)
 
 
+_PLAUSIBLE_S: Final = 1.0  # what takes longer, or less than no time, is seldom: only then the clocks are compared
+_STEP_S: Final = 0.5  # by which the wall clock must differ from the monotonic one to have been set
+_DISTRUST_S: Final = 1.0  # frames stamped before a step are answered within that
+
+
 @dataclass(slots=True)
 class Durations:
-    """A histogram of the time from the kernel's receive timestamp to the end of the send, sampled."""
+    """A histogram of the time from the kernel's receive timestamp to the end of the send, sampled.
+
+    The kernel stamps frames by the wall clock. A sample across a step of that clock would count for hours, and is left
+    out.
+    """
 
     counts: list[int] = field(default_factory=lambda: [0] * (len(DURATION_BOUNDS_S) + 1))
     sum_s: float = 0.0
+    wall: Callable[[], float] = time.time
+    monotonic: Callable[[], float] = time.monotonic
+    _offset_s: float = field(init=False)
+    _distrusted_until_s: float = field(init=False, default=float("-inf"))
+
+    def __post_init__(self) -> None:
+        self._offset_s = self.wall() - self.monotonic()
 
     def observe(self, seconds: float) -> None:
         """Count one duration."""
+        if not 0.0 <= seconds < _PLAUSIBLE_S:
+            if self._was_set():
+                return
+            seconds = max(0.0, seconds)
         self.counts[bisect.bisect_left(DURATION_BOUNDS_S, seconds)] += 1
         self.sum_s += seconds
+
+    def distrust(self) -> None:
+        """Leave implausible samples out for a while: the clock was set."""
+        self._distrusted_until_s = self.monotonic() + _DISTRUST_S
+
+    def _was_set(self) -> bool:
+        """Tell whether the wall clock was set since the last look at it, or a moment before."""
+        now_s = self.monotonic()
+        offset_s = self.wall() - now_s
+        if abs(offset_s - self._offset_s) > _STEP_S:
+            self.distrust()
+        self._offset_s = offset_s
+        return now_s < self._distrusted_until_s
 
     def cumulative(self) -> list[tuple[float, int]]:
         """Return (upper bound, observations at or below it), ending with +Inf."""

@@ -158,13 +158,13 @@ def test_large_frames_keep_their_place_and_one_that_is_lost_is_a_drop_and_costs_
 def test_what_waited_for_too_long_can_be_told_by_the_kernels_time(wire, peer, link) -> None:
     before = opened(wire, link)
     peer.send(*NUMBERED[:10])
-    wait_until(lambda: before.count_before(time.time()) == 10, 5, "the frames")
+    wait_until(lambda: before.count_while(lambda _: True) == 10, 5, "the frames")
     between_s = time.time()
     peer.send(*NUMBERED[10:30])
     with take_over(wire, leave(before), link) as after:
         assert after.seek()
-        assert after.count_before(between_s) == 10
-        assert after.count_before(time.time() + 1) == 30
+        assert after.count_while(lambda stamp_s: stamp_s < between_s) == 10
+        assert after.count_while(lambda stamp_s: stamp_s < time.time() + 1) == 30
 
 
 def test_what_is_not_the_uplinks_packet_socket_is_refused(wire, link) -> None:
