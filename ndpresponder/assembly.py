@@ -19,12 +19,17 @@ from ndpresponder.linux.netlink import Links
 from ndpresponder.observe.logs import Logs, get_logger
 from ndpresponder.services import Key, SayRetry, Services
 from ndpresponder.supervise import contain, supervise
+from ndpresponder.targets.admission import Admission
 from ndpresponder.targets.board import Entry, TargetBoard
+from ndpresponder.targets.doubts import Doubts
+from ndpresponder.targets.leftout import LeftOut
 from ndpresponder.targets.source import Source, TargetSet
-from ndpresponder.targets.sources import Identity, build_sources
+from ndpresponder.targets.sources import Identity, build_sources, within_of
 from ndpresponder.targets.sources.static import as_prefix
 from ndpresponder.targets.sources.temporary import TemporaryPrefixes
 from ndpresponder.uplink import Uplink
+from ndpresponder.wire.addresses import best_source
+from ndpresponder.wire.solicitation import probe
 
 _TEMPORARY: Final = "temporary-prefixes"  # kept for a successor under this name
 _REASONS_SHOWN: Final = 20  # in the log, of temporary prefixes that are removed at once
@@ -54,6 +59,9 @@ class Assembly:
         self.board = TargetBoard({}, lambda uplink, table: self.uplinks[uplink].apply(table), loop.call_later)
         self.temporary = TemporaryPrefixes(loop.call_later, loop.time, partial(handover.keep, _TEMPORARY))
         self.services = Services(self.uplinks, self.board, say_retry)
+        self._left_out = LeftOut(self.board, get_logger().warning)
+        self._admission = Admission(self.board, Doubts(self._ask_resident, loop.call_later, loop.time))
+        self._admitting: asyncio.Task[None] | None = None
         self._logs = logs
         self._start = start
         self._say_retry = say_retry
@@ -80,7 +88,12 @@ class Assembly:
             NdpresponderError: the system refuses what it asks for; all is as it was.
         """
         sources = build_sources(config, self.temporary)
-        new = {identity: self._begin(source) for identity, source in sources.items() if identity not in self._sources}
+        self._admit(config, links)
+        new = {
+            identity: self._begin(source, identity)
+            for identity, source in sources.items()
+            if identity not in self._sources
+        }
         try:
             await asyncio.sleep(0)  # what is known without asking anybody is known from the first frame on
             await _published(new.values(), wait_s)
@@ -140,21 +153,44 @@ class Assembly:
 
     # Sources
 
-    def _begin(self, source: Source) -> _Running:
-        running = _Running(Entry(source))
+    def _begin(self, source: Source, identity: Identity) -> _Running:
+        running = _Running(Entry(source, within=within_of(identity)))
         running.task = self._start(self._run_source(source, running))
         return running
 
     async def _run_source(self, source: Source, running: _Running) -> None:
         def publish(targets: TargetSet) -> None:
-            self.board.publish(running.entry, targets)
-            running.published.set()
+            self._admission.take(running.entry, targets, running.published.set)
 
         def failed(error: Exception, pause_s: float) -> None:
             self.board.fail(running.entry)
             self._say_retry(f"{source.kind} {source.name}", error, pause_s)
 
         await supervise(partial(contain, partial(source.run, publish)), failed)
+
+    # What of it may be made known outside
+
+    def admit(self, links: Links) -> Links:
+        """Find out what belongs to the uplinks as they are now, before they are told; return them."""
+        self._admission.follow(links)
+        return links
+
+    def _admit(self, config: Config, links: Links) -> None:
+        self._admission.install_routes = config.install_routes
+        if links:
+            self.admit({name: uplink.link for name, uplink in self.uplinks.items()} | dict(links))
+        if self._admitting is None:
+            failed = partial(self._say_retry, "what counts of the live targets")
+            self._admitting = self._start(supervise(partial(contain, self._admission.run), failed))
+
+    def _ask_resident(self, uplink: str, target: bytes, lladdr: bytes) -> None:
+        """Ask a neighbor on an uplink whether it still is there."""
+        each = self.uplinks.get(uplink)
+        if each is None or each.link is None or not each.ready or each.settings.dry_run:
+            return
+        source = best_source(each.link.sources, target) or min(each.link.sources, default=None)
+        if source is not None:
+            each.send_unasked([probe(each.link.lladdr, source, target, lladdr)])
 
     # Uplinks
 
@@ -216,6 +252,7 @@ def _inherit(gone: dict[Identity, _Running], new: dict[Identity, _Running]) -> N
             for other, before in gone.items():
                 if other.subject == identity.subject:
                     running.entry.targets |= before.entry.targets
+                    running.entry.astray = before.entry.astray
 
 
 def _say_removed(reasons: Collection[str]) -> None:

@@ -215,7 +215,7 @@ class Daemon:
         if not self._links_known.is_set():
             refuse_unsuitable(links)
         not_ready = ""  # the words only: the error would refer to itself, and keep open what it refers to
-        for name, link in links.items():
+        for name, link in self._assembly.admit(links).items():
             try:
                 self._assembly.uplinks[name].follow(link)
             except LinkNotReady as error:

@@ -107,6 +107,12 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
     answered.add_argument(
         "-x", "--exclude", metavar="PFX[@IF]", action="append", help="never answer for these addresses; repeatable"
     )
+    answered.add_argument(
+        "--within",
+        metavar="PFX,...",
+        action="append",
+        help="of what is followed only this counts (default: what is on-link at, or routed to, an uplink); repeatable",
+    )
     groups["where settings come from"].add_argument(
         "-c", "--config", metavar="FILE", help="TOML file; flags and environment go before it"
     )

@@ -110,6 +110,18 @@ class Layer:
             for table, word in zip(tables, words, strict=True):
                 table.set(key, word, where, self.problems)
 
+    def within(self, words: Sequence[object]) -> None:
+        """Take the prefixes that the targets of all these sources must lie in."""
+        where = "flag --within"
+        if not self.sources:
+            message = "there is no source among the flags to set this for"
+            self.problems.append(Problem(where, "", message, "leave it out, or say what to follow"))
+        for kind, tables in self.sources.items():
+            key = keys(keys(SourcesConfig)[kind].table or SourcesConfig)["within"]
+            for table in tables:
+                if not table.of("within"):  # --routes PFX says it already
+                    table.set_each(key, words, where, self.problems)
+
     def named(self) -> dict[str, str]:
         """Return the uplinks that stand after an @."""
         return {claim.uplink: claim.where for claim in self.claims["prefixes"] if claim.uplink}
@@ -135,6 +147,8 @@ def from_flags(options: Mapping[str, Any], problems: list[Problem]) -> Layer:
             layer.source(path[1], key, given, where)
         else:
             layer.settings.append((path, key, given, where))
+    if options.get("within") is not None:
+        layer.within([word for given in options["within"] for word in given.split(",") if word])
     return layer
 
 

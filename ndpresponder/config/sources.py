@@ -7,6 +7,13 @@ from typing import Annotated
 from ndpresponder.config import values
 from ndpresponder.config.setting import Setting
 
+_Within = Annotated[
+    tuple[IPv6Network, ...],
+    Setting(
+        "only targets in these prefixes; none: in what is on-link at, or routed to, the uplink", parse=values.prefix
+    ),
+]
+
 
 @dataclass(frozen=True, slots=True)
 class BridgeSourceConfig:
@@ -21,6 +28,7 @@ class BridgeSourceConfig:
             metavar="IF",
         ),
     ]
+    within: _Within = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +80,7 @@ class DockerSourceConfig:
             metavar="unix://PATH",
         ),
     ] = "unix:///var/run/docker.sock"
+    within: _Within = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +97,7 @@ class FileSourceConfig:
             example='"/etc/ndpresponder/addresses"',
         ),
     ]
+    within: _Within = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +114,7 @@ class WireguardSourceConfig:
             example='"wg0"',
         ),
     ]
+    within: _Within = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from ndpresponder.errors import SourceUnavailable
 from ndpresponder.outcome import Outcome
 from ndpresponder.responder import Responder
 from ndpresponder.targets.board import Entry
+from ndpresponder.targets.counted import Counted
 from ndpresponder.targets.source import TargetSet
 from ndpresponder.targets.table import Prefix
 from ndpresponder.uplink import Uplink
@@ -33,6 +34,7 @@ class Known:
 
     origin: str
     targets: TargetSet
+    counted: Counted | None = None  # what of it counts on this uplink; None: all
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +133,8 @@ def _whose(scene: Scene, target: bytes, value: int) -> Iterator[str]:
             for shift in range(129):
                 if (prefix := Prefix(value >> shift << shift, 128 - shift)) in prefixes:
                     yield f"it lies in {prefix_text(prefix)}, {verb} by {known.origin}"
+        if known.counted is not None and (cause := known.counted.left_out(target)) is not None:
+            yield f"what {known.origin} says of it does not count on {scene.name}: {cause}"
 
 
 # Of the running daemon
@@ -162,7 +166,7 @@ def _scene(subject: Subject, config: Config, uplink: Uplink) -> Scene:
         state=state_of(uplink),
         lladdr=link.lladdr if link else bytes(6),
         responder=uplink.responder,
-        known=[Known(origin(entry), entry.targets) for entry in entries],
+        known=[Known(origin(entry), entry.targets, entry.counted.get(uplink.name)) for entry in entries],
         excluded=next((each.exclude for each in config.interfaces if each.name == uplink.name), ()),
         own=link.addresses if link else frozenset(),
         gateways=uplink.gateways,

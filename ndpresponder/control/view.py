@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from socket import AF_INET6, inet_ntop
 from typing import Any, Final, TypeVar
@@ -143,15 +143,18 @@ def _lines(subject: Subject) -> Iterator[str]:
     excluded = list(_excluded(subject))
     for target, owners in _owned(entries, [known.live for known in sets]):
         on = [each.name for each in shown if _serve(owners, each.name) and each.answers(target)]
-        yield _line(text(target), "live", map(origin, owners), on, _defended(shown, on, Match.LIVE))
+        left_out = _left_out(owners, [each.name for each in shown if each.name not in on], target)
+        yield _line(text(target), "live", map(origin, owners), on, _defended(shown, on, Match.LIVE), left_out)
     for state, match, groups in (
         ("claimed", Match.CLAIMED, [known.claimed for known in sets]),
         ("refused", Match.NOT_OURS, [known.refused for known in sets]),
     ):
         for prefix, owners in _owned(entries, groups):
-            on = [each.name for each in shown if _serve(owners, each.name)]
+            serving = [each.name for each in shown if _serve(owners, each.name)]
+            left_out = _left_out(owners, serving, prefix) if match else {}
+            on = [name for name in serving if name not in left_out]
             defended = _defended(shown, on, match) if match else ()
-            yield _line(prefix_text(prefix), state, map(origin, owners), on, defended)
+            yield _line(prefix_text(prefix), state, map(origin, owners), on, defended, left_out)
     yield from excluded
 
 
@@ -186,6 +189,26 @@ def _defended(shown: Iterable[_Shown], on: Collection[str], match: Match) -> lis
     return [each.name for each in shown if each.name in on and each.defends(match)]
 
 
-def _line(target: str, state: str, origins: Iterable[str], uplinks: Iterable[str], defended: Iterable[str] = ()) -> str:
+def _left_out(owners: Iterable[Entry], uplinks: Iterable[str], target: bytes | Prefix) -> dict[str, str]:
+    """Return on which of some uplinks nothing makes a target count, and why."""
+    found: dict[str, str] = {}
+    for uplink in uplinks:
+        known = [owner.counted[uplink] for owner in owners if uplink in owner.counted and owner.serves(uplink)]
+        causes = [
+            each.left_out_prefix(target) if isinstance(target, Prefix) else each.left_out(target) for each in known
+        ]
+        if causes and all(causes):
+            found[uplink] = str(causes[0])
+    return found
+
+
+def _line(
+    target: str,
+    state: str,
+    origins: Iterable[str],
+    uplinks: Iterable[str],
+    defended: Iterable[str] = (),
+    left_out: Mapping[str, str] | None = None,
+) -> str:
     said = {"target": target, "state": state, "origins": [*origins], "uplinks": [*uplinks], "defended": [*defended]}
-    return json.dumps(said) + "\n"
+    return json.dumps(said | ({"left_out": left_out} if left_out else {})) + "\n"

@@ -80,7 +80,9 @@ def prefix(temporary: Data) -> str:
 def target(target: Data) -> str:
     """Return a target in one line."""
     uplinks = ", ".join(target["uplinks"]) or "on no uplink"
-    return f"{target['target']:<44} {target['state']:<9} {uplinks:<16} {', '.join(target['origins'])}"
+    line = f"{target['target']:<44} {target['state']:<9} {uplinks:<16} {', '.join(target['origins'])}"
+    causes = (f"{uplink}: {cause}" for uplink, cause in target.get("left_out", {}).items())
+    return "\n".join((line, *(f"    left out on {cause}" for cause in causes)))
 
 
 def explanation(report: Data) -> str:

@@ -9,3 +9,12 @@ def forwarding(device: str) -> bool:
         return Path("/proc/sys/net/ipv6/conf", device, "forwarding").read_text().strip() != "0"
     except OSError:
         return False
+
+
+def accepts_advertisements(device: str) -> bool:
+    """Tell whether the kernel takes router advertisements on `device`: those of 1 only where it does not forward."""
+    try:
+        value = Path(f"/proc/sys/net/ipv6/conf/{device}/accept_ra").read_text().strip()
+    except OSError:  # no IPv6 there
+        return False
+    return value == "2" or (value == "1" and not forwarding(device))

@@ -10,9 +10,10 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
-from ndpresponder.targets.counted import Astray, Counted, count
+from ndpresponder.linux.netlink.forwarding import Way
+from ndpresponder.targets.counted import Astray, Cause, Counted, count
 from ndpresponder.targets.schedule import Schedule
 from ndpresponder.targets.scope import EVERYTHING, NOWHERE, Scope
 from ndpresponder.targets.source import NOTHING, Source, TargetSet
@@ -33,6 +34,9 @@ class Entry:
     within: Scope | None = None  # only there its targets count; None: in what belongs to each uplink
     astray: dict[str, Astray] = field(default_factory=dict)  # uplink -> live targets that do not count there, and why
     counted: dict[str, Counted] = field(default_factory=dict)  # uplink -> what counts there
+    # What the kernel said: by uplink and interface where packets for each go; by uplink what was asked and is astray
+    ways: dict[tuple[int, int], dict[bytes, Way]] = field(default_factory=dict)
+    routed: dict[str, tuple[tuple[Any, ...], Mapping[bytes, Cause]]] = field(default_factory=dict)
 
     @property
     def configured(self) -> bool:
@@ -81,12 +85,16 @@ class TargetBoard:
         known = self._scopes.get(uplink)
         if known is None:
             return NOWHERE
-        said = [each.targets for each in self.entries if each.configured and each.serves(uplink)]
-        hosts = (Prefix(int.from_bytes(target, "big"), 128) for targets in said for target in targets.live)
-        merged = known | Scope(frozenset(hosts).union(*(targets.claimed for targets in said)))
+        merged = known | self.configured(uplink)
         if merged != self._merged.get(uplink):
             self._merged[uplink] = merged
         return self._merged[uplink]
+
+    def configured(self, uplink: str) -> Scope:
+        """Return what a person configured for an uplink."""
+        said = [each.targets for each in self.entries if each.configured and each.serves(uplink)]
+        hosts = (Prefix(int.from_bytes(target, "big"), 128) for targets in said for target in targets.live)
+        return Scope(frozenset(hosts).union(*(targets.claimed for targets in said)))
 
     def add(self, source: Source) -> Entry:
         """Make room for `source`; what it publishes goes to `publish` with the returned entry."""

@@ -72,6 +72,7 @@ REASONS: dict[str, tuple[Outcome, bytes]] = {
 def wire(wire) -> Wire:
     wire.near.ip(
         f"address add {OWN}/64 dev up0 nodad",
+        "route add 2001:db8:1::/64 dev up0",  # on-link as well, or what a file lists there would not count
         f"route add ::/0 via {GATEWAY} dev up0",
         "link set up0 promisc on",
     )

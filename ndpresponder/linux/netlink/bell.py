@@ -21,6 +21,7 @@ LINK: Final = 1 << 0
 NEIGHBOR: Final = 1 << 2
 IPV6_ADDRESS: Final = 1 << 8
 IPV6_ROUTE: Final = 1 << 10
+IPV6_RULE: Final = 1 << 18
 IPV6_NETCONF: Final = 1 << 24  # forwarding switched
 
 RECEIVE_BUFFER: Final = 4 << 20

@@ -13,9 +13,9 @@ from pyroute2.netlink.exceptions import NetlinkError
 from ndpresponder.errors import SourceUnavailable
 from ndpresponder.linux.netlink import bell
 from ndpresponder.linux.netlink.bell import Bell
-from ndpresponder.linux.netlink.onlink import Onlink, leads_away, of_address, of_route, preferred_source
+from ndpresponder.linux.netlink.onlink import Onlink, leads_away, of_address, of_route, of_unnumbered
 from ndpresponder.linux.netlink.session import Interrupted, asking, is_error, packed
-from ndpresponder.linux.sysctl import forwarding
+from ndpresponder.linux.sysctl import accepts_advertisements, forwarding
 from ndpresponder.wire.addresses import is_link_local, subnet_router_anycast
 
 # linux/rtnetlink.h, linux/neighbour.h, net/if.h, linux/if_arp.h
@@ -179,8 +179,9 @@ async def _ask_link(netlink: Any, name: str) -> Link | None:
         async for address in addresses:
             # with a peer, this is the address of that one, and ours stands elsewhere
             far, length = packed(address.get("address")), address["prefixlen"]
-            own[packed(local) if (local := address.get("local")) else far] = address.get("flags")
-            onlink.update(of_address(far, length))
+            ours = packed(local) if (local := address.get("local")) else far
+            own[ours] = address.get("flags")
+            onlink.update((*of_address(far, length), *of_address(ours, length if ours == far else 128)))
             subnets.add(_subnet(far, length))
         gateways: list[bytes] = []
         async for route in await netlink.route(
@@ -190,8 +191,8 @@ async def _ask_link(netlink: Any, name: str) -> Link | None:
             onlink.update(of_route(route, index))
             if _is_advertised(route):
                 subnets.add(_subnet(packed(route.get("dst")), route["dst_len"]))
-        if gateways and not onlink:  # an unnumbered link
-            onlink.update(await preferred_source(netlink, index))
+        if not onlink and (gateways or not accepts_advertisements(link.get("ifname"))):
+            onlink.update(await of_unnumbered(netlink, index))
     except NetlinkError as error:
         if is_error(error, errno.ENODEV):
             return None

@@ -3,7 +3,8 @@
 A connected route says it outright: a router advertised the prefix as on-link, or a person wrote it. An address of the
 uplink says it as well. One that is longer than /64 stands for its /64, which a provider gives to one link (RFC 4291
 2.5.4): a host whose uplink has a /128 and a link-local gateway has no connected route. An uplink without any address
-is known outside by the address that the kernel would send from there, so that one counts for it.
+is known outside by the address that the kernel would send from there, so that one counts for it. While the kernel waits
+for a router advertisement, nothing is on-link yet.
 """
 
 import socket
@@ -23,6 +24,7 @@ WIDEST: Final = 32  # no link has a wider prefix: such a route, say 2000::/3, is
 _LINK: Final = 64
 _RTMSG_LENGTH: Final = 12
 _RTA_OIF, _RTA_GATEWAY, _RTA_MULTIPATH = 4, 5, 9
+_GLOBAL: Final = (1 << 125, 3)  # 2000::/3, RFC 3587 3
 _ELSEWHERE: Final = "2000::"  # where nobody lives: it stands for any host beyond the default route
 
 
@@ -45,15 +47,19 @@ def of_route(route: Any, index: int) -> Iterator[tuple[int, int]]:
         yield _prefix(destination, length)
 
 
-async def preferred_source(netlink: Any, index: int) -> list[tuple[int, int]]:
-    """Return the /64 of the global address that the kernel would send from to hosts beyond the link `index`."""
+async def of_unnumbered(netlink: Any, index: int) -> list[tuple[int, int]]:
+    """Return what may belong to the link `index`, which has neither an address nor a connected route.
+
+    That is the /64 of the global address that the kernel would send from to hosts beyond. A host without any shows
+    nothing at all: then every global address may, and no private one.
+    """
     try:
         (route,) = await netlink.route("get", family=socket.AF_INET6, dst=_ELSEWHERE, oif=index)
     except NetlinkError:  # no such route now
-        return []
+        return [_GLOBAL]
     source = route.get("prefsrc")
-    if source is None or is_unique_local(packed(source)):  # a private address is nobody's name outside
-        return []
+    if source is None or not is_global(packed(source)) or is_unique_local(packed(source)):
+        return [_GLOBAL]  # a private address is nobody's name outside
     return list(of_address(packed(source), 128))
 
 

@@ -3,11 +3,12 @@
 Modules are imported when they are configured, so that what nobody uses costs nothing.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ndpresponder.config import Config
+from ndpresponder.targets.scope import EVERYTHING, Scope
 from ndpresponder.targets.source import Source
-from ndpresponder.targets.sources.static import StaticSource
+from ndpresponder.targets.sources.static import StaticSource, as_prefix
 from ndpresponder.targets.sources.temporary import TemporaryPrefixes, TemporarySource
 
 
@@ -16,6 +17,15 @@ class Identity(NamedTuple):
 
     subject: tuple[str, ...]  # what it is about: it takes over from one about the same
     settings: object = None  # all it was told
+
+
+def within_of(identity: Identity) -> Scope | None:
+    """Return where the targets of a source count: everywhere if a person wrote them; None: by its uplinks."""
+    if identity.subject[0] in ("static", "temporary"):
+        return EVERYTHING
+    settings: Any = identity.settings
+    config = settings[0] if isinstance(settings, tuple) else settings
+    return Scope(map(as_prefix, config.within)) if config.within else None
 
 
 def build_sources(config: Config, temporary: TemporaryPrefixes) -> dict[Identity, Source]:
