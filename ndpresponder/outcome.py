@@ -67,7 +67,7 @@ class Outcome(IntEnum):
     BAD_DESTINATION = 20, "the destination is neither the target nor the target's solicited-node group"
 
     # Ethernet
-    VLAN_TAGGED = 21, "the frame carried a VLAN tag: it belongs to another link"
+    VLAN_TAGGED = 21, "the frame belongs to another link: it had a VLAN tag, or the uplink is a port of a bond"
     OWN_FRAME = 22, "the frame was sent by this host"
     OTHER_LLADDR = 23, "the frame is addressed to another host's link-layer address"
     UNICAST_IN_MULTICAST = 24, "a multicast frame carries a unicast IPv6 destination"

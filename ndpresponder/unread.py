@@ -206,4 +206,4 @@ def program_for(table: TargetTable, state: UplinkState) -> Program:
     never = [(int.from_bytes(address, "big"), 0) for address in state.never]
     lengths = (*table.claims(), *table.excluded)
     prefixes = [(network << free, free) for free, networks in lengths for network in networks]
-    return steer(table.live, [*prefixes, *never], state.lladdr, state.own_addresses)
+    return steer(table.live, [*prefixes, *never], state.lladdr, state.own_addresses, state.index)

@@ -1,12 +1,13 @@
 """A small packet socket for the few frames that are not solicitations but must be heard. Needs CAP_NET_RAW only."""
 
+import errno
 import os
 import socket
 from typing import Final
 
 from ndpresponder.errors import LinkNotReady
 from ndpresponder.linux.packet_socket import attach_filter
-from ndpresponder.wire.bpf import Instruction
+from ndpresponder.wire.bpf import Instruction, of_link
 from ndpresponder.wire.layout import ETH_P_IPV6
 
 _MAX_FRAME: Final = 2048
@@ -14,7 +15,7 @@ _BATCH: Final = 64  # frames between two returns to the event loop
 
 
 class Listener:
-    """Frames that one program accepts on one link; `close` it."""
+    """Frames of one link that one program accepts, and none of a VLAN on it; `close` it."""
 
     def __init__(self, name: str, program: tuple[Instruction, ...]) -> None:
         """Listen on the Ethernet link `name` from now on.
@@ -28,8 +29,7 @@ class Listener:
                 socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC, 0
             )
             try:
-                attach_filter(self._socket, program)
-                self._socket.bind((name, ETH_P_IPV6))
+                _bind(self._socket, name, program)
             except OSError:
                 self._socket.close()
                 raise
@@ -53,3 +53,18 @@ class Listener:
             except OSError:  # nothing is left, or the link went down, which netlink says as well
                 break
         return frames
+
+
+def _bind(sock: socket.socket, name: str, program: tuple[Instruction, ...]) -> None:
+    index = _index(name)
+    attach_filter(sock, of_link(index, program))
+    sock.bind((name, ETH_P_IPV6))
+    if _index(name) != index:  # another link has the name, and the program would let nothing of it be heard
+        raise OSError(errno.ENODEV, "it changed")
+
+
+def _index(name: str) -> int:
+    try:
+        return socket.if_nametoindex(name)
+    except OSError as error:  # without an errno
+        raise OSError(errno.ENODEV, "no such link") from error

@@ -8,7 +8,7 @@ The receive ring (TPACKET_V2, packet(7)) is memory that the kernel fills and we 
 hands frames over in blocks and waits for a block to fill. One slot:
 
     0        4      8         12    14    16    20     24        32           42             52    66
-    | status | len  | snaplen | mac | net | sec | nsec | vlan .. | sockaddr_ll .. pkttype .. | pad | frame ...
+    | status | len  | snaplen | mac | net | sec | nsec | vlan .. | sockaddr_ll: .. index .. pkttype .. | pad | frame ...
 """
 
 import ctypes
@@ -46,8 +46,8 @@ _BLOCK_SIZE: Final = 1 << 16
 _RING_SIZE: Final = SLOTS * SLOT_SIZE
 _FRAME: Final = 66  # where the frame starts in its slot
 _SLOT_ROOM: Final = SLOT_SIZE - _FRAME
-# Status, length, packet type, and the frame if it is as long as a solicitation with one option, which nearly all are
-_SLOT: Final = struct.Struct("=I4xI30xB23x86s104x")
+# Status, length, index, packet type, and the frame if it is as long as a solicitation with an option, as nearly all are
+_SLOT: Final = struct.Struct("=I4xI24xi2xB23x86s104x")
 _USUAL_LENGTH: Final = 86
 _WHOLE: Final = OURS | _TP_STATUS_COPY  # of these, only OURS is set when the slot holds the whole frame
 _FREE: Final = memoryview(bytes(4 * BATCH)).cast("I")  # the statuses of slots that are the kernel's
@@ -121,18 +121,20 @@ class PacketSocket:
             return self._socket.detach()
 
     def receive(self, most: int = BATCH) -> list[tuple[bytes, bool]]:
-        """Take at most `most` (`BATCH`) waiting slots; return their frames, and whether each was for another host.
+        """Take at most `most` (`BATCH`) waiting slots; return their frames, and whether each is for others.
+
+        That is what is for another host, or what an interface above this one has now, say a VLAN's or a bond.
 
         A slot that holds a part of its frame only is a drop: `taken`, not the number of frames, tells whether anything
         waited. `release` the slots before the next call. `received_s` is then when the kernel received the first of
         them, as Unix time. `crowded` counts those taken since half of the ring was waiting, while a batch waited on.
         """
-        words, first = self._words, self._position
+        words, first, here = self._words, self._position, self.index
         self.received_s = words[first * SLOT_WORDS + SECONDS] + words[first * SLOT_WORDS + NANOSECONDS] * 1e-9
         frames: list[tuple[bytes, bool]] = []
         cut = 0
-        for status, length, packet_type, frame in self._slots(first, most):
-            if length == _USUAL_LENGTH and status & _WHOLE == OURS:
+        for status, length, index, packet_type, frame in self._slots(first, most):
+            if length == _USUAL_LENGTH and status & _WHOLE == OURS and index == here:
                 frames.append((frame, packet_type == _PACKET_OTHERHOST))
             elif not status & OURS:
                 self.crowded = 0
@@ -140,7 +142,7 @@ class PacketSocket:
                     self._long_frames.clear()
                 break
             elif (unusual := self._read((first + len(frames) + cut) % SLOTS)) is not None:
-                frames.append((unusual, packet_type == _PACKET_OTHERHOST))
+                frames.append((unusual, packet_type == _PACKET_OTHERHOST or index != here))
             else:
                 cut += 1
         self.taken = taken = len(frames) + cut
@@ -151,7 +153,7 @@ class PacketSocket:
             self.crowded += most
         return frames
 
-    def _slots(self, first: int, count: int) -> Iterable[tuple[int, int, int, bytes]]:
+    def _slots(self, first: int, count: int) -> Iterable[tuple[int, int, int, int, bytes]]:
         """Read slots one by one, each not before it is asked for: its status, and only then what it holds."""
         octets, last = self._octets, first + count
         if last <= SLOTS:

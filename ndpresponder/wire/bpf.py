@@ -33,6 +33,12 @@ RETURN: Final = 0x06  # BPF_RET | BPF_K
 WHOLE_FRAME: Final = 0x40000  # more octets than any frame has
 
 
+# Not octets of the frame, but what the kernel knows of it: SKF_AD_OFF + SKF_AD_* (linux/filter.h)
+PACKET_TYPE: Final = 0xFFFFF000 + 4
+INTERFACE: Final = 0xFFFFF000 + 8  # the index of the one that has the frame now, say of the VLAN device
+OTHER_HOST: Final = 3  # PACKET_OTHERHOST, the type of what has a VLAN tag and no VLAN device
+
+
 class Instruction(NamedTuple):
     """One instruction; see linux/filter.h."""
 
@@ -42,7 +48,8 @@ class Instruction(NamedTuple):
     operand: int
 
 
-# A VLAN-tagged frame passes too: the kernel has taken the tag away before a socket bound to ETH_P_IPV6 sees it.
+# A VLAN-tagged frame passes too: the kernel has taken the tag away before a socket bound to ETH_P_IPV6 sees it. So it
+# is counted; who does not count wants `of_link`.
 def _messages(icmp_type: int) -> tuple[Instruction, ...]:
     return (
         Instruction(LOAD_HALF, 0, 0, ETHER_TYPE.start),
@@ -109,6 +116,18 @@ def advertisements_of(targets: Iterable[bytes]) -> tuple[Instruction, ...]:
             program.append(Instruction(JUMP_IF_EQUAL, 0, 7 - 2 * position, word))  # to the next target
         program.append(Instruction(RETURN, 0, 0, WHOLE_FRAME))
     return _of_the_link(NDP_HOP_LIMIT, *program, Instruction(RETURN, 0, 0, 0))
+
+
+def of_link(index: int, program: Iterable[Instruction]) -> tuple[Instruction, ...]:
+    """Return `program` for frames of the link `index` itself, and none of what is tagged for another link."""
+    return (
+        Instruction(LOAD_WORD, 0, 0, INTERFACE),
+        Instruction(JUMP_IF_EQUAL, 0, 2, index),
+        Instruction(LOAD_WORD, 0, 0, PACKET_TYPE),
+        Instruction(JUMP_IF_EQUAL, 0, 1, OTHER_HOST),
+        Instruction(RETURN, 0, 0, 0),
+        *program,
+    )
 
 
 def encode(program: tuple[Instruction, ...]) -> bytes:

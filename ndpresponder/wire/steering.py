@@ -20,7 +20,16 @@ from typing import Final
 
 from ndpresponder.outcome import Kind
 from ndpresponder.wire.addresses import SOLICITED_NODE_PREFIX
-from ndpresponder.wire.bpf import JUMP_IF_EQUAL, LOAD_BYTE, LOAD_HALF, LOAD_WORD, RETURN
+from ndpresponder.wire.bpf import (
+    INTERFACE,
+    JUMP_IF_EQUAL,
+    LOAD_BYTE,
+    LOAD_HALF,
+    LOAD_WORD,
+    OTHER_HOST,
+    PACKET_TYPE,
+    RETURN,
+)
 from ndpresponder.wire.bpf_writer import (
     ADD,
     ADD_X,
@@ -70,9 +79,7 @@ from ndpresponder.wire.members import (
 )
 
 STRANGERS_SHARE: Final = 1 / 32  # is read, by chance: who asks again and again becomes known even then
-_PACKET_TYPE: Final = 0xFFFFF000 + 4  # SKF_AD_OFF + SKF_AD_PKTTYPE
 _RANDOM: Final = 0xFFFFF000 + 56  # SKF_AD_OFF + SKF_AD_RANDOM
-_PACKET_OTHERHOST: Final = 3  # linux/if_packet.h
 _GROUP_BIT: Final = 1 << 24  # in the first word of a link-layer address
 
 # Ends for a reason of its own: ::/32, which holds unspecified and loopback; link-local; multicast
@@ -80,11 +87,12 @@ _NEVER_PLAIN: Final = ((0, 96), (0xFE80 << 112, 118), (0xFF << 120, 120))
 
 
 def steer(
-    live: Collection[bytes], prefixes: Iterable[tuple[int, int]], lladdr: bytes, own: Collection[bytes]
+    live: Collection[bytes], prefixes: Iterable[tuple[int, int]], lladdr: bytes, own: Collection[bytes], index: int
 ) -> Program:
     """Return the program that has read what is for `live` targets or within `prefixes`, on the uplink with `lladdr`.
 
-    A prefix is its value and the number of its host bits; `own` are the uplink's addresses. With too many live
+    A prefix is its value and the number of its host bits; `own` are the uplink's addresses, `index` is its interface,
+    0 for any. With too many live
     targets all within their /64 is read, and with too many prefixes all that was sent on this link.
     """
     prefixes = [*prefixes, *_NEVER_PLAIN]
@@ -95,7 +103,7 @@ def steer(
         targets = _ranges(live, host_bits, prefixes)
         if _least(targets) + _least(sources) <= MAX_INSTRUCTIONS:
             try:
-                return _write(targets, sources, lladdr)
+                return _write(targets, sources, lladdr, index)
             except TooLong:
                 continue
     return READ_LINK
@@ -162,7 +170,7 @@ def _ranges(addresses: Iterable[bytes], host_bits: int, prefixes: Iterable[tuple
     return merged
 
 
-def _write(targets: Ranges, sources: Ranges, lladdr: bytes) -> Program:
+def _write(targets: Ranges, sources: Ranges, lladdr: bytes, index: int) -> Program:
     """Write the whole program: what comes last in it stands first here, and runs last."""
     writer = Writer()
     put, require, refuse = writer.put, writer.require, writer.refuse
@@ -258,8 +266,11 @@ def _write(targets: Ranges, sources: Ranges, lladdr: bytes) -> Program:
     require(JUMP_IF_EQUAL, ETH_P_IPV6 << 16 | 6 << 12, read)
     put(AND, 0xFFFFF000)
     put(LOAD_WORD, LINK_LAYER + ETHER_TYPE.start)
-    refuse(JUMP_IF_EQUAL, _PACKET_OTHERHOST, read)
-    plain = put(LOAD_WORD, _PACKET_TYPE)
+    if index:  # what an interface above this one has now is that one's
+        require(JUMP_IF_EQUAL, index, read)
+        put(LOAD_WORD, INTERFACE)
+    refuse(JUMP_IF_EQUAL, OTHER_HOST, read)
+    plain = put(LOAD_WORD, PACKET_TYPE)
 
     # The target; and before all, as most frames are data: whether it is a solicitation
     writer.search(targets, target[0], 128, read, plain)

@@ -10,12 +10,18 @@ JUMPS = {0x10: operator.eq, 0x20: operator.gt, 0x30: operator.ge, 0x40: operator
 ARITHMETIC = {0x00: operator.add, 0x40: operator.or_, 0x50: operator.and_, 0x90: operator.mod}
 LINK_LAYER, LINK_LAYER_END = 0xFFE00000, 0xFFF00000  # SKF_LL_OFF, SKF_NET_OFF
 PACKET_TYPE = 0xFFFFF004  # SKF_AD_OFF + SKF_AD_PKTTYPE
+INTERFACE = 0xFFFFF008  # SKF_AD_OFF + SKF_AD_IFINDEX
 RANDOM = 0xFFFFF038  # SKF_AD_OFF + SKF_AD_RANDOM
 MAX_INSTRUCTIONS = 4096  # BPF_MAXINSNS
 
 
 def run(
-    program: Sequence[Instruction], frame: bytes, start: int = 0, packet_type: int = 0, random: int | None = None
+    program: Sequence[Instruction],
+    frame: bytes,
+    start: int = 0,
+    packet_type: int = 0,
+    random: int | None = None,
+    interface: int = 0,
 ) -> int:
     """Return what the program says of `frame`, whose offset 0 is the octet at `start`."""
     assert len(program) <= MAX_INSTRUCTIONS
@@ -24,9 +30,10 @@ def run(
         code, if_true, if_false, operand = program[position]
         position += 1
         if code in LOADS:
-            if operand in (PACKET_TYPE, RANDOM):
-                assert operand == PACKET_TYPE or random is not None
-                accumulator = packet_type if operand == PACKET_TYPE else random
+            known = {PACKET_TYPE: packet_type, RANDOM: random, INTERFACE: interface}
+            if operand in known:
+                assert known[operand] is not None
+                accumulator = known[operand]
                 continue
             place = operand - LINK_LAYER if LINK_LAYER <= operand < LINK_LAYER_END else start + operand
             octets = frame[place : place + LOADS[code]]

@@ -26,6 +26,7 @@ from ndpresponder.wire.steering import STRANGERS_SHARE, hold_back
 IPV6 = 14  # where a fanout program starts
 PACKET_HOST, PACKET_OTHERHOST = 0, 3  # linux/if_packet.h
 BASE = 0x20010DB8 << 96
+INDEX, ABOVE = 7, 8  # of the uplink, and of an interface on top of it, such as a VLAN's
 
 foreign_targets = st.one_of(
     st.sampled_from(["2001:db8:1::1", "2001:db7:ffff:ffff:ffff:ffff:ffff:ffff", "fe00::1", "1::", "feff::1"]).map(
@@ -70,11 +71,14 @@ def state_of(world: World) -> UplinkState:
         frozenset(address.packed for address in world.gateways),
         world.forwarding,
         frozenset(address.packed for address in world.anycast),
+        INDEX,
     )
 
 
-def steered(program: Program, frame: bytes, to_other_host: bool = False, random: int | None = None) -> int:
-    return run(program, frame, IPV6, PACKET_OTHERHOST if to_other_host else PACKET_HOST, random)
+def steered(
+    program: Program, frame: bytes, to_other_host: bool = False, random: int | None = None, interface: int = INDEX
+) -> int:
+    return run(program, frame, IPV6, PACKET_OTHERHOST if to_other_host else PACKET_HOST, random, interface)
 
 
 @given(
@@ -113,6 +117,14 @@ def test_no_solicitation_from_beyond_the_link_is_read(world: World, frame: bytes
 def test_the_filter_between_two_processes_accepts_what_was_sent_on_the_link(frame: bytes) -> None:
     frame = frame[:21] + b"\xff" + frame[22:]
     assert run(SOLICITATIONS_OF_THE_LINK, frame) == run(SOLICITATIONS, frame)
+
+
+@given(worlds(), foreign())
+def test_what_an_interface_above_the_uplink_has_is_read_to_be_counted_as_its(world: World, frame: bytes) -> None:
+    responder = responder_of(world)
+    program = program_for(responder.table, state_of(world))
+    assert steered(program, frame, interface=ABOVE) == READ
+    assert responder.respond(frame, to_other_host=True)[0] is Outcome.VLAN_TAGGED
 
 
 def asks(program: Program, value: int) -> bool:
