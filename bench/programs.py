@@ -14,7 +14,7 @@ ROOT: Final = Path(__file__).resolve().parent.parent
 _BENCH: Final = ROOT / "bench"
 _USER: Final = ("gcc", "-O2", "-Wall")
 # v3: with 32-bit registers. Types of the kernel's headers differ by the machine that we compile on
-_KERNEL: Final = ("clang", "-O2", "-g", "-Wall", "-target", "bpf", "-mcpu=v3", "-c")
+_KERNEL: Final = ("-O2", "-g", "-Wall", "-target", "bpf", "-mcpu=v3", "-c")
 
 
 class BenchError(Exception):
@@ -33,11 +33,12 @@ def responder() -> Path:
 
 def flood() -> tuple[Path, Path]:
     """Return the program that asks and judges inside the kernel, and the BPF object that it loads."""
-    headers = f"-I/usr/include/{platform.machine()}-linux-gnu"
-    return (
-        _build("flood", _USER, "flood.c", "-lbpf"),
-        _build("flood.bpf.o", (*_KERNEL, headers), "flood.bpf.c"),
-    )
+    return _build("flood", _USER, "flood.c", "-lbpf"), _build("flood.bpf.o", for_the_kernel(), "flood.bpf.c")
+
+
+def for_the_kernel(clang: str = "clang") -> tuple[str, ...]:
+    """Return the command that compiles what runs in the kernel, up to its arguments."""
+    return (clang, *_KERNEL, f"-I/usr/include/{platform.machine()}-linux-gnu")
 
 
 def can_flood() -> bool:
