@@ -1,14 +1,16 @@
 """A bell that rings when a file may hold something else: its directory is watched, and those its links lead through.
 
-A watch on the file itself would stay with the old one when another is renamed over it. What happened is not looked
-at: whoever hears the bell looks at the file. It must never miss a change that ends in a new file under the name.
+A watch on the file itself would stay with the old one when another is renamed over it. Whoever hears the bell looks at
+the file; what happened is looked at only to know whether somebody still writes it. It must never miss a change that
+ends in a new file under the name.
 """
 
 import asyncio
 import contextlib
 import ctypes
 import os
-from collections.abc import AsyncGenerator, Callable
+import struct
+from collections.abc import AsyncGenerator, Callable, Collection
 from functools import partial
 from typing import Final
 
@@ -30,16 +32,38 @@ _CHANGES: Final = (
     _ATTRIB | _CLOSE_WRITE | _MOVED_FROM | _MOVED_TO | _CREATE | _DELETE | _DELETE_SELF | _MOVE_SELF | _ONLYDIR
 )
 
+_OVERFLOW: Final = 0x4000  # events were lost
+_FINISHED: Final = _CLOSE_WRITE | _MOVED_TO | _OVERFLOW
+_EVENT: Final = struct.Struct("=iIII")  # watch, mask, cookie, length of the name that follows
+
 _SETTLE_S: Final = 0.02  # a program that writes a file makes several events
 _LOOK_S: Final = 10.0  # no event tells of a write by another host (NFS), nor of a file system mounted over
 _READ: Final = 65536
 _LINKS_MAX: Final = 40  # as many symbolic links as the kernel follows (path_resolution(7))
 
 
-async def rings(path: str, patience: Patience) -> AsyncGenerator[Callable[[], bool], None]:
+class Writing:
+    """What the events tell of those who write the file itself."""
+
+    def __init__(self) -> None:
+        self.begun = False  # it was made, and nobody has closed it yet
+        self.finished = False  # somebody closed it, or moved another in its place, since this was set to False
+
+    def take(self, mask: int) -> None:
+        """Take an event of the file."""
+        if mask & _FINISHED:
+            self.begun, self.finished = False, True
+        elif mask & _CREATE:
+            self.begun = True
+
+
+async def rings(
+    path: str, patience: Patience, writing: Writing | None = None
+) -> AsyncGenerator[Callable[[], bool], None]:
     """Yield once at the start, after each change around `path`, and every ten seconds; look at disks with `patience`.
 
-    What is yielded tells whether it will ring again at once, for those who take long over one ring.
+    What is yielded tells whether it will ring again at once, for those who take long over one ring. `writing` is told
+    the events of the file itself.
 
     Close it (`contextlib.aclosing`), or its descriptor stays until it is collected.
 
@@ -47,6 +71,7 @@ async def rings(path: str, patience: Patience) -> AsyncGenerator[Callable[[], bo
         SourceUnavailable: a directory on the way to `path` cannot be watched now, or does not answer.
     """
     rung = asyncio.Event()
+    writing, names = writing or Writing(), set[bytes]()
     loop = asyncio.get_running_loop()
     libc = ctypes.CDLL(None, use_errno=True)
     descriptor = libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -54,10 +79,10 @@ async def rings(path: str, patience: Patience) -> AsyncGenerator[Callable[[], bo
         raise SourceUnavailable(f"inotify: {os.strerror(ctypes.get_errno())}")
     with contextlib.ExitStack() as stack:
         stack.callback(os.close, descriptor)
-        watch(descriptor, _drain, descriptor, rung)
+        watch(descriptor, _drain, descriptor, rung, writing, names)
         stack.callback(loop.remove_reader, descriptor)
         while True:
-            await patience.call(partial(_watch, libc, descriptor, path))  # again: a link may lead elsewhere now
+            names |= await patience.call(partial(_watch, libc, descriptor, path))  # again: a link may lead elsewhere
             yield rung.is_set
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_LOOK_S):
@@ -66,11 +91,15 @@ async def rings(path: str, patience: Patience) -> AsyncGenerator[Callable[[], bo
             rung.clear()
 
 
-def _watch(libc: ctypes.CDLL, descriptor: int, path: str) -> None:
-    """Watch what `directories` names; late, it may find the descriptor closed, or another bell that then rings more."""
+def _watch(libc: ctypes.CDLL, descriptor: int, path: str) -> frozenset[bytes]:
+    """Watch what `directories` names; return the names that the file has in them.
+
+    Late, it may find the descriptor closed, or another bell that then rings more.
+    """
     for directory in directories(path):
         if libc.inotify_add_watch(descriptor, os.fsencode(directory), _CHANGES) < 0:
             raise SourceUnavailable(f"{directory}: {os.strerror(ctypes.get_errno())}")
+    return frozenset(os.fsencode(os.path.basename(name)) for name in (path, os.path.realpath(path)))
 
 
 def directories(path: str) -> list[str]:
@@ -93,7 +122,13 @@ def directories(path: str) -> list[str]:
     return list(dict.fromkeys(directory for directory in found if os.path.isdir(directory)))
 
 
-def _drain(descriptor: int, rung: asyncio.Event) -> None:
+def _drain(descriptor: int, rung: asyncio.Event, writing: Writing, names: Collection[bytes]) -> None:
     with contextlib.suppress(BlockingIOError):
-        while os.read(descriptor, _READ):
+        while events := os.read(descriptor, _READ):
             rung.set()
+            offset = 0
+            while offset < len(events):
+                _, mask, _, length = _EVENT.unpack_from(events, offset)
+                offset += _EVENT.size + length
+                if mask & _OVERFLOW or events[offset - length : offset].rstrip(b"\0") in names:
+                    writing.take(mask)

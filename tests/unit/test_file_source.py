@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import TextIO
 
 import pytest
 import structlog.testing
@@ -14,6 +15,7 @@ from answering import addresses, prefixes
 from harness import within
 
 from ndpresponder.errors import SourceUnavailable
+from ndpresponder.linux import inotify
 from ndpresponder.targets.source import TargetSet
 from ndpresponder.targets.sources import file
 from ndpresponder.targets.sources.file import FileSource
@@ -169,6 +171,57 @@ def test_a_change_is_followed_within_100_ms(path: Path, change: Callable[[Path, 
             return time.monotonic() - start_s
 
     assert min(asyncio.run(follow()) for _ in range(3)) < 0.1
+
+
+def begin_anew(path: Path) -> TextIO:
+    return path.open("w")
+
+
+def remove_and_begin_anew(path: Path) -> TextIO:
+    path.unlink()
+    return path.open("w")
+
+
+BEGINNINGS = {"truncated": begin_anew, "removed and made": remove_and_begin_anew}
+
+
+@pytest.mark.parametrize("begin", BEGINNINGS.values(), ids=BEGINNINGS)
+def test_while_somebody_writes_the_file_anew_what_it_said_stays(path: Path, begin: Callable[[Path], TextIO]) -> None:
+    """A slow program with its output in the file truncates it first; anything beside it has it looked at."""
+    path.write_text(f"{C1}\n{C2}\n")
+
+    async def follow() -> None:
+        async with following(path) as follower:
+            await follower.until(targets(C1, C2))
+            with begin(path) as writer:
+                for line in ("", f"{C1}\n"):
+                    writer.write(line)
+                    writer.flush()
+                    path.with_name("beside").write_text("an event in this directory")
+                    await asyncio.sleep(0.2)
+                    assert follower.published[-1] == targets(C1, C2)
+            await follower.until(targets(C1))
+            path.write_text("")
+            await follower.until(targets())
+
+    asyncio.run(follow())
+
+
+def test_a_shorter_file_that_nobody_closes_counts_in_the_end(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing tells that another host (NFS) closed it."""
+    monkeypatch.setattr(file, "_UNFINISHED_S", 0.2)
+    monkeypatch.setattr(inotify, "_LOOK_S", 0.05)
+    path.write_text(f"{C1}\n{C2}\n")
+
+    async def follow() -> None:
+        async with following(path) as follower:
+            await follower.until(targets(C1, C2))
+            with path.open("w") as writer:
+                writer.write(C1)
+                writer.flush()
+                await follower.until(targets(C1))
+
+    asyncio.run(follow())
 
 
 def test_the_swap_of_a_linked_directory_is_followed(tmp_path: Path) -> None:

@@ -1,8 +1,8 @@
 """The addresses and prefixes that a file lists, one in each line: read again whenever the file changes.
 
 A line that is wrong is named, with its number, and costs nobody the other lines. While the file is missing, cannot be
-read or is too large, what it said last stays in force. It must never hold up the loop, however long the file or however
-long its disk takes.
+read or is too large, or somebody truncated it and is writing it anew, what it said last stays in force. It must never
+hold up the loop, however long the file or however long its disk takes.
 """
 
 import asyncio
@@ -32,7 +32,9 @@ _PIECE: Final = 1 << 14  # octets that are split into lines at once, some 0.3 ms
 _LINES_PER_LOOK: Final = 32  # at the clock
 _TURN_S: Final = 0.001  # then the event loop gets its turn
 _LOOK_S: Final = 0.05  # between looks whether another version is there
+_UNFINISHED_S: Final = 60.0  # a shorter file that nobody closed and nobody changes is taken for finished after that
 _LONGEST: Final = 200  # octets of a line without its comment; no address is near that
+_SIZE: Final = 2  # place in an identity; before it stands which file it is
 _UTF8_MARK: Final = b"\xef\xbb\xbf"
 _RESERVED: Final = tuple((int(block[0]), int(block[-1])) for block, _ in values.RESERVED)
 
@@ -58,6 +60,8 @@ class FileSource:
         self._seen: tuple[int, ...] | None = None  # which file was read last, and in which version
         self._digest = b""
         self._targets: TargetSet | None = None
+        self._writing = inotify.Writing()
+        self._unfinished: tuple[tuple[int, ...], float] = (), 0.0  # a version, and since when it has been there
 
     async def run(self, publish: Callable[[TargetSet], None]) -> None:
         """Publish what the file says now and after every change.
@@ -66,9 +70,12 @@ class FileSource:
             SourceUnavailable: it is missing, cannot be read, does not answer or is too large.
         """
         self._seen = None  # say once more what it says, even if it is the same: it can be read again
-        async with contextlib.aclosing(inotify.rings(self.name, self._patience)) as rings:
+        async with contextlib.aclosing(inotify.rings(self.name, self._patience, self._writing)) as rings:
             async for rings_again in rings:
                 while version := await self._patience.call(partial(contents, self.name, self._seen)):
+                    finished, self._writing.finished = self._writing.finished, False
+                    if not finished and self._is_being_written(version.identity):
+                        break
                     if version.digest != self._digest:
                         targets = await self._parse(version, rings_again)
                         if targets is None:  # another version is there
@@ -77,6 +84,20 @@ class FileSource:
                     self._seen = version.identity
                     if self._targets is not None:
                         publish(self._targets)
+                if not rings_again():  # an event that was nothing new must not vouch for what is written later
+                    self._writing.finished = False
+
+    def _is_being_written(self, version: tuple[int, ...]) -> bool:
+        """Tell whether somebody truncated the file, or made it anew, and has not written all of it yet."""
+        before = self._seen
+        if before is None or version[_SIZE] >= before[_SIZE]:
+            return False
+        if version[:_SIZE] != before[:_SIZE] and not self._writing.begun:  # another file was put in its place
+            return False
+        now_s = asyncio.get_running_loop().time()
+        if self._unfinished[0] != version:
+            self._unfinished = version, now_s
+        return now_s - self._unfinished[1] < _UNFINISHED_S
 
     async def _parse(self, version: Version, rings_again: Callable[[], bool]) -> TargetSet | None:
         """Return what a version lists; None as soon as it is no longer the one that is there."""
