@@ -1,6 +1,7 @@
 """The routes source against the real kernel: it publishes where the kernel would forward, soon after it would."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from ipaddress import IPv6Network
 
 import pytest
@@ -157,3 +158,29 @@ def test_too_many_routes_are_said_and_change_nothing(host, monkeypatch):
         assert str(following.await_failure()) == "more than 100 routes; name the prefixes that matter"
     with follow(host, within=["2001:db8:6:10::/60"]) as following:
         assert says([f"2001:db8:6:1{digit:x}::/64" for digit in range(16)])(following.now)
+
+
+def test_a_route_that_stays_is_not_lost_while_others_come_and_go(host):
+    """A change between two slices of an answer can have the kernel pass over routes that stay as they are."""
+    ours = [f"2001:db8:2:{number:x}::/64" for number in range(300)]
+    host.ip(*(f"route add 2001:db8:1:{number:x}::/64 dev in0" for number in range(1500)))
+    host.ip(*(f"route add {prefix} dev in0" for prefix in ours))
+
+    def change():
+        for number in range(0, 1500, 5):
+            moved = range(number, number + 5)
+            host.ip(*(f"route del 2001:db8:1:{each:x}::/64 dev in0" for each in moved))
+            host.ip(*(f"route add 2001:db8:9:{each:x}::/64 dev in0" for each in moved))
+
+    with follow(host, within=["2001:db8:2::/48"]) as following, ThreadPoolExecutor() as beside:
+        following.wait(says(ours))
+        changing, marks = beside.submit(change), 0
+        while not changing.done():  # each rings
+            host.ip(f"route add 2001:db8:2:ffff::{marks:x}/128 dev in0")
+            host.ip(*(f"route del 2001:db8:2:ffff::{marks - 1:x}/128 dev in0" for _ in range(marks > 0)))
+            marks += 1
+        changing.result()
+        assert marks > 10
+        following.wait(says([*ours, f"2001:db8:2:ffff::{marks - 1:x}/128"]))
+        stay = frozenset(prefixes(*ours))
+        assert not [targets for _, targets in following._published if not stay <= targets.claimed]

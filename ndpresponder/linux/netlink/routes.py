@@ -115,6 +115,16 @@ def concerns(event: bytes, wanted: Wanted) -> bool:
         return True
 
 
+def named(event: bytes, wanted: Wanted) -> Route | None:
+    """Return the wanted route that `event` tells of; None where it tells of something else, or is odd."""
+    if len(event) < HEADER_LENGTH or kind_of(event) not in _ROUTE_EVENTS:
+        return None
+    try:
+        return wanted.route(event)
+    except struct.error:
+        return None
+
+
 def device_indexes(names: Iterable[str]) -> frozenset[int]:
     """Return the indexes of those links that exist."""
     found = set()

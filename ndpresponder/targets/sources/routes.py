@@ -14,11 +14,21 @@ from typing import Final
 
 from ndpresponder.config import RoutesSourceConfig
 from ndpresponder.linux.netlink.bell import Bell
-from ndpresponder.linux.netlink.routes import GROUPS, Route, Wanted, ask_routes, concerns, device_indexes
+from ndpresponder.linux.netlink.routes import (
+    GROUPS,
+    MAX_ROUTES,
+    Route,
+    Wanted,
+    ask_routes,
+    concerns,
+    device_indexes,
+    named,
+)
 from ndpresponder.targets.source import TargetSet
 from ndpresponder.targets.sources.static import as_prefix
 from ndpresponder.targets.table import Prefix
 
+_LOOKS: Final = 3  # while others change
 WIDEST: Final = 64  # what is claimed without being named
 _LOOPBACK: Final = 1  # index of `lo` in every network namespace
 _NEVER: Final = ((0xFE80 << 112, 10), (0xFF << 120, 8))  # link-local, multicast
@@ -36,19 +46,57 @@ class RoutesSource:
         self._uplinks = frozenset(uplinks)
         within = tuple(as_prefix(network) for network in config.within)
         self._wanted = Wanted(frozenset(config.tables), 1 if within else WIDEST, within)
+        self._routes: frozenset[Route] | None = None  # as they were last
+        self._changes = 0  # events, whether or not they matter
+        # Since the last answer
+        self._named: set[tuple[int, int]] = set()  # routes that an event told of
+        self._changed = False  # whether one told of anything else, a link say
+        self._overruns = 0
 
     async def run(self, publish: Callable[[TargetSet], None]) -> None:
         """Follow the routes until cancelled; see `Source.run`."""
         loop = asyncio.get_running_loop()
-        async with contextlib.aclosing(Bell(GROUPS, self._matters).rings()) as rings:
+        bell = Bell(GROUPS, self._matters)
+        self._routes = None
+        async with contextlib.aclosing(bell.rings()) as rings:
             async for _ in rings:
                 began_s = loop.time()
-                routes = await ask_routes(self._wanted)
-                publish(targets_of(routes, self._selection()))
+                self._routes = await self._ask(bell)
+                publish(targets_of(self._routes, self._selection()))
                 await asyncio.sleep(loop.time() - began_s)  # however much there is, half of the loop is left to others
 
+    async def _ask(self, bell: Bell) -> frozenset[Route]:
+        """Return the routes.
+
+        When others change meanwhile, the kernel can pass over routes that stay as they are, without a word. So one that
+        was there stays unless an event told of it; when that is not known, it is asked for again.
+        """
+        before = self._routes if bell.overruns == self._overruns and not self._changed else None
+        told, overruns = self._named, bell.overruns
+        self._named, self._changed, self._overruns = set(), False, overruns  # what comes from now on counts twice
+        found: frozenset[Route] = frozenset()
+        for _ in range(_LOOKS):
+            changes = self._changes
+            found |= frozenset(await ask_routes(self._wanted))
+            await asyncio.sleep(0)  # until the events have been heard
+            if changes == self._changes:
+                break
+            if before is not None and bell.overruns == overruns and not self._changed:
+                told |= self._named
+                found |= {each for each in before - found if (each.value, each.length) not in told}
+                break
+        return found
+
     def _matters(self, event: bytes) -> bool:
-        return concerns(event, self._wanted)
+        self._changes += 1
+        if not concerns(event, self._wanted):
+            return False
+        route = named(event, self._wanted)
+        if route is None or len(self._named) >= MAX_ROUTES:
+            self._changed = True
+        else:
+            self._named.add((route.value, route.length))
+        return True
 
     def _selection(self) -> "Selection":
         """Return what makes a route ours, by the links as they are numbered now."""
