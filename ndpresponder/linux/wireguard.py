@@ -72,7 +72,7 @@ async def _get(path: str) -> list[Peer]:
         writer.write(b"get=1\n\n")
         found: list[Peer] = []
         handshake_s, allowed = 0, list[tuple[bytes, int]]()
-        in_peer = False
+        in_peer = whole = False
         async with contextlib.aclosing(_lines(reader)) as lines:
             async for key, value in lines:
                 if key == "public_key":
@@ -84,8 +84,12 @@ async def _get(path: str) -> list[Peer]:
                 elif key == "allowed_ip" and ":" in value:
                     address, _, length = value.partition("/")
                     allowed.append(allowed_ip(socket.inet_pton(socket.AF_INET6, address), int(length)))
-                elif key == "errno" and value != "0":
-                    raise ValueError(os.strerror(min(abs(int(value)), _ERRNO_MAX)))
+                elif key == "errno":
+                    if value != "0":
+                        raise ValueError(os.strerror(min(abs(int(value)), _ERRNO_MAX)))
+                    whole = True
+        if not whole:
+            raise ValueError("the answer does not say how it ended")
         if in_peer:
             found.append(Peer(handshake_s, tuple(allowed)))
         return found

@@ -92,6 +92,7 @@ def test_an_interface_without_peers_has_none(tmp_path: Path) -> None:
 
 
 BAD = {
+    "does not say how it ended": b"\n",
     "the answer broke off": b"public_key=00\n",
     "Invalid argument": b"errno=-22\n\n",
     "illegal IP address": b"public_key=00\nallowed_ip=x:y/64\n\n",

@@ -20,6 +20,7 @@ GROUPS: Final = bell.LINK | bell.NEIGHBOR | bell.IPV6_ADDRESS
 # linux/rtnetlink.h, linux/if_link.h, linux/if_addr.h, linux/neighbour.h
 _GETLINK, _GETADDR, _NEWNEIGH, _GETNEIGH = 18, 22, 28, 30
 _LINK_EVENTS, _ADDRESS_EVENTS, _NEIGHBOR_EVENTS = (16, 17), (20, 21), (28, 29)
+_DELNEIGH: Final = 29
 _IFINFOMSG: Final = struct.Struct("=BxHiII")  # family, type, index, flags, change
 _IFADDRMSG: Final = struct.Struct("=BBBBI")  # family, prefix length, flags, scope, index
 _NDMSG: Final = struct.Struct("=BxxxiHBB")  # family, index, state, flags, type
@@ -73,6 +74,11 @@ class Downstream:
         return station is not None and (station in self.stations) != (kind == _NEWNEIGH)
 
 
+def removes(event: bytes) -> bool:
+    """Tell whether a neighbor or a station, of any link, was removed."""
+    return len(event) >= HEADER_LENGTH and kind_of(event) == _DELNEIGH
+
+
 async def ask_downstream(name: str, uplinks: Collection[str]) -> Downstream | None:
     """Return what lies behind the interface `name`; None if it does not exist.
 
@@ -86,19 +92,31 @@ async def ask_downstream(name: str, uplinks: Collection[str]) -> Downstream | No
             neighbours = await _neighbours(index)
             stations = frozenset(await _stations(index)) if bridge else frozenset()
     except Refused as error:
-        if error.number in (errno.ENODEV, errno.EINVAL):  # EINVAL: it was deleted while we asked
-            return None
+        if error.number == errno.ENODEV or (error.number == errno.EINVAL and not await _exists(name)):
+            return None  # EINVAL: it was deleted while we asked
         raise
     with decoding():
         uplink = await _uplink_in(index, uplinks)
     return Downstream(index, bridge, uplink, addresses, neighbours, stations)
 
 
+async def _exists(name: str) -> bool:
+    try:
+        await _link(name)
+    except Refused as error:
+        if error.number != errno.ENODEV:
+            raise
+        return False
+    return True
+
+
 async def _uplink_in(index: int, uplinks: Collection[str]) -> str:
     for uplink in uplinks:
         try:
             its_index, its_master, _ = await _link(uplink)
-        except Refused:
+        except Refused as error:
+            if error.number != errno.ENODEV:
+                raise
             continue
         if index in (its_index, its_master):
             return uplink

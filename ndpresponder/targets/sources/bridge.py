@@ -12,7 +12,7 @@ from ipaddress import IPv6Network
 from typing import Final
 
 from ndpresponder.linux.netlink.bell import Bell
-from ndpresponder.linux.netlink.neighbours import GROUPS, Downstream, ask_downstream
+from ndpresponder.linux.netlink.neighbours import GROUPS, Downstream, ask_downstream, removes
 from ndpresponder.observe.logs import get_logger
 from ndpresponder.targets.source import NOTHING, TargetSet
 from ndpresponder.targets.table import Prefix
@@ -48,10 +48,14 @@ class BridgeSource:
         loop = asyncio.get_running_loop()
         began_s = loop.time()
         heard = self._heard = []
+        before = self._known
         try:
             self._known = await ask_downstream(self.name, self._uplinks)
         finally:
             self._heard = None
+        if lacks(self._known, before) and any(map(removes, heard)):
+            await asyncio.sleep(loop.time() - began_s)
+            return True  # the kernel may have passed over some that are still there, when others were removed
         self._tell(self._known)
         targets = targets_behind(self.name, self._known)
         await asyncio.sleep(0)  # of thousands of neighbors each step takes a millisecond or two
@@ -100,6 +104,13 @@ def targets_behind(name: str, downstream: Downstream | None) -> TargetSet:
         silent = [value for value in values if not any(value >> 128 - n == v >> 128 - n for v, n in claimed)]
         claimed.update(Prefix(value, 128) for value in silent)
     return TargetSet(live, frozenset(claimed), {name: live})
+
+
+def lacks(downstream: Downstream | None, before: Downstream | None) -> bool:
+    """Tell whether any neighbor or station of `before` is there no more, although the interface is."""
+    if downstream is None or before is None or downstream.index != before.index:
+        return False
+    return not (before.neighbours.keys() <= downstream.neighbours.keys() and before.stations <= downstream.stations)
 
 
 def _networks(downstream: Downstream, wide: bool = False) -> Iterable[Prefix]:
