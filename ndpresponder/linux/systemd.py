@@ -28,17 +28,25 @@ class Notifier:
         self.keeps = bool(self._address and (environ.get("INVOCATION_ID") or environ.get("FDSTORE", "0") != "0"))
         self._socket: socket.socket | None = None
         self._patience_s = _TIMEOUT_S
+        # What the manager must be told and has not taken: it would wait for the one, and lose the others at our end
+        self._ready: tuple[str, ...] = ()
+        self._to_store: dict[str, int] = {}
 
     def ready(self, status: str) -> None:
         """Say that start-up, or a reload, is complete."""
-        self._send("READY=1", f"STATUS={_one_line(status)}")
+        self._ready = "READY=1", f"STATUS={_one_line(status)}"
+        self._repeat()
 
     def status(self, text: str) -> None:
         """Set the line that `systemctl status` shows."""
-        self._send(f"STATUS={_one_line(text)}")
+        said = f"STATUS={_one_line(text)}"
+        if self._ready:
+            self._ready = "READY=1", said
+        self._send(said)
 
     def reloading(self) -> None:
         """Say that a reload has begun; `ready` ends it."""
+        self._ready = ()
         self._send("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
 
     def stopping(self) -> None:
@@ -46,16 +54,18 @@ class Notifier:
         self._send("STOPPING=1")
 
     def watchdog(self) -> None:
-        """Say that the loop still runs."""
+        """Say that the loop still runs, and again what the manager has not taken."""
+        self._repeat()
         self._send("WATCHDOG=1")
 
     def store(self, name: str, descriptor: int) -> None:
         """Have a descriptor kept for whoever is started after us; one that is kept already stays as it is."""
-        # FDPOLL=0: a link that goes down makes a packet socket readable with an error, no reason to drop it
-        self._send("FDSTORE=1", f"FDNAME={name}", "FDPOLL=0", descriptor=descriptor)
+        self._to_store[name] = descriptor
+        self._repeat()
 
     def drop(self, name: str) -> None:
         """Have the descriptors of a name kept no longer."""
+        self._to_store.pop(name, None)
         self._send("FDSTOREREMOVE=1", f"FDNAME={name}")
 
     def close(self) -> None:
@@ -63,6 +73,14 @@ class Notifier:
         if self._socket is not None:
             self._socket.close()
             self._socket = None
+
+    def _repeat(self) -> None:
+        if self._ready and self._send(*self._ready):
+            self._ready = ()
+        for name, descriptor in list(self._to_store.items()):
+            # FDPOLL=0: a link that goes down makes a packet socket readable with an error, no reason to drop it
+            if self._send("FDSTORE=1", f"FDNAME={name}", "FDPOLL=0", descriptor=descriptor):
+                del self._to_store[name]
 
     def _send(self, *lines: str, descriptor: int | None = None) -> bool:
         """Return whether the manager took the message."""

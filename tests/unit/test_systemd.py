@@ -1,5 +1,6 @@
 """systemd hears what it should, through a real datagram socket."""
 
+import contextlib
 import os
 import socket
 import subprocess
@@ -94,6 +95,33 @@ def test_a_manager_that_never_reads_does_not_hold_up_the_loop_for_long(tmp_path:
     assert sent > 1
     assert 0.08 < longest < 0.4
     assert waited < 0.3
+
+
+def test_what_the_manager_did_not_take_and_waits_for_is_said_again(tmp_path: Path) -> None:
+    """It would end a service that never was ready, and a successor would lose a socket that is not kept."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as busy, socket.socket(socket.AF_UNIX) as kept:
+        busy.bind(str(tmp_path / "notify"))
+        notifier = Notifier({"NOTIFY_SOCKET": str(tmp_path / "notify")})
+        while notifier._send("X=1"):
+            continue
+        notifier.store("ring", kept.fileno())
+        notifier.store("gone", kept.fileno())
+        notifier.drop("gone")
+        notifier.ready("answering on eth0")
+        notifier.status("answering on eth0; waiting for eth1")
+        busy.setblocking(False)
+        with contextlib.suppress(BlockingIOError):
+            while busy.recv(4096):
+                continue
+        notifier.watchdog()
+        notifier.watchdog()
+        taken, descriptors, _, _ = socket.recv_fds(busy, 4096, 1)
+        assert taken == b"READY=1\nSTATUS=answering on eth0; waiting for eth1"
+        taken, descriptors, _, _ = socket.recv_fds(busy, 4096, 1)
+        assert (taken, len(descriptors)) == (b"FDSTORE=1\nFDNAME=ring\nFDPOLL=0", 1)
+        os.close(descriptors[0])
+        assert [busy.recv(4096), busy.recv(4096)] == [b"WATCHDOG=1"] * 2
+        notifier.close()
 
 
 @pytest.mark.parametrize(
