@@ -6,11 +6,11 @@ Whatever happened, it asks the kernel for what is there and makes up the differe
 
 import asyncio
 import contextlib
-import socket
 from collections.abc import Callable, Collection, Mapping
 from typing import Final
 
 from ndpresponder.errors import SourceUnavailable
+from ndpresponder.linux.device import index_of
 from ndpresponder.linux.netlink import Link
 from ndpresponder.linux.netlink.admin import require_net_admin
 from ndpresponder.linux.netlink.bell import Bell
@@ -91,14 +91,15 @@ class Autowire:
         links = self._links()
         # Whoever lives behind us must never be able to take an uplink's or a gateway's address, not even while the
         # default route is missing: the next one would then lead to him
-        if len(self._gateways) < _MAX_GATEWAYS:
-            self._gateways.update(*(link.gateways for link in links))
+        self._gateways.update(*(link.gateways for link in links))
+        if len(self._gateways) > _MAX_GATEWAYS:  # those of now, or the first strangers would be remembered for ever
+            self._gateways.intersection_update(frozenset().union(*(link.gateways for link in links)))
         never = self._gateways.union(*(link.never for link in links))
         indexes: dict[str, int] = {}
         wanted = []
         for target, name in self._downstream().items():
             if name not in indexes:
-                indexes[name] = _index(name)
+                indexes[name] = index_of(name)
             if indexes[name] and target not in never:
                 wanted.append(HostRoute(target, indexes[name]))
         uplinks = {link.index for link in links}
@@ -124,10 +125,3 @@ class Autowire:
         """Tell whether packets that come in by some uplink would leave by one, or have no route."""
         ways = [kernel.leads_to(route.target, uplink) for uplink in uplinks]
         return any(index is None or index in uplinks for index in ways)
-
-
-def _index(name: str) -> int:
-    try:
-        return socket.if_nametoindex(name)
-    except (OSError, ValueError):  # ValueError: no interface can have such a name
-        return 0

@@ -2,12 +2,20 @@
 
 from pathlib import Path
 
+from ndpresponder.errors import is_shortage
+
 
 def forwarding(device: str) -> bool:
-    """Tell whether the kernel forwards IPv6 packets that arrive on `device`; False if the device is gone."""
+    """Tell whether the kernel forwards IPv6 packets that arrive on `device`; False if the device is gone.
+
+    Raises:
+        OSError: there is too little of something to find out: that is no reason to say that it does not.
+    """
     try:
         return Path("/proc/sys/net/ipv6/conf", device, "forwarding").read_text().strip() != "0"
-    except OSError:
+    except OSError as error:
+        if is_shortage(error):
+            raise
         return False
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from ndpresponder.errors import SourceUnavailable
+from ndpresponder.linux.device import index_of
 from ndpresponder.linux.netlink import bell
 from ndpresponder.linux.netlink.dump import HEADER_LENGTH, Refused, attribute, attributes, decoding, dump, kind_of
 
@@ -126,12 +127,12 @@ def named(event: bytes, wanted: Wanted) -> Route | None:
 
 
 def device_indexes(names: Iterable[str]) -> frozenset[int]:
-    """Return the indexes of those links that exist."""
-    found = set()
-    for name in names:
-        with contextlib.suppress(OSError):
-            found.add(socket.if_nametoindex(name))
-    return frozenset(found)
+    """Return the indexes of those links that exist.
+
+    Raises:
+        SourceUnavailable: the system cannot tell now.
+    """
+    return frozenset(map(index_of, names)) - {0}
 
 
 def _devices(values: dict[int, bytes], flags: int) -> Iterator[int]:

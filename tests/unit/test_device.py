@@ -1,0 +1,59 @@
+"""An interface that is not there has no index; that nobody can tell is something else."""
+
+import contextlib
+import resource
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from ndpresponder.autowire import Autowire
+from ndpresponder.config import RoutesSourceConfig
+from ndpresponder.errors import SourceUnavailable
+from ndpresponder.linux.device import index_of
+from ndpresponder.linux.sysctl import forwarding
+from ndpresponder.observe.logs import get_logger
+from ndpresponder.targets.sources.routes import RoutesSource
+
+
+@contextlib.contextmanager
+def no_descriptor() -> Iterator[None]:
+    """Have none left."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_the_index_is_the_kernels() -> None:
+    assert index_of("lo") == int(Path("/sys/class/net/lo/ifindex").read_text())
+
+
+@pytest.mark.parametrize("name", ["nothere", "", "x" * 16, "\udcff", "a\0b"])
+def test_what_is_not_there_has_none(name: str) -> None:
+    assert index_of(name) == 0
+
+
+def of_routes() -> object:
+    """Without the uplinks' indexes, routes that lead back out of them would be ours."""
+    return RoutesSource(RoutesSourceConfig(), ["lo"])._selection()
+
+
+def of_wiring() -> object:
+    """Without the index of the bridge, all routes to what lives there would be removed."""
+    return Autowire(lambda: {bytes(16): "lo"}, list, get_logger())._wanted()
+
+
+@pytest.mark.parametrize("ask", [of_routes, of_wiring])
+def test_without_a_descriptor_no_interface_is_taken_for_gone(ask: Callable[[], object]) -> None:
+    with no_descriptor(), pytest.raises(SourceUnavailable):
+        ask()
+    ask()
+
+
+def test_without_a_descriptor_the_host_is_not_taken_for_one_that_does_not_forward() -> None:
+    with no_descriptor(), pytest.raises(OSError, match="Too many open files"):
+        forwarding("lo")
+    assert not forwarding("nothere")
