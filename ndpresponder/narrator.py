@@ -16,10 +16,13 @@ from ndpresponder.outcome import Outcome
 from ndpresponder.targets.table import Match, Prefix, TargetTable
 from ndpresponder.wire.layout import DESTINATION, ETHERNET_SOURCE, SOURCE, TARGET
 
-MAX_GREETED: Final = 4096  # targets whose first answer is logged; a scan must neither grow memory nor flood the log
+# Targets that are remembered as answered: a scan must neither grow memory nor flood the log. Of more, the one that was
+# logged longest ago is forgotten, and few are logged
+MAX_GREETED: Final = 4096
 _GREETINGS_PER_BATCH: Final = 8  # under load the line may come later, the answer never
 _GREETING_BURST: Final = 64
 _GREETINGS_PER_S: Final = 1.0
+_SELDOM_PER_S: Final = 1 / 60
 _DEFENCE_INTERVAL_S: Final = 60.0  # between two lines of one station and one target
 _DEFENCES_PER_S, _DEFENCE_BURST = 1.0, 16  # lines of all of them: a stranger can make up any number
 _MAX_OVERLAPS: Final = 64  # a link has a handful of prefixes; router advertisements can make up any number
@@ -34,8 +37,9 @@ class Narrator:
         self._prefixes = config.prefixes
         self._clock = clock
         self._limiter = RateLimiter()
-        self._greeted: set[bytes] = set()
+        self._greeted: dict[bytes, None] = {}  # in the order in which they were logged
         self._greetings = TokenBucket(_GREETINGS_PER_S, _GREETING_BURST, clock)
+        self._seldom = TokenBucket(_SELDOM_PER_S, 1, clock)
         self._warned: set[bytes] = set()
         self._overlaps: set[tuple[bytes, int]] = set()
         self._defences = RateLimiter(_DEFENCE_INTERVAL_S)
@@ -130,12 +134,13 @@ class Narrator:
     def greet(self, advertisements: list[bytes]) -> None:
         """Log the first answer for each target."""
         greeted = self._greeted
-        if len(greeted) >= MAX_GREETED:
-            return
-        for advertisement in advertisements[:_GREETINGS_PER_BATCH]:
+        full = len(greeted) >= MAX_GREETED
+        for advertisement in advertisements[: 1 if full else _GREETINGS_PER_BATCH]:
             target = advertisement[TARGET]
-            if target not in greeted and self._greetings.take():
-                greeted.add(target)
+            if target not in greeted and (self._seldom if full else self._greetings).take():
+                if full:
+                    del greeted[next(iter(greeted))]
+                greeted[target] = None
                 self.log.info(
                     "first answer for this target",
                     target=str(IPv6Address(target)),

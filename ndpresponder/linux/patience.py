@@ -1,8 +1,8 @@
 """Calls that may never return, since a disk or the host behind it hangs, made where they hold up nothing.
 
 Each is made in a thread that nobody waits for in the end, as the interpreter would for the threads of a pool. What does
-not return is tried anew, since another disk may be there by then, but after twice as long each time: a few threads at
-most are ever under way.
+not return is tried anew, since another disk may be there by then, but after twice as long each time, up to an hour: few
+threads are ever under way.
 """
 
 import asyncio
@@ -17,6 +17,7 @@ from ndpresponder.errors import SourceUnavailable
 T = TypeVar("T")
 
 _LONGEST_S: Final = 5.0  # that a disk takes which does not hang
+_RAREST_S: Final = 3600.0  # between two tries: another disk may be there after a night
 
 
 class Patience:
@@ -61,7 +62,7 @@ class Patience:
             raise SourceUnavailable(f"{self._what}: {error}") from error
         self._returned = returned
         self._under_way += 1
-        self._again_s = loop.time() + self._seconds * 2 ** (self._under_way - 1)
+        self._again_s = loop.time() + min(self._seconds * 2 ** (self._under_way - 1), _RAREST_S)
         if not await self._wait():
             raise self._hung()
         return outcome.result()

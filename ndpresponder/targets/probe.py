@@ -143,7 +143,11 @@ class Verifier:
 
     def _give_up(self, target: bytes, pending: _Pending) -> None:
         if self._pending.get(target) is pending:
-            self._end(target, pending, self._kernel.look(target) is True)  # the news of it may have been lost
+            found = False
+            try:
+                found = self._kernel.look(target) is True  # the news of it may have been lost
+            finally:  # whatever that ends in: a target that waits for ever would never be answered for again
+                self._end(target, pending, found)
 
     def _end(self, target: bytes, pending: _Pending, found: bool) -> None:
         del self._pending[target]

@@ -11,10 +11,15 @@ from test_keepalive import LINK
 
 from ndpresponder.config import InterfaceConfig
 from ndpresponder.linux.netlink import MAX_SERVED_GATEWAYS
-from ndpresponder.narrator import Narrator
+from ndpresponder.narrator import MAX_GREETED, Narrator
 from ndpresponder.targets.table import TargetTable
+from ndpresponder.wire.advertisement import fill, prepare
 
 TUNNEL = dataclasses.replace(LINK, hardware_type=65534)
+
+
+def advertisement_of(target: bytes) -> bytes:
+    return fill(prepare(bytes(6), bytes(6), bytes(16), 0), target, int.from_bytes(target, "big"))
 
 
 def narrator() -> Narrator:
@@ -92,3 +97,27 @@ def test_a_claim_of_the_links_own_prefix_is_told_of_once() -> None:
 def test_ever_new_prefixes_of_the_link_are_told_of_so_often_and_no_more() -> None:
     made_up = [(packed(f"2001:db8:1:{number:x}::"), 64) for number in range(1000)]
     assert len(overlaps(TargetTable.build(claimed=claims("2001:db8::/32")), *made_up)) == 64
+
+
+def test_after_a_scan_new_targets_are_still_told_of_though_seldom() -> None:
+    now_s = 0.0
+    teller = Narrator(InterfaceConfig(name="eth0"), lambda: now_s)
+
+    def greeted(number: int) -> bool:
+        target = (0x20010DB8 << 96 | number).to_bytes(16, "big")
+        with capture_logs() as logs:
+            teller.greet([advertisement_of(target)])
+        return bool(logs)
+
+    for number in range(2 * MAX_GREETED):
+        now_s += 1.0
+        greeted(number)
+    told = 0
+    for number in range(2 * MAX_GREETED, 2 * MAX_GREETED + 600):
+        now_s += 1.0
+        told += greeted(number)
+    assert 9 <= told <= 11
+    now_s += 60.0
+    assert greeted(1 << 20)
+    assert not greeted(1 << 20)
+    assert len(teller._greeted) == MAX_GREETED

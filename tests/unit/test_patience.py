@@ -10,6 +10,7 @@ import time
 import pytest
 
 from ndpresponder.errors import SourceUnavailable
+from ndpresponder.linux import patience
 from ndpresponder.linux.patience import Patience
 
 SHORT_S = 0.01
@@ -65,6 +66,28 @@ def test_what_hangs_is_tried_anew_ever_more_rarely() -> None:
                 found = await patience.call(lambda: "a file")
         released.set()
         assert await patience.call(lambda: "at once") == "at once"
+
+    asyncio.run(main())
+
+
+def test_a_disk_that_hung_for_long_is_tried_again_within_an_hour(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Doubled without end, the pause after a night is as long as the night."""
+    monkeypatch.setattr(patience, "_RAREST_S", 4 * SHORT_S)
+    released, tried = threading.Event(), 0
+
+    def hang() -> None:
+        nonlocal tried
+        tried += 1
+        released.wait()
+
+    async def main() -> None:
+        slow = Patience("a disk", SHORT_S)
+        began_s = time.monotonic()
+        while tried < 12:
+            with pytest.raises(SourceUnavailable):
+                await slow.call(hang)
+        assert time.monotonic() - began_s < 200 * SHORT_S  # without a bound 4,095 times that
+        released.set()
 
     asyncio.run(main())
 

@@ -27,6 +27,7 @@ class World:
         self.unaskable: set[bytes] = set()
         self.asked: list[bytes] = []
         self.looked = 0
+        self.fails = False
         self.news: list[tuple[Neighbor, int]] = []
         self.finished: list[tuple[list[Kept], float]] = []
         self._timers: list[tuple[float, Callable[..., None], tuple[object, ...]]] = []
@@ -34,6 +35,8 @@ class World:
 
     def look(self, target: bytes) -> Unknown | bool:
         self.looked += 1
+        if self.fails:
+            raise ZeroDivisionError
         if target in self.there or target in self.nowhere:
             return target in self.there
         return Unknown(Neighbor(LINK, self.behind.get(target, target)), ROUTER, target in self.stale)
@@ -295,3 +298,14 @@ def test_whether_a_target_is_known_is_told_without_looking_for_it() -> None:
     world.now_s += probe.KNOWN_S
     assert not world.verifier.knows(TARGET)
     assert (world.looked, world.asked) == (1, [])
+
+
+def test_a_target_does_not_wait_for_ever_when_the_last_look_fails(world: World) -> None:
+    assert not world.verifier.is_there(TARGET)
+    world.fails = True
+    with pytest.raises(ZeroDivisionError):
+        world.after(probe.WAIT_S)
+    world.fails = False
+    world.after(probe.ABSENT_S + 0.1)
+    world.there.add(TARGET)
+    assert world.verifier.is_there(TARGET)
