@@ -1,25 +1,45 @@
-"""Which frames are answered while more come than can be: some of each requester that was known before, and no others.
+"""Which frames are answered while more come than can be: who chooses is never who sends most, or came first.
 
-Pure. What a stranger costs is many times what it takes to pass over it, and a known one that floods costs what a
-hundred routers do: passing over both, a ring is read faster than it is filled, so that whoever asks at a modest rate
-loses nothing. Gateways are always known, if only by their address: as anybody can write that, all who do have one share
-together. It must never judge a frame: what is held back is counted as `overloaded`.
+Pure. Passing over a frame costs some tenth of answering it, so that what is read is divided into classes:
 
-`Crowd.thin` does that with what was read; in a flood that lasts the kernel does it before, for all but `Crowd.spared`.
+- The stations that the kernel's neighbor entries have confirmed for the gateways. Asking from the gateway's own address
+  such a station shares with nobody; other sources beside it, which anybody can write, have a share together.
+- Requesters that are known (see `known`), each with a share. Where there are too many, the longest known go first, and
+  those that ask more than any router does go last.
+- All others. Each station is answered some times a second: first one that asked in the last second too, as a router
+  does that got no answer, then one that has not asked before.
+
+It must never judge a frame: what is held back is counted as `overloaded`. In a flood that lasts the kernel holds back
+most before it is read, but for `Crowd.spared`.
 """
 
-from collections import Counter
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Mapping
 from itertools import islice
+from operator import itemgetter
 from typing import Final, NamedTuple
 
-from ndpresponder.outcome import Kind
-from ndpresponder.wire.layout import REQUESTER, SOURCE
-from ndpresponder.wire.solicitation import kind_of
+from ndpresponder.confirmed import Confirmed
+from ndpresponder.known import Known
+from ndpresponder.wire.layout import ETHERNET_SOURCE, REQUESTER, SOURCE
+from ndpresponder.wire.solicitation import kinds_of
 
-SHARE: Final = 8  # of each requester in one batch of 64
-MAX_SPARED: Final = 64  # of each kind: a link has a handful of routers
-FLOODING: Final = 64  # who asks more than one of so many
+GATEWAYS_SHARE: Final = 16  # of one gateway at its confirmed station, in one batch of 64
+SHARE: Final = 8  # of each other requester
+KNOWN_ROOM: Final = 16  # of all known requesters together
+FRAMES_PER_STRANGER: Final = 16  # in a batch, for each stranger that is answered beyond the first
+MAX_SPARED: Final = 64  # stations: a link has a handful of routers
+MAX_GUARDED, MAX_SOURCES, MAX_ADDRESSES = 4, 8, 16  # stations that somebody floods as, sources of each; gateways
+FLOODING_PER_S: Final = 1000  # more than a router asks
+MODEST: Final = 4  # solicitations of a stranger in two seconds: a router asks for a target once a second
+FLOODS: Final = 8  # and in one, if the kernel is to hold back its station; fewer where it lets few through
+MAX_FLOODING: Final = 8192  # stations that are held back: of the others one in five is taken for one of so many
+_REOPENED: Final = 16  # one of so many is let go each second, and found out again
+_SECOND_S: Final = 1.0
+_STATION: Final = slice(0, 6)  # where what shares with nobody else begins with it
+_IN_REQUESTER: Final = slice(-16, None)  # the IPv6 source, which those end in
+_SOURCE_LENGTH: Final = 16
+_CELLS_BITS: Final = 19
+_CELLS: Final = 1 << _CELLS_BITS
 
 Frame = tuple[bytes, bool]
 
@@ -27,61 +47,237 @@ Frame = tuple[bytes, bool]
 class Spared(NamedTuple):
     """Whom the kernel does not hold back as it does strangers."""
 
-    stations: Collection[bytes] = ()  # link-layer addresses of who is known
-    flooding: Collection[bytes] = ()  # of those, who floods
-    gateways: Collection[bytes] = ()  # IPv6 addresses
+    stations: Collection[bytes] = ()  # link-layer addresses
+    guarded: Mapping[bytes, Mapping[bytes, bool]] = {}  # stations in whose name there is a flood -> sources -> all?
+    gateways: Collection[bytes] = ()  # IPv6 addresses of gateways whose station nobody has confirmed
+    flooding: Collection[bytes] = ()  # link-layer addresses of which next to nothing is read
+    salt: int = 0  # with which other stations are taken for one of many that flood
 
 
 class Crowd:
-    """All who ask on one uplink while more comes than can be answered."""
+    """All requesters of one uplink while more comes than can be answered."""
 
-    def __init__(self, known: Collection[bytes], gateways: Collection[bytes]) -> None:
-        """Know who is in `known`, the octets `REQUESTER` of frames, and the addresses `gateways`, now and later."""
+    def __init__(
+        self,
+        known: Known,
+        confirmed: Confirmed,
+        gateways: Mapping[bytes, object],
+        clock: Callable[[], float],
+        recall: Callable[[bytes], object] = lambda _: None,
+    ) -> None:
+        """Follow who is `known` or `confirmed`, and the addresses `gateways`; `recall` finds an answer given before."""
         self._known = known
+        self._confirmed = confirmed
         self._gateways = gateways
-        self._asked: Counter[bytes] = Counter()
-        self.total = 0  # frames that came to be thinned
+        self._clock = clock
+        self._recall = recall
+        self._began_s = 0.0  # the second that is counted now
+        self._asked: dict[bytes, int] = {}  # in this second, by who shares with nobody else
+        self._flooding: set[bytes] = set()  # of those, who asked more than a router does
+        self._lately = _Lately()
+        self._closed: dict[bytes, None] = {}  # stations that flood, the longest held back first
+        self._crowded = self._crowded_before = 0
+        self.total = 0  # frames that came while the ring was filled faster than it was read
 
-    def thin(self, frames: Collection[Frame]) -> tuple[list[Frame], dict[Kind, int]]:
-        """Return the frames of one batch to answer, and how many others there were of each kind."""
-        known, gateways = self._known, self._gateways
+    @property
+    def lately(self) -> int:
+        """How many frames came of late while the ring was filled faster than it was read."""
+        return self._crowded + self._crowded_before
+
+    @property
+    def flooding(self) -> int:
+        """How many are known to flood."""
+        return len(self._closed) + len(self._flooding)
+
+    def thin(self, frames: Collection[Frame], crowded: bool = True) -> tuple[list[Frame], list[int]]:
+        """Return the frames of one batch to answer, and how many others there were of each kind, by its number.
+
+        `crowded` says that the ring was filled faster than it was read.
+        """
+        self._begin_second()
+        if crowded:
+            self.total += len(frames)
+            self._crowded += len(frames)
+        since_s, stations, gateways, asked = self._known.since_s, self._confirmed.stations, self._gateways, self._asked
+        ask_lately, closed = self._lately.ask, self._closed
+        of_gateways: dict[bytes, list[Frame]] = {}
         chosen: list[Frame] = []
-        others = dict.fromkeys(Kind, 0)
+        known: list[tuple[float, Frame]] = []
+        flooding: list[Frame] = []
+        strangers: list[tuple[float, Frame]] = []
         shares: dict[bytes, int] = {}
         for each in frames:
             frame = each[0]
-            who = frame[REQUESTER]
-            if who not in known:
-                who = frame[SOURCE]
-                if who not in gateways:  # most of a flood ends here
-                    others[kind_of(frame)] += 1
+            station, who = frame[ETHERNET_SOURCE], frame[REQUESTER]
+            if station in stations:
+                if (source := frame[SOURCE]) in stations[station]:
+                    pair = station + source  # and not `who`, of which anybody can make up many
+                    of_gateways.setdefault(pair, []).append(each)
+                    asked[pair] = asked.get(pair, 0) + 1
                     continue
-            had = shares.get(who, 0)
-            shares[who] = had + 1
-            if had < SHARE:
-                chosen.append(each)
-            else:
-                others[kind_of(frame)] += 1
-        self._asked.update(shares)
-        self.total += len(frames)
+                if who not in since_s:
+                    who = station  # all sources that were made up beside it share
+            elif who not in since_s:
+                who = frame[SOURCE]
+                if who not in gateways or self._confirmed.has(who):  # most of a flood ends here
+                    if station not in closed:
+                        if (rank := ask_lately(station)) < MODEST:
+                            strangers.append((rank, each))
+                        elif rank == FLOODS:
+                            self._close(station)
+                    continue
+            asked[who] = asked.get(who, 0) + 1
+            shares[who] = had = shares.get(who, 0) + 1
+            if had <= SHARE:
+                if who in self._flooding:
+                    flooding.append(each)
+                elif station in stations:
+                    chosen.append(each)
+                else:
+                    known.append((since_s.get(who, 0.0), each))
+        for several in of_gateways.values():
+            chosen += self._most_wanted(several)
+        chosen += self._longest_known(known)
+        chosen += flooding[:SHARE]
+        chosen += _first(strangers, 1 + len(frames) // FRAMES_PER_STRANGER)
+        self._note(chosen)
+        others = kinds_of(frame for frame, _ in frames)
+        for kind, count in enumerate(kinds_of(frame for frame, _ in chosen)):
+            others[kind] -= count
         return chosen, others
 
-    def spared(self) -> Spared:
-        """Return those known longest, and gateways; who floods in the name of a gateway is not one."""
-        flooding = {who for who, count in self._asked.items() if count * FLOODING > self.total}
-        stations = dict.fromkeys(map(_station, self._known))
+    def _most_wanted(self, frames: list[Frame]) -> list[Frame]:
+        """Return a gateway's share of its frames: if somebody floods in its very name, what was answered before."""
+        if len(frames) > GATEWAYS_SHARE:
+            frames = sorted(frames, key=lambda each: self._recall(each[0]) is None)
+        return frames[:GATEWAYS_SHARE]
+
+    def _longest_known(self, ranked: list[tuple[float, Frame]]) -> list[Frame]:
+        """Return the frames of known requesters that there is room for; the others are strangers after all."""
+        if len(ranked) > KNOWN_ROOM:
+            ranked = sorted(ranked, key=itemgetter(0))
+            for _, (frame, _) in ranked[KNOWN_ROOM:]:
+                station = frame[ETHERNET_SOURCE]
+                if station not in self._closed and self._lately.ask(station) == FLOODS:
+                    self._close(station)
+        return [frame for _, frame in ranked[:KNOWN_ROOM]]
+
+    def _close(self, station: bytes) -> None:
+        if len(self._closed) < MAX_FLOODING:
+            self._closed[station] = None
+
+    def _note(self, chosen: list[Frame]) -> None:
+        for frame, _ in chosen:
+            self._known.use(frame[REQUESTER])
+
+    def _begin_second(self) -> None:
+        now_s = self._clock()
+        if now_s - self._began_s < _SECOND_S:
+            return
+        soon = now_s - self._began_s < 2 * _SECOND_S
+        self._began_s = now_s
+        self._note_floods()
+        self._asked.clear()
+        for station in list(islice(self._closed, len(self._closed) // _REOPENED)):
+            del self._closed[station]
+        self._lately.turn()
+        self._crowded_before = self._crowded if soon else 0
+        self._crowded = 0
+
+    def _note_floods(self) -> None:
+        for who, count in self._asked.items():
+            if count > FLOODING_PER_S:
+                self._flooding.add(who)
+                if len(who) != _SOURCE_LENGTH and who[_STATION] not in self._confirmed.stations:
+                    self._close(who[_STATION])
+
+    def spared(self, share: float) -> Spared:
+        """Return the stations to spare: confirmed ones, and then those known longest that do not flood.
+
+        Of the others `share` is read from now on.
+        """
+        self._lately.floods = max(2, round(FLOODS * share))
+        self._note_floods()
+        flooding = self._flooding
+        in_the_name = {who[_STATION] for who in flooding if len(who) != _SOURCE_LENGTH}
+        stations: dict[bytes, None] = {}
+        guarded: dict[bytes, Mapping[bytes, bool]] = {}
+        for station, sources in self._confirmed.stations.items():
+            if station not in in_the_name:
+                stations[station] = None
+                continue
+            loud = {who[_IN_REQUESTER] for who in flooding if who[_STATION] == station}
+            its_own = (*sources, *(who[_IN_REQUESTER] for who in self._known.of_station(station)))
+            if len(guarded) < MAX_GUARDED:
+                guarded[station] = {source: source not in loud for source in its_own[:MAX_SOURCES]}
+        for who in self._known.regulars_first():
+            if len(stations) >= MAX_SPARED:
+                break
+            if who[_STATION] not in in_the_name:
+                stations[who[_STATION]] = None
+        gateways = (each for each in self._gateways if each not in flooding and not self._confirmed.has(each))
         return Spared(
             list(islice(stations, MAX_SPARED)),
-            {_station(who) for who in flooding if who in self._known},
-            list(islice((gateway for gateway in self._gateways if gateway not in flooding), MAX_SPARED)),
+            guarded,
+            list(islice(gateways, MAX_ADDRESSES)),
+            [station for station in self._closed if station not in stations],
+            hash((b"salt", self._began_s)),  # unknown to others, and a new one each second
         )
 
     def forget(self) -> None:
-        """Forget who asked how much."""
+        """Forget who asked how much: the flood is over."""
         self._asked.clear()
+        self._flooding.clear()
+        self._closed.clear()
+        self._lately = _Lately()
+        self._crowded = self._crowded_before = 0
         self.total = 0
 
 
-def _station(requester: bytes) -> bytes:
-    """Return the link-layer address of who has these octets `REQUESTER`, which they begin with."""
-    return requester[:6]
+class _Lately:
+    """About how often each station asked in this second and the last: never too seldom, in memory of a fixed size."""
+
+    __slots__ = ("_before", "_now", "floods")
+
+    def __init__(self) -> None:
+        self._now = self._before = bytearray()
+        self.floods = FLOODS
+
+    def turn(self) -> None:
+        """Begin another second."""
+        self._before, self._now = self._now, bytearray(_CELLS)
+        if not self._before:
+            self._before = bytearray(_CELLS)
+
+    def ask(self, station: bytes) -> int:
+        """Count that a station asks once more; return its rank.
+
+        0: it waits for an answer; `MODEST`: it asks too much; `FLOODS`: far too much.
+        """
+        if not self._now:
+            self.turn()
+        now, before = self._now, self._before
+        number = hash(station)  # another one in each process, so that nobody can meet it
+        one, other = number & _CELLS - 1, number >> _CELLS_BITS & _CELLS - 1
+        first, second = now[one], now[other]  # of which the smaller has fewer others in it
+        count = first if first < second else second
+        if count < FLOODS:
+            count += 1
+            if first < count:
+                now[one] = count
+            if second < count:
+                now[other] = count
+        first, second = before[one], before[other]
+        last = first if first < second else second
+        if count >= self.floods:
+            return FLOODS
+        if count + last > MODEST:
+            return MODEST
+        return 0 if last else count
+
+
+def _first(ranked: list[tuple[float, Frame]], room: int) -> list[Frame]:
+    """Return the frames of the lowest ranks that there is room for."""
+    if len(ranked) > room:
+        ranked = sorted(ranked, key=itemgetter(0))[:room]
+    return [frame for _, frame in ranked]

@@ -4,8 +4,8 @@ Pure: no socket, no clock of its own, no logging. `Responder.respond` never rais
 RFC numbers without a name are sections of RFC 4861.
 
 Two things are remembered, both bounded and both forgotten when the uplink or the table changes. Of a requester what its
-solicitations have in common (see `requester`), so that what is left for each frame is the message and its target. Who
-asked once makes room for whoever else asks; who asked again is known, and stays so.
+solicitations have in common (see `requester`), so that what is left for each frame is the message and its target. A
+requester that asked once makes room for any other; one that asked again is known (see `known`), for as long as it asks.
 And whole answers: a router asks for the same target with the same octets every time, checksum included, so an
 answered frame that comes again needs no second look.
 """
@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Final
 
 from ndpresponder.defence import defence, defends
+from ndpresponder.known import Known
 from ndpresponder.outcome import Outcome
 from ndpresponder.requester import (
     SUMMED,
@@ -42,8 +43,9 @@ from ndpresponder.wire.layout import (
 )
 from ndpresponder.wire.solicitation import judge_target
 
-# How many requesters are remembered, about 1 kB each, of those who asked again and of those who asked once. A link has
-# a handful of routers; strangers can make up any number, for whom it is prepared anew in some microseconds.
+# For how many requesters answers are prepared, about 1 kB each, of those that are known and of those that asked once. A
+# link has a handful of routers; strangers can make up any number, for whom it is done anew in some microseconds. All of
+# a kind are forgotten at once, so that none stays for having come first.
 MAX_REQUESTERS: Final = 4096
 MAX_NEWCOMERS: Final = 1024
 # Longer options are read again in each frame: with SEND they differ anyway, and a stranger fills a whole frame.
@@ -80,9 +82,10 @@ class Responder:
         "recall",
     )
 
-    def __init__(self, policy: Policy, take: Take | None = None) -> None:
+    def __init__(self, policy: Policy, take: Take | None = None, known: Known | None = None) -> None:
         """Start with nothing to answer; `take` spends one answer of a rate limit, or says there is none left.
 
+        Those that ask a valid question again become `known`.
         It is told whether the answer is urgent: for a live target, or to a reachability probe. Others, which a scan
         of a claimed prefix asks for without end, must leave it something (RFC 6583 7.1).
         """
@@ -92,8 +95,7 @@ class Responder:
         self._never: frozenset[bytes] = frozenset()
         self._requesters: dict[bytes, Requester] = {}
         self._newcomers: dict[bytes, Requester | Outcome] = {}
-        # The octets `REQUESTER` of who asked a valid question, and asked again; in the order in which they did
-        self.known: dict[bytes, None] = {}
+        self.known = known if known is not None else Known(lambda: 0.0)
         self._answers: dict[bytes, Answer] = {}
         # Finds what `respond` would answer at once, to a frame that is not to another host
         self.recall: Callable[[bytes], Answer | None] = self._answers.get
@@ -263,12 +265,11 @@ class Responder:
         if known is None:
             known = judge(state, frame)
             self._welcome(key, known)
-        elif isinstance(known, Requester) and known.options is not None:
-            if len(self.known) < MAX_REQUESTERS:
-                self.known[key] = None
-            if key in self.known:
-                del self._newcomers[key]
-                self._requesters[key] = known
+        elif isinstance(known, Requester) and known.options is not None and self.known.meet(key):
+            del self._newcomers[key]
+            if len(self._requesters) >= MAX_REQUESTERS:
+                self._requesters.clear()
+            self._requesters[key] = known
         return known
 
     def _welcome(self, key: bytes, known: Requester | Outcome) -> None:

@@ -10,7 +10,7 @@ from typing import Any, Final, Literal
 
 from ndpresponder.config import Config
 from ndpresponder.keepalive import GatewayKeepalive
-from ndpresponder.linux.netlink import is_reachable
+from ndpresponder.linux.netlink import Link, StationWatcher, is_reachable
 from ndpresponder.observe.logs import get_logger
 from ndpresponder.supervise import contain, supervise
 from ndpresponder.targets.board import TargetBoard
@@ -37,7 +37,7 @@ class Services:
         """Return what `config` asks for, by key."""
         if config.dry_run:
             return {}
-        found: dict[Key, Service] = {}
+        found: dict[Key, Service] = {("stations",): self._watch_stations}
         for interface in config.interfaces:
             name, keepalive = interface.name, interface.gateway_keepalive
             if keepalive != "never":
@@ -73,6 +73,20 @@ class Services:
             policy, lambda: uplink.link if uplink.ready else None, is_reachable, uplink.send_unasked
         )
         await supervise(partial(contain, keepalive.run), partial(self._say_retry, f"keep-alive on {name}"))
+
+    async def _watch_stations(self) -> None:
+        uplinks = self._uplinks
+
+        def confirm(link: Link, gateway: bytes, station: bytes) -> None:
+            if uplink := uplinks.get(link.name):
+                uplink.requesters.confirmed.confirm(gateway, station)
+
+        watcher = StationWatcher(lambda: [uplink.link for uplink in uplinks.values() if uplink.link], confirm)
+        self._on_links.append(watcher.ring)
+        try:
+            await supervise(partial(contain, watcher.run), partial(self._say_retry, "the gateways' stations"))
+        finally:
+            self._on_links.remove(watcher.ring)
 
     # What only CAP_NET_ADMIN may do; imported by those who ask for it
 

@@ -13,6 +13,7 @@ time. Until then a new target is not answered for; a target that went is silent 
 import asyncio
 import contextlib
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 from ndpresponder.linux.fanout import Fanout, join_fanout
@@ -30,16 +31,17 @@ from ndpresponder.wire.steering import hold_back, steer
 
 _AGAIN_S: Final = 10.0  # after the kernel refused, for want of memory or descriptors mostly
 _LOOK_S: Final = 0.1  # how often it is seen whether a flood goes on: who stops flooding is answered again after that
+_REWRITE_S: Final = 0.5  # between two programs in a flood, unless the last one had too much read
 _SETTLE_S: Final = 0.02  # a full ring is read by then
 _FLOOD: Final = 5000  # more frames in that time than leave some for whoever is answered: some 5 us for each stranger
-# What is read of who floods: less when that is more than can be answered, else ever more; slowly, because whoever else
-# asks loses most where user space has no time to spare
+# What is read of those that are not spared: less when the ring is filled faster than it is read, else ever more, since
+# a router that is new here is among them; slowly, as the others lose most where user space has no time to spare
 _FIRST_SHARE: Final = 1 / 8
 _LEAST_SHARE: Final = 1 / 64
 _MOST_SHARE: Final = 63 / 64
 _LESS: Final = 1 / 2
-_MORE: Final = 1.05
-_MORE_AT_FIRST: Final = 1.25  # until it was too much
+_MORE: Final = 1.1
+_MORE_AT_FIRST: Final = 1.5  # until it was too much, and when more is known of who floods
 
 
 class Unread:
@@ -63,11 +65,12 @@ class Unread:
         self._reads_all = False  # because somebody wants to see every frame
         self._complained = False
         self._again_s: float | None = None  # when it is tried again although nothing has changed
-        self._flooded = False
+        self.flooded = False  # whether frames are held back
         self._share = _FIRST_SHARE
         self._more = _MORE_AT_FIRST
         self._look_s = 0.0  # when it is seen next whether the flood goes on
-        self._held_back = self._thinned = 0  # so many were when it was seen last
+        self._held_back = self._thinned = self._flooding = 0  # so many were when it was seen last
+        self._rewrite_s = 0.0  # when the program may be written anew because a flood goes on
 
     def open(self, socket: PacketSocket, name: str) -> None:
         """Count beside `socket`, bound to the link `name`, from when the uplink is ready."""
@@ -85,13 +88,16 @@ class Unread:
             self._changed.set()
 
     def flood(self) -> None:
-        """Hold back strangers, and some of who floods, until few are held back and nothing has to be thinned."""
-        if not self._flooded:
-            self._flooded = True
+        """Hold back some of those that are not spared, until few are held back and the ring is read as it is filled."""
+        if not self.flooded:
+            self.flooded = True
             self._share, self._more = _FIRST_SHARE, _MORE_AT_FIRST
+            self._rewrite_s = 0.0
             self._begin_look()
             self._changed.set()
-            self._narrator.limited("in a flood, who asked before is answered and strangers are held back")
+            self._narrator.limited(
+                "in a flood: gateways and requesters that asked before are answered, most others are held back"
+            )
 
     def collect(self) -> None:
         """Add to the tally what the kernel counted since the last call."""
@@ -146,10 +152,10 @@ class Unread:
     async def _wait(self) -> None:
         """Wait until something has changed, a flood is to be looked at, or what has failed is tried again."""
         try:
-            async with asyncio.timeout_at(self._look_s if self._flooded else self._again_s):
+            async with asyncio.timeout_at(self._look_s if self.flooded else self._again_s):
                 await self._changed.wait()
         except TimeoutError:
-            if self._flooded:
+            if self.flooded:
                 self._look()
         self._again_s = None
         self._changed.clear()
@@ -158,12 +164,16 @@ class Unread:
         """See whether the flood goes on, and how much is read from now on of who floods."""
         self.collect()
         thinned = self._crowd.total > self._thinned
-        self._flooded = thinned or self._tally.ended[Outcome.OVERLOADED] - self._held_back > _FLOOD
+        self.flooded = thinned or self._tally.ended[Outcome.OVERLOADED] - self._held_back > _FLOOD
         if thinned:
             self._share, self._more = max(_LEAST_SHARE, self._share * _LESS), _MORE
+            self._rewrite_s = 0.0
         else:
+            if self._crowd.flooding > self._flooding:
+                self._more = _MORE_AT_FIRST
             self._share = min(_MOST_SHARE, self._share * self._more)
-        if not self._flooded:
+        self._flooding = self._crowd.flooding
+        if not self.flooded:
             self._crowd.forget()
         self._begin_look()
 
@@ -180,7 +190,15 @@ class Unread:
         if self._written_for[0] is not table or self._written_for[1] != state:
             self._written = await asyncio.get_running_loop().run_in_executor(None, program_for, table, state)
             self._written_for = table, state
-        return hold_back(self._written, self._share, *self._crowd.spared()) if self._flooded else self._written
+        if not self.flooded:
+            return self._written
+        loop = asyncio.get_running_loop()
+        if loop.time() < self._rewrite_s:
+            return self._program
+        self._rewrite_s = loop.time() + _REWRITE_S
+        return await loop.run_in_executor(
+            None, partial(hold_back, self._written, self._share, *self._crowd.spared(self._share))
+        )
 
     async def _hand_over(self, program: Program, socket: PacketSocket, name: str) -> None:
         if program == self._program:
@@ -189,14 +207,14 @@ class Unread:
             socket.admit(SOLICITATIONS)
         if self._fanout is None:
             self._fanout = join_fanout(socket.fileno(), name, ALWAYS_COUNTED)
-        if self._flooded:
+        if self.flooded:
             self._fanout.add(len(COUNTED) - self._fanout.members)
         await asyncio.get_running_loop().run_in_executor(None, self._fanout.steer, program)
         self._program = program
         self._complained = False
         if program != READ_ALL:  # forwarded frames are counted now; between two processes they must not fill the ring
             socket.admit(SOLICITATIONS_OF_THE_LINK)
-        if self._flooded:  # what waited before it was in force is not its fault
+        if self.flooded:  # what waited before it was in force is not its fault
             await asyncio.sleep(_SETTLE_S)
             self._begin_look()
 

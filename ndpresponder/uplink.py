@@ -14,6 +14,7 @@ from ndpresponder import backlog
 from ndpresponder.config import InterfaceConfig, LimitsConfig
 from ndpresponder.equipment import Equipment, Settings
 from ndpresponder.errors import LinkNotReady, SourceUnavailable
+from ndpresponder.known import Known
 from ndpresponder.linux.handover import Handover
 from ndpresponder.linux.loop import read_frames, stop_reading
 from ndpresponder.linux.netlink import Link
@@ -26,9 +27,9 @@ from ndpresponder.narrator import Narrator
 from ndpresponder.observe.logs import Logs
 from ndpresponder.observe.tally import Tally
 from ndpresponder.outcome import Kind, Outcome
-from ndpresponder.overload import Crowd
 from ndpresponder.refused import count_refused, send_unasked
 from ndpresponder.requester import Policy, UplinkState
+from ndpresponder.requesters import Requesters
 from ndpresponder.responder import Responder
 from ndpresponder.stall import TOLERATED_S, Stall
 from ndpresponder.targets.probe import Kept
@@ -36,8 +37,8 @@ from ndpresponder.targets.table import TargetTable
 from ndpresponder.unread import Unread
 from ndpresponder.wire.solicitation import kind_of
 
-MAX_GATEWAYS: Final = 1024  # remembered; router advertisements of strangers could make up any number
 _MORE_BATCHES: Final = 7  # in one turn of the event loop, some 0.5 ms in all
+_FLOOD_S: Final = SLOTS / 2 / 100_000  # half of the ring fills within that at 100,000 a second, faster than it is read
 _NOT_VERIFIED: Final = Outcome.NOT_VERIFIED
 _ANSWERED: Final = tuple(zip(Kind, Outcome, strict=False))  # they mirror each other
 
@@ -65,14 +66,14 @@ class Uplink:
         self.narrator = Narrator(config, clock)
         self.clock = clock
         self.uplinks = uplinks
-        self.responder = Responder(Policy())
+        known = Known(clock)
+        self.responder = Responder(Policy(), known=known)
+        self.requesters = Requesters(known, self.responder.recall, self.tally, clock)
         self.on_lost: Callable[[], None] = lambda: None  # called when the link went from under the socket
         self.moves = Moves(self.send_unasked, self.responder, self.narrator.log)
         self._logs = logs
-        self._gateways: set[bytes] = set()  # every one ever seen: they stay who they are while a route is missing
-        self._crowd = Crowd(self.responder.known, self._gateways)
         self._stall = Stall(self.narrator, clock)
-        self._unread = Unread(self.tally, self._crowd, lambda: logs.debug, self.narrator)
+        self._unread = Unread(self.tally, self.requesters.crowd, lambda: logs.debug, self.narrator)
         self._handover = handover or Handover(Notifier({}), {}, lambda *_: None)
         self._socket: PacketSocket | None = None
         self._rests = False  # the socket was taken over, and nothing is read yet
@@ -111,7 +112,7 @@ class Uplink:
     @property
     def gateways(self) -> frozenset[bytes]:
         """Every default gateway that was ever seen here."""
-        return frozenset(self._gateways)
+        return frozenset(self.requesters.gateways)
 
     def knows(self, target: bytes) -> bool | None:
         """Tell whether a target was verified of late; None where nothing is verified."""
@@ -141,9 +142,7 @@ class Uplink:
             self._close()
         if self._socket is None:
             self._open(link)
-        self._gateways |= link.gateways
-        if len(self._gateways) > MAX_GATEWAYS:
-            self._gateways.intersection_update(link.gateways)
+        link = self.requesters.follow(link)
         now = UplinkState(link.lladdr, link.addresses, self.gateways, link.forwarding, link.anycast, link.index)
         self._state = state = now if link.up else None
         self.responder.follow(state)
@@ -228,20 +227,15 @@ class Uplink:
         """Answer what waits, a batch at most; return how many slots of the ring that took."""
         try:
             frames, received_s = socket.receive(), socket.received_s
-            self._answer(socket, self._thin(frames) if socket.crowded else frames, received_s)
-            if socket.crowded > SLOTS:  # it is filled as fast as it is read
-                self._unread.flood()
+            admitted = self.requesters.admit(frames, bool(socket.crowded), self._unread.flooded)
+            self._answer(socket, admitted, received_s)
+            if socket.crowded and not self._unread.flooded:
+                was_full_s = time.time() - received_s  # within which half of the ring was filled, if this is the first
+                if was_full_s < _FLOOD_S or max(socket.crowded, self.requesters.crowd.lately) > SLOTS:
+                    self._unread.flood()
         finally:
             socket.release()
         return socket.taken
-
-    def _thin(self, frames: list[Kept]) -> list[Kept]:
-        """Return the frames that are answered although more come than can be; the others are counted."""
-        chosen, others = self._crowd.thin(frames)
-        for kind, count in others.items():
-            self.tally.received[kind] += count
-        self.tally.ended[Outcome.OVERLOADED] += len(frames) - len(chosen)
-        return chosen
 
     def _answer(self, socket: PacketSocket, frames: Iterable[Kept], oldest_s: float) -> None:
         tally, debug = self.tally, self._logs.debug

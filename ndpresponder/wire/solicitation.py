@@ -4,6 +4,7 @@ Pure, and safe on any bytes: a malformed message is a reason for silence, never 
 """
 
 import struct
+from collections.abc import Iterable
 
 from ndpresponder.outcome import Kind, Outcome
 from ndpresponder.wire.addresses import (
@@ -42,6 +43,22 @@ def judge_target(target: bytes) -> Outcome | None:
     if is_multicast(target) or target in (UNSPECIFIED, LOOPBACK):  # 7.1.1: Target Address is not multicast
         return Outcome.BAD_TARGET
     return Outcome.LINK_LOCAL_TARGET if is_link_local(target) else None
+
+
+def kinds_of(frames: Iterable[bytes]) -> list[int]:
+    """Return how many of `frames` there are of each kind, as `kind_of` has it."""
+    counts = [0] * len(Kind)
+    multicast = unicast = 0
+    for frame in frames:
+        if len(frame) < DESTINATION.stop or not frame[SOURCE.start]:
+            counts[kind_of(frame)] += 1
+        elif frame[DESTINATION.start] == 0xFF:
+            multicast += 1
+        else:
+            unicast += 1
+    counts[Kind.MULTICAST] += multicast
+    counts[Kind.UNICAST] += unicast
+    return counts
 
 
 def source_lladdr(options: bytes) -> bytes | Outcome | None:

@@ -9,13 +9,13 @@ reason.
 Forwarded frames come from beyond the link: their hop limit is not 255, and they end as `bad_hop_limit`, whatever else
 they are. So a host beyond the router cannot have the daemon read anything.
 
-In a flood what strangers ask is held back as well (`hold_back`): their frames end as `overloaded`, whatever they are.
+In a flood most of what strangers ask is held back as well (`hold_back`): it ends as `overloaded`, whatever it is.
 
 A fanout program starts at the IPv6 header; what lies before it is at SKF_LL_OFF (linux/filter.h).
 """
 
 import struct
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from typing import Final
 
 from ndpresponder.outcome import Kind
@@ -65,6 +65,7 @@ from ndpresponder.wire.layout import (
     SOURCE_LLADDR_OPTION,
     TARGET,
 )
+from ndpresponder.wire.many_stations import one_of_many
 from ndpresponder.wire.members import (
     HELD_BACK,
     LINK_LAYER,
@@ -78,7 +79,8 @@ from ndpresponder.wire.members import (
     words,
 )
 
-STRANGERS_SHARE: Final = 1 / 32  # is read, by chance: who asks again and again becomes known even then
+FLOODING_SHARE: Final = 1 / 64  # is read, by chance, of the stations that flood
+_SEARCHED: Final = 256  # flooding stations are searched for one by one
 _RANDOM: Final = 0xFFFFF000 + 56  # SKF_AD_OFF + SKF_AD_RANDOM
 _GROUP_BIT: Final = 1 << 24  # in the first word of a link-layer address
 
@@ -113,34 +115,45 @@ def hold_back(
     program: Program,
     share: float,
     stations: Collection[bytes],
-    flooding: Collection[bytes],
+    guarded: Mapping[bytes, Mapping[bytes, bool]],
     gateways: Collection[bytes],
+    flooding: Collection[bytes] = (),
+    salt: int = 0,
 ) -> Program:
-    """Return `program`, but of the solicitations that it has read those of strangers are held back, except a few.
+    """Return `program`, but of the solicitations that it has read only a `share` below 1 is read, by chance.
 
-    No strangers are `stations`, by their link-layer address, but of who is `flooding` a `share` below 1 is read; and
-    `gateways`, by their IPv6 address. Each program ends where it has decided that a frame be read: there this goes on.
+    All is read of `stations`, by their link-layer address, and of `gateways`, by their IPv6 address. Of the stations
+    `flooding`, and with this `salt` of some others where those are many, next to nothing is; nor of those `guarded`,
+    but from their IPv6 sources: all if it says so, else the share. Each program ends where it has decided that a frame
+    be read: there this goes on.
     """
     writer = Writer()
     put = writer.put
     read = put(RETURN, READ)
     held = by_kind(writer, HELD_BACK)
-    then = _by_chance(writer, STRANGERS_SHARE, held, read)
-    then = writer.search(_ranges(gateways, 0, ()), of_ip(SOURCE.start), 128, read, then)
-    station = LINK_LAYER + ETHERNET_SOURCE.start
-    then = writer.search(_stations(set(stations) - set(flooding)), station, 64, read, then)
-    if flooding:
-        writer.search(_stations(flooding), station, 64, _by_chance(writer, share, held, read), then)
+    put(JUMP_IF_AT_LEAST, int(share * (1 << 32)), held, read)
+    by_chance = put(LOAD_WORD, _RANDOM)
+    put(JUMP_IF_AT_LEAST, int(FLOODING_SHARE * (1 << 32)), held, read)
+    rarely = put(LOAD_WORD, _RANDOM)
+    station, source = LINK_LAYER + ETHERNET_SOURCE.start, of_ip(SOURCE.start)
+    then = by_chance
+    if len(flooding) > _SEARCHED:
+        then = one_of_many(writer, flooding, salt, station, rarely, then)
+    elif flooding:
+        then = writer.search(_stations(flooding), station, 64, rarely, then)
+    then = writer.search(_ranges(gateways, 0, ()), source, 128, read, then)
+    for guard, its_own in guarded.items():
+        one_of = rarely
+        for kept, label in ((False, by_chance), (True, read)):
+            some = [each for each, is_kept in its_own.items() if is_kept is kept]
+            one_of = writer.search(_ranges(some, 0, ()), source, 128, label, one_of)
+        then = writer.search(_stations([guard]), station, 64, one_of, then)
+    writer.search(_stations(stations), station, 64, read, then)
     require_solicitation(writer, read)
     writer.require(JUMP_IF_EQUAL, ETH_P_IPV6, read)
     writer.put(LOAD_HALF, LINK_LAYER + ETHER_TYPE.start)
     end = writer.program()
     return (*(program if len(program) + len(end) <= MAX_INSTRUCTIONS else READ_LINK)[:-1], *end)
-
-
-def _by_chance(writer: Writer, share: float, held: int, read: int) -> int:
-    writer.put(JUMP_IF_AT_LEAST, int(share * (1 << 32)), held, read)
-    return writer.put(LOAD_WORD, _RANDOM)
 
 
 def _stations(lladdrs: Iterable[bytes]) -> Ranges:

@@ -13,59 +13,24 @@ from collections import Counter
 from collections.abc import Iterator
 
 import pytest
-from frames import lladdr, option, packed, solicitation
+from frames import option, packed, solicitation
 from harness import ATTEMPTS, Installed, total
 from needs import require
-from peer import Flood, Peer, Wire
+from peer import Flood, Wire
+from router import Router
 
-from ndpresponder.lab import Namespace, wait_until
-from ndpresponder.linux.packet_socket import attach_filter
+from ndpresponder.lab import wait_until
 from ndpresponder.linux.ring import SLOTS
 from ndpresponder.outcome import Outcome
-from ndpresponder.wire.bpf import JUMP_IF_EQUAL, LOAD_HALF, LOAD_WORD, RETURN, WHOLE_FRAME, Instruction
 
 PREFIX = "2001:db8::/64"
 FLAGS = ("-i", "up0", "-n", PREFIX, "--log-format", "logfmt")
-ROUTER, ROUTER_LLADDR = "fe80::11", "02:00:00:00:00:11"
 STRANGER, STRANGER_LLADDR = "fe80::666", "02:00:00:00:06:66"
-ASKED_PER_S = 400
 ASKED = 1200
 ANSWERED = 0.999
 GROWTH_KB = 2000
 GREETINGS = 64  # first answers that are logged at once, before it is one a second
 FRAMES = 10_000
-
-
-class Router(Peer):
-    """A router that asks for its targets again and again, and hears its answers only."""
-
-    def __init__(self, namespace: Namespace) -> None:
-        super().__init__(namespace, "far0")
-        station = lladdr(ROUTER_LLADDR)
-        program = (
-            Instruction(LOAD_WORD, 0, 0, 0),
-            Instruction(JUMP_IF_EQUAL, 0, 3, int.from_bytes(station[:4], "big")),
-            Instruction(LOAD_HALF, 0, 0, 4),
-            Instruction(JUMP_IF_EQUAL, 0, 1, int.from_bytes(station[4:], "big")),
-            Instruction(RETURN, 0, 0, WHOLE_FRAME),
-            Instruction(RETURN, 0, 0, 0),
-        )
-        attach_filter(self.socket, program)
-
-    def question(self, target: str = "2001:db8::c1", destination: str | None = None) -> bytes:
-        return solicitation(target, ROUTER, destination, ethernet_source=ROUTER_LLADDR)
-
-    def go_on_asking(self, count: int, per_s: float = ASKED_PER_S, probe: bool = False) -> int:
-        """Ask `count` times at the router's rate for one of some targets; return how often it was answered."""
-        targets = [f"2001:db8::c{number}" for number in range(8)]
-        questions = [self.question(target, target if probe else None) for target in targets]
-        answered = 0
-        for number in range(count):
-            self.send(questions[number % len(questions)])
-            answered += sum(1 for _ in self.advertisements(1 / per_s))
-        while answered < count and self.collect(1, deadline_s=1):
-            answered += 1
-        return answered
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,7 @@
 """What goes unread would have ended as `not_ours` and no other way, whatever the frame, the table and the uplink."""
 
+import math
+import random
 from collections.abc import Iterable
 
 import pytest
@@ -12,6 +14,7 @@ from hypothesis import strategies as st
 from model import World
 
 from ndpresponder.outcome import Kind, Outcome
+from ndpresponder.overload import MAX_ADDRESSES, MAX_FLOODING, MAX_GUARDED, MAX_SOURCES, MAX_SPARED
 from ndpresponder.requester import UplinkState
 from ndpresponder.targets.table import Match, Prefix, TargetTable
 from ndpresponder.unread import program_for
@@ -19,9 +22,10 @@ from ndpresponder.wire.addresses import is_global
 from ndpresponder.wire.bpf import SOLICITATIONS, SOLICITATIONS_OF_THE_LINK
 from ndpresponder.wire.bpf_writer import MAX_INSTRUCTIONS, Program
 from ndpresponder.wire.layout import ETHERNET_SOURCE, SOURCE
+from ndpresponder.wire.many_stations import BUCKETS, bucket_of
 from ndpresponder.wire.members import COUNTED, FORWARDED, HELD_BACK, NEVER_READ, READ, READ_LINK
 from ndpresponder.wire.solicitation import kind_of
-from ndpresponder.wire.steering import STRANGERS_SHARE, hold_back
+from ndpresponder.wire.steering import FLOODING_SHARE, hold_back
 
 IPV6 = 14  # where a fanout program starts
 PACKET_HOST, PACKET_OTHERHOST = 0, 3  # linux/if_packet.h
@@ -215,37 +219,69 @@ def test_of_too_many_prefixes_all_that_was_sent_on_the_link_is_read() -> None:
     assert program_for(table, uplink_state()) == READ_LINK
 
 
-some_stations = st.frozensets(st.one_of(st.just(lladdr(ROUTER_LLADDR)), st.binary(min_size=6, max_size=6)), max_size=64)
-some_gateways = st.frozensets(st.one_of(st.just(packed(ROUTER)), st.binary(min_size=16, max_size=16)), max_size=64)
+some_station = st.one_of(st.just(lladdr(ROUTER_LLADDR)), st.binary(min_size=6, max_size=6))
+some_stations = st.frozensets(some_station, max_size=64)
+some_gateway = st.one_of(st.just(packed(ROUTER)), st.binary(min_size=16, max_size=16))
+some_gateways = st.frozensets(some_gateway, max_size=64)
 
 
 @given(
     worlds(),
     st.one_of(nearly_foreign(), foreign(), any_frames),
     some_stations,
-    some_stations,
+    st.dictionaries(some_station, st.dictionaries(some_gateway, st.booleans(), max_size=8), max_size=8),
     some_gateways,
+    some_stations,
     st.floats(1 / 64, 1, exclude_max=True),
     st.integers(0, 2**32 - 1),
 )
-def test_in_a_flood_of_what_was_read_strangers_are_held_back_but_for_a_few(
-    world: World, frame: bytes, stations, flooding, gateways, share: float, random: int
+def test_in_a_flood_what_was_read_of_strangers_is_held_back_but_for_a_few(
+    world: World, frame: bytes, stations, guarded, gateways, flooding, share: float, random: int
 ) -> None:
     program = program_for(responder_of(world).table, state_of(world))
     before, member = (
         steered(program, frame),
-        steered(hold_back(program, share, stations, flooding, gateways), frame, random=random),
+        steered(hold_back(program, share, stations, guarded, gateways, flooding), frame, random=random),
     )
     event(f"member {before} -> {member}")
-    station = frame[ETHERNET_SOURCE]
+    station, source = frame[ETHERNET_SOURCE], frame[SOURCE]
+    spared = station in stations or (source in gateways if station not in guarded else guarded[station].get(source))
     if before != READ or not run(SOLICITATIONS, frame):
         assert member == before
-    elif station in flooding:
-        assert member == (HELD_BACK[kind_of(frame)] if random / 2**32 >= share else READ)
-    elif station in stations or frame[SOURCE] in gateways:
+    elif spared:
         assert member == READ
     else:
-        assert member == (HELD_BACK[kind_of(frame)] if random / 2**32 >= STRANGERS_SHARE else READ)
+        rarely = source not in guarded[station] if station in guarded else station in flooding
+        read = FLOODING_SHARE if rarely else share
+        assert member == (HELD_BACK[kind_of(frame)] if random / 2**32 >= read else READ)
+
+
+def question_of(station: bytes) -> bytes:
+    return solicitation("2001:db8:1::1", ethernet_source=station)
+
+
+@pytest.mark.parametrize("count", [300, 4200, MAX_FLOODING])
+def test_of_thousands_that_flood_all_are_told_from_most_others(count: int) -> None:
+    salt = random.Random(count).getrandbits(64)
+    flooding = [b"\x02\x00" + number.to_bytes(4, "big") for number in range(count)]
+    others = [random.Random(number).randbytes(6) for number in range(500)]
+    program = hold_back(READ_LINK, 0.9, (), {}, (), flooding, salt)
+    assert len(program) < MAX_INSTRUCTIONS - 500  # which a table of some targets needs
+    some = [*flooding[:100], *flooding[-100:]]
+    seldom = int((FLOODING_SHARE + 0.8) / 2 * 2**32)
+    assert all(steered(program, question_of(each), random=seldom) != READ for each in some)
+    read = sum(steered(program, question_of(each), random=seldom) == READ for each in others)
+    assert read / len(others) > 0.8 * math.exp(-count / BUCKETS)
+
+
+def test_another_salt_mistakes_others_for_those_that_flood() -> None:
+    flooding = [b"\x02\x00" + number.to_bytes(4, "big") for number in range(MAX_FLOODING)]
+    others = [b"\x02\x01" + number.to_bytes(4, "big") for number in range(1000)]
+    mistaken = set(others)
+    for salt in (0x1234567890ABCDEF, 0x93D765DD51E7A4B1, 0xC2B2AE3D27D4EB4F):
+        buckets = {bucket_of(each, salt) for each in flooding}
+        mistaken = {each for each in mistaken if bucket_of(each, salt) in buckets}
+    assert len(mistaken) < len(others) / 20  # in each of a router's three attempts
 
 
 def test_each_member_is_counted_as_what_it_gets() -> None:
@@ -259,9 +295,21 @@ def test_each_member_is_counted_as_what_it_gets() -> None:
 def test_a_program_without_room_for_both_holds_back_all_the_same() -> None:
     program = program_for(table_of(DENSE), uplink_state())
     stations = [bytes([2, 0, 0, number, 0, 0]) for number in range(64)]
-    others = [bytes([2, 0, 1, number, 0, 0]) for number in range(64)]
-    gateways = [number.to_bytes(2, "big") * 8 for number in range(64)]
-    whole = hold_back(program, 1 / 8, stations, others, gateways)
-    assert len(whole) < MAX_INSTRUCTIONS / 2
-    assert whole == hold_back(READ_LINK, 1 / 8, stations, others, gateways)
+    gateways = [number.to_bytes(2, "big") * 8 for number in range(MAX_ADDRESSES)]
+    sources = dict.fromkeys(gateways[:MAX_SOURCES], True)
+    guarded = {bytes([2, 0, 1, number, 0, 0]): sources for number in range(MAX_GUARDED)}
+    whole = hold_back(program, 1 / 8, stations, guarded, gateways)
+    assert whole == hold_back(READ_LINK, 1 / 8, stations, guarded, gateways)
     assert steered(whole, solicitation("2001:db8:1::1"), random=2**31) == HELD_BACK[Kind.MULTICAST]
+
+
+def test_there_is_room_for_all_that_can_be_held_back_and_spared() -> None:
+    chance = random.Random(4861)
+    some = [[chance.randbytes(length) for _ in range(most)] for length, most in ((6, MAX_SPARED), (16, MAX_ADDRESSES))]
+    guarded = {
+        chance.randbytes(6): {chance.randbytes(16): chance.random() < 0.5 for _ in range(MAX_SOURCES)}
+        for _ in range(MAX_GUARDED)
+    }
+    flooding = [chance.randbytes(6) for _ in range(MAX_FLOODING)]
+    whole = hold_back(READ_LINK, 1 / 8, some[0], guarded, some[1], flooding, chance.getrandbits(64))
+    assert len(whole) <= MAX_INSTRUCTIONS

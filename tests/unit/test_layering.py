@@ -21,7 +21,7 @@ PURE_STDLIB = "bisect collections dataclasses enum functools heapq ipaddress ite
 LOWER_LAYERS = (
     "wire outcome limits requester responder defence narrator targets announce groups presence keepalive "
     "linux observe config errors supervise equipment uplink keepalive presence pin autowire unread overload backlog "
-    "stall refused moves"
+    "stall refused moves requesters known confirmed"
 )
 
 
@@ -52,8 +52,10 @@ LAYERS = {
     "errors": Layer(),
     "limits": Layer(pure=True),
     "requester": Layer("wire outcome", pure=True),
-    "responder": Layer("wire outcome requester defence targets.table", pure=True),
+    "responder": Layer("wire outcome requester defence known targets.table", pure=True),
     "defence": Layer("wire targets.table", pure=True),
+    "known": Layer("wire", pure=True),
+    "confirmed": Layer("wire", pure=True),
     "narrator": Layer("wire linux observe.logs outcome limits config targets.table"),
     "targets": Layer("targets wire errors linux"),
     "targets.table": Layer("wire", pure=True),
@@ -71,7 +73,8 @@ LAYERS = {
     "keepalive": Layer("linux wire"),
     "verification": Layer("linux targets.probe errors"),
     "pin": Layer("linux wire observe.logs errors"),
-    "overload": Layer("wire outcome", pure=True),
+    "overload": Layer("wire outcome known confirmed", pure=True),
+    "requesters": Layer("linux wire overload known confirmed outcome observe.tally"),
     "stall": Layer("linux narrator"),
     "refused": Layer("linux narrator observe.tally outcome wire"),
     "unread": Layer("linux wire overload requester outcome narrator observe.tally targets.table"),
@@ -89,8 +92,8 @@ LAYERS = {
     "equipment": Layer("requester presence verification fastpath targets.table linux limits config errors uplink"),
     "backlog": Layer("linux observe.tally outcome wire"),
     "uplink": Layer(
-        "backlog equipment wire unread overload stall refused requester responder narrator keepalive targets.table "
-        "moves targets.probe linux observe.tally observe.logs outcome limits config errors"
+        "backlog equipment wire unread known requesters stall refused requester responder narrator keepalive "
+        "targets.table moves targets.probe linux observe.tally observe.logs outcome limits config errors"
     ),
     "control": Layer(f"control {LOWER_LAYERS}", third_party="h11"),
     "metrics": Layer("observe targets.board uplink"),

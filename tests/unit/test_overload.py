@@ -1,20 +1,61 @@
-"""Of more frames than can be answered, each known requester gets a share, strangers and floods nothing beyond it."""
+"""Of more frames than can be answered the gateway's are, and a share of each other requester's: not who came first."""
 
+import random
 from collections.abc import Collection
 
-from answering import GATEWAY, addresses
-from frames import lladdr, packed, solicitation
+from answering import GATEWAY
+from frames import ROUTER_LLADDR, lladdr, packed, solicitation
 
+from ndpresponder.confirmed import Confirmed
+from ndpresponder.known import REGULAR_AFTER_S, Known
 from ndpresponder.outcome import Kind
-from ndpresponder.overload import FLOODING, MAX_SPARED, SHARE, Crowd, Frame
+from ndpresponder.overload import (
+    FLOODING_PER_S,
+    FLOODS,
+    GATEWAYS_SHARE,
+    KNOWN_ROOM,
+    MAX_GUARDED,
+    MAX_SPARED,
+    SHARE,
+    Crowd,
+    Frame,
+)
 from ndpresponder.wire.layout import ETHERNET_SOURCE, REQUESTER
 
-KNOWN = solicitation(), False
-STRANGER = solicitation(source="fe80::bad"), False
-FROM_GATEWAY = solicitation(source=GATEWAY), True
-PRETENDER = solicitation(source=GATEWAY, ethernet_source="02:00:00:00:00:77"), False
-NOBODY = frozenset[bytes]()
 BATCH = 64
+STATION = lladdr(ROUTER_LLADDR)
+KNOWN = solicitation(), False
+FROM_GATEWAY = solicitation(source=GATEWAY), False
+PRETENDER = solicitation(source=GATEWAY, ethernet_source="02:00:00:00:00:77"), False
+
+
+class Clock:
+    """A clock that is set."""
+
+    def __init__(self) -> None:
+        self.now_s = 1000.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+class Scene:
+    """A crowd with what it looks at."""
+
+    def __init__(self, known: Collection[Frame] = (), confirmed: bool = False, recall=lambda _: None) -> None:
+        self.clock = Clock()
+        self.known, self.confirmed = Known(self.clock), Confirmed(self.clock)
+        for frame in known:
+            self.known.meet(who(frame))
+        if confirmed:
+            self.confirmed.confirm(packed(GATEWAY), STATION)
+        self.crowd = Crowd(self.known, self.confirmed, {packed(GATEWAY): 0.0}, self.clock, recall)
+
+    def chosen(self, batch: list[Frame]) -> list[Frame]:
+        return self.crowd.thin(batch)[0]
+
+    def a_second_later(self, seconds: float = 1.0) -> None:
+        self.clock.now_s += seconds
 
 
 def who(frame: Frame) -> bytes:
@@ -25,79 +66,197 @@ def station(frame: Frame) -> bytes:
     return frame[0][ETHERNET_SOURCE]
 
 
-def thin(
-    batch: list[Frame], known: Collection[bytes], gateways: Collection[bytes]
-) -> tuple[list[Frame], dict[Kind, int]]:
-    return Crowd(known, gateways).thin(batch)
+def stranger(number: int, **fields: object) -> Frame:
+    """Return a frame of one of many made-up stations."""
+    made_up = {"source": packed("fe80::bad:0:0")[:12] + number.to_bytes(4, "big")} | fields
+    return solicitation(ethernet_source=b"\x02\xbb" + number.to_bytes(4, "big"), **made_up), False
 
 
-def test_who_is_known_is_answered_whatever_else_there_is() -> None:
-    batch = [STRANGER] * 30 + [KNOWN] + [STRANGER] * 33
-    assert thin(batch, {who(KNOWN)}, NOBODY) == ([KNOWN], {**dict.fromkeys(Kind, 0), Kind.MULTICAST: 63})
+def strangers(count: int) -> list[Frame]:
+    return [stranger(number) for number in range(count)]
 
 
-def test_a_gateway_is_known_before_it_ever_asked() -> None:
-    assert thin([STRANGER, FROM_GATEWAY], NOBODY, addresses(GATEWAY))[0] == [FROM_GATEWAY]
+# The gateway
 
 
-def test_all_who_write_the_address_of_a_gateway_have_one_share_together() -> None:
-    pretenders = [(solicitation(source=GATEWAY, ethernet_source=bytes([2, 0, 0, 0, 1, n])), False) for n in range(63)]
-    chosen, others = thin([*pretenders, KNOWN], {who(KNOWN)}, addresses(GATEWAY))
-    assert chosen == [*pretenders[:SHARE], KNOWN]
-    assert others[Kind.MULTICAST] == 63 - SHARE
+def test_a_confirmed_gateway_has_its_answers_whatever_else_there_is() -> None:
+    first = strangers(BATCH - 1)
+    scene = Scene(known=first, confirmed=True)
+    for _ in range(100):
+        assert FROM_GATEWAY in scene.chosen([*first, FROM_GATEWAY])
 
 
-def test_a_known_gateway_shares_with_nobody() -> None:
-    chosen = thin([PRETENDER] * 60 + [FROM_GATEWAY], {who(FROM_GATEWAY)}, addresses(GATEWAY))[0]
-    assert chosen == [PRETENDER] * SHARE + [FROM_GATEWAY]
+def test_who_writes_the_address_of_a_confirmed_gateway_is_a_stranger() -> None:
+    scene = Scene(confirmed=True)
+    floods = [stranger(number, source=GATEWAY) for number in range(BATCH - 4)]
+    chosen = scene.chosen([*floods, *[FROM_GATEWAY] * 4])
+    assert chosen.count(FROM_GATEWAY) == 4
+    assert len(chosen) - 4 == 1 + BATCH // 16
+
+
+def test_sources_made_up_beside_a_confirmed_station_share_and_the_gateway_does_not() -> None:
+    scene = Scene(confirmed=True)
+    floods = [(solicitation(source=packed("fe80::bad:0:0")[:12] + bytes((0, 0, 1, n))), False) for n in range(60)]
+    chosen = scene.chosen([*floods, *[FROM_GATEWAY] * 4])
+    assert chosen.count(FROM_GATEWAY) == 4
+    assert len(chosen) - 4 == SHARE
+
+
+def test_flow_labels_made_up_in_the_gateways_very_name_give_no_share_of_their_own() -> None:
+    scene = Scene(confirmed=True)
+    floods = [(FROM_GATEWAY[0][:16] + bytes((0, n)) + FROM_GATEWAY[0][18:], False) for n in range(BATCH)]
+    assert len(scene.chosen(floods)) == GATEWAYS_SHARE
+
+
+def test_of_a_flood_in_the_gateways_very_name_what_was_answered_before_is_answered() -> None:
+    asked = solicitation("2001:db8::c1", GATEWAY)
+    scene = Scene(confirmed=True, recall=lambda frame: frame == asked or None)
+    floods = [(solicitation(f"2001:db8::{n:x}", GATEWAY), False) for n in range(1, BATCH)]
+    assert (asked, False) in scene.chosen([*floods, (asked, False)])
+
+
+def test_a_gateway_that_nobody_has_confirmed_has_a_share_with_all_who_write_its_address() -> None:
+    pretenders = [stranger(number, source=GATEWAY) for number in range(BATCH - 1)]
+    assert Scene().chosen([*pretenders, FROM_GATEWAY]) == pretenders[:SHARE]
+
+
+# Known requesters
+
+
+def test_who_is_known_is_answered_whatever_strangers_ask() -> None:
+    assert KNOWN in Scene(known=[KNOWN]).chosen([*strangers(BATCH - 1), KNOWN])
 
 
 def test_nobody_gets_more_than_a_share() -> None:
-    other = solicitation(source="fe80::3"), False
-    chosen, others = thin([KNOWN] * 50 + [other] * 2, {who(KNOWN), who(other)}, NOBODY)
+    other = stranger(1)
+    chosen, others = Scene(known=[KNOWN, other]).crowd.thin([KNOWN] * 50 + [other] * 2)
     assert chosen == [KNOWN] * SHARE + [other] * 2
     assert others[Kind.MULTICAST] == 50 - SHARE
 
 
+def test_of_too_many_that_are_known_the_longest_known_are_answered() -> None:
+    later = strangers(BATCH - 1)
+    scene = Scene(known=[KNOWN])
+    scene.a_second_later()
+    for each in later:
+        scene.known.meet(who(each))
+    chosen = scene.chosen([*later, KNOWN])
+    assert KNOWN in chosen
+    assert len(chosen) == KNOWN_ROOM
+
+
+def test_who_is_known_and_floods_goes_last() -> None:
+    floods = strangers(80)
+    scene = Scene(known=[*floods, KNOWN])
+    for _ in range(FLOODING_PER_S + 1):
+        scene.crowd.thin(floods)
+    spared = scene.crowd.spared(1.0)
+    chosen = scene.chosen([*floods[: BATCH - 1], KNOWN])
+    assert chosen[0] == KNOWN
+    assert len(chosen) <= 1 + SHARE
+    assert list(spared.stations) == [station(KNOWN)]
+    assert set(spared.flooding) == set(map(station, floods))
+
+
+# Strangers
+
+
+def test_a_stranger_that_asks_once_a_second_is_answered_while_ten_thousand_ask_more_often() -> None:
+    flood, router = strangers(10_000), stranger(1 << 20)
+    scene, chance = Scene(), random.Random(1)
+    for _ in range(3):
+        for start in range(0, len(flood), BATCH // 5):
+            scene.crowd.thin(flood[start : start + BATCH // 5] * 5)
+        scene.a_second_later()
+    for _ in range(3):
+        assert router in scene.chosen([*chance.sample(flood, BATCH - 1), router])
+        scene.a_second_later()
+
+
+def test_a_stranger_that_asks_again_goes_before_those_that_are_never_seen_again() -> None:
+    router, scene = stranger(1 << 20), Scene()
+    fresh = iter(strangers(10_000))
+    scene.chosen([next(fresh) for _ in range(BATCH)] + [router])
+    scene.a_second_later()
+    assert router in scene.chosen([next(fresh) for _ in range(BATCH - 1)] + [router])
+
+
+def test_a_station_that_floods_is_named_to_the_kernel_and_let_go_in_time() -> None:
+    flood, scene = strangers(BATCH), Scene()
+    for _ in range(FLOODS):
+        scene.crowd.thin(flood)
+    assert set(scene.crowd.spared(1.0).flooding) == set(map(station, flood))
+    for _ in range(200):
+        scene.a_second_later()
+        scene.crowd.thin([])
+    assert len(scene.crowd.spared(1.0).flooding) < 16
+
+
+def test_where_few_are_let_through_fewer_tell_a_flood() -> None:
+    flood, scene = strangers(BATCH), Scene()
+    scene.crowd.spared(1 / 8)
+    for _ in range(2):
+        scene.crowd.thin(flood)
+    assert len(scene.crowd.spared(1 / 8).flooding) == BATCH
+
+
 def test_what_is_not_answered_is_counted_by_its_kind() -> None:
-    probe, dad = (solicitation(destination="2001:db8::c1"), False), (solicitation(source="::"), False)
-    others = thin([probe, dad, dad, STRANGER, (b"", False)], NOBODY, NOBODY)[1]
-    assert others == {Kind.MULTICAST: 1, Kind.UNICAST: 2, Kind.DAD: 2}
+    scene = Scene()
+    for _ in range(2):
+        scene.crowd.thin([stranger(1)] * BATCH)
+    probe, dad = stranger(1, destination="2001:db8::c1"), stranger(1, source="::")
+    chosen, others = scene.crowd.thin([probe, dad, dad, stranger(1), (b"", False)])
+    assert chosen == [(b"", False)]
+    assert others == [1, 1, 2]
+    assert [Kind.MULTICAST, Kind.UNICAST, Kind.DAD] == [0, 1, 2]
 
 
-def test_the_kernel_spares_who_is_known_by_station_and_gateways_by_address() -> None:
-    crowd = Crowd({who(KNOWN): None}, addresses(GATEWAY))
-    crowd.thin([STRANGER] * (BATCH - 1) + [KNOWN])
-    assert crowd.spared() == ([station(KNOWN)], set(), [packed(GATEWAY)])
+# Whom the kernel spares
 
 
-def test_who_is_known_and_floods_is_spared_for_a_share_until_that_is_forgotten() -> None:
-    crowd = Crowd({who(KNOWN): None}, NOBODY)
-    crowd.thin([STRANGER] * (BATCH - 2) + [KNOWN] * 2)
-    assert crowd.spared() == ([station(KNOWN)], {station(KNOWN)}, [])
-    crowd.thin([STRANGER] * BATCH)
-    assert crowd.spared().flooding == set()  # one in 64, and no more
-    crowd.thin([KNOWN] * BATCH)
-    crowd.forget()
-    assert crowd.spared().flooding == set()
+def test_the_kernel_spares_confirmed_stations_first_and_then_those_known_longest() -> None:
+    known = strangers(MAX_SPARED + 1)
+    scene = Scene(known=known, confirmed=True)
+    spared = scene.crowd.spared(1.0)
+    assert list(spared.stations) == [STATION, *map(station, known[: MAX_SPARED - 1])]
+    assert not spared.gateways  # its address is nobody's: the station is known
 
 
-def test_ten_that_flood_together_are_told() -> None:
-    flooding = [(solicitation(ethernet_source=bytes([2, 0, 0, 0, 2, n])), False) for n in range(FLOODING // 2)]
-    crowd = Crowd(dict.fromkeys(map(who, flooding)), NOBODY)
-    crowd.thin(flooding * (BATCH // len(flooding)))
-    assert crowd.spared().flooding == set(map(station, flooding))
+def test_regular_requesters_are_spared_before_new_ones() -> None:
+    new = strangers(MAX_SPARED)
+    scene = Scene(known=[*new, KNOWN])
+    scene.a_second_later(REGULAR_AFTER_S)
+    scene.known.use(who(KNOWN))
+    assert next(iter(scene.crowd.spared(1.0).stations)) == station(KNOWN)
 
 
-def test_who_floods_in_the_name_of_a_gateway_does_it_no_harm_if_it_is_known_itself() -> None:
-    crowd = Crowd({who(FROM_GATEWAY): None}, addresses(GATEWAY))
-    crowd.thin([PRETENDER] * (BATCH - 1) + [FROM_GATEWAY])
-    assert crowd.spared() == ([station(FROM_GATEWAY)], set(), [])
+def test_a_gateway_that_nobody_has_confirmed_is_spared_by_its_address_unless_that_floods() -> None:
+    scene = Scene()
+    assert scene.crowd.spared(1.0).gateways == [packed(GATEWAY)]
+    for _ in range(FLOODING_PER_S // BATCH + 1):
+        scene.crowd.thin([PRETENDER] * BATCH)
+    assert scene.crowd.spared(1.0).gateways == []
 
 
-def test_of_many_stations_those_known_longest_are_spared() -> None:
-    first, *others = [bytes([2, 0, 0, 0, 3, n]) for n in range(MAX_SPARED + 1)]
-    known = [(solicitation(source=source, ethernet_source=first), False) for source in ("fe80::3", "fe80::4")]
-    known += [(solicitation(ethernet_source=other), False) for other in others]
-    assert list(Crowd(dict.fromkeys(map(who, known)), NOBODY).spared().stations) == [first, *others[:-1]]
-    assert station(known[0]) == first == lladdr("02:00:00:00:03:00")
+def test_a_flood_in_the_name_of_the_gateways_station_leaves_its_own_sources_spared() -> None:
+    scene = Scene(known=[KNOWN], confirmed=True)
+    assert station(KNOWN) == STATION
+    floods = [(solicitation(source=packed("fe80::bad:0:0")[:12] + bytes((0, 0, 1, n))), False) for n in range(BATCH)]
+    for _ in range(FLOODING_PER_S // BATCH + 1):
+        scene.crowd.thin(floods)
+    spared = scene.crowd.spared(1.0)
+    assert not spared.stations
+    assert spared.guarded == {STATION: {packed(GATEWAY): True, who(KNOWN)[-16:]: True}}
+    for _ in range(FLOODING_PER_S // BATCH + 1):
+        scene.crowd.thin([FROM_GATEWAY] * BATCH)
+    assert scene.crowd.spared(1.0).guarded[STATION][packed(GATEWAY)] is False
+    assert len(spared.guarded) <= MAX_GUARDED
+
+
+def test_all_of_it_is_forgotten_with_the_flood() -> None:
+    scene = Scene(known=[KNOWN])
+    for _ in range(FLOODING_PER_S // BATCH + 1):
+        scene.crowd.thin([KNOWN] * BATCH)
+    scene.crowd.forget()
+    assert (scene.crowd.total, scene.crowd.flooding, scene.crowd.lately) == (0, 0, 0)
+    assert list(scene.crowd.spared(1.0).stations) == [station(KNOWN)]

@@ -12,6 +12,8 @@ from frames import solicitation
 
 from ndpresponder import unread
 from ndpresponder.config import InterfaceConfig
+from ndpresponder.confirmed import Confirmed
+from ndpresponder.known import Known
 from ndpresponder.narrator import Narrator
 from ndpresponder.observe.tally import Tally
 from ndpresponder.outcome import Outcome
@@ -87,6 +89,10 @@ async def until(condition: Callable[[], object]) -> None:
             await asyncio.sleep(0.001)
 
 
+def make_crowd(known: Known) -> Crowd:
+    return Crowd(known, Confirmed(lambda: 0.0), {}, lambda: 0.0)
+
+
 def counting(
     act: Callable[[unread.Unread], Coroutine[Any, Any, None]],
     tally: Tally | None = None,
@@ -97,7 +103,9 @@ def counting(
     """Have `act` done while somebody counts in `tally`."""
 
     async def main() -> None:
-        counter = unread.Unread(tally or Tally(), crowd or Crowd({}, ()), read_all, Narrator(InterfaceConfig("up0")))
+        counter = unread.Unread(
+            tally or Tally(), crowd or make_crowd(Known(lambda: 0.0)), read_all, Narrator(InterfaceConfig("up0"))
+        )
         counter.open(socket or Socket(), "up0")
         counter.follow(uplink_state())
         await act(counter)
@@ -235,7 +243,10 @@ def test_in_a_flood_less_is_read_of_who_floods_while_that_is_too_much_and_else_m
 ) -> None:
     monkeypatch.setattr(unread, "_LOOK_S", 3600)
     monkeypatch.setattr(unread, "_SETTLE_S", 0)
-    tally, crowd = Tally(), Crowd({FLOODING[REQUESTER]: None}, ())
+    monkeypatch.setattr(unread, "_REWRITE_S", 0)
+    known = Known(lambda: 0.0)
+    known.meet(FLOODING[REQUESTER])
+    tally, crowd = Tally(), make_crowd(known)
 
     def thin() -> None:
         crowd.thin([(FLOODING, False)] * 64)
@@ -245,7 +256,7 @@ def test_in_a_flood_less_is_read_of_who_floods_while_that_is_too_much_and_else_m
 
     async def act(counter: unread.Unread) -> None:
         async def in_force(share: float) -> None:
-            await until(lambda: counter._program == hold_back(calm, share, *crowd.spared()))
+            await until(lambda: counter._program == hold_back(calm, share, *crowd.spared(share)))
             await asyncio.sleep(0)  # what is thinned from now on is too much
 
         async def after(happened: Callable[[], None], share: float) -> None:

@@ -4,5 +4,6 @@
 """
 
 from ndpresponder.linux.netlink.links import MAX_SERVED_GATEWAYS, Link, Links, LinkWatcher, ask_links, is_reachable
+from ndpresponder.linux.netlink.stations import StationWatcher
 
-__all__ = ["MAX_SERVED_GATEWAYS", "Link", "LinkWatcher", "Links", "ask_links", "is_reachable"]
+__all__ = ["MAX_SERVED_GATEWAYS", "Link", "LinkWatcher", "Links", "StationWatcher", "ask_links", "is_reachable"]

@@ -5,7 +5,7 @@ import errno
 import socket
 import struct
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from pyroute2.netlink.exceptions import NetlinkError
@@ -25,13 +25,14 @@ _UNICAST: Final = 1  # RTN_UNICAST
 # RTPROT_KERNEL, RTPROT_RA: routes by which the kernel, or a manager in its place, says that a prefix is on this link
 _ON_LINK_PROTOCOLS: Final = (2, 9)
 _SUBNET: Final = 64  # RFC 4291 2.5.4
+_OF_ADVERTISEMENTS: Final = 9  # RTPROT_RA
 _CONFIRMED: Final = 0x02 | 0x40 | 0x80  # NUD_REACHABLE | NUD_NOARP | NUD_PERMANENT
 _UP_AND_RUNNING: Final = 0x1 | 0x40  # IFF_UP | IFF_RUNNING
 _ARPHRD_ETHER: Final = 1
 _OPTIMISTIC, _DADFAILED, _TENTATIVE = 0x04, 0x08, 0x40  # IFA_F_*
 _ATTEMPTS: Final = 5
 
-MAX_SERVED_GATEWAYS: Final = 16  # served; who sends router advertisements can make up any number
+MAX_SERVED_GATEWAYS: Final = 16  # who sends router advertisements can make up any number
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,8 @@ class Link:
     unproven: frozenset[bytes] = frozenset()  # of the addresses, those that may be another host's (RFC 4862 5.4)
     onlink: Onlink = frozenset()  # the prefixes that are on-link here, see `onlink`
     subnets: frozenset[tuple[bytes, int]] = frozenset()  # of the addresses, and advertised: networks and lengths
+    static_gateways: frozenset[bytes] = frozenset()  # of the gateways, those that no router advertisement brought
+    longest_known: tuple[bytes, ...] = field(default=(), compare=False)  # gateways, in the order of their merits
 
     @property
     def anycast(self) -> frozenset[bytes]:
@@ -73,8 +76,13 @@ class Link:
 
     @property
     def served_gateways(self) -> list[bytes]:
-        """The gateways to keep in touch with, global ones first: no router advertisement can bring one of those."""
-        return sorted(self.gateways)[:MAX_SERVED_GATEWAYS]
+        """The gateways to keep in touch with: static ones first, which nobody can make up, then the longest known."""
+        places = {gateway: place for place, gateway in enumerate(self.longest_known)}
+        last = len(places)
+        ordered = sorted(
+            self.gateways, key=lambda each: (each not in self.static_gateways, places.get(each, last), each)
+        )
+        return ordered[:MAX_SERVED_GATEWAYS]
 
 
 Links = Mapping[str, Link | None]
@@ -183,7 +191,7 @@ async def _ask_link(netlink: Any, name: str) -> Link | None:
             own[ours] = address.get("flags")
             onlink.update((*of_address(far, length), *of_address(ours, length if ours == far else 128)))
             subnets.add(_subnet(far, length))
-        gateways: list[bytes] = []
+        gateways: list[tuple[bytes, int]] = []
         async for route in await netlink.route(
             "dump", family=socket.AF_INET6, oif=index, type=_UNICAST, dump_filter=None
         ):
@@ -208,10 +216,11 @@ async def _ask_link(netlink: Any, name: str) -> Link | None:
         up=link["flags"] & _UP_AND_RUNNING == _UP_AND_RUNNING,
         forwarding=forwarding(device),
         addresses=frozenset(own),
-        gateways=frozenset(gateways),
+        gateways=frozenset(gateway for gateway, _ in gateways),
         unproven=frozenset(address for address, flags in own.items() if _is_unproven(flags)),
         onlink=frozenset(onlink),
         subnets=frozenset(subnet for subnet in subnets if subnet[1] < 128 and not is_link_local(subnet[0])),
+        static_gateways=frozenset(gateway for gateway, protocol in gateways if protocol != _OF_ADVERTISEMENTS),
     )
 
 
@@ -236,11 +245,11 @@ def _is_unproven(flags: int) -> bool:
     return bool(flags & _DADFAILED or (flags & _TENTATIVE and not flags & _OPTIMISTIC))
 
 
-def _gateways(route: Any, index: int) -> Iterable[bytes]:
-    """Yield the next hops of a default route by way of the link `index`."""
+def _gateways(route: Any, index: int) -> Iterable[tuple[bytes, int]]:
+    """Yield the next hops of a default route by way of the link `index`, and who made the route."""
     if route["dst_len"]:
         return
     for hop in route.get("multipath") or (route,):
         gateway = hop.get("gateway")
         if gateway and hop.get("oif") == index:
-            yield packed(gateway)
+            yield packed(gateway), route["proto"]

@@ -1,0 +1,79 @@
+"""The stations that the kernel has confirmed for each gateway, so that anybody's writing its address is not enough.
+
+Pure. Confirmed means that the kernel's neighbor entry was reachable or permanent with that link-layer address: an entry
+that is merely there may come of a solicitation that somebody made up. Two routers may share a gateway's address, and
+one may take the place of another, so that some stations of each gateway are kept: those longest confirmed stay for as
+long as they are confirmed now and then, and the last place is for the newest.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Final, NamedTuple
+
+from ndpresponder.wire.addresses import is_multicast, is_unicast_lladdr
+
+MAX_STATIONS: Final = 4  # of each gateway
+MAX_GATEWAYS: Final = 16  # those of a link that are served; strangers' router advertisements can make up any number
+IDLE_S: Final = 3600.0  # until another gateway or station gets the place
+
+
+class Confirmation(NamedTuple):
+    """One gateway at one station, for a successor."""
+
+    gateway: bytes
+    station: bytes
+    last_s: float
+
+
+class Confirmed:
+    """The confirmed stations of one uplink's gateways."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        """Begin with none."""
+        self._clock = clock
+        self._last_s: dict[bytes, dict[bytes, float]] = {}  # gateway -> station -> when; the longest confirmed first
+        self.stations: dict[bytes, frozenset[bytes]] = {}  # station -> its gateways; to be read only
+
+    def has(self, gateway: bytes) -> bool:
+        """Tell whether a station is confirmed for a gateway."""
+        return gateway in self._last_s
+
+    def of(self, gateway: bytes) -> list[bytes]:
+        """Return the stations of a gateway, the longest confirmed first."""
+        return list(self._last_s.get(gateway, ()))
+
+    def confirm(self, gateway: bytes, station: bytes) -> None:
+        """Note that a station is confirmed now."""
+        self._confirm(gateway, station, self._clock())
+
+    def _confirm(self, gateway: bytes, station: bytes, now_s: float) -> None:
+        if gateway not in self._last_s and len(self._last_s) >= MAX_GATEWAYS:
+            oldest = min(self._last_s, key=lambda each: max(self._last_s[each].values()))
+            if now_s - max(self._last_s[oldest].values()) < IDLE_S:
+                return
+            del self._last_s[oldest]
+        places = self._last_s.setdefault(gateway, {})
+        if station not in places and len(places) >= MAX_STATIONS:
+            idle = next((each for each, last_s in places.items() if now_s - last_s >= IDLE_S), None)
+            del places[idle if idle is not None else list(places)[-1]]
+        places[station] = now_s
+        found: dict[bytes, set[bytes]] = {}
+        for each, its in self._last_s.items():
+            for other in its:
+                found.setdefault(other, set()).add(each)
+        self.stations.clear()
+        self.stations.update({each: frozenset(its) for each, its in found.items()})
+
+    def confirmations(self) -> list[Confirmation]:
+        """Return all that is confirmed."""
+        return [
+            Confirmation(gateway, station, last_s)
+            for gateway, places in self._last_s.items()
+            for station, last_s in places.items()
+        ]
+
+    def restore(self, confirmations: Iterable[Confirmation]) -> None:
+        """Take over what a predecessor saw confirmed; what cannot be is left out."""
+        now_s = self._clock()
+        for gateway, station, last_s in confirmations:
+            if len(gateway) == 16 and not is_multicast(gateway) and is_unicast_lladdr(station) and 0 <= last_s <= now_s:
+                self._confirm(gateway, station, last_s)

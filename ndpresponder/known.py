@@ -1,0 +1,161 @@
+"""The requesters that asked again and again: a requester keeps its place for as long as it goes on asking.
+
+Pure. Any number of requesters can be made up, so that no place is kept for having come first: one that has not been
+used for a while is given to the next requester that needs one. A requester that asks twice at once is new, and gives
+its place up soon; after some seconds of asking it is regular, and keeps its place through a quiet spell. One Ethernet
+source holds a few places of all, however many IPv6 sources it writes.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Final, NamedTuple
+
+from ndpresponder.wire.addresses import is_unicast_lladdr
+from ndpresponder.wire.layout import ETH_P_IPV6
+
+# Of each kind. A link has a handful of routers; the rest is room for strangers, about 0.3 kB each
+MAX_REQUESTERS: Final = 4096
+MAX_OF_STATION: Final = 16  # a router asks from its link-local address and some others
+REGULAR_AFTER_S: Final = 3.0
+NEW_IDLE_S: Final = 10.0  # a router asks again after a second at most
+REGULAR_IDLE_S: Final = 600.0
+_USED_S: Final = 1.0  # how exactly it is known when a place was used last
+
+_LENGTH: Final = 32  # of the octets `REQUESTER`
+_STATION: Final = slice(0, 6)  # where they hold the Ethernet source
+_ETHER_TYPE: Final = slice(6, 8)
+
+
+class Acquaintance(NamedTuple):
+    """One requester that is known, for a successor."""
+
+    who: bytes  # the octets `REQUESTER`
+    since_s: float
+    last_s: float
+
+
+class Known:
+    """The requesters of one uplink that asked valid questions before."""
+
+    __slots__ = ("_clock", "_new", "_of_station", "_regular", "since_s")
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        """Begin with nobody."""
+        self._clock = clock
+        self.since_s: dict[bytes, float] = {}  # octets `REQUESTER` -> when they became known; to be read only
+        self._new: dict[bytes, float] = {}  # -> when the place was used last, the longest ago first
+        self._regular: dict[bytes, float] = {}
+        self._of_station: dict[bytes, dict[bytes, None]] = {}
+
+    def __contains__(self, who: bytes) -> bool:
+        return who in self.since_s
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self.since_s)
+
+    def __len__(self) -> int:
+        return len(self.since_s)
+
+    def meet(self, who: bytes) -> bool:
+        """Know a requester that asks again, if there is a place for it; return whether it is known."""
+        if who in self.since_s:
+            self.use(who)
+            return True
+        now_s = self._clock()
+        if not self._make_room(self._new, NEW_IDLE_S, now_s) or not self._make_room_of(who[_STATION], now_s):
+            return False
+        self._add(self._new, who, now_s, now_s)
+        return True
+
+    def use(self, who: bytes) -> None:
+        """Note that a requester, known or not, asks now."""
+        since_s = self.since_s.get(who)
+        if since_s is None:
+            return
+        now_s = self._clock()
+        of = self._regular if who in self._regular else self._new
+        if now_s - of[who] < _USED_S:
+            return
+        if of is self._new and now_s - since_s >= REGULAR_AFTER_S:
+            if self._make_room(self._regular, REGULAR_IDLE_S, now_s):
+                del of[who]
+                of = self._regular
+        else:
+            del of[who]
+        of[who] = now_s
+
+    def regulars_first(self) -> Iterator[bytes]:
+        """Return those that have been asking for some seconds, and then the others; the longest known first."""
+        yield from sorted(self._regular, key=self.since_s.__getitem__)
+        yield from self._new
+
+    def of_station(self, station: bytes) -> Iterable[bytes]:
+        """Return the known requesters with an Ethernet source."""
+        return self._of_station.get(station, ())
+
+    # For a successor
+
+    def acquaintances(self, most: int) -> list[Acquaintance]:
+        """Return those that are known, at most so many: the regular ones that asked last first."""
+        found = [
+            Acquaintance(who, self.since_s[who], last_s)
+            for of in (self._regular, self._new)
+            for who, last_s in reversed(of.items())
+        ]
+        return found[:most]
+
+    def restore(self, acquaintances: Iterable[Acquaintance]) -> None:
+        """Know whom a predecessor knew; what cannot be is left out."""
+        now_s = self._clock()
+        for who, since_s, last_s in sorted(acquaintances, key=lambda each: each.last_s):
+            if not _can_be(who) or not 0 <= since_s <= last_s <= now_s or who in self.since_s:
+                continue
+            is_regular = last_s - since_s >= REGULAR_AFTER_S
+            of, idle_s = (self._regular, REGULAR_IDLE_S) if is_regular else (self._new, NEW_IDLE_S)
+            if self._make_room(of, idle_s, now_s) and self._make_room_of(who[_STATION], now_s):
+                self._add(of, who, since_s, last_s)
+
+    # Places
+
+    def _add(self, of: dict[bytes, float], who: bytes, since_s: float, last_s: float) -> None:
+        of[who] = last_s
+        self.since_s[who] = since_s
+        self._of_station.setdefault(who[_STATION], {})[who] = None
+
+    def _make_room(self, of: dict[bytes, float], idle_s: float, now_s: float) -> bool:
+        if len(of) < MAX_REQUESTERS:
+            return True
+        who = next(iter(of))
+        if now_s - of[who] < idle_s:
+            return False
+        self._give_up(who)
+        return True
+
+    def _make_room_of(self, station: bytes, now_s: float) -> bool:
+        """See to it that a station has less than all the places that one may have."""
+        held = self._of_station.get(station, {})
+        if len(held) < MAX_OF_STATION:
+            return True
+        who = min(held, key=self._last_s)
+        if now_s - self._last_s(who) < NEW_IDLE_S:
+            return False
+        self._give_up(who)
+        return True
+
+    def _last_s(self, who: bytes) -> float:
+        return self._new[who] if who in self._new else self._regular[who]
+
+    def _give_up(self, who: bytes) -> None:
+        self._new.pop(who, None)
+        self._regular.pop(who, None)
+        del self.since_s[who]
+        of_station = self._of_station[who[_STATION]]
+        del of_station[who]
+        if not of_station:
+            del self._of_station[who[_STATION]]
+
+
+def _can_be(who: bytes) -> bool:
+    """Tell whether a frame that is answered can have these octets."""
+    return (
+        len(who) == _LENGTH and is_unicast_lladdr(who[_STATION]) and who[_ETHER_TYPE] == ETH_P_IPV6.to_bytes(2, "big")
+    )
