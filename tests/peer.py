@@ -87,11 +87,16 @@ class Wire:
         if self._ready_for_xdp:
             return
         self._ready_for_xdp = True
+        self.leave_tags()
+        for number in self._cables:
+            self.let_pass(self.far, f"far{number}")
+
+    def leave_tags(self) -> None:
+        """Leave tags in the frames that XDP sees."""
         for number in self._cables:
             with self.near.enter():
                 flags = ethtool(f"up{number}", ETHTOOL_GFLAGS)
                 ethtool(f"up{number}", ETHTOOL_SFLAGS, flags & ~ETH_FLAG_RXVLAN)
-            self.let_pass(self.far, f"far{number}")
 
     def let_pass(self, namespace: Namespace, interface: str) -> None:
         """Give an interface an XDP program that does nothing."""

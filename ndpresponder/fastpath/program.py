@@ -8,6 +8,7 @@ its descriptor, at the latest with the process. When the kernel refuses, the mes
 import contextlib
 import errno
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -16,7 +17,7 @@ from ndpresponder.errors import SystemRefused
 from ndpresponder.fastpath.maps import TargetMaps, fill
 from ndpresponder.fastpath.refusal import explain
 from ndpresponder.fastpath.tables import ADDRESS_SIZE, COUNT, SETUP, VALUE_SIZE, Entries
-from ndpresponder.linux import bpf
+from ndpresponder.linux import bpf, ethtool
 from ndpresponder.linux.bpf import Hook, MapType, XdpMode
 from ndpresponder.linux.bpf_object import BadObject, Program, read_program
 from ndpresponder.targets.table import TargetTable
@@ -24,6 +25,7 @@ from ndpresponder.targets.table import TargetTable
 OBJECT: Final = "responder.bpf.o"
 SECTIONS: Final = ((Hook.TCX_INGRESS, "tc"), (Hook.XDP, "xdp"))
 _NAME: Final = "ndpresponder"
+_DROPPED: Final = re.compile(r"rx_queue_\d+_xdp_tx_errors|tx_queue_\d+_xdp_tx_drops")  # of veth, of virtio_net
 
 
 class KernelProgram:
@@ -39,6 +41,7 @@ class KernelProgram:
         # descriptors
         self._counts: int | None = None
         self._link: int | None = None
+        self._dropped_before: int | None = None  # by the driver, while or since that runs the program
 
     @property
     def attached(self) -> bool:
@@ -105,20 +108,23 @@ class KernelProgram:
             if self._hook is Hook.TCX_INGRESS:
                 self._link = bpf.create_link(program, index, self._hook)
                 return "tcx"
-            if bpf.takes_tags_away(self._name):
+            if ethtool.takes_tags_away(self._name):
                 raise SystemRefused(
                     f"{self._name} takes VLAN tags away before XDP could see them, so that what belongs to another "
                     f"link would be answered: ethtool -K {self._name} rxvlan off, or use the fast path tcx"
                 )
-            # What the program of a veth sends back is lost unless its far end runs one as well, which cannot be seen
-            if native or bpf.driver(self._name) != "veth":
+            # A veth loses what the program sends back unless its far end, which cannot be seen, has one too, or GRO
+            if native or ethtool.driver(self._name) != "veth":
                 try:
+                    dropped = self._dropped()
                     self._link = bpf.create_link(program, index, self._hook, XdpMode.NATIVE)
+                    self._dropped_before = dropped
                     return "native XDP"
                 except OSError as error:
                     if native or error.errno != errno.EOPNOTSUPP:
                         raise
             self._link = bpf.create_link(program, index, self._hook, XdpMode.GENERIC)
+            self._dropped_before = None
             return "generic XDP"
 
     def counts(self) -> list[tuple[int, int, int]]:
@@ -129,6 +135,17 @@ class KernelProgram:
         if self._counts is None:
             return []
         return [COUNT.unpack(row) for row in bpf.per_cpu(self._counts, COUNT.size, self._cpus)]
+
+    def lost(self) -> int:
+        """Return how many answers since the last call the driver did not send, as far as it counts them."""
+        if self._dropped_before is None:
+            return 0
+        before, self._dropped_before = self._dropped_before, self._dropped()
+        return max(0, self._dropped_before - before)  # less: another interface has the name
+
+    def _dropped(self) -> int:
+        counted = ethtool.statistics(self._name).items()
+        return sum(number for name, number in counted if _DROPPED.fullmatch(name))
 
     def detach(self) -> None:
         """Take it away; when this returns it has answered for the last time."""

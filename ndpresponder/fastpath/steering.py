@@ -6,6 +6,7 @@ is taken away. A shortage may end: then it is tried again with the next change, 
 """
 
 import contextlib
+import errno
 import os
 import time
 from collections.abc import Callable
@@ -24,6 +25,10 @@ from ndpresponder.targets.table import EMPTY, TargetTable
 
 _RETRY_S: Final = 10.0
 _OFF: Final = "no fast path: every frame is left to user space"
+_NONE_LEFT: Final = (
+    "the driver sends no answer of the fast path, user space does now: the far end of a veth needs an XDP program, or "
+    "GRO, for the fast path xdp-native; use xdp or tcx"
+)
 _KINDS: Final = ((Kind.MULTICAST, Outcome.ANSWERED_MULTICAST), (Kind.UNICAST, Outcome.ANSWERED_UNICAST))
 
 
@@ -58,6 +63,8 @@ class FastPath:
         self._failed_s: float | None = None  # when it did, if that may heal
         self._counted = (0, 0)
         self._leaves_claimed = False
+        self._lost = 0  # answers that the driver did not send and that are to be counted as such
+        self._deaf = False  # the link's far end: it takes nothing that a program of ours sends
         # A program could count neither what a limit holds back nor what would have been answered
         why_not = "`rate` limits the answers" if limits.rate else "this is a dry run" if policy.dry_run else ""
         self._off = bool(why_not)
@@ -87,25 +94,42 @@ class FastPath:
         """
         if index != self._index:
             self.detach()
+        if index != self._index or state is None:
+            self._deaf = False  # another far end, or one that was prepared meanwhile
         if self._tried and self._program.attached == (state is not None) and state == self._state:
             return
         self._index, self._state = index, state
         self._steer()
 
     def collect(self) -> None:
-        """Add what the kernel answered since the last call to the tally."""
+        """Add what the kernel answered since the last call to the tally, and end it if none of that left."""
+        self._lost += self._program.lost()  # first: each was counted before
         rows = self._program.counts()
         if not rows:
             return
-        counted = sum(row[0] for row in rows), sum(row[1] for row in rows)
-        tally = self._tally
-        for (kind, outcome), now, before in zip(_KINDS, counted, self._counted, strict=True):
-            tally.received[kind] += now - before
-            tally.ended[outcome] += now - before
-        if counted != self._counted:
+        before, self._counted = self._counted, (sum(row[0] for row in rows), sum(row[1] for row in rows))
+        answered = sum(self._counted) - sum(before)
+        if answered > self._lost:
             ago_s = max(0.0, time.monotonic() - max(row[2] for row in rows) / 1e9)
-            tally.last_answer_s = max(tally.last_answer_s, time.time() - ago_s)
-        self._counted = counted
+            self._tally.last_answer_s = max(self._tally.last_answer_s, time.time() - ago_s)
+        none_left = 0 < answered <= self._lost
+        for (kind, outcome), number in zip(_KINDS, map(int.__sub__, self._counted, before), strict=True):
+            self._add(kind, outcome, number)
+        if none_left and self._program.attached:
+            self._program.detach()
+            self._deaf = True
+            self._narrator.log.warning(_NONE_LEFT, lost=answered)
+
+    def _add(self, kind: Kind, outcome: Outcome, number: int) -> None:
+        """Count so many answers, and which of them the driver lost."""
+        lost = min(self._lost, number)
+        self._lost -= lost
+        tally = self._tally
+        tally.received[kind] += number
+        tally.ended[outcome] += number - lost
+        if lost:
+            tally.ended[Outcome.SEND_FAILED] += lost
+            tally.send_errors[errno.ENXIO] = tally.send_errors.get(errno.ENXIO, 0) + lost
 
     def heal(self) -> None:
         """Try again what failed some time ago, though nothing has changed that we know of."""
@@ -126,7 +150,7 @@ class FastPath:
 
     def _steer(self) -> None:
         """Bring the kernel to what is to be answered now, or leave that to user space and say why."""
-        if self._off:
+        if self._off or self._deaf:
             return
         self._failed_s = None
         try:

@@ -7,11 +7,9 @@ Nothing is pinned: what is made here goes with its descriptor, at the latest wit
 import contextlib
 import ctypes
 import errno
-import fcntl
 import os
 import platform
 import re
-import socket
 import struct
 from enum import IntEnum
 from pathlib import Path
@@ -34,11 +32,6 @@ _LOG_SIZE: Final = 1 << 20
 _INSTRUCTION_SIZE: Final = 8
 _STEP: Final = re.compile(r"(\d+): ")  # a line of the verifier's log about an instruction
 _NO_REASON: Final = ("from ", "; ", "processed ", "verification time ", "stack depth ")  # other lines that it has
-
-_SIOCETHTOOL: Final = 0x8946
-_ETHTOOL_GDRVINFO: Final = 0x03
-_ETHTOOL_GFLAGS: Final = 0x25
-_ETH_FLAG_RXVLAN: Final = 1 << 8
 
 
 class MapType(IntEnum):
@@ -213,26 +206,3 @@ def create_link(program_fd: int, index: int, hook: Hook, mode: XdpMode | None = 
 def exchange(link_fd: int, program_fd: int) -> None:
     """Have a link run another program from the next frame on."""
     _bpf(_LINK_UPDATE, struct.pack("=IIII", link_fd, program_fd, 0, 0))
-
-
-def takes_tags_away(name: str) -> bool:
-    """Tell whether an interface takes VLAN tags out of the frames before XDP sees these (`ethtool -k`: rxvlan)."""
-    answer = _ethtool(name, struct.pack("=II", _ETHTOOL_GFLAGS, 0))
-    return answer is not None and bool(struct.unpack("=II", answer)[1] & _ETH_FLAG_RXVLAN)
-
-
-def driver(name: str) -> str:
-    """Return the name of an interface's driver, "" if it does not say."""
-    answer = _ethtool(name, struct.pack("=I192x", _ETHTOOL_GDRVINFO))
-    return answer[4:36].partition(b"\0")[0].decode(errors="replace") if answer else ""
-
-
-def _ethtool(name: str, request: bytes) -> bytes | None:
-    data = ctypes.create_string_buffer(request, len(request))
-    ifreq = struct.pack("16sP16x", name.encode(), ctypes.addressof(data))
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as any_socket:
-        try:
-            fcntl.ioctl(any_socket, _SIOCETHTOOL, ifreq)
-        except OSError:
-            return None
-    return data.raw

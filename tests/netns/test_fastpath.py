@@ -427,3 +427,28 @@ def test_the_verifier_objects_in_its_own_words():
     returns_nothing = struct.pack("=BBhi", 0x95, 0, 0, 0)  # exit, with nothing in r0
     with pytest.raises(bpf.VerifierRefused, match="R0 !read_ok, at instruction 0"):
         bpf.load_program(Hook.XDP, "wrong", returns_nothing)
+
+
+def test_answers_that_a_veth_loses_count_as_not_sent_and_user_space_gives_them_then(wire, peer):
+    wire.leave_tags()  # and the far end has no XDP program
+    with Installed(wire.near, *FLAGS, "--fastpath", "xdp-native") as daemon:
+        assert "native XDP" in said(daemon, "fast path attached")
+        counted = daemon.caused(lambda: peer.send(*[solicitation()] * 10), 10)
+        assert not peer.collect(1, 0.1)
+        assert counted == Counter({"received multicast": 10, "ignored send_failed": 10, "errors ENXIO": 10})
+        line = said(daemon, "the driver sends no answer of the fast path")
+        assert "level=warning" in line
+        assert peer.ask(solicitation()) == [advertisement()]
+        assert in_user_space(daemon) > 0
+        # the far end is prepared, which shows as a link that goes and comes: the next attempt works
+        wire.let_pass(wire.far, "far0")
+        wire.far.ip("link set far0 down")
+        daemon.await_line("interface is down")
+        wire.far.ip("link set far0 up")
+        wait_until(lambda: len(daemon.lines("fast path attached")) == 2, 5, "another attempt")
+        peer.await_answer()
+        peer.drain()
+        before = in_user_space(daemon)
+        peer.send(*[solicitation()] * 10)
+        assert peer.collect(10) == [advertisement()] * 10
+        assert in_user_space(daemon) == before

@@ -52,6 +52,7 @@ class Kernel:
         self.other_map = True
         self.refuse: dict[str, NdpresponderError] = {}
         self.rows: list[tuple[int, int, int]] = []
+        self.dropped = 0  # by the driver since that was asked
         self.loaded = 0
         self.setup = b""
 
@@ -81,6 +82,10 @@ class Kernel:
         self._may("attach")
         self.attached = True
         return "tcx"
+
+    def lost(self) -> int:
+        lost, self.dropped = self.dropped, 0
+        return lost
 
     def counts(self) -> list[tuple[int, int, int]]:
         return self.rows
@@ -291,3 +296,33 @@ def test_who_does_without_does_not_pay_for_it() -> None:
     listing = "import ndpresponder.daemon, sys; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", listing], check=True, capture_output=True, text=True).stdout
     assert [name for name in loaded.split() if "fastpath" in name or name.endswith("bpf_object")] == []
+
+
+def test_what_the_driver_lost_is_not_answered_whenever_it_says_so() -> None:
+    case = attached()
+    case.kernel.rows, case.kernel.dropped = [(10, 5, 5)], 11  # 11 of 15
+    case.path.collect()
+    case.kernel.dropped = 3  # it tells of them later
+    case.path.collect()
+    case.kernel.rows = [(14, 5, 5)]
+    case.path.collect()
+    ended = case.tally.ended
+    assert (ended[Outcome.ANSWERED_MULTICAST], ended[Outcome.ANSWERED_UNICAST]) == (1, 4)
+    assert ended[Outcome.SEND_FAILED] == case.tally.send_errors[errno.ENXIO] == 14
+    assert sum(case.tally.received) == sum(ended) == 19
+    assert case.kernel.attached
+
+
+def test_a_driver_that_sends_nothing_is_not_left_to_answer_until_the_link_comes_back() -> None:
+    case = attached()
+    case.kernel.rows, case.kernel.dropped = [(10, 0, 5)], 10
+    case.path.collect()
+    assert (case.kernel.attached, case.tally.last_answer_s) == (False, 0.0)
+    assert case.said()[-1].startswith("the driver sends no answer")
+    case.path.apply(TABLE)
+    case.path.heal()
+    case.path.follow(1, uplink_state(forwarding=True))
+    assert not case.kernel.attached
+    case.path.follow(1, None)
+    case.path.follow(1, STATE)
+    assert case.kernel.attached
