@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
 
+from ndpresponder.belonging import Belonging
 from ndpresponder.config import Config
 from ndpresponder.equipment import Settings
 from ndpresponder.errors import ConfigError, LinkNotReady
@@ -19,17 +20,12 @@ from ndpresponder.linux.netlink import Links
 from ndpresponder.observe.logs import Logs, get_logger
 from ndpresponder.services import Key, SayRetry, Services
 from ndpresponder.supervise import contain, supervise
-from ndpresponder.targets.admission import Admission
 from ndpresponder.targets.board import Entry, TargetBoard
-from ndpresponder.targets.doubts import Doubts
-from ndpresponder.targets.leftout import LeftOut
 from ndpresponder.targets.source import Source, TargetSet
 from ndpresponder.targets.sources import Identity, build_sources, within_of
 from ndpresponder.targets.sources.static import as_prefix
 from ndpresponder.targets.sources.temporary import TemporaryPrefixes
 from ndpresponder.uplink import Uplink
-from ndpresponder.wire.addresses import best_source
-from ndpresponder.wire.solicitation import probe
 
 _TEMPORARY: Final = "temporary-prefixes"  # kept for a successor under this name
 _REASONS_SHOWN: Final = 20  # in the log, of temporary prefixes that are removed at once
@@ -59,8 +55,7 @@ class Assembly:
         self.board = TargetBoard({}, lambda uplink, table: self.uplinks[uplink].apply(table), loop.call_later)
         self.temporary = TemporaryPrefixes(loop.call_later, loop.time, partial(handover.keep, _TEMPORARY))
         self.services = Services(self.uplinks, self.board, say_retry)
-        self._left_out = LeftOut(self.board, get_logger().warning)
-        self._admission = Admission(self.board, Doubts(self._ask_resident, loop.call_later, loop.time))
+        self._belonging = Belonging(self.board, self.uplinks)
         self._admitting: asyncio.Task[None] | None = None
         self._logs = logs
         self._start = start
@@ -88,7 +83,10 @@ class Assembly:
             NdpresponderError: the system refuses what it asks for; all is as it was.
         """
         sources = build_sources(config, self.temporary)
-        self._admit(config, links)
+        sources |= self._belonging.prepare(config, links)
+        if self._admitting is None:
+            failed = partial(self._say_retry, "what counts of the live targets")
+            self._admitting = self._start(supervise(partial(contain, self._belonging.admission.run), failed))
         new = {
             identity: self._begin(source, identity)
             for identity, source in sources.items()
@@ -160,7 +158,7 @@ class Assembly:
 
     async def _run_source(self, source: Source, running: _Running) -> None:
         def publish(targets: TargetSet) -> None:
-            self._admission.take(running.entry, targets, running.published.set)
+            self._belonging.admission.take(running.entry, targets, running.published.set)
 
         def failed(error: Exception, pause_s: float) -> None:
             self.board.fail(running.entry)
@@ -168,29 +166,10 @@ class Assembly:
 
         await supervise(partial(contain, partial(source.run, publish)), failed)
 
-    # What of it may be made known outside
-
     def admit(self, links: Links) -> Links:
         """Find out what belongs to the uplinks as they are now, before they are told; return them."""
-        self._admission.follow(links)
+        self._belonging.admission.follow(links)
         return links
-
-    def _admit(self, config: Config, links: Links) -> None:
-        self._admission.install_routes = config.install_routes
-        if links:
-            self.admit({name: uplink.link for name, uplink in self.uplinks.items()} | dict(links))
-        if self._admitting is None:
-            failed = partial(self._say_retry, "what counts of the live targets")
-            self._admitting = self._start(supervise(partial(contain, self._admission.run), failed))
-
-    def _ask_resident(self, uplink: str, target: bytes, lladdr: bytes) -> None:
-        """Ask a neighbor on an uplink whether it still is there."""
-        each = self.uplinks.get(uplink)
-        if each is None or each.link is None or not each.ready or each.settings.dry_run:
-            return
-        source = best_source(each.link.sources, target) or min(each.link.sources, default=None)
-        if source is not None:
-            each.send_unasked([probe(each.link.lladdr, source, target, lladdr)])
 
     # Uplinks
 
@@ -214,6 +193,7 @@ class Assembly:
                         handover=self._handover,
                     )
                     uplink.on_lost = self._on_lost
+                    uplink.findings, uplink.followed = self._belonging.findings, self._belonging.followed
                     uplink.narrator.who_claims = partial(self.board.claimers, interface.name)
                     undo.callback(uplink.close)
                     if interface.name in links:

@@ -176,7 +176,9 @@ class Equipment:
     def _follow_verify(self) -> None:
         if self.settings.verify and self.verification is None and self._index:
             uplink = self._uplink
-            self.verification = Verification(self._index, uplink.finish, uplink.clock, uplink.uplinks)
+            self.verification = Verification(
+                self._index, uplink.finish, uplink.clock, uplink.uplinks, uplink.followed, uplink.findings
+            )
             uplink.responder.is_there = self.verification.verifier.is_there
 
     def _end_verification(self) -> None:

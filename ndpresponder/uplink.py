@@ -32,7 +32,7 @@ from ndpresponder.requester import Policy, UplinkState
 from ndpresponder.requesters import Requesters
 from ndpresponder.responder import Responder
 from ndpresponder.stall import TOLERATED_S, Stall
-from ndpresponder.targets.probe import Kept
+from ndpresponder.targets.probe import Findings, Kept
 from ndpresponder.targets.table import TargetTable
 from ndpresponder.unread import Unread
 from ndpresponder.wire.solicitation import kind_of
@@ -69,6 +69,8 @@ class Uplink:
         known = Known(clock)
         self.responder = Responder(Policy(), known=known)
         self.requesters = Requesters(known, self.responder.recall, self.tally, clock)
+        self.findings: Findings | None = None  # whom `verify` tells of hosts without a route, on the links `followed`
+        self.followed: Callable[[], Collection[int]] = tuple
         self.on_lost: Callable[[], None] = lambda: None  # called when the link went from under the socket
         self.moves = Moves(self.send_unasked, self.responder, self.narrator.log)
         self._logs = logs

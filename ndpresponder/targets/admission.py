@@ -48,6 +48,7 @@ class Admission:
         self._waiting: dict[int, tuple[Entry, TargetSet, Callable[[], None]]] = {}
         self._changed = asyncio.Event()
         self._routes_changed = True
+        self._wired = False  # somebody may have got the route that it lacked
         doubts.ring = self._changed.set
         board.belong({})
 
@@ -118,8 +119,9 @@ class Admission:
             return True
         if kind_of(event) not in _NEIGHBOR_EVENTS:
             if kind_of(event) == _NEW_ROUTE and event[21] == _OWN_PROTOCOL:
-                return False
-            self._routes_changed = True
+                self._wired = True
+            else:
+                self._routes_changed = True
             return True
         index = struct.unpack_from("=i", event, HEADER_LENGTH + 4)[0]
         if all(link.index != index for link in (self._links or {}).values()):
@@ -131,6 +133,7 @@ class Admission:
 
     async def _look(self, kernel: Forwarding, links: Mapping[str, Link]) -> None:
         again, self._routes_changed = self._routes_changed, False
+        wired, self._wired = self._wired, False
         waiting = dict(self._waiting)
         known = {id(entry): (entry, entry.targets) for entry in self._board.entries}
         known |= {key: (entry, targets) for key, (entry, targets, _) in waiting.items()}
@@ -142,6 +145,7 @@ class Admission:
             for key, (entry, targets) in known.items():
                 if again:
                     entry.ways.clear()
+                if again or wired:
                     entry.routed.clear()
                 astray: dict[str, Mapping[bytes, Cause] | None] = {}
                 for name, link in links.items():
@@ -183,17 +187,16 @@ class Admission:
             for target in live:
                 way = before.get(target)
                 work += 1
-                if way is None:
+                if way is None or way.link != index:
                     way = kernel.way(target, link.index)
                     work += _COST
                 if work > _WORK_PER_TURN:
                     work = 0
                     await asyncio.sleep(0)
                 ways[target] = way
-                if way.link != index and not (
-                    (way.missing or way.link in uplinks) and given is not None and given.takes(target)
-                ):
-                    found[target] = Cause.UNROUTED
+                if way.link != index:
+                    lacks = given is not None and (way.missing or way.link in uplinks) and given.takes(target)
+                    found[target] = Cause.WIRING if lacks else Cause.UNROUTED
         entry.routed[link.name] = (asked, found)
         return found
 

@@ -7,7 +7,7 @@ after a quiet while is in force at once, and those that follow together, `COALES
 """
 
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
@@ -17,7 +17,7 @@ from ndpresponder.targets.counted import Astray, Cause, Counted, count
 from ndpresponder.targets.schedule import Schedule
 from ndpresponder.targets.scope import EVERYTHING, NOWHERE, Scope
 from ndpresponder.targets.source import NOTHING, Source, TargetSet
-from ndpresponder.targets.table import EMPTY, Prefix, TargetTable
+from ndpresponder.targets.table import EMPTY, Match, Prefix, TargetTable
 
 COALESCE_S: Final = 0.05
 
@@ -174,7 +174,10 @@ class TargetBoard:
         return partial(self._on_change.remove, tell)
 
     def downstream(self) -> dict[bytes, str]:
-        """Return the downstream interface of each live target that is answered for and whose source knows it."""
+        """Return the downstream interface of each live target that is answered for and whose source knows it.
+
+        One that is answered for as soon as it has a route is among them.
+        """
         found: dict[bytes, str] = {}
         for entry in self.entries:
             if entry.targets.downstream:
@@ -185,5 +188,14 @@ class TargetBoard:
 
     def _live(self, entry: Entry) -> frozenset[bytes]:
         """Return what is answered for as live on some uplink that `entry` serves."""
-        tables = [table for uplink, table in self._tables.items() if entry.serves(uplink)]
-        return frozenset().union(*(table.answered_live() for table in tables))
+        tables = {uplink: table for uplink, table in self._tables.items() if entry.serves(uplink)}
+        return frozenset().union(
+            *(table.answered_live() for table in tables.values()),
+            *(_lacking(entry.astray.get(uplink), table) for uplink, table in tables.items()),
+        )
+
+
+def _lacking(astray: Astray, table: TargetTable) -> Iterator[bytes]:
+    for target, cause in (astray or {}).items():
+        if cause is Cause.WIRING and table.match(target, int.from_bytes(target, "big")) is not Match.EXCLUDED:
+            yield target

@@ -18,6 +18,7 @@ class Cause(StrEnum):
     FOREIGN = "it is not in a prefix that is on-link at, or routed to, the uplink"
     OUT_OF_SCOPE = "it is not in what `within` names"
     UNROUTED = "this host would not forward packets for it to where it was found"
+    WIRING = "`install_routes` is about to give it its route"
     NEIGHBOR = "a neighbor on the uplink has this address"
     UNEXAMINED = "its route was not asked for yet"
 

@@ -5,7 +5,7 @@ up, so many asked for in a second; what goes beyond is silence. Who was there be
 that a scan crowds out nobody. Time and the kernel are passed in.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
@@ -25,7 +25,22 @@ LOOKS_PER_S: Final = 2000  # questions to the kernel
 ASKS_PER_S: Final = 50  # solicitations, which are multicast downstream
 ASKS_BURST: Final = 100
 
+ROUTE_S: Final = 0.05  # between two looks whether who was found has a route now
+
 Kept = tuple[bytes, bool]  # a frame, and whether it was addressed to another host
+
+
+class Findings(Protocol):
+    """What `targets.sources.found.Findings` does."""
+
+    def found(self, neighbor: Neighbor) -> None:
+        """Take who was found on a link that no route leads to."""
+
+    def heard(self, neighbor: Neighbor) -> None:
+        """Note that a neighbor is there."""
+
+    def due(self) -> Iterable[Neighbor]:
+        """Yield who is to be asked now."""
 
 
 class Kernel(Protocol):
@@ -43,10 +58,12 @@ class Kernel(Protocol):
 
 @dataclass(slots=True, eq=False)
 class _Pending:
-    neighbor: Neighbor
+    neighbors: tuple[Neighbor, ...]
     stale: bool
     is_stranger: bool
     since_s: float
+    unrouted: bool
+    found: bool = False  # and no route leads there yet
     kept: list[Kept] = field(default_factory=list)
 
 
@@ -59,8 +76,13 @@ class Verifier:
         finish: Callable[[list[Kept], float], None],
         call_later: Schedule,
         clock: Callable[[], float],
+        findings: Findings | None = None,
     ) -> None:
-        """Hand what was kept, and when its waiting began by `clock`, to `finish` once the outcome is known."""
+        """Hand what was kept, and when its waiting began by `clock`, to `finish` once the outcome is known.
+
+        Who was found without a route to it is told to `findings`, and answered for once there is one.
+        """
+        self._findings = findings
         self._kernel = kernel
         self._finish = finish
         self._call_later = call_later
@@ -87,7 +109,10 @@ class Verifier:
         self.hear()  # what happened before must not be taken for the answer to a question asked now
         found = self._kernel.look(target)
         if isinstance(found, Unknown):
-            if not self._has_room(is_stranger) or (is_stranger and not found.stale and not self._may_ask()):
+            questions = 1 + len(found.others)
+            if not self._has_room(is_stranger) or (
+                is_stranger and not found.stale and not self._may_ask_all(questions)
+            ):
                 return False
             if not self._kernel.ask(found):
                 self._wait(target, found, is_stranger)
@@ -117,13 +142,20 @@ class Verifier:
         address = neighbor.address
         if state & (CONFIRMED | STALE):
             self._absent.pop(address, None)  # any sign of life
+            if self._findings is not None and state & CONFIRMED:
+                self._findings.heard(neighbor)
         else:
             self._known.pop(address, None)
         for target in list(self._waiting.get(neighbor, ())):
             pending = self._pending[target]
             if state & CONFIRMED or (state & STALE and not pending.stale):
-                self._end(target, pending, True)
-            elif state & FAILED:
+                if not pending.unrouted:
+                    self._end(target, pending, True)
+                elif self._findings is not None and not pending.found:
+                    pending.found = True
+                    self._findings.found(neighbor)
+                    self._call_later(ROUTE_S, self._look_for_route, target, pending)
+            elif state & FAILED and not pending.unrouted:
                 self._end(target, pending, False)
 
     def close(self) -> None:
@@ -131,14 +163,19 @@ class Verifier:
         for target, pending in list(self._pending.items()):
             self._end(target, pending, False)
 
+    def _may_ask_all(self, questions: int) -> bool:
+        return all(self._may_ask() for _ in range(questions))
+
     def _has_room(self, is_stranger: bool) -> bool:
         return len(self._pending) < MAX_PENDING and not (is_stranger and self._strangers >= MAX_STRANGERS)
 
     def _wait(self, target: bytes, unknown: Unknown, is_stranger: bool) -> None:
-        pending = _Pending(unknown.neighbor, unknown.stale, is_stranger, self._clock())
+        neighbors = (unknown.neighbor, *(other.neighbor for other in unknown.others))
+        pending = _Pending(neighbors, unknown.stale, is_stranger, self._clock(), unknown.unrouted)
         self._strangers += is_stranger
         self._pending[target] = pending
-        self._waiting.setdefault(unknown.neighbor, []).append(target)
+        for neighbor in neighbors:
+            self._waiting.setdefault(neighbor, []).append(target)
         self._call_later(WAIT_S, self._give_up, target, pending)
 
     def _give_up(self, target: bytes, pending: _Pending) -> None:
@@ -149,13 +186,23 @@ class Verifier:
             finally:  # whatever that ends in: a target that waits for ever would never be answered for again
                 self._end(target, pending, found)
 
+    def _look_for_route(self, target: bytes, pending: _Pending) -> None:
+        if self._pending.get(target) is not pending:
+            return
+        look = self._kernel.look(target)
+        if look is True or (isinstance(look, Unknown) and not look.unrouted):
+            self._end(target, pending, True)
+        else:
+            self._call_later(ROUTE_S, self._look_for_route, target, pending)
+
     def _end(self, target: bytes, pending: _Pending, found: bool) -> None:
         del self._pending[target]
         self._strangers -= pending.is_stranger
-        waiting = self._waiting[pending.neighbor]
-        waiting.remove(target)
-        if not waiting:
-            del self._waiting[pending.neighbor]
+        for neighbor in pending.neighbors:
+            waiting = self._waiting[neighbor]
+            waiting.remove(target)
+            if not waiting:
+                del self._waiting[neighbor]
         self._remember(target, found)
         if pending.kept:
             self._finish(pending.kept, pending.since_s)

@@ -62,6 +62,7 @@ class Unknown(NamedTuple):
     source: bytes  # what it is asked from on that link
     stale: bool  # the kernel knows it, but has not heard it lately
     others: tuple["Unknown", ...] = ()  # where else the target may be
+    unrouted: bool = False  # no route leads to it behind this host: it may be on one of the links that are followed
 
 
 class Resolver:
@@ -132,13 +133,9 @@ class Resolver:
         """Return whom to ask for a target without a route behind this host: it may be on each link that is followed."""
         asked: list[Unknown] = []
         for link in self._followed():
-            if link in self._uplinks():
-                continue
             neighbor = Neighbor(link, target)
-            if self._kernel.neighbor_state(*neighbor) & CONFIRMED:
-                return True
-            if source := self._source(neighbor):
-                asked.append(Unknown(neighbor, source, False))
+            if link not in self._uplinks() and (source := self._source(neighbor)):
+                asked.append(Unknown(neighbor, source, False, (), True))
         return asked[0]._replace(others=tuple(asked[1:])) if asked else False
 
     def _source(self, neighbor: Neighbor) -> bytes | None:
@@ -153,9 +150,14 @@ class Resolver:
 
     def ask(self, unknown: Unknown) -> bool:
         """Solicit a neighbor; return True where there are no link-layer addresses, and so nobody to ask."""
-        for other in unknown.others:  # without a route, a link that needs no asking says nothing
+        for other in unknown.others:
             self._solicit(other)
-        return self._solicit(unknown) and not unknown.others
+        return self._solicit(unknown) and not unknown.unrouted  # without a route, nobody to ask means nobody there
+
+    def ask_neighbor(self, neighbor: Neighbor) -> None:
+        """Solicit whoever was found before."""
+        if source := self._source(neighbor):
+            self._solicit(Unknown(neighbor, source, False))
 
     def _solicit(self, unknown: Unknown) -> bool:
         link, address = unknown.neighbor

@@ -25,7 +25,8 @@ def within_of(identity: Identity) -> Scope | None:
         return EVERYTHING
     settings: Any = identity.settings
     config = settings[0] if isinstance(settings, tuple) else settings
-    return Scope(map(as_prefix, config.within)) if config.within else None
+    within = getattr(config, "within", ())
+    return Scope(map(as_prefix, within)) if within else None
 
 
 def build_sources(config: Config, temporary: TemporaryPrefixes) -> dict[Identity, Source]:
