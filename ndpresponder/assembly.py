@@ -14,11 +14,12 @@ from typing import Any, Final
 from ndpresponder.belonging import Belonging
 from ndpresponder.config import Config
 from ndpresponder.equipment import Settings
-from ndpresponder.errors import ConfigError, LinkNotReady
+from ndpresponder.errors import LinkNotReady
 from ndpresponder.linux.handover import Handover
 from ndpresponder.linux.netlink import Links
 from ndpresponder.observe.logs import Logs, get_logger
 from ndpresponder.services import Key, SayRetry, Services
+from ndpresponder.suitability import deafness
 from ndpresponder.supervise import contain, supervise
 from ndpresponder.targets.board import Entry, TargetBoard
 from ndpresponder.targets.source import Source, TargetSet
@@ -137,11 +138,20 @@ class Assembly:
         return any(uplink.stalled for uplink in self.uplinks.values())
 
     def status(self) -> str:
-        """Say which uplinks are answered on, which leave frames waiting, and which are not there or down."""
+        """Say which uplinks are answered on, which leave frames waiting, which cannot hear, and which are not there."""
         answering = [uplink.name for uplink in self.uplinks.values() if uplink.ready]
         stalled = [uplink.name for uplink in self.uplinks.values() if uplink.stalled]
-        waiting = [uplink.name for uplink in self.uplinks.values() if not uplink.ready and not uplink.stalled]
-        parts = (("answering on", answering), ("frames wait unread on", stalled), ("waiting for", waiting))
+        links = {
+            uplink.name: uplink.link for uplink in self.uplinks.values() if not uplink.ready and not uplink.stalled
+        }
+        unheard = [f"{name} ({deafness(link)})" for name, link in links.items() if link and not link.hears]
+        waiting = [name for name, link in links.items() if not link or link.hears]
+        parts = (
+            ("answering on", answering),
+            ("frames wait unread on", stalled),
+            ("hearing nothing on", unheard),
+            ("waiting for", waiting),
+        )
         return "; ".join(f"{verb} {', '.join(names)}" for verb, names in parts if names)
 
     def close(self) -> None:
@@ -246,31 +256,3 @@ def _cancel(sources: Collection[_Running]) -> None:
     for running in sources:
         if running.task is not None:
             running.task.cancel()
-
-
-def refuse_unsuitable(links: Links) -> None:
-    """Refuse links that make no uplinks.
-
-    Raises:
-        ConfigError: one is not Ethernet, or is named twice.
-    """
-    _refuse_other_than_ethernet(links)
-    _refuse_one_under_two_names(links)
-
-
-def _refuse_one_under_two_names(links: Links) -> None:
-    names: dict[int, str] = {}
-    for name, link in links.items():
-        if link is not None and names.setdefault(link.index, name) != name:
-            raise ConfigError((f"interfaces {names[link.index]!r} and {name!r} are one and the same: name it once",))
-
-
-def _refuse_other_than_ethernet(links: Links) -> None:
-    problems = [
-        f"interface {name!r} is not Ethernet (hardware type {link.hardware_type}): nobody solicits neighbors there; "
-        "name the interface towards the router"
-        for name, link in links.items()
-        if link is not None and not link.ethernet
-    ]
-    if problems:
-        raise ConfigError(tuple(problems))

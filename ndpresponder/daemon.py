@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any
 
 from ndpresponder import __version__
-from ndpresponder.assembly import Assembly, refuse_unsuitable
+from ndpresponder.assembly import Assembly
 from ndpresponder.config import Config
 from ndpresponder.endpoint import Endpoint
 from ndpresponder.errors import ConfigError, ExitCode, LinkNotReady, NdpresponderError
@@ -24,6 +24,7 @@ from ndpresponder.linux.netlink import Links, LinkWatcher, ask_links
 from ndpresponder.linux.patience import Patience
 from ndpresponder.linux.systemd import METRICS, Notifier, passed_descriptors, watchdog_interval_s
 from ndpresponder.observe.logs import Logs, RateLimiter, configure, failure_teller, get_logger
+from ndpresponder.suitability import refuse_unsuitable
 from ndpresponder.supervise import contain, leaves, on_demand, supervise
 
 _HOUSEKEEPING_S = 1.0  # at most: frames that nobody takes are seen by then
@@ -158,7 +159,7 @@ class Daemon:
     async def _reload(self) -> None:
         config = await self._read()
         links, now = await ask_links([interface.name for interface in config.interfaces]), self._assembly.config
-        refuse_unsuitable(links)
+        refuse_unsuitable(links, config.followed)
         await self._assembly.services.admit(config, now)
         await self._metrics.move(self._metrics_address(config))
         try:
@@ -213,7 +214,7 @@ class Daemon:
 
     def _follow(self, links: Links) -> None:
         if not self._links_known.is_set():
-            refuse_unsuitable(links)
+            refuse_unsuitable(links, self._config.followed)
         not_ready = ""  # the words only: the error would refer to itself, and keep open what it refers to
         for name, link in self._assembly.admit(links).items():
             try:

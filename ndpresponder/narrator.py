@@ -13,6 +13,7 @@ from ndpresponder.limits import TokenBucket
 from ndpresponder.linux.netlink import MAX_SERVED_GATEWAYS, Link
 from ndpresponder.observe.logs import RateLimiter, get_logger
 from ndpresponder.outcome import Outcome
+from ndpresponder.suitability import deafness
 from ndpresponder.targets.table import Match, Prefix, TargetTable
 from ndpresponder.wire.layout import DESTINATION, ETHERNET_SOURCE, SOURCE, TARGET
 
@@ -73,11 +74,15 @@ class Narrator:
         self._missing, self._useless = False, None
         facts = {"index": link.index, "lladdr": link.lladdr.hex(":"), "router": link.forwarding}
         if before is None or before.index != link.index:
-            self.log.info("answering" if link.up else "interface found, but it is down", **facts)
+            before = None
+            found = "answering" if link.hears else "interface found, but nothing can be heard there"
+            self.log.info(found if link.up else "interface found, but it is down", **facts)
         elif before.up != link.up:
-            self.log.info("interface is up: answering" if link.up else "interface is down", **facts)
+            up = "interface is up: answering" if link.hears else "interface is up"
+            self.log.info(up if link.up else "interface is down", **facts)
         elif (before.lladdr, before.forwarding) != (link.lladdr, link.forwarding):
             self.log.info("interface changed", **facts)
+        self._tell_of_use(before, link)
         if len(link.gateways) > MAX_SERVED_GATEWAYS and not self._crowded:
             self._crowded = True
             self.log.warning(
@@ -88,6 +93,26 @@ class Narrator:
         for address in link.never - self._warned:
             owner = "this interface" if address in link.addresses else "the routers of this link (anycast)"
             self._warn_if_covered(address, "default gateway" if address in link.gateways else owner)
+
+    def _tell_of_use(self, before: Link | None, link: Link) -> None:
+        """Tell when a link becomes deaf, or IPv6 is disabled there, and when that ends."""
+        deaf, was_deaf = deafness(link), deafness(before) if before else ""
+        if deaf and deaf != was_deaf:
+            self.log.warning("no solicitation can be heard here", why=deaf)
+        elif was_deaf and not deaf:
+            self.log.info("solicitations can be heard again" + (": answering" if link.up else ""))
+        if link.ipv6_disabled and not (before and before.ipv6_disabled):
+            self.log.warning(
+                "IPv6 is disabled on the interface: the kernel forwards nothing from there",
+                mend=f"sysctl net.ipv6.conf.{link.device}.disable_ipv6=0",
+            )
+        elif before and before.ipv6_disabled and not link.ipv6_disabled:
+            self.log.info("IPv6 is enabled on the interface again")
+
+    @property
+    def unfit(self) -> bool:
+        """Whether there is such a link, and it is not Ethernet."""
+        return self._useless is not None
 
     def _warn_if_covered(self, address: bytes, owner: str) -> None:
         target = IPv6Address(address)

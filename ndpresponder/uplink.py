@@ -150,7 +150,7 @@ class Uplink:
         self.responder.follow(state)
         if not self._rests:
             self._unread.follow(state)
-        self.tally.up = link.up
+        self.tally.up = link.up and link.hears
         self._equipment.follow(link, state)
         self.narrator.follow(self.link, link)
         self.link = link

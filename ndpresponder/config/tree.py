@@ -183,6 +183,11 @@ class Config:
         ),
     ] = False
 
+    @property
+    def followed(self) -> frozenset[str]:
+        """The downstream interfaces whose neighbors are followed."""
+        return frozenset(bridge.name for bridge in self.sources.bridge)
+
 
 @dataclass(frozen=True, slots=True)
 class Key:

@@ -17,6 +17,7 @@ from ndpresponder.control.view import origin, prefix_text, state_of, text
 from ndpresponder.errors import SourceUnavailable
 from ndpresponder.outcome import Outcome
 from ndpresponder.responder import Responder
+from ndpresponder.suitability import troubles
 from ndpresponder.targets.board import Entry
 from ndpresponder.targets.counted import Counted
 from ndpresponder.targets.source import TargetSet
@@ -53,6 +54,7 @@ class Scene:
     verified: Callable[[bytes], bool] | None = None  # None: nothing is verified
     limits: LimitsConfig = field(default_factory=LimitsConfig)
     anycast: frozenset[bytes] = frozenset()  # of the routers of its subnets
+    hears: bool = True
 
 
 def parse_target(raw: object) -> bytes:
@@ -70,6 +72,8 @@ def judge(scene: Scene, target: bytes) -> dict[str, Any]:
     outcome = scene.responder.rehearse(solicit(lladdr, router, target), scene.verified)
     probed = scene.responder.rehearse(probe(lladdr, router, target, scene.lladdr), scene.verified)
     wanted = scene.responder.rehearse(detect(lladdr, target), scene.verified)
+    if not scene.hears and outcome.answered:
+        outcome = probed = wanted = Outcome.NOT_READY
     return {
         "uplink": scene.name,
         "answered": outcome.answered,
@@ -99,7 +103,9 @@ def _limited(limits: LimitsConfig) -> Iterator[str]:
 
 def _why(scene: Scene, target: bytes, outcome: Outcome, probed: Outcome) -> Iterator[str]:
     if scene.state == "missing":
-        yield f"{scene.name} does not exist now, or is not Ethernet: it is waited for"
+        yield f"{scene.name} does not exist now: it is waited for"
+    elif scene.state == "not_ethernet":
+        yield f"{scene.name} is not Ethernet: nobody solicits neighbors there"
     elif scene.state == "down":
         yield f"{scene.name} is down: nothing is received there"
     if target in scene.own:
@@ -170,7 +176,8 @@ def _scene(subject: Subject, config: Config, uplink: Uplink) -> Scene:
         excluded=next((each.exclude for each in config.interfaces if each.name == uplink.name), ()),
         own=link.addresses if link else frozenset(),
         gateways=uplink.gateways,
-        notes=[_down(entry) for entry in entries if not entry.up],
+        notes=[*(troubles(link) if link else ()), *(_down(entry) for entry in entries if not entry.up)],
+        hears=link is None or link.hears,
         verified=(lambda asked: uplink.knows(asked) is True) if uplink.knows(b"") is not None else None,
         limits=config.limits,
         anycast=link.anycast if link else frozenset(),

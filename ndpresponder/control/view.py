@@ -11,6 +11,7 @@ from ndpresponder import __version__
 from ndpresponder.control.subject import Subject
 from ndpresponder.defence import defends
 from ndpresponder.outcome import Kind, Outcome
+from ndpresponder.suitability import troubles
 from ndpresponder.targets.board import Entry
 from ndpresponder.targets.table import Match, Prefix
 from ndpresponder.uplink import Uplink
@@ -48,10 +49,12 @@ def status(subject: Subject) -> dict[str, Any]:
 
 
 def state_of(uplink: Uplink) -> str:
-    """Return `answering`, `stalled`, `down` or `missing`."""
+    """Return `answering`, `stalled`, `deaf`, `down`, `not_ethernet` or `missing`."""
     if uplink.stalled:
         return "stalled"
-    return "answering" if uplink.ready else "down" if uplink.link else "missing"
+    if uplink.link is None:
+        return "not_ethernet" if uplink.narrator.unfit else "missing"
+    return "answering" if uplink.ready else "down" if not uplink.link.up else "deaf"
 
 
 def _uplink(uplink: Uplink) -> dict[str, Any]:
@@ -60,6 +63,8 @@ def _uplink(uplink: Uplink) -> dict[str, Any]:
     return {
         "name": uplink.name,
         "state": state_of(uplink),
+        "trouble": list(troubles(link)) if link else [],
+        "taken_by": link.taken_by or None if link else None,
         "device": link.device if link else None,
         "index": link.index if link else None,
         "lladdr": link.lladdr.hex(":") if link else None,

@@ -1,7 +1,7 @@
 """`ndpresponder check`: validate the settings, show what is in effect, and compare it with this host.
 
-It reads and prints, and must never change anything or need a privilege. What the host shows now may be
-different when the daemon starts, so it is only ever a warning.
+It reads and prints, and must never change anything or need a privilege. What the daemon would refuse on this host as it
+is now is refused here too. What else the host shows may be different when the daemon starts: that is a warning.
 """
 
 import argparse
@@ -16,14 +16,20 @@ from ndpresponder.config.judge import EMPTY
 from ndpresponder.config.load import NothingToDo, load
 from ndpresponder.config.problem import Problem, nearest
 from ndpresponder.config.render import as_data, as_toml
+from ndpresponder.diagnose.present import present
 from ndpresponder.errors import ConfigError, ExitCode
+from ndpresponder.linux.netlink import Links
+from ndpresponder.suitability import refuse_unsuitable, troubles
 
 
 def main(options: argparse.Namespace, environ: Mapping[str, str], host: Host | None = None) -> ExitCode:
     """Check and print; return 0, or 78 with every problem on standard error."""
-    host = host or Host()
+    links: Links = {}
     try:
-        loaded = load(vars(options), environ, host)
+        loaded = load(vars(options), environ, host or Host())
+        if host is None:
+            links = present([each.name for each in loaded.config.interfaces])
+        refuse_unsuitable(links, loaded.config.followed)  # as `run` does on this host
     except NothingToDo:
         raise
     except ConfigError as error:
@@ -32,7 +38,7 @@ def main(options: argparse.Namespace, environ: Mapping[str, str], host: Host | N
         else:
             print(*error.problems, sep="\n", file=sys.stderr)
         return error.exit_code
-    warnings = [str(warning) for warning in (*loaded.warnings, *_compare(loaded.draft, host))]
+    warnings = [str(warning) for warning in (*loaded.warnings, *_compare(loaded.draft, host or Host(), links))]
     if options.json and not options.quiet:
         data, origins = as_data(loaded.config, loaded.draft)
         report = {"valid": True, "configuration": data, "origins": origins, "warnings": warnings}
@@ -44,29 +50,33 @@ def main(options: argparse.Namespace, environ: Mapping[str, str], host: Host | N
     return ExitCode.OK
 
 
-def _compare(draft: Table, host: Host) -> Iterator[Problem]:
-    """Yield what this host shows now that a person may want to know."""
-    present = host.interfaces()
+def _compare(draft: Table, host: Host, links: Links) -> Iterator[Problem]:
+    """Yield what this host shows now that a person may want to know; `links` hold what the kernel itself says."""
+    known = host.interfaces()
     for table in draft.arrays["interface"]:
-        name = table.values["name"]
-        if present and name.value not in present:
-            near = nearest(name.value, present)
+        name, link = table.values["name"], links.get(table.values["name"].value)
+        if link is None and known and name.value not in known:
+            near = nearest(name.value, known)
             hint = "ndpresponder waits for it" + (f"; did you mean {near}?" if near else "")
             yield Problem(name.where, name.path, f"there is no interface {name.value!r} now", hint)
             continue
-        link_type = host.link_type(name.value)
+        device = link.device if link else name.value  # an alternative name is none to /proc and /sys
+        for trouble in troubles(link) if link else ():
+            message, _, hint = trouble.partition(": ")
+            yield Problem(name.where, name.path, message, hint)
+        link_type = host.link_type(device)
         if link_type not in (None, ARPHRD_ETHER):
             message = f"{name.value!r} is not an Ethernet interface (link type {link_type})"
             yield Problem(name.where, name.path, message, "name the interface towards the router")
         for kind, addresses in (
-            ("its default gateway", host.gateways(name.value)),
-            ("its own address", host.addresses(name.value)),
+            ("its default gateway", host.gateways(device)),
+            ("its own address", host.addresses(device)),
         ):
             yield from _covered(table, kind, addresses)
-        yield from _overlaps(table, draft, host)
+        yield from _overlaps(table, draft, host, device)
 
 
-def _overlaps(table: Table, draft: Table, host: Host) -> Iterator[Problem]:
+def _overlaps(table: Table, draft: Table, host: Host, device: str) -> Iterator[Problem]:
     """Yield the claims, by a prefix or a followed bridge, of all of a prefix of the uplink's own link."""
     prefixes = table.values.get("prefixes", EMPTY)
     claims = [
@@ -76,7 +86,7 @@ def _overlaps(table: Table, draft: Table, host: Host) -> Iterator[Problem]:
     for bridge in draft.tables.get("source", Table()).arrays.get("bridge", []):
         name = bridge.values["name"]
         claims += [(name.where, name.path, network) for network in host.networks(name.value)]
-    for own in host.networks(table.of("name")):
+    for own in host.networks(device):
         for where, path, prefix in claims:
             if own.subnet_of(prefix) and not any(own.subnet_of(each) for each in table.of("exclude") or ()):
                 message = f"{prefix} covers {own}, the prefix of the link of {table.of('name')!r} itself"

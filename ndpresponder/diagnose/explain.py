@@ -11,9 +11,12 @@ from ndpresponder.config.load import load
 from ndpresponder.config.problem import Problem, Wrong
 from ndpresponder.control.explain import Known, Scene, judge, parse_target, report_of
 from ndpresponder.diagnose.client import client_of
+from ndpresponder.diagnose.present import present
 from ndpresponder.errors import ConfigError
+from ndpresponder.linux.netlink import Link, Links
 from ndpresponder.requester import Policy, UplinkState
 from ndpresponder.responder import Responder
+from ndpresponder.suitability import troubles
 from ndpresponder.targets.sources.static import as_prefix, of_networks
 from ndpresponder.targets.table import TargetTable
 from ndpresponder.wire.addresses import subnet_router_anycast
@@ -26,7 +29,9 @@ def report(options: argparse.Namespace, environ: Mapping[str, str], host: Host |
     """Return what happens to a solicitation for the target that `options` hold."""
     given = {name for name, value in vars(options).items() if value is not None}
     if given - _OF_THE_DAEMON:
-        return _by_settings(load(vars(options), environ).config, options.target, host or Host())
+        config = load(vars(options), environ).config
+        links = present([each.name for each in config.interfaces]) if host is None else {}
+        return _by_settings(config, options.target, host or Host(), links)
     client = client_of(vars(options), environ)
     names = options.iface or ()
     if len(names) > 1:
@@ -34,24 +39,27 @@ def report(options: argparse.Namespace, environ: Mapping[str, str], host: Host |
     return client.get("/explain", target=options.target, **({"iface": names[0]} if names else {}))
 
 
-def _by_settings(config: Config, word: str, host: Host) -> dict[str, Any]:
+def _by_settings(config: Config, word: str, host: Host, links: Links) -> dict[str, Any]:
     try:
         target = parse_target(word)
     except Wrong as wrong:
         raise ConfigError((f"{wrong.message}; {wrong.hint}",)) from None
-    return report_of(target, [judge(_scene(config, interface, host), target) for interface in config.interfaces])
+    return report_of(
+        target, [judge(_scene(config, each, host, links.get(each.name)), target) for each in config.interfaces]
+    )
 
 
-def _scene(config: Config, interface: InterfaceConfig, host: Host) -> Scene:
+def _scene(config: Config, interface: InterfaceConfig, host: Host, link: Link | None) -> Scene:
     targets = of_networks(interface.prefixes)
-    own, gateways = _packed(host.addresses(interface.name)), _packed(host.gateways(interface.name))
+    device = link.device if link else interface.name  # an alternative name is none to /proc
+    own, gateways = _packed(host.addresses(device)), _packed(host.gateways(device))
     responder = Responder(Policy(unicast=interface.unicast, dad=interface.dad, dry_run=config.dry_run))
-    networks = host.networks(interface.name)
+    networks = host.networks(device)
     routers = (subnet_router_anycast(each.network_address.packed, each.prefixlen) for each in networks)
     anycast = frozenset(filter(None, routers))
     responder.follow(UplinkState(_ANY_LLADDR, own, gateways, anycast=anycast))
     responder.table = TargetTable.build(targets.live, targets.claimed, map(as_prefix, interface.exclude))
-    notes = []
+    notes = list(troubles(link)) if link else []
     if config.sources.any:
         notes.append("what the sources of targets find is known to the running daemon only")
     if interface.verify:
@@ -59,7 +67,7 @@ def _scene(config: Config, interface: InterfaceConfig, host: Host) -> Scene:
     known = [Known("the configuration", targets)]
     return Scene(
         interface.name,
-        "answering",
+        "answering" if link is None or link.ethernet else "not_ethernet",
         _ANY_LLADDR,
         responder,
         known,
@@ -70,6 +78,7 @@ def _scene(config: Config, interface: InterfaceConfig, host: Host) -> Scene:
         (lambda _: True) if interface.verify else None,
         config.limits,
         anycast,
+        link is None or (link.hears and link.ethernet),
     )
 
 

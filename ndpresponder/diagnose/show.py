@@ -2,9 +2,14 @@
 
 import time
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Final
 
 Data = Mapping[str, Any]
+
+_STATES: Final[Mapping[str, str]] = {
+    "deaf": "deaf, nothing can be heard there",
+    "not_ethernet": "not Ethernet, nobody solicits neighbors there",
+}
 
 
 def span(seconds: float) -> str:
@@ -52,7 +57,9 @@ def _status(status: Data, now_s: float) -> Iterator[str]:
 
 
 def _uplink(uplink: Data, now_s: float) -> Iterator[str]:
-    yield f"uplink {uplink['name']}: {uplink['state']}"
+    yield f"uplink {uplink['name']}: {_STATES.get(uplink['state'], uplink['state'])}"
+    for trouble in uplink["trouble"]:
+        yield f"  {'trouble':<12} {trouble}"
     if uplink["lladdr"]:
         forwards = "forwards" if uplink["forwarding"] else "does not forward"
         yield f"  {'link':<12} {uplink['device']}, index {uplink['index']}, {uplink['lladdr']}, {forwards}"

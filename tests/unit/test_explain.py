@@ -79,9 +79,15 @@ def scene(*, state: str = "answering", verified: Any = None, notes: tuple[str, .
         ),
         (
             "not_ready",
-            ["eth0 does not exist now, or is not Ethernet: it is waited for", IN_PREFIX, REFUSED],
+            ["eth0 does not exist now: it is waited for", IN_PREFIX, REFUSED],
             CLAIMED_TARGET,
             {"state": "missing"},
+        ),
+        (
+            "not_ready",
+            ["eth0 is not Ethernet: nobody solicits neighbors there", IN_PREFIX, REFUSED],
+            CLAIMED_TARGET,
+            {"state": "not_ethernet"},
         ),
         ("answered_multicast", [IN_PREFIX, REFUSED, "x is down"], CLAIMED_TARGET, {"notes": ("x is down",)}),
         ("answered_multicast", [IN_PREFIX, REFUSED], CLAIMED_TARGET, {"verified": lambda _: True}),

@@ -21,7 +21,7 @@ PURE_STDLIB = "bisect collections dataclasses enum functools heapq ipaddress ite
 LOWER_LAYERS = (
     "wire outcome limits requester responder defence narrator targets announce groups presence keepalive "
     "linux observe config errors supervise equipment uplink keepalive presence pin autowire unread overload backlog "
-    "stall refused moves requesters known confirmed"
+    "stall refused moves requesters known confirmed suitability"
 )
 
 
@@ -56,7 +56,8 @@ LAYERS = {
     "defence": Layer("wire targets.table", pure=True),
     "known": Layer("wire", pure=True),
     "confirmed": Layer("wire", pure=True),
-    "narrator": Layer("wire linux observe.logs outcome limits config targets.table"),
+    "suitability": Layer("linux errors"),
+    "narrator": Layer("suitability wire linux observe.logs outcome limits config targets.table"),
     "targets": Layer("targets wire errors linux"),
     "targets.table": Layer("wire", pure=True),
     "targets.sources": Layer("targets wire errors linux config observe.logs", third_party="h11"),

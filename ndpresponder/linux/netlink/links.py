@@ -15,7 +15,8 @@ from ndpresponder.linux.netlink import bell
 from ndpresponder.linux.netlink.bell import Bell
 from ndpresponder.linux.netlink.onlink import Onlink, leads_away, of_address, of_route, of_unnumbered
 from ndpresponder.linux.netlink.session import Interrupted, asking, is_error, packed
-from ndpresponder.linux.sysctl import accepts_advertisements, forwarding
+from ndpresponder.linux.netlink.taken import taken
+from ndpresponder.linux.sysctl import accepts_advertisements, forwarding, ipv6_disabled
 from ndpresponder.wire.addresses import is_link_local, subnet_router_anycast
 
 # linux/rtnetlink.h, linux/neighbour.h, net/if.h, linux/if_arp.h
@@ -50,6 +51,9 @@ class Link:
     gateways: frozenset[bytes]
     unproven: frozenset[bytes] = frozenset()  # of the addresses, those that may be another host's (RFC 4862 5.4)
     onlink: Onlink = frozenset()  # the prefixes that are on-link here, see `onlink`
+    taken_by: str = ""  # the interface that takes its frames before a packet socket sees them
+    taken_kind: str = ""  # what that one is, such as bridge; empty: nothing takes them
+    ipv6_disabled: bool = False
     subnets: frozenset[tuple[bytes, int]] = frozenset()  # of the addresses, and advertised: networks and lengths
     static_gateways: frozenset[bytes] = frozenset()  # of the gateways, those that no router advertisement brought
     longest_known: tuple[bytes, ...] = field(default=(), compare=False)  # gateways, in the order of their merits
@@ -73,6 +77,11 @@ class Link:
     def ethernet(self) -> bool:
         """Whether neighbor discovery by Ethernet addresses takes place here at all."""
         return self.hardware_type == _ARPHRD_ETHER
+
+    @property
+    def hears(self) -> bool:
+        """Whether frames that arrive reach a packet socket."""
+        return not self.taken_kind
 
     @property
     def served_gateways(self) -> list[bytes]:
@@ -178,6 +187,7 @@ async def _ask_link(netlink: Any, name: str) -> Link | None:
     try:
         (link,) = await netlink.link("get", ifname=name)
         index = link["index"]
+        taken_by, taken_kind = await taken(netlink, link)
         # dump_filter=None: the kernel alone selects. pyroute2 would let it dump all that the host has, and then take
         # multipath routes away because they have no one `oif`.
         addresses = await netlink.addr("dump", family=socket.AF_INET6, index=index, dump_filter=None)
@@ -219,6 +229,9 @@ async def _ask_link(netlink: Any, name: str) -> Link | None:
         gateways=frozenset(gateway for gateway, _ in gateways),
         unproven=frozenset(address for address, flags in own.items() if _is_unproven(flags)),
         onlink=frozenset(onlink),
+        taken_by=taken_by,
+        taken_kind=taken_kind,
+        ipv6_disabled=ipv6_disabled(device),
         subnets=frozenset(subnet for subnet in subnets if subnet[1] < 128 and not is_link_local(subnet[0])),
         static_gateways=frozenset(gateway for gateway, protocol in gateways if protocol != _OF_ADVERTISEMENTS),
     )
