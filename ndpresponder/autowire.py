@@ -18,7 +18,6 @@ from ndpresponder.linux.netlink.host_routes import GROUPS, HostRoute, HostRoutes
 from ndpresponder.linux.netlink.session import Interrupted
 from ndpresponder.observe.logs import Logger
 
-_MAX_GATEWAYS: Final = 1024  # remembered; who sends router advertisements can make up any number
 _CLEANINGS: Final = 3  # tries, when the routes change while they are read; nobody rings after the last look
 _LOOKS_PER_TURN: Final = 100  # some 2 ms for an uplink, then the event loop gets its turn
 _PAUSE_S: Final = 0.1  # at least between two looks at the kernel's routes, and as long as the last one took
@@ -28,14 +27,21 @@ class Autowire:
     """The routes of ours on this host."""
 
     def __init__(
-        self, downstream: Callable[[], Mapping[bytes, str]], links: Callable[[], Collection[Link]], log: Logger
+        self,
+        downstream: Callable[[], Mapping[bytes, str]],
+        links: Callable[[], Collection[Link]],
+        log: Logger,
+        gateways: Callable[[], frozenset[bytes]] = frozenset,
     ) -> None:
-        """Wire the live targets of `downstream` to their interfaces; `links` returns the uplinks that exist."""
+        """Wire the live targets of `downstream` to their interfaces; `links` returns the uplinks that exist.
+
+        `gateways` returns every gateway that was seen on them.
+        """
         self._downstream = downstream
         self._links = links
         self._log = log
         self._changed = asyncio.Event()
-        self._gateways: set[bytes] = set()  # ever seen
+        self._gateways = gateways
 
     def ring(self) -> None:
         """Look again: targets or uplinks changed."""
@@ -91,10 +97,7 @@ class Autowire:
         links = self._links()
         # Whoever lives behind us must never be able to take an uplink's or a gateway's address, not even while the
         # default route is missing: the next one would then lead to him
-        self._gateways.update(*(link.gateways for link in links))
-        if len(self._gateways) > _MAX_GATEWAYS:  # those of now, or the first strangers would be remembered for ever
-            self._gateways.intersection_update(frozenset().union(*(link.gateways for link in links)))
-        never = self._gateways.union(*(link.never for link in links))
+        never = self._gateways().union(*(link.never for link in links))
         indexes: dict[str, int] = {}
         wanted = []
         for target, name in self._downstream().items():

@@ -15,7 +15,7 @@ from ndpresponder.outcome import Outcome
 from ndpresponder.overload import Crowd, Frame
 from ndpresponder.wire.layout import REQUESTER
 
-MAX_GATEWAYS: Final = 1024  # remembered; router advertisements of strangers can make up any number
+MAX_GATEWAYS: Final = 1024  # without a route now; router advertisements of strangers can make up any number
 _ABSENT_S: Final = 3600.0  # until one that has no route is the first to be forgotten
 
 
@@ -60,7 +60,7 @@ class Requesters:
 class GatewaysSeen(Collection[bytes]):
     """Every default gateway that was ever seen on a link: they stay who they are while a route is missing.
 
-    Where there are too many, those configured by hand stay, then those that have a route, then those seen for longest.
+    Those configured by hand stay, and those that have a route; of too many others those that were seen first.
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:
@@ -85,5 +85,5 @@ class GatewaysSeen(Collection[bytes]):
         self.seen_s.update(dict.fromkeys(sorted(link.gateways), now_s))
         absent = [each for each in self.seen_s if each not in link.gateways and each not in self._fixed]
         absent.sort(key=lambda each: now_s - self.seen_s[each] >= _ABSENT_S)  # else those seen for longest come first
-        while len(self.seen_s) > MAX_GATEWAYS and absent:
-            del self.seen_s[absent.pop()]
+        for each in absent[MAX_GATEWAYS:]:
+            del self.seen_s[each]

@@ -95,7 +95,8 @@ class Services:
 
         uplink = self._uplinks[name]
         log = get_logger(interface=name)
-        pin = GatewayPin(lambda: uplink.link if uplink.ready else None, uplink.send_unasked, log)
+        confirmed = uplink.requesters.confirmed.of
+        pin = GatewayPin(lambda: uplink.link if uplink.ready else None, uplink.send_unasked, log, confirmed)
         self._on_links.append(pin.ring)
         try:
             await supervise(partial(contain, pin.run), partial(self._say_retry, f"pinned gateway on {name}"))
@@ -108,7 +109,10 @@ class Services:
 
         uplinks = self._uplinks
         autowire = Autowire(
-            self._board.downstream, lambda: [uplink.link for uplink in uplinks.values() if uplink.link], get_logger()
+            self._board.downstream,
+            lambda: [uplink.link for uplink in uplinks.values() if uplink.link],
+            get_logger(),
+            lambda: frozenset[bytes]().union(*(uplink.gateways for uplink in uplinks.values())),
         )
         self._on_links.append(autowire.ring)
         forget = self._board.on_change(autowire.ring)

@@ -21,7 +21,9 @@ from ndpresponder.wire.layout import (
     NEIGHBOR_ADVERTISEMENT,
     NEIGHBOR_SOLICITATION,
     NEXT_HEADER,
+    OPTIONS,
     TARGET,
+    TARGET_LLADDR_OPTION,
 )
 
 LOAD_WORD: Final = 0x20  # BPF_LD | BPF_W | BPF_ABS
@@ -101,6 +103,27 @@ ROUTER_SEARCHES: Final = _after_options(MULTICAST_ROUTER_SOLICITATION)
 
 def advertisements_of(targets: Iterable[bytes]) -> tuple[Instruction, ...]:
     """Return the program that accepts neighbor advertisements whose target is one of `targets`."""
+    return _advertisements((target, ()) for target in sorted(targets))
+
+
+def advertisements_by(stations: Iterable[tuple[bytes, bytes]]) -> tuple[Instruction, ...]:
+    """Return the program that accepts neighbor advertisements which name for a target its link-layer address."""
+    option = TARGET_LLADDR_OPTION << 8 | 1
+    return _advertisements(
+        (
+            target,
+            (
+                (LOAD_HALF, OPTIONS, option),
+                (LOAD_WORD, OPTIONS + 2, int.from_bytes(station[:4])),
+                (LOAD_HALF, OPTIONS + 6, int.from_bytes(station[4:])),
+            ),
+        )
+        for target, station in sorted(stations)
+    )
+
+
+def _advertisements(wanted: Iterable[tuple[bytes, Iterable[tuple[int, int, int]]]]) -> tuple[Instruction, ...]:
+    """Return the program for targets, each with more that must hold: how to load it, where, and what it is."""
     program = [
         Instruction(LOAD_HALF, 0, 0, ETHER_TYPE.start),
         Instruction(JUMP_IF_EQUAL, 0, 4, ETH_P_IPV6),
@@ -110,10 +133,12 @@ def advertisements_of(targets: Iterable[bytes]) -> tuple[Instruction, ...]:
         Instruction(JUMP_IF_EQUAL, 1, 0, NEIGHBOR_ADVERTISEMENT),
         Instruction(RETURN, 0, 0, 0),
     ]
-    for target in sorted(targets):
-        for position, word in enumerate(struct.unpack("!4I", target)):
-            program.append(Instruction(LOAD_WORD, 0, 0, TARGET.start + 4 * position))
-            program.append(Instruction(JUMP_IF_EQUAL, 0, 7 - 2 * position, word))  # to the next target
+    for target, more in wanted:
+        words = ((LOAD_WORD, TARGET.start + 4 * place, word) for place, word in enumerate(struct.unpack("!4I", target)))
+        tests = [*words, *more]
+        for place, (load, offset, value) in enumerate(tests):
+            program.append(Instruction(load, 0, 0, offset))
+            program.append(Instruction(JUMP_IF_EQUAL, 0, 2 * (len(tests) - place) - 1, value))  # to the next target
         program.append(Instruction(RETURN, 0, 0, WHOLE_FRAME))
     return _of_the_link(NDP_HOP_LIMIT, *program, Instruction(RETURN, 0, 0, 0))
 

@@ -2,17 +2,23 @@
 
 import select
 import threading
+import time
 from collections.abc import Callable
 
 import pytest
-from frames import ROUTER_LLADDR, UPLINK_LLADDR, advertisement, packed
+from frames import ROUTER_LLADDR, UPLINK_LLADDR, advertisement, lladdr, packed
 from harness import Installed
-from peer import Peer, Wire
+from peer import Flood, Peer, Wire
 
 from ndpresponder.lab.topology import wait_until
 
 OWN, GATEWAY, SECOND = "2001:db8:0:0:ffff::2", "2001:db8:0:0:ffff::1", "2001:db8:0:0:ffff::9"
 STRANGER_LLADDR = "02:00:00:00:00:66"
+SECOND_LLADDR = "02:00:00:00:00:99"
+STRANGERS = [f"02:00:00:00:06:{number:02x}" for number in range(4)]
+AWAY_S = 0.001
+PROBES = 3  # MAX_UNICAST_SOLICIT, RFC 4861 10
+ROUNDS = 4
 FLAGS = ("-i", "up0", "-n", "2001:db8::/112", "--pin-gateway")
 
 
@@ -28,7 +34,7 @@ class Gateway:
     def __init__(self, wire: Wire, *answers: bytes) -> None:
         self._peer = Peer(wire.far)
         self.answers = answers
-        self.solicited = 0
+        self.solicited = self.probed = 0
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._answer)
 
@@ -51,6 +57,8 @@ class Gateway:
             frame = self._peer.socket.recv(2048)
             if frame[12:14] == b"\x86\xdd" and frame[22:38] == packed(OWN) and frame[54] == 135:
                 self.solicited += frame[62:78] == packed(GATEWAY)
+                self.probed += frame[:6] == lladdr(ROUTER_LLADDR)
+                time.sleep(AWAY_S)
                 self._peer.send(*self.answers)
 
 
@@ -104,3 +112,41 @@ def test_a_silent_gateway_is_asked_every_second_and_no_more(wire):
         assert pinned(wire)() == ""
         assert daemon.is_alive()
         assert gateway.solicited <= 4
+
+
+def test_a_flood_of_solicited_answers_from_four_stations_does_not_crowd_the_gateways_out(wire):
+    told = pinned(wire)
+    floods = [answer(stranger, override=True) for stranger in STRANGERS]
+    with Gateway(wire, answer(ROUTER_LLADDR)) as gateway, Installed(wire.near, *FLAGS) as daemon:
+        wait_until(lambda: told() == ROUTER_LLADDR, 5, "the pin")
+        with Flood(wire.far, floods, at_once=True):
+            for _ in range(ROUNDS):
+                solicited = gateway.solicited
+                wait_until(lambda before=solicited: gateway.solicited > before, 10, "a solicitation")
+                assert told() == ROUTER_LLADDR
+        assert told() == ROUTER_LLADDR
+        assert not daemon.lines("moved")
+
+
+def test_of_a_crowd_that_answers_the_station_that_the_kernel_has_confirmed_is_pinned(wire):
+    wire.near.ip(f"neighbour replace {GATEWAY} lladdr {ROUTER_LLADDR} dev up0 nud reachable")
+    told = pinned(wire)
+    answers = [*(answer(stranger) for stranger in STRANGERS), answer(ROUTER_LLADDR)]
+    with Gateway(wire, *answers), Installed(wire.near, *FLAGS):
+        wait_until(lambda: bool(told()), 5, "the pin")
+        assert told() == ROUTER_LLADDR
+
+
+def test_a_pin_moves_only_after_probes_of_its_station_have_failed_and_that_is_a_warning(wire):
+    told = pinned(wire)
+    with Gateway(wire, answer(ROUTER_LLADDR)) as gateway, Installed(wire.near, *FLAGS) as daemon:
+        wait_until(lambda: told() == ROUTER_LLADDR, 5, "the pin")
+        solicited = gateway.solicited
+        wait_until(lambda: gateway.probed > 0 and gateway.solicited > solicited, 10, "a probe that is answered")
+        gateway.answers, before = (answer(SECOND_LLADDR),), gateway.probed
+        wait_until(lambda: told() == SECOND_LLADDR, 15, "the station that is left")
+        assert gateway.probed - before >= PROBES
+        (line,) = daemon.lines("moved")
+        assert "warning" in line.lower() or "WARN" in line
+        assert SECOND_LLADDR in line
+        assert ROUTER_LLADDR in line

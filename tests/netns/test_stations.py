@@ -4,11 +4,11 @@ import asyncio
 import contextlib
 
 import pytest
-from frames import ROUTER_LLADDR, lladdr, solicitation
+from frames import ROUTER_LLADDR, lladdr, packed, solicitation
 from peer import Peer, Wire
 
 from ndpresponder.lab import wait_until
-from ndpresponder.linux.netlink import StationWatcher, ask_links
+from ndpresponder.linux.netlink import MAX_SERVED_GATEWAYS, StationWatcher, ask_links
 
 GATEWAY, OWN = "fe80::11", "fe80::2"
 STRANGER_LLADDR = "02:00:00:00:00:66"
@@ -62,3 +62,14 @@ def test_an_entry_that_a_solicitation_made_up_is_not_confirmed(wire):
         wait_until(lambda: STRANGER_LLADDR in shown(), 3, "the entry")
         assert any(state in shown() for state in ("STALE", "DELAY", "PROBE"))
         assert confirmed(wire, deadline_s=0.5) == []
+
+
+def test_a_static_gateway_is_served_however_many_router_advertisements_make_up(wire):
+    static = "fe80::ffff:1"
+    wire.near.ip(f"route delete default via {GATEWAY} dev up0", f"route add default via {static} dev up0 metric 2000")
+    wire.near.ip(*(f"route add default via fe80::1:{n} dev up0 proto ra metric {3000 + n}" for n in range(1, 41)))
+    with wire.near.enter():
+        (link,) = asyncio.run(ask_links(["up0"])).values()
+    assert link is not None
+    assert link.served_gateways[0] == packed(static)
+    assert len(link.served_gateways) == MAX_SERVED_GATEWAYS
