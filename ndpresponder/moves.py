@@ -187,11 +187,11 @@ class Moves:
             if self._is_claimed(self._table, target)
             for frame in announcement(link.lladdr, target, self._responder.unsolicited_flags(), ())
         ]
-        if frames:
-            self._send(frames)
         wait_s = self._announcer.wait_s(loop.time())
         if wait_s is not None:
             self._timer = loop.call_later(max(wait_s, _TICK_S), self._announce_now)
+        if frames:  # last, so that whatever this ends in does not end the rest
+            self._send(frames)
 
 
 def _match(table: TargetTable, target: bytes) -> Match:

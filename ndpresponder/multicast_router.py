@@ -74,7 +74,6 @@ class MulticastRouter:
         if not sources:
             self._rest()
         elif anew or self._timer is None:
-            self._listen(link)
             self._first = _FIRST
             self._advertise()
 
@@ -112,13 +111,14 @@ class MulticastRouter:
         if link is None:
             return
         self._advertised_s = loop.time()
-        self._send([mrd.advertise(link.lladdr, source, _INTERVAL_S) for source in self._sources])
         self._first = max(0, self._first - 1)
         if self._first:
             wait_s = self._between(_FIRST_INTERVAL_S / 2, _FIRST_INTERVAL_S)
         else:
             wait_s = _INTERVAL_S + self._between(-_JITTER_S, _JITTER_S)
         self._timer = loop.call_later(wait_s, self._advertise)
+        self._listen(link)
+        self._send([mrd.advertise(link.lladdr, source, _INTERVAL_S) for source in self._sources])
 
     # Searches for routers
 
@@ -128,7 +128,7 @@ class MulticastRouter:
         try:
             self._searches = Listener(link.device, ROUTER_SEARCHES)
             watch(self._searches, self._on_search)
-        except (LinkNotReady, SourceUnavailable):  # the link is going, or there is no room: what is repeated suffices
+        except (LinkNotReady, SourceUnavailable):  # the link is going, or there is no room: tried with the next one
             self._stop_listening()
 
     def _stop_listening(self) -> None:

@@ -158,11 +158,11 @@ class Presence:
             for target in self._announcer.due(loop.time())
             for frame in announcement(link.lladdr, target, self._flags(), link.served_gateways)
         ]
-        if frames:
-            self._send(frames)
         wait_s = self._announcer.wait_s(loop.time())
         if wait_s is not None:
             self._announce_timer = loop.call_later(max(wait_s, _TICK_S), self._announce_now)
+        if frames:  # last, so that whatever this ends in does not end the rest
+            self._send(frames)
 
     def _schedule_restart(self) -> None:
         """Announce everything to the new gateways as well: now, or when the last such restart is long enough ago."""

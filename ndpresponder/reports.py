@@ -92,7 +92,7 @@ class Reporter:
         try:
             self._queries = Listener(link.device, QUERIES)
             watch(self._queries, self._on_query)
-        except (LinkNotReady, SourceUnavailable):  # the link is going, or there is no room: what is repeated suffices
+        except (LinkNotReady, SourceUnavailable):  # the link is going, or there is no room: tried with the next report
             self._stop_listening()
 
     def _stop_listening(self) -> None:
@@ -116,8 +116,10 @@ class Reporter:
 
     def _report_again(self) -> None:
         self._timer = None
-        self._report(mld.IS_EXCLUDE, self._groups)
         self._schedule(_INTERVAL_S)
+        if self._queries is None and self._link is not None:
+            self._listen(self._link)
+        self._report(mld.IS_EXCLUDE, self._groups)
 
     def _schedule(self, delay_s: float) -> None:
         loop = asyncio.get_running_loop()
@@ -164,5 +166,5 @@ class Reporter:
     def _send_waiting(self) -> None:
         self._pace = None
         if self._waiting:
-            self._send([self._waiting.popleft() for _ in range(min(_V1_BATCH, len(self._waiting)))])
             self._pace = asyncio.get_running_loop().call_later(_V1_PAUSE_S, self._send_waiting)
+            self._send([self._waiting.popleft() for _ in range(min(_V1_BATCH, len(self._waiting)))])

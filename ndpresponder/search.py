@@ -8,8 +8,9 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from ndpresponder.errors import LinkNotReady
+from ndpresponder.errors import LinkNotReady, SourceUnavailable
 from ndpresponder.linux.listener import Listener
+from ndpresponder.linux.loop import watch
 from ndpresponder.linux.netlink import Link
 from ndpresponder.wire.addresses import best_source
 from ndpresponder.wire.bpf import ADVERTISEMENTS
@@ -18,6 +19,8 @@ from ndpresponder.wire.layout import FLAGS, OVERRIDE_FLAG
 from ndpresponder.wire.solicitation import solicit
 
 ANSWER_S: Final = 0.25  # for an owner to answer
+_AGAIN_S: Final = 1.0  # until it is tried again to listen
+_TRIES: Final = 30  # neighbors have found out by themselves by then
 _BATCH: Final = 32
 _PAUSE_S: Final = 0.025  # after each batch: 1,280 solicitations a second
 
@@ -42,7 +45,7 @@ class Search:
     ) -> None:
         """Ask for `targets` on `link`, in each round for those that nobody has answered for.
 
-        `done` gets those that nobody owns, in their order, a part at a time.
+        `done` gets those that nobody owns, in their order, a part at a time; nothing while no answer can be heard.
         """
         self.close()
         self._task = asyncio.get_running_loop().create_task(self._run(link, targets, rounds_s, done))
@@ -63,7 +66,8 @@ class Search:
     ) -> None:
         loop = asyncio.get_running_loop()
         self._asked, self._owned, self._answered = set(targets), set(), set()
-        listener = self._listen(link)
+        if (listener := await self._listen(link)) is None:
+            return
         pending: list[asyncio.TimerHandle] = []
         try:
             for pause_s in rounds_s:
@@ -78,19 +82,28 @@ class Search:
         finally:
             for handle in pending:
                 handle.cancel()
-            if listener is not None:
-                loop.remove_reader(listener)
-                listener.close()
+            loop.remove_reader(listener)
+            listener.close()
 
     def _conclude(self, batch: Sequence[bytes], done: Callable[[list[bytes]], None]) -> None:
         done([target for target in batch if target not in self._owned])
 
-    def _listen(self, link: Link) -> Listener | None:
+    async def _listen(self, link: Link) -> Listener | None:
+        """Return what hears the answers; None if nothing can, so that nobody could tell who owns what."""
+        for _ in range(_TRIES):
+            try:
+                return self._listen_now(link)
+            except (LinkNotReady, SourceUnavailable):  # the link is going, or there is no room
+                await asyncio.sleep(_AGAIN_S)
+        return None
+
+    def _listen_now(self, link: Link) -> Listener:
+        listener = Listener(link.device, ADVERTISEMENTS)
         try:
-            listener = Listener(link.device, ADVERTISEMENTS)
-        except LinkNotReady:  # the link is going, or no descriptor is left: then everything seems to be nobody's
-            return None
-        asyncio.get_running_loop().add_reader(listener, self._on_readable, listener, link.lladdr)
+            watch(listener, self._on_readable, listener, link.lladdr)
+        except SourceUnavailable:
+            listener.close()
+            raise
         return listener
 
     def _on_readable(self, listener: Listener, lladdr: bytes) -> None:

@@ -20,6 +20,7 @@ from ndpresponder.targets.source import NOTHING, Source, TargetSet
 from ndpresponder.targets.table import EMPTY, Match, Prefix, TargetTable
 
 COALESCE_S: Final = 0.05
+_AGAIN_S: Final = 1.0  # until a table that an uplink could not take is handed over again
 
 
 @dataclass(slots=True)
@@ -138,6 +139,7 @@ class TargetBoard:
     def rebuild(self) -> None:
         """Build the tables now and hand over those that changed."""
         self._pending = False
+        failed: Exception | None = None
         for uplink, excluded in self._excluded.items():
             serving = [self._count(entry, uplink) for entry in self.entries if entry.serves(uplink)]
             table = TargetTable.build(
@@ -147,12 +149,19 @@ class TargetBoard:
                 divided=((each.claimed, each.targets.refused) for each in serving if each.targets.refused),
             )
             if table != self._tables[uplink]:
+                try:
+                    self._apply(uplink, table)
+                except Exception as error:  # whatever it is: nobody must go on by the old table for ever
+                    failed = error
+                    continue
                 self._tables[uplink] = table
                 self.generation += 1
-                self._apply(uplink, table)
         self._rebuilt_s = self._monotonic()
         for tell in self._on_change:
             tell()
+        if failed is not None:
+            self._call_later(_AGAIN_S, self.ring)
+            raise failed
 
     def _count(self, entry: Entry, uplink: str) -> Counted:
         # What a person configured is known at once; of what was found, where it leads and whose it is comes first

@@ -227,3 +227,22 @@ def test_a_rebuild_is_told_even_when_no_table_differs() -> None:
     bench.board.on_change(lambda: told.append(1))
     bench.board.rebuild()
     assert told == [1]
+
+
+def test_a_table_that_an_uplink_could_not_take_is_handed_over_again_and_the_others_get_theirs() -> None:
+    bench = Bench(eth0=frozenset(), eth1=frozenset())
+    failing = [ZeroDivisionError()]
+
+    def apply(uplink: str, table: TargetTable) -> None:
+        if failing:
+            raise failing.pop()
+        bench.applied.append((uplink, table))
+
+    bench.board._apply = apply
+    bench.board.publish(bench.add(), ONE)
+    with pytest.raises(ZeroDivisionError):
+        bench.expire()
+    assert [uplink for uplink, _ in bench.applied] == ["eth1"]
+    bench.expire()
+    bench.expire()
+    assert bench.applied == [(uplink, TargetTable.build(ONE.live)) for uplink in ("eth1", "eth0")]
