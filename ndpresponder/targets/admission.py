@@ -7,11 +7,12 @@ changed, the kernel is asked again; strangers ring only by the address of a live
 
 import asyncio
 import contextlib
-import socket
 import struct
 from collections.abc import Callable, Mapping
 from typing import Final
 
+from ndpresponder.errors import SourceUnavailable
+from ndpresponder.linux.device import index_of
 from ndpresponder.linux.netlink import Link, Links, bell
 from ndpresponder.linux.netlink.bell import Bell
 from ndpresponder.linux.netlink.dump import HEADER_LENGTH, attributes, kind_of
@@ -179,7 +180,7 @@ class Admission:
         found: dict[bytes, Cause] = {}
         work = 0
         for interface, live in targets.downstream.items():
-            index = _index(interface)
+            index = index_of(interface)
             if not index:  # of an interface that is not here nothing can be said
                 continue
             before = entry.ways.get((link.index, index), {})
@@ -189,6 +190,8 @@ class Admission:
                 work += 1
                 if way is None or way.link != index:
                     way = kernel.way(target, link.index)
+                    if way.unknown:
+                        raise SourceUnavailable("netlink: the kernel does not answer")
                     work += _COST
                 if work > _WORK_PER_TURN:
                     work = 0
@@ -215,10 +218,3 @@ class Admission:
             for target in targets.live & on.keys()
             if self._doubts.has(uplink, target, on[target], target in answered)
         }
-
-
-def _index(name: str) -> int:
-    try:
-        return socket.if_nametoindex(name)
-    except (OSError, ValueError):  # ValueError: no interface can have such a name
-        return 0

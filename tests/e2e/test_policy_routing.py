@@ -96,6 +96,22 @@ def test_no_route_is_installed_for_a_target_that_a_rule_leads_to(lab):
         lab["vps"].ip(f"neigh del {HOST} dev br-ct", f"neigh del {other} dev br-ct")
 
 
+def test_a_rule_that_goes_leaves_no_target_without_a_route(lab):
+    vps = lab["vps"]
+    assert lab.ping("c1", "2001:db8::1")  # the bridge knows its port
+    vps.ip(f"neigh replace {HOST} lladdr 02:00:00:00:0c:04 dev br-ct nud reachable")
+    try:
+        with Installed(vps, "-i", "uplink", "-b", "br-ct", "--install-routes") as daemon:
+            wait_until(lambda: explained(daemon)["answered"], 5, "the target")
+            vps.run("ip", "-6", "rule", "del", *RULE)
+            wait_until(
+                lambda: HOST in lab.run("vps", "ip", "-6", "route", "show", "proto", PROTOCOL).stdout, 5, "the route"
+            )
+    finally:
+        vps.run("ip", "-6", "rule", "add", *RULE)
+        vps.ip(f"neigh del {HOST} dev br-ct")
+
+
 def test_what_an_ipsec_policy_takes_is_no_trouble_and_needs_no_neighbor(lab):
     vps = lab["vps"]
     away = "2001:db8::7:1"  # a road warrior's, whom the policy alone leads to

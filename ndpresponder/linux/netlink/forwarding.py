@@ -35,10 +35,12 @@ class Way(NamedTuple):
     gateway: bytes = b""  # the router on that link that they go to; none: to the target itself
     local: bool = False  # the target is this host's own address
     missing: bool = False  # there is no route; else, without a link, somebody made it unreachable on purpose
+    unknown: bool = False  # the kernel did not answer, for want of memory say
 
 
 _NO_ROUTE: Final = Way(missing=True)
 _NOWHERE: Final = Way()
+_UNKNOWN: Final = Way(unknown=True)
 
 
 class Forwarding:
@@ -70,9 +72,12 @@ class Forwarding:
             arguments += attribute(_RTA_SRC, SOMEBODY) + attribute(_RTA_IIF, struct.pack("=I", uplink))
         answer = self.question(_GETROUTE, _RTMSG.pack(socket.AF_INET6, 128, length, 0, 0, 0, 0, 0, 0), arguments)
         if answer is None:
-            return _NOWHERE
+            return _UNKNOWN
         if kind_of(answer) != _NEWROUTE:
-            return _NO_ROUTE if _refusal(answer) in (errno.ENETUNREACH, errno.ENODEV) else _NOWHERE
+            number = _refusal(answer)
+            if number in (errno.ENOMEM, errno.ENOBUFS):
+                return _UNKNOWN
+            return _NO_ROUTE if number in (errno.ENETUNREACH, errno.ENODEV) else _NOWHERE
         kind = answer[HEADER_LENGTH + 7]
         if kind != _UNICAST:
             return Way(local=kind == _LOCAL)

@@ -9,12 +9,13 @@ from typing import Any, Final, NamedTuple
 
 from pyroute2.netlink.exceptions import NetlinkError
 
+from ndpresponder.errors import SourceUnavailable
 from ndpresponder.linux.netlink import bell
 from ndpresponder.linux.netlink.admin import PROTOCOL, needing_net_admin
 from ndpresponder.linux.netlink.forwarding import Forwarding
 from ndpresponder.linux.netlink.session import asking, is_error, packed
 
-GROUPS: Final = bell.LINK | bell.IPV6_ROUTE
+GROUPS: Final = bell.LINK | bell.IPV6_ROUTE | bell.IPV6_RULE
 
 # linux/rtnetlink.h
 _NEW_ROUTE: Final = 24
@@ -53,8 +54,13 @@ class HostRoutes:
         """Return the index of the link by which packets for `target` leave that come in by `uplink`; None: no route.
 
         It is 0 if they do not leave: the address is this host's own, or somebody made it unreachable on purpose.
+
+        Raises:
+            SourceUnavailable: the kernel does not say now.
         """
         way = self._forwarding.way(target, uplink)
+        if way.unknown:
+            raise SourceUnavailable("netlink: the kernel does not answer")
         return None if way.missing else way.link
 
     async def add(self, route: HostRoute) -> bool:
