@@ -132,7 +132,8 @@ def _kind(source: IPv6Address, destination: IPv6Address) -> Outcome:
 def expected(world: World, frame: bytes, to_other_host: bool = False) -> Expected:
     """Return how `frame` must end in `world`."""
     if len(frame) < 14 + 40 + 24:
-        return Expected({Outcome.TOO_SHORT})
+        header = len(frame) > 14 + 40 and frame[12:14] == b"\x86\xdd" and frame[14] >> 4 == 6 and frame[20] == 58
+        return Expected({Outcome.TOO_SHORT} | ({Outcome.BAD_HOP_LIMIT} if header and frame[21] != 255 else set()))
     reasons = _header_reasons(world, frame)
     if reasons & {Outcome.NOT_IPV6, Outcome.NOT_ICMPV6, Outcome.BAD_PAYLOAD_LENGTH, Outcome.MESSAGE_TOO_SHORT}:
         return Expected(reasons)
