@@ -12,6 +12,7 @@ from ndpresponder.config import Config
 from ndpresponder.keepalive import GatewayKeepalive
 from ndpresponder.linux.netlink import Link, StationWatcher, is_reachable
 from ndpresponder.observe.logs import get_logger
+from ndpresponder.rivals import RivalWatch
 from ndpresponder.supervise import contain, supervise
 from ndpresponder.targets.board import TargetBoard
 from ndpresponder.uplink import Uplink
@@ -35,9 +36,10 @@ class Services:
 
     def wanted(self, config: Config) -> dict[Key, Service]:
         """Return what `config` asks for, by key."""
+        found: dict[Key, Service] = {("rivals",): self._watch_rivals}
         if config.dry_run:
-            return {}
-        found: dict[Key, Service] = {("stations",): self._watch_stations}
+            return found
+        found[("stations",)] = self._watch_stations
         for interface in config.interfaces:
             name, keepalive = interface.name, interface.gateway_keepalive
             if keepalive != "never":
@@ -66,6 +68,10 @@ class Services:
         """Tell those who look at the links that one changed."""
         for tell in self._on_links:
             tell()
+
+    async def _watch_rivals(self) -> None:
+        watch = RivalWatch(lambda: [(uplink.link, uplink.is_ours) for uplink in self._uplinks.values()])
+        await supervise(partial(contain, watch.run), partial(self._say_retry, "other proxies"))
 
     async def _keep_gateways(self, name: str, policy: Literal["auto", "always", "never"]) -> None:
         uplink = self._uplinks[name]

@@ -33,7 +33,7 @@ from ndpresponder.requesters import Requesters
 from ndpresponder.responder import Responder
 from ndpresponder.stall import TOLERATED_S, Stall
 from ndpresponder.targets.probe import Findings, Kept
-from ndpresponder.targets.table import TargetTable
+from ndpresponder.targets.table import Match, TargetTable
 from ndpresponder.unread import Unread
 from ndpresponder.wire.solicitation import kind_of
 
@@ -120,6 +120,10 @@ class Uplink:
         """Tell whether a target was verified of late; None where nothing is verified."""
         verification = self._equipment.verification
         return verification.verifier.knows(target) if verification else None
+
+    def is_ours(self, target: bytes) -> bool:
+        """Tell whether a target is answered for, by what the sources say."""
+        return self.responder.table.match(target, int.from_bytes(target, "big")) in (Match.CLAIMED, Match.LIVE)
 
     def apply(self, table: TargetTable) -> None:
         """Answer for the targets of `table` from the next frame on."""

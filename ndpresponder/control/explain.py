@@ -17,6 +17,7 @@ from ndpresponder.control.view import origin, prefix_text, state_of, text
 from ndpresponder.errors import SourceUnavailable
 from ndpresponder.outcome import Outcome
 from ndpresponder.responder import Responder
+from ndpresponder.rivals import rivals
 from ndpresponder.suitability import troubles
 from ndpresponder.targets.board import Entry
 from ndpresponder.targets.counted import Counted
@@ -155,6 +156,8 @@ async def live(subject: Subject, target: bytes, names: Collection[str]) -> dict[
     for each in answered:
         uplink = next(uplink for uplink in uplinks if uplink.name == each["uplink"])
         each["yet"] += _trouble(target, uplink, uplinks)
+        if uplink.link is not None:
+            each["yet"] += await rivals(uplink.link, uplink.is_ours)
     return report_of(target, judged)
 
 

@@ -16,7 +16,7 @@ from ndpresponder.config.judge import EMPTY
 from ndpresponder.config.load import NothingToDo, load
 from ndpresponder.config.problem import Problem, nearest
 from ndpresponder.config.render import as_data, as_toml
-from ndpresponder.diagnose.present import present
+from ndpresponder.diagnose.present import present, rivals_on
 from ndpresponder.errors import ConfigError, ExitCode
 from ndpresponder.linux.netlink import Links
 from ndpresponder.suitability import refuse_unsuitable, troubles
@@ -63,6 +63,9 @@ def _compare(draft: Table, host: Host, links: Links) -> Iterator[Problem]:
         device = link.device if link else name.value  # an alternative name is none to /proc and /sys
         for trouble in troubles(link) if link else ():
             message, _, hint = trouble.partition(": ")
+            yield Problem(name.where, name.path, message, hint)
+        for rival in rivals_on(link, table.of("prefixes") or ()) if link else ():
+            message, _, hint = rival.partition(": ")
             yield Problem(name.where, name.path, message, hint)
         link_type = host.link_type(device)
         if link_type not in (None, ARPHRD_ETHER):

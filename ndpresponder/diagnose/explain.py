@@ -11,7 +11,7 @@ from ndpresponder.config.load import load
 from ndpresponder.config.problem import Problem, Wrong
 from ndpresponder.control.explain import Known, Scene, judge, parse_target, report_of
 from ndpresponder.diagnose.client import client_of
-from ndpresponder.diagnose.present import present
+from ndpresponder.diagnose.present import present, rivals_on
 from ndpresponder.errors import ConfigError
 from ndpresponder.linux.netlink import Link, Links
 from ndpresponder.requester import Policy, UplinkState
@@ -59,7 +59,7 @@ def _scene(config: Config, interface: InterfaceConfig, host: Host, link: Link | 
     anycast = frozenset(filter(None, routers))
     responder.follow(UplinkState(_ANY_LLADDR, own, gateways, anycast=anycast))
     responder.table = TargetTable.build(targets.live, targets.claimed, map(as_prefix, interface.exclude))
-    notes = list(troubles(link)) if link else []
+    notes = [*troubles(link), *rivals_on(link, interface.prefixes)] if link else []
     if config.sources.any:
         notes.append("what the sources of targets find is known to the running daemon only")
     if interface.verify:

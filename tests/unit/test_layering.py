@@ -21,7 +21,7 @@ PURE_STDLIB = "bisect collections dataclasses enum functools heapq ipaddress ite
 LOWER_LAYERS = (
     "wire outcome limits requester responder defence narrator targets announce groups presence keepalive "
     "linux observe config errors supervise equipment uplink keepalive presence pin autowire unread overload backlog "
-    "stall refused moves requesters known confirmed suitability"
+    "stall refused moves requesters known confirmed suitability rivals"
 )
 
 
@@ -57,6 +57,7 @@ LAYERS = {
     "known": Layer("wire", pure=True),
     "confirmed": Layer("wire", pure=True),
     "suitability": Layer("linux errors"),
+    "rivals": Layer("linux observe.logs errors"),
     "narrator": Layer("suitability wire linux observe.logs outcome limits config targets.table"),
     "targets": Layer("targets wire errors linux"),
     "targets.table": Layer("wire", pure=True),
