@@ -45,9 +45,13 @@ class RoutesSourceConfig:
             bare=True,
         ),
     ] = ()
-    tables: Annotated[tuple[int, ...], Setting("routing tables, by number", parse=values.integer(1, 2**32 - 1))] = (
-        254,
-    )
+    tables: Annotated[
+        tuple[int, ...],
+        Setting(
+            "routing tables, by number; none: those that the rules lead to from the uplinks",
+            parse=values.integer(1, 2**32 - 1),
+        ),
+    ] = ()
     protocols: Annotated[
         tuple[int, ...], Setting("only routes of these protocols, by number", parse=values.integer(0, 255))
     ] = ()

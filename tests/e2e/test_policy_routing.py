@@ -128,3 +128,39 @@ def test_what_an_ipsec_policy_takes_is_no_trouble_and_needs_no_neighbor(lab):
             assert uplink["outcome"] == "not_verified"
     finally:
         vps.run("ip", "xfrm", "policy", "delete", "dst", f"{away}/128", "dir", "out")
+
+
+def test_routes_follows_the_tables_that_a_rule_leads_to_from_the_uplink(lab):
+    with Installed(lab["vps"], "-i", "uplink", "--routes") as daemon:
+        wait_until(lambda: bool(explained(daemon)["answered"]), 5, "the table")
+        assert lab.ping("inet", HOST, count=3, deadline=3).received == 3
+        lab["vps"].run("ip", "-6", "rule", "del", *RULE)
+        try:
+            wait_until(lambda: not explained(daemon)["answered"], 5, "the end of the rule")
+        finally:
+            lab["vps"].run("ip", "-6", "rule", "add", *RULE)
+        wait_until(lambda: bool(explained(daemon)["answered"]), 5, "the rule to be back")
+
+
+def test_routes_says_which_table_it_does_not_look_at_and_what_to_write(lab):
+    some = ("from", "2001:db8:ffff::/64", "lookup", "101", "priority", "900")
+    lab["vps"].run("ip", "-6", "rule", "add", *some)
+    lab["vps"].ip("route add 2001:db8::7:0/112 dev br-ct table 101")
+    try:
+        with Installed(lab["vps"], "-i", "uplink", "--routes") as daemon:
+            daemon.await_line("not looked at")
+            (line,) = daemon.lines("not looked at")
+            assert "table=101" in line
+            assert "tables = [100, 254, 101]" in line
+            assert explained(daemon)["answered"]
+    finally:
+        lab["vps"].run("ip", "-6", "rule", "del", *some)
+        lab["vps"].run("ip", "-6", "route", "flush", "table", "101")
+
+
+def test_tables_that_a_person_named_are_those_that_are_looked_at(lab, tmp_path):
+    path = tmp_path / "config.toml"
+    path.write_text('version = 1\n[source.routes]\ntables = [254]\n[[interface]]\nname = "uplink"\n')
+    with Installed(lab["vps"], "-c", str(path)) as daemon:
+        wait_until(lambda: 'source_up{name="kernel",source="routes"} 1' in daemon.scrape(), 5, "the routes")
+        assert not explained(daemon)["answered"]

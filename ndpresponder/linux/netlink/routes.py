@@ -17,12 +17,12 @@ from ndpresponder.linux.device import index_of
 from ndpresponder.linux.netlink import bell
 from ndpresponder.linux.netlink.dump import HEADER_LENGTH, Refused, attribute, attributes, decoding, dump, kind_of
 
-GROUPS: Final = bell.LINK | bell.IPV6_ROUTE
+GROUPS: Final = bell.LINK | bell.IPV6_ROUTE | bell.IPV6_RULE
 MAX_ROUTES: Final = 20_000  # wanted ones, of which each costs some microseconds whenever any of them changes
 
 # linux/rtnetlink.h
 _GETROUTE: Final = 26
-_ROUTE_EVENTS, _LINK_EVENTS = (24, 25), (16, 17)
+_ROUTE_EVENTS, _LINK_EVENTS, _RULE_EVENTS = (24, 25), (16, 17), (32, 33)
 _RTMSG: Final = struct.Struct("=BBBBBBBBI")  # family, lengths of destination and source, tos, table, protocol, ...
 _NEXT_HOP: Final = struct.Struct("=HBBi")  # length, flags, hops, index
 _RTA_DST, _RTA_OIF, _RTA_PRIORITY, _RTA_MULTIPATH, _RTA_TABLE = 1, 4, 6, 9, 15
@@ -107,8 +107,8 @@ async def ask_routes(wanted: Wanted) -> list[Route]:
 
 
 def concerns(event: bytes, wanted: Wanted) -> bool:
-    """Tell whether `event` can have changed a wanted route, or which link has which name; an odd one may have."""
-    if len(event) < HEADER_LENGTH or (kind := kind_of(event)) in _LINK_EVENTS:
+    """Tell whether `event` can have changed a wanted route, a rule, or which link has which name; an odd one may."""
+    if len(event) < HEADER_LENGTH or (kind := kind_of(event)) in (*_LINK_EVENTS, *_RULE_EVENTS):
         return True
     try:
         return kind in _ROUTE_EVENTS and wanted.route(event) is not None

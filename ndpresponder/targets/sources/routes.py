@@ -9,7 +9,7 @@ reason to take it from the neighbors.
 import asyncio
 import contextlib
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from ndpresponder.config import RoutesSourceConfig
@@ -24,6 +24,8 @@ from ndpresponder.linux.netlink.routes import (
     device_indexes,
     named,
 )
+from ndpresponder.linux.netlink.rules import tables_for
+from ndpresponder.observe.logs import get_logger
 from ndpresponder.targets.source import TargetSet
 from ndpresponder.targets.sources.static import as_prefix
 from ndpresponder.targets.table import Prefix
@@ -46,6 +48,9 @@ class RoutesSource:
         self._uplinks = frozenset(uplinks)
         within = tuple(as_prefix(network) for network in config.within)
         self._wanted = Wanted(frozenset(config.tables), 1 if within else WIDEST, within)
+        self._tables = config.tables  # in their order
+        self._unread: frozenset[int] = frozenset()
+        self._log = get_logger(source=self.kind)
         self._routes: frozenset[Route] | None = None  # as they were last
         self._changes = 0  # events, whether or not they matter
         # Since the last answer
@@ -61,6 +66,7 @@ class RoutesSource:
         async with contextlib.aclosing(bell.rings()) as rings:
             async for _ in rings:
                 began_s = loop.time()
+                await self._follow_rules()
                 self._routes = await self._ask(bell)
                 publish(targets_of(self._routes, self._selection()))
                 await asyncio.sleep(loop.time() - began_s)  # however much there is, half of the loop is left to others
@@ -87,6 +93,25 @@ class RoutesSource:
                 break
         return found
 
+    async def _follow_rules(self) -> None:
+        """Look at the tables that the rules lead to from the uplinks, unless a person named them."""
+        if self._config.tables:
+            return
+        tables = await tables_for(self._uplinks)
+        self._tables = tables.read
+        self._wanted = replace(self._wanted, tables=frozenset(tables.read))
+        unread = set()
+        for table in tables.for_some:
+            if await ask_routes(replace(self._wanted, tables=frozenset((table,)))):
+                unread.add(table)
+        for table in sorted(unread - self._unread):
+            self._log.warning(
+                "a rule leads some packets to a table that is not looked at",
+                table=table,
+                hint=f"if it matters, write tables = {[*tables.read, table]} for the routes (ip -6 rule)",
+            )
+        self._unread = frozenset(unread)
+
     def _matters(self, event: bytes) -> bool:
         self._changes += 1
         if not concerns(event, self._wanted):
@@ -106,7 +131,7 @@ class RoutesSource:
             through=device_indexes(config.through) if config.through else None,
             protocols=frozenset(config.protocols) or None,
             within=self._wanted.within,
-            order={table: place for place, table in enumerate(config.tables)},
+            order={table: place for place, table in enumerate(self._tables)},
         )
 
 
