@@ -103,7 +103,7 @@ class Daemon:
                 self._assembly.inherit(self._config)
                 await self._assembly.change(self._config, {})
                 self._watch_links()
-                self._start(self._keep_house())
+                self._start(supervise(self._keep_house, partial(self._say_retry, "housekeeping")))
                 socket, metrics = self._config.control.socket, self._metrics_address(self._config)
                 self._opening = [self._start(self._control.move(socket)), self._start(self._metrics.move(metrics))]
                 self._start(on_demand(reload_wanted, self.reload))

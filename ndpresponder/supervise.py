@@ -21,7 +21,7 @@ async def supervise(
 ) -> None:
     """Run `run` until it returns, again after each failure that can heal; any other exception passes through.
 
-    What is cancelled by nobody counts as such a failure.
+    What is cancelled by nobody counts as such a failure, and what the system has too little of.
 
     `on_failure` is told the failure and the pause in seconds before the next attempt.
     """
@@ -33,6 +33,10 @@ async def supervise(
             return await run()
         except _RETRY as error:
             failure: Exception = error
+        except OSError as error:
+            if not is_shortage(error):
+                raise
+            failure = error
         except asyncio.CancelledError:
             if _is_cancelled():
                 raise

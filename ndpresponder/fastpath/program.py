@@ -140,12 +140,17 @@ class KernelProgram:
         """Return how many answers since the last call the driver did not send, as far as it counts them."""
         if self._dropped_before is None:
             return 0
-        before, self._dropped_before = self._dropped_before, self._dropped()
-        return max(0, self._dropped_before - before)  # less: another interface has the name
+        dropped = self._dropped()
+        if dropped is None:  # the driver does not say now: what it counts since then it says later
+            return 0
+        before, self._dropped_before = self._dropped_before, dropped
+        return max(0, dropped - before)  # less: another interface has the name
 
-    def _dropped(self) -> int:
-        counted = ethtool.statistics(self._name).items()
-        return sum(number for name, number in counted if _DROPPED.fullmatch(name))
+    def _dropped(self) -> int | None:
+        counted = ethtool.statistics(self._name)
+        if counted is None:
+            return None
+        return sum(number for name, number in counted.items() if _DROPPED.fullmatch(name))
 
     def detach(self) -> None:
         """Take it away; when this returns it has answered for the last time."""

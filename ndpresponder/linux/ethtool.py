@@ -32,17 +32,24 @@ def driver(name: str) -> str:
     return answer[4:36].partition(b"\0")[0].decode(errors="replace") if answer else ""
 
 
-def statistics(name: str) -> dict[str, int]:
-    """Return what the driver of an interface counts (`ethtool -S`), nothing if it does not say."""
+def statistics(name: str) -> dict[str, int] | None:
+    """Return what the driver of an interface counts (`ethtool -S`); None if it does not say now."""
+    try:
+        return _statistics(name)
+    except OSError:  # no descriptor is left
+        return None
+
+
+def _statistics(name: str) -> dict[str, int] | None:
     answer = _ask(name, struct.pack("=I192x", _GDRVINFO))
-    count = struct.unpack_from("=I", answer, 180)[0] if answer else 0  # n_stats
+    count = struct.unpack_from("=I", answer, 180)[0] if answer else None  # n_stats
     if not count:
-        return {}
+        return None if count is None else {}
     room = count + _SPARE
     names = _ask(name, struct.pack("=III", _GSTRINGS, _ETH_SS_STATS, count) + bytes(room * _NAME_SIZE))
     numbers = _ask(name, struct.pack("=II", _GSTATS, count) + bytes(room * _NUMBER.size))
     if names is None or numbers is None:
-        return {}
+        return None
     return {
         names[12 + place * _NAME_SIZE :][:_NAME_SIZE].partition(b"\0")[0].decode(errors="replace"): number
         for place, (number,) in enumerate(_NUMBER.iter_unpack(numbers[8:][: count * _NUMBER.size]))

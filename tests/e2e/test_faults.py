@@ -159,6 +159,23 @@ def test_a_link_that_changes_while_the_kernel_refuses_is_followed_afterwards(wir
     assert len(daemon.log().splitlines()) < 40
 
 
+@pytest.mark.parametrize(
+    ("calls", "error"),
+    [("getsockopt", "ENOMEM"), ("poll", "ENOMEM"), ("socket", "EMFILE"), ("openat", "EMFILE"), ("ioctl", "ENOMEM")],
+)
+def test_a_daemon_that_may_not_even_count_for_a_while_lives_on(wire, daemon, peer, calls, error):
+    with injected(daemon, calls, error):
+        for _ in range(4):  # times that it looks after itself
+            peer.send(solicitation())
+            last(0.5)
+    peer.drain()
+    peer.await_answer(deadline_s=5)
+    assert peer_agrees(peer)
+    assert daemon.process.poll() is None
+    assert "Traceback" not in daemon.log()
+    assert len(daemon.log().splitlines()) < 40
+
+
 @pytest.mark.parametrize("taken", range(0, 9, 2))
 def test_a_link_that_changes_while_epoll_takes_only_some_sockets_is_followed_afterwards(wire, daemon, peer, taken):
     descriptors = daemon.descriptors()

@@ -10,6 +10,9 @@ import pytest
 from ndpresponder.autowire import Autowire
 from ndpresponder.config import RoutesSourceConfig
 from ndpresponder.errors import SourceUnavailable
+from ndpresponder.fastpath.program import KernelProgram
+from ndpresponder.linux import ethtool
+from ndpresponder.linux.bpf import Hook
 from ndpresponder.linux.device import index_of
 from ndpresponder.linux.sysctl import forwarding
 from ndpresponder.observe.logs import get_logger
@@ -57,3 +60,15 @@ def test_without_a_descriptor_the_host_is_not_taken_for_one_that_does_not_forwar
     with no_descriptor(), pytest.raises(OSError, match="Too many open files"):
         forwarding("lo")
     assert not forwarding("nothere")
+
+
+def test_a_driver_that_cannot_be_asked_has_not_counted_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All that it counted before would be new to the next look: answers that left, counted as lost."""
+    with no_descriptor():
+        assert ethtool.statistics("lo") is None
+    counted: list[dict[str, int] | None] = [{"rx_queue_0_xdp_tx_errors": each} for each in (500, 507)]
+    counted.insert(1, None)
+    monkeypatch.setattr(ethtool, "statistics", lambda _: counted.pop(0))
+    program = KernelProgram("up0", Hook.XDP)
+    program._dropped_before = 500
+    assert [program.lost() for _ in range(3)] == [0, 0, 7]

@@ -51,7 +51,9 @@ def test_what_returns_is_not_run_again() -> None:
     assert (failing.told, failing.pauses_s) == ([], [])
 
 
-@pytest.mark.parametrize("failure", [LinkNotReady("not yet"), SourceUnavailable("down")])
+@pytest.mark.parametrize(
+    "failure", [LinkNotReady("not yet"), SourceUnavailable("down"), OSError(errno.ENOMEM, "Cannot allocate memory")]
+)
 def test_a_failure_that_heals_is_told_and_tried_again(failure: Exception) -> None:
     failing = Failing(failure)
     failing.supervised()
@@ -71,7 +73,10 @@ def test_after_a_steady_run_pauses_start_over() -> None:
     assert failing.pauses_s == [0.2] * 4
 
 
-@pytest.mark.parametrize("failure", [PermissionMissing("CAP_NET_RAW"), ValueError("a bug"), KeyboardInterrupt()])
+@pytest.mark.parametrize(
+    "failure",
+    [PermissionMissing("CAP_NET_RAW"), ValueError("a bug"), OSError(errno.EBADF, "a bug"), KeyboardInterrupt()],
+)
 def test_any_other_exception_passes_through(failure: BaseException) -> None:
     failing = Failing(failure)
     with pytest.raises(type(failure)):
