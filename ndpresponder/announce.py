@@ -18,6 +18,10 @@ REPEATS: Final = 3  # MAX_NEIGHBOR_ADVERTISEMENT, RFC 4861 10
 INTERVAL_S: Final = 1.0  # RetransTimer, RFC 4861 10
 TARGETS_PER_S: Final = 250  # announcements; each is an advertisement and a solicitation for each gateway
 BURST: Final = 16
+# A solicitation makes an entry in a gateway's neighbor table. Linux drops entries older than 5 s beyond
+# 512 (gc_thresh2), learns nothing new beyond 1,024 (gc_thresh3), and drops unused ones after 60 s (gc_stale_time)
+MAX_INTRODUCED: Final = 512
+INTRODUCED_WITHIN_S: Final = 60.0
 
 
 class Announcer:
@@ -86,6 +90,35 @@ class Announcer:
         if self._fresh:
             return paced_s
         return max(paced_s, self._repeats[0][0] - now_s)
+
+
+class Introductions:
+    """Which live targets gateways are told of by a solicitation: so many that their tables have room for others.
+
+    Who is told of first is introduced first, and stays so: of the others gateways learn when they ask.
+    """
+
+    def __init__(self) -> None:
+        self._introduced: dict[bytes, None] = {}  # the latest, in the order in which they were
+        self._tokens = float(MAX_INTRODUCED)
+        self._filled_s = 0.0
+        self.left_out = 0
+
+    def admit(self, target: bytes, now_s: float) -> bool:
+        """Tell whether gateways are to be solicited from `target` at `now_s`."""
+        if target in self._introduced:
+            return True
+        gained = (now_s - self._filled_s) * MAX_INTRODUCED / INTRODUCED_WITHIN_S
+        self._tokens = min(float(MAX_INTRODUCED), self._tokens + gained)
+        self._filled_s = now_s
+        if self._tokens < 1:
+            self.left_out += 1
+            return False
+        self._tokens -= 1
+        self._introduced[target] = None
+        if len(self._introduced) > MAX_INTRODUCED:
+            del self._introduced[next(iter(self._introduced))]
+        return True
 
 
 def announcement(lladdr: bytes, target: bytes, flags: int, gateways: Iterable[bytes]) -> list[bytes]:

@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable
 from typing import Final, Literal
 
-from ndpresponder.announce import Announcer, announcement
+from ndpresponder.announce import MAX_INTRODUCED, Announcer, Introductions, announcement
 from ndpresponder.groups import GroupTable
 from ndpresponder.linux.multicast import Memberships
 from ndpresponder.linux.netlink import Link
@@ -59,6 +59,8 @@ class Presence:
         self._lately = lately
         self._log = log
         self._announcer = Announcer()
+        self._introductions = Introductions()
+        self._complained = False
         self._groups = GroupTable()
         self._memberships: Memberships | None = None
         self._work: asyncio.Handle | None = None
@@ -153,11 +155,18 @@ class Presence:
         link, loop = self._link, asyncio.get_running_loop()
         if link is None:
             return
-        frames = [
-            frame
-            for target in self._announcer.due(loop.time())
-            for frame in announcement(link.lladdr, target, self._flags(), link.served_gateways)
-        ]
+        now_s, frames = loop.time(), []
+        for target in self._announcer.due(now_s):
+            gateways = link.served_gateways if self._introductions.admit(target, now_s) else ()
+            frames += announcement(link.lladdr, target, self._flags(), gateways)
+        if self._introductions.left_out and not self._complained:
+            self._complained = True
+            self._log.info(
+                "more live targets than a router's neighbor table may hold: gateways are solicited from some only, and "
+                "learn of the others when they ask",
+                live=len(self._table.live),
+                at_a_time=MAX_INTRODUCED,
+            )
         wait_s = self._announcer.wait_s(loop.time())
         if wait_s is not None:
             self._announce_timer = loop.call_later(max(wait_s, _TICK_S), self._announce_now)

@@ -25,7 +25,7 @@ from scapy.layers.inet6 import (
 from scapy.layers.l2 import Ether
 from scapy.packet import Packet
 
-from ndpresponder.announce import BURST, INTERVAL_S, REPEATS, TARGETS_PER_S
+from ndpresponder.announce import BURST, INTERVAL_S, INTRODUCED_WITHIN_S, MAX_INTRODUCED, REPEATS, TARGETS_PER_S
 from ndpresponder.lab.namespace import Namespace
 from ndpresponder.lab.topology import wait_until
 from ndpresponder.presence import MAX_JOINED
@@ -131,6 +131,20 @@ def test_two_thousand_at_once_are_spread(wire, tmp_path):
         assert len(wanted & listened_to(wire.near)) == MAX_JOINED
         assert wanted <= reported(frame for _, frame in frames)
         peer.await_answer(targets[-1])
+
+
+def test_gateways_are_solicited_from_no_more_targets_than_leave_their_tables_room(wire, tmp_path):
+    addresses = tmp_path / "addresses"
+    targets = [f"2001:db8::1:{number:x}" for number in range(1000)]
+    with Peer(wire.far) as peer, Installed(wire.near, "-c", configured(tmp_path, addresses)) as daemon:
+        write(addresses, *targets)
+        frames = [frame for _, frame in heard(peer, time.monotonic() + 6)]
+        announced = {frame[22:38] for frame in frames if frame[54] == 136}
+        introduced = {frame[22:38] for frame in frames if frame[54] == 135}
+        assert announced == {packed(target) for target in targets}
+        refilled = 8 * MAX_INTRODUCED // INTRODUCED_WITHIN_S
+        assert MAX_INTRODUCED <= len(introduced & announced) <= MAX_INTRODUCED + refilled
+        assert len(daemon.lines("more live targets than")) == 1
 
 
 @pytest.mark.parametrize("excluded", [OWN, GATEWAY, "2001:db8::bad"])

@@ -5,7 +5,17 @@ import itertools
 from answering import addresses
 from frames import UPLINK_LLADDR, advertisement, lladdr, packed, solicitation
 
-from ndpresponder.announce import BURST, INTERVAL_S, REPEATS, TARGETS_PER_S, Announcer, announcement
+from ndpresponder.announce import (
+    BURST,
+    INTERVAL_S,
+    INTRODUCED_WITHIN_S,
+    MAX_INTRODUCED,
+    REPEATS,
+    TARGETS_PER_S,
+    Announcer,
+    Introductions,
+    announcement,
+)
 from ndpresponder.wire.layout import OVERRIDE_FLAG, ROUTER_FLAG
 
 ONE, TWO = "2001:db8::1", "2001:db8::2"
@@ -88,3 +98,28 @@ def test_an_announcement_is_an_advertisement_to_all_nodes_and_a_solicitation_for
     )
     from_the_target = {"source": ONE, "ethernet_source": UPLINK_LLADDR}
     assert frames == [to_all, solicitation(TWO, **from_the_target), solicitation(GATEWAY, **from_the_target)]
+
+
+def test_so_many_are_introduced_at_once_and_as_many_again_in_a_minute() -> None:
+    introductions = Introductions()
+    targets = [value.to_bytes(16, "big") for value in range(4 * MAX_INTRODUCED)]
+    first = [target for target in targets if introductions.admit(target, 0.0)]
+    assert first == targets[:MAX_INTRODUCED]
+    assert introductions.left_out == 3 * MAX_INTRODUCED
+    assert all(introductions.admit(target, 1.0) for target in first)  # its repeats
+    later = [target for target in targets[MAX_INTRODUCED:] if introductions.admit(target, INTRODUCED_WITHIN_S)]
+    assert later == targets[MAX_INTRODUCED : 2 * MAX_INTRODUCED]
+
+
+def test_what_is_in_use_is_announced_first_after_a_restart() -> None:
+    announcer = Announcer()
+    announcer.follow(addresses(ONE, TWO))
+    announcer.restart((packed(TWO), packed("2001:db8::9")))
+    assert announcer.due(10.0) == [packed(TWO), packed(ONE)]
+
+
+def test_what_is_added_is_announced_in_its_order_and_bounded() -> None:
+    announcer = Announcer(1000)
+    announcer.add((value.to_bytes(16, "big") for value in (3, 1, 2, 4)), 3)
+    assert [int.from_bytes(target, "big") for target in announcer.due(10.0)] == [3, 1, 2]
+    assert announcer.pending == 3
