@@ -9,11 +9,13 @@ import contextlib
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
+from zlib import crc32
 
 from ndpresponder.config import InterfaceConfig, LimitsConfig
 from ndpresponder.errors import LinkNotReady, NdpresponderError
 from ndpresponder.limits import rate_limit
 from ndpresponder.linux.claim import Claim
+from ndpresponder.linux.handover import Handover
 from ndpresponder.linux.netlink import Link
 from ndpresponder.presence import Presence
 from ndpresponder.requester import Policy, UplinkState
@@ -51,6 +53,7 @@ class Equipment:
         """Equip `uplink`, which has no link yet."""
         self._uplink = uplink
         self._index = 0  # of the interface with a socket; 0: none
+        self._kept_as = f"recent-{crc32(uplink.name.encode()):08x}"  # systemd takes no colons and only ASCII
         self._state: UplinkState | None = None
         self._take: Callable[[bool], bool] | None = None
         self._claim: Claim | None = None
@@ -97,13 +100,14 @@ class Equipment:
 
     # As the uplink goes
 
-    def open(self, index: int) -> None:
-        """Prepare for frames from the interface `index`.
+    def open(self, index: int, handover: Handover) -> None:
+        """Prepare for frames from the interface `index`, with what a predecessor knew of it.
 
         Raises:
             SourceUnavailable: the system refuses the sockets that `verify` needs.
         """
         self._index = index
+        self._uplink.moves.inherit(handover.kept(self._kept_as))
         self._claim = Claim(index)
         if self._claim.taken:
             self._uplink.narrator.log.warning(
@@ -247,9 +251,11 @@ class Equipment:
                 old.router.terminate()
             old.close()
 
-    def say_farewell(self, to_successor: bool) -> None:
-        """Say what ends with this uplink, while there is a socket to say it; with a successor nothing does."""
-        if to_successor:
+    def say_farewell(self, handover: Handover) -> None:
+        """Say what ends with this uplink, while there is a socket to say it; or have a successor know of it."""
+        if handover.to_successor:
+            if self._index:
+                handover.keep(self._kept_as, self._uplink.moves.to_keep())
             return
         self._uplink.moves.say_farewell()
         if self._presence is not None:

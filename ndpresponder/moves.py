@@ -30,6 +30,8 @@ MAX_PLANNED: Final = 4096  # announcements; what is solicited in a prefix that w
 TARGETS_PER_S: Final = 1000
 _TICK_S: Final = 0.005
 _ROUNDS_S: Final = (0.0, 1.0, 2.0, 4.0, 8.0)  # pauses before each time that a target which was given up is asked for
+LLADDR: Final = 6  # octets
+_ROW: Final = LLADDR + 16
 _LAST: Final = 256  # targets that are asked for, all at once, by a daemon that ends
 
 
@@ -122,6 +124,18 @@ class Moves:
         if 1 << shift <= MAX_WHOLE:
             first = network << shift
             self._announce(value.to_bytes(16, "big") for value in range(first, first + (1 << shift)))
+
+    def to_keep(self) -> bytes:
+        """Return what a successor `inherit`s: the link-layer address, then each requester's with one of its targets."""
+        return self._lladdr.ljust(LLADDR, b"\0") + b"".join(map(b"".join, self.recent.rows()))
+
+    def inherit(self, kept: bytes) -> None:
+        """Remember what a predecessor answered, from what it kept: nothing if that is something else."""
+        rows = kept[LLADDR:]
+        if kept and len(rows) % _ROW == 0 and not self._lladdr:
+            self._lladdr = kept[:LLADDR] if any(kept[:LLADDR]) else b""
+            starts = range(0, len(rows), _ROW)
+            self.recent.restore((rows[at : at + LLADDR], rows[at + LLADDR : at + _ROW]) for at in starts)
 
     def say_farewell(self) -> None:
         """Ask for what was answered lately: a host that took over announces it."""

@@ -168,7 +168,7 @@ class Uplink:
 
     def close(self) -> None:
         """Stop answering."""
-        self._equipment.say_farewell(self._handover.to_successor)
+        self._equipment.say_farewell(self._handover)
         self._close()
         self._equipment.close()
 
@@ -190,7 +190,7 @@ class Uplink:
         try:
             if not self._rests:
                 read_frames(self._socket, self._on_readable)
-            self._equipment.open(link.index)
+            self._equipment.open(link.index, self._handover)
         except (LinkNotReady, SourceUnavailable):
             self._close()
             raise

@@ -95,7 +95,7 @@ def test_an_address_that_changes_while_the_link_is_down_is_told_when_it_is_up(la
         wait_until(lambda: entry(lab) == f"02:00:00:00:00:7{8 - changes}", 3, "the router to hear of the new address")
 
 
-@pytest.mark.parametrize("how", ["reload"])
+@pytest.mark.parametrize("how", ["reload", "upgrade"])
 def test_what_was_answered_is_remembered(labs, how):
     lab = labs()
     with Installed(lab["vps"], *CLAIMED) as daemon, traffic(lab):
