@@ -63,6 +63,7 @@ class Equipment:
         self._presence = self._make_presence()
         uplink.responder.on_defence = uplink.narrator.defended
         self._uplink.moves.on_expecting = self._leave_claimed
+        self._uplink.moves.elsewhere = lambda: self.fastpath.recent() if self.fastpath is not None else []
         self._limit()
         self._configure_moves()
 
@@ -236,7 +237,7 @@ class Equipment:
             return None
         flags, never = uplink.responder.unsolicited_flags, lambda: uplink.gateways
         log = uplink.narrator.log
-        router, lately = each.mld_router, uplink.moves.recent.targets
+        router, lately = each.mld_router, uplink.moves.lately
         return Presence(each.announce, each.mld_source, uplink.send_unasked, flags, log, never, router, lately)
 
     def _change_presence(self, before: Settings) -> None:

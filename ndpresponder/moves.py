@@ -10,13 +10,14 @@ there (RFC 4861 7.2.5). It must never take a target from a host on the link that
 """
 
 import asyncio
+import itertools
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from ndpresponder.announce import Announcer, announcement
 from ndpresponder.linux.netlink import Link
 from ndpresponder.observe.logs import Logger
-from ndpresponder.recent import Recent
+from ndpresponder.recent import MAX_TARGETS, Recent
 from ndpresponder.responder import Responder
 from ndpresponder.search import Search
 from ndpresponder.targets.table import EMPTY, Match, TargetTable
@@ -44,6 +45,7 @@ class Moves:
         self._responder = responder
         self._log = log
         self.recent = Recent()
+        self.elsewhere: Callable[[], list[bytes]] = list  # returns what was answered without us, the latest first
         self.on_expecting: Callable[[], None] = lambda: None  # called when `expecting` changes
         self._silent = True
         self._speaks = self._takes_over = False
@@ -76,6 +78,12 @@ class Moves:
         if self._expected:
             self._announce_expected(advertisement[TARGET] for advertisement in advertisements)
 
+    def lately(self, most: int = MAX_TARGETS) -> list[bytes]:
+        """Return what was answered lately, here and elsewhere in turn, the latest first."""
+        both = itertools.zip_longest(self.recent.targets(most), self.elsewhere())
+        distinct = dict.fromkeys(target for pair in both for target in pair if target is not None)
+        return list(itertools.islice(distinct, most))
+
     def follow(self, link: Link | None) -> None:
         """Adapt to the link as it is now; None when it is gone or down."""
         self._link = link
@@ -86,7 +94,7 @@ class Moves:
         before, self._lladdr = self._lladdr, link.lladdr
         if before not in (b"", link.lladdr) and self._speaks:
             self._announcer.stop()
-            targets = [target for target in self.recent.targets() if self._is_claimed(self._table, target)]
+            targets = [target for target in self.lately() if self._is_claimed(self._table, target)]
             if targets:
                 self._log.info("telling neighbors of the link-layer address that changed", targets=len(targets))
                 self._owners.begin(link, targets, (0.0,), self._announce)
@@ -105,7 +113,7 @@ class Moves:
         if self._link is not None and self._speaks:
             gone = [
                 target
-                for target in self.recent.targets()
+                for target in self.lately()
                 if self._is_claimed(before, target) and _match(table, target) is Match.NOT_OURS
             ]
             if gone:
@@ -127,7 +135,8 @@ class Moves:
 
     def to_keep(self) -> bytes:
         """Return what a successor `inherit`s: the link-layer address, then each requester's with one of its targets."""
-        return self._lladdr.ljust(LLADDR, b"\0") + b"".join(map(b"".join, self.recent.rows()))
+        elsewhere = [(bytes(LLADDR), target) for target in reversed(self.elsewhere()[:MAX_TARGETS])]
+        return self._lladdr.ljust(LLADDR, b"\0") + b"".join(map(b"".join, (*elsewhere, *self.recent.rows())))
 
     def inherit(self, kept: bytes) -> None:
         """Remember what a predecessor answered, from what it kept: nothing if that is something else."""
@@ -140,7 +149,7 @@ class Moves:
     def say_farewell(self) -> None:
         """Ask for what was answered lately: a host that took over announces it."""
         if self._link is not None and self._speaks:
-            targets = [target for target in self.recent.targets(_LAST) if self._is_claimed(self._table, target)]
+            targets = [target for target in self.lately(_LAST) if self._is_claimed(self._table, target)]
             self._successors.ask(self._link, targets)
 
     def close(self) -> None:

@@ -16,7 +16,7 @@ from typing import Final
 from ndpresponder.errors import SystemRefused
 from ndpresponder.fastpath.maps import TargetMaps, fill
 from ndpresponder.fastpath.refusal import explain
-from ndpresponder.fastpath.tables import ADDRESS_SIZE, COUNT, SETUP, VALUE_SIZE, Entries
+from ndpresponder.fastpath.tables import ADDRESS_SIZE, COUNT, RECENT, SETUP, VALUE_SIZE, Entries
 from ndpresponder.linux import bpf, ethtool
 from ndpresponder.linux.bpf import Hook, MapType, XdpMode
 from ndpresponder.linux.bpf_object import BadObject, Program, read_program
@@ -26,6 +26,7 @@ OBJECT: Final = "responder.bpf.o"
 SECTIONS: Final = ((Hook.TCX_INGRESS, "tc"), (Hook.XDP, "xdp"))
 _NAME: Final = "ndpresponder"
 _DROPPED: Final = re.compile(r"rx_queue_\d+_xdp_tx_errors|tx_queue_\d+_xdp_tx_drops")  # of veth, of virtio_net
+_RECENT_ROOM: Final = 4096  # claimed targets that were answered last; the kernel chooses, mostly by last use
 
 
 class KernelProgram:
@@ -40,6 +41,7 @@ class KernelProgram:
         self._targets = TargetMaps()
         # descriptors
         self._counts: int | None = None
+        self._recent: int | None = None
         self._link: int | None = None
         self._dropped_before: int | None = None  # by the driver, while or since that runs the program
 
@@ -74,12 +76,15 @@ class KernelProgram:
             if self._counts is None:
                 self._cpus = bpf.possible_cpus()  # now: to count must need no descriptor, of which none may be left
                 self._counts = bpf.create_map(MapType.PERCPU_ARRAY, "counts", VALUE_SIZE, COUNT.size)
+            if self._recent is None:
+                self._recent = bpf.create_map(MapType.LRU_HASH, "recent", ADDRESS_SIZE, RECENT.size, _RECENT_ROOM)
             settings = bpf.create_map(MapType.ARRAY, "settings", VALUE_SIZE, SETUP.size)
             unneeded.callback(os.close, settings)
             bpf.set_entry(settings, bytes(VALUE_SIZE), setup)
             addresses = fill(MapType.HASH, "own", ADDRESS_SIZE, own)
             unneeded.callback(os.close, addresses)
-            maps = {"settings": settings, "own": addresses, "counts": self._counts, **self._targets.descriptors()}
+            kept = {"counts": self._counts, "recent": self._recent}
+            maps = {"settings": settings, "own": addresses, **kept, **self._targets.descriptors()}
             if not {name for _, name in self._program.maps} <= maps.keys():
                 raise SystemRefused("the fast path was compiled from another source: install ndpresponder again")
             return bpf.load_program(self._hook, _NAME, self._program.link(maps))
@@ -152,6 +157,13 @@ class KernelProgram:
             return None
         return sum(number for name, number in counted.items() if _DROPPED.fullmatch(name))
 
+    def recent(self) -> list[bytes]:
+        """Return the claimed targets that were answered lately, the latest first."""
+        if self._recent is None:
+            return []
+        rows = bpf.entries(self._recent, ADDRESS_SIZE, RECENT.size, _RECENT_ROOM)
+        return [target for target, _ in sorted(rows, key=lambda row: RECENT.unpack(row[1]), reverse=True)]
+
     def detach(self) -> None:
         """Take it away; when this returns it has answered for the last time."""
         if self._link is not None:
@@ -162,9 +174,10 @@ class KernelProgram:
         """Take it away and give back its maps."""
         self.detach()
         self._targets.close()
-        if self._counts is not None:
-            os.close(self._counts)
-            self._counts = None
+        for kept in (self._counts, self._recent):
+            if kept is not None:
+                os.close(kept)
+        self._counts = self._recent = None
 
     @contextlib.contextmanager
     def _explained(self, attaching: bool = False) -> Iterator[None]:

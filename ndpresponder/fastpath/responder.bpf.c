@@ -119,8 +119,10 @@ extern char own; /* hash: address -> __u32 OWN, OTHERS */
 extern char live; /* hash: address -> __u32, the value means nothing */
 extern char prefixes; /* longest-prefix trie: __u32 length, address -> __u32, whether an address of it is claimed */
 extern char counts; /* per-CPU array of one struct count */
+extern char recent; /* LRU hash: address -> __u64, CLOCK_MONOTONIC when that claimed target was last answered */
 
 static void *(*const map_lookup)(void *map, const void *key) = (void *)BPF_FUNC_map_lookup_elem;
+static long (*const map_update)(void *map, const void *key, const void *value, __u64) = (void *)BPF_FUNC_map_update_elem;
 static __u64 (*const ktime_coarse_ns)(void) = (void *)BPF_FUNC_ktime_get_coarse_ns;
 static long (*const skb_pull)(struct __sk_buff *, __u32 length) = (void *)BPF_FUNC_skb_pull_data;
 static long (*const skb_set_length)(struct __sk_buff *, __u32 length, __u64) = (void *)BPF_FUNC_skb_change_tail;
@@ -212,6 +214,17 @@ INLINE int is_plain(const void *data, const void *end, int length)
 	return fold(total) == 0xffff; /* RFC 4861 7.1.1: ICMP Checksum is valid */
 }
 
+/* Remember a claimed target, so that neighbors can be told when its answer becomes wrong; a live one is known. */
+INLINE void remember(const union address *target)
+{
+	__u64 now = ktime_coarse_ns(), *last = map_lookup(&recent, target);
+
+	if (last)
+		*last = now;
+	else
+		map_update(&recent, target, &now, 0);
+}
+
 struct answer {
 	const struct setup *setup;
 	__u32 kind; /* NOT_ANSWERED, RESOLVED (address resolution), CONFIRMED (reachability probe) */
@@ -264,6 +277,8 @@ INLINE struct answer judge(const void *data, const void *end, int length, const 
 	found = map_lookup(&own, &ns->source);
 	if (found && *found & OWN)
 		return not_answered;
+	if (!answer.is_live)
+		remember(&ns->target);
 	answer.setup = setup;
 	return answer;
 }

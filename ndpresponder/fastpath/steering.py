@@ -131,6 +131,14 @@ class FastPath:
             tally.ended[Outcome.SEND_FAILED] += lost
             tally.send_errors[errno.ENXIO] = tally.send_errors.get(errno.ENXIO, 0) + lost
 
+    def recent(self) -> list[bytes]:
+        """Return the claimed targets that the kernel answered for lately, the latest first; none if it cannot tell."""
+        try:
+            return self._program.recent()
+        except OSError as error:
+            self._narrator.limited("what the fast path answered lately cannot be read", error=error.strerror)
+            return []
+
     def heal(self) -> None:
         """Try again what failed some time ago, though nothing has changed that we know of."""
         if self._failed_s is not None and self._state is not None and self._clock() - self._failed_s > _RETRY_S:

@@ -19,6 +19,8 @@ VALUE_SIZE: Final = 4
 SETUP: Final = struct.Struct("=8s8sII")  # Ethernet source and type, option, what is answered, flags
 COUNT: Final = struct.Struct("=QQQ")  # multicast, unicast, nanoseconds of CLOCK_MONOTONIC at the last
 
+RECENT: Final = struct.Struct("=Q")  # nanoseconds of CLOCK_MONOTONIC when a target was last answered
+
 _VALUE: Final = struct.Struct("=I")
 _PREFIX: Final = struct.Struct("=I16s")
 _TARGET_OPTION: Final = bytes((TARGET_LLADDR_OPTION, 1))  # and its length, in 8 octets

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 import pytest
 from harness import COMMAND, Installed
 from needs import OURS, require
+from peer import ETH_FLAG_RXVLAN, ETHTOOL_GFLAGS, ETHTOOL_SFLAGS, ethtool
 
 from ndpresponder.lab import Lab, filters, wait_until
 from ndpresponder.lab.filters import Filter
@@ -75,6 +76,20 @@ def test_another_link_layer_address_costs_a_claimed_target_less_than_a_second(la
     with Installed(lab["vps"], *CLAIMED), traffic(lab) as lost_s:
         wait_until(lambda: entry(lab) == VPS_LLADDR, 5, "the router's entry")
         change_lladdr(lab, name)
+        wait_until(lambda: entry(lab) == NEW_LLADDR, LOST_S, "the router to hear of the new address")
+        time.sleep(0.5)
+    assert lost_s() <= LOST_S
+
+
+@pytest.mark.parametrize("fastpath", ["tcx", "xdp"])
+def test_what_the_kernel_answered_is_known_as_well(labs, fastpath):
+    lab = labs()
+    with lab["vps"].enter():  # XDP must see tags
+        ethtool("uplink", ETHTOOL_SFLAGS, ethtool("uplink", ETHTOOL_GFLAGS) & ~ETH_FLAG_RXVLAN)
+    with Installed(lab["vps"], *CLAIMED, "--fastpath", fastpath) as daemon, traffic(lab) as lost_s:
+        wait_until(lambda: entry(lab) == VPS_LLADDR, 5, "the router's entry")
+        assert not daemon.lines("first answer")  # the daemon saw none
+        change_lladdr(lab)
         wait_until(lambda: entry(lab) == NEW_LLADDR, LOST_S, "the router to hear of the new address")
         time.sleep(0.5)
     assert lost_s() <= LOST_S
@@ -160,7 +175,7 @@ THERE = ("-i", "uplink", "-n", "2001:db8:9::/64")  # something else, until it ta
 
 
 @pytest.mark.parametrize("prefix", ["2001:db8::/112", "2001:db8::c0/122"])
-@pytest.mark.parametrize("fastpath", ["off"])
+@pytest.mark.parametrize("fastpath", ["off", "tcx"])
 def test_a_prefix_that_its_host_gave_up_is_taken_over_within_a_second(labs, prefix, fastpath):
     lab = labs()
     here = ("-i", "uplink", "-n", "2001:db8:8::/64", "--fastpath", fastpath)
