@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from frames import TARGET, packed, solicitation
 from harness import Installed
+from hungdisk import HungDisk
 from needs import require
 from peer import Peer, Wire
 from traffic import Traffic, lose_none
@@ -223,22 +224,46 @@ def test_what_cannot_be_had_changes_nothing(configuration, daemon, wire, peer, w
     assert daemon.interfaces() == ["up0"]
 
 
-def test_a_configuration_that_hangs_is_given_up_and_read_when_it_can(configuration, daemon, peer):
+def test_a_configuration_that_hangs_is_given_up_and_read_when_it_can(wire, tmp_path):
+    here, there = tmp_path / "ndpresponder.toml", tmp_path / "there"
+    there.mkdir()
+    configuration = Configuration(here)
+    configuration.write(uplink(STAYS))
+    with HungDisk(there, here.read_text()) as disk:
+        here.unlink()
+        here.symlink_to(there / "addresses")
+        with Installed(wire.near, "--config", str(here)) as daemon, Peer(wire.far) as peer:
+            peer.await_answer()
+            disk.hang()
+            daemon.process.send_signal(signal.SIGHUP)
+            daemon.await_line(f"{here} does not answer: does its disk hang?", 8.0)
+            assert peer.ask(solicitation(TARGET))
+            disk.recover()
+            reload_at_last(daemon)
+            assert peer.ask(solicitation(TARGET))
+            began_s = time.monotonic()
+            assert daemon.stop() == 0
+            assert time.monotonic() - began_s < 1.0
+
+
+def test_a_configuration_that_became_a_pipe_is_given_up_and_a_file_in_its_place_is_read(configuration, daemon, peer):
     good = configuration.path.read_text()
     configuration.path.unlink()
-    os.mkfifo(configuration.path)  # with no writer: it is not even opened
+    os.mkfifo(configuration.path)
     daemon.process.send_signal(signal.SIGHUP)
     peer.await_answer()
-    daemon.await_line(f"{configuration.path} does not answer: does its disk hang?", 8.0)
+    daemon.await_line("nothing was written to it within", 8.0)
     configuration.path.unlink()
     configuration.path.write_text(good)
+    reload_at_last(daemon)
+    assert peer.ask(solicitation(TARGET))
+
+
+def reload_at_last(daemon: Installed) -> None:
+    """Ask for a reload again and again until there is one."""
 
     def is_reloaded() -> bool:
         daemon.process.send_signal(signal.SIGHUP)
         return bool(daemon.lines("configuration reloaded"))
 
     wait_until(is_reloaded, 6.0, "the file to be read")
-    assert peer.ask(solicitation(TARGET))
-    began_s = time.monotonic()
-    assert daemon.stop() == 0
-    assert time.monotonic() - began_s < 1.0
