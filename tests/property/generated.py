@@ -17,6 +17,7 @@ from frames import (
 from hypothesis import strategies as st
 from model import World
 
+from ndpresponder.requester import UplinkState
 from ndpresponder.responder import Policy, Responder
 from ndpresponder.targets.table import TargetTable
 
@@ -70,18 +71,20 @@ def worlds(draw: st.DrawFn) -> World:
     )
 
 
+def state_of(world: World) -> UplinkState:
+    """Return what the kernel says of the uplink in `world`."""
+    return replace(
+        answering.uplink_state(world.lladdr, world.forwarding),
+        own_addresses=frozenset(address.packed for address in world.own_addresses),
+        gateways=frozenset(address.packed for address in world.gateways),
+        anycast=frozenset(address.packed for address in world.anycast),
+    )
+
+
 def responder_of(world: World) -> Responder:
     """Return the real thing for `world`."""
     responder = Responder(Policy(**world.policy))
-    state = answering.uplink_state(world.lladdr, world.forwarding)
-    responder.follow(
-        replace(
-            state,
-            own_addresses=frozenset(address.packed for address in world.own_addresses),
-            gateways=frozenset(address.packed for address in world.gateways),
-            anycast=frozenset(address.packed for address in world.anycast),
-        )
-    )
+    responder.follow(state_of(world))
     responder.table = TargetTable.build(
         (address.packed for address in world.live),
         answering.prefixes(*map(str, world.claimed)),

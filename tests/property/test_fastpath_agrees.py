@@ -8,7 +8,17 @@ from collections.abc import Iterator
 import answering
 import pytest
 from frames import option, packed, solicitation, solicited_node
-from generated import STATIONS, any_frames, damaged, responder_of, seldom, solicitations, with_right_checksum, worlds
+from generated import (
+    STATIONS,
+    any_frames,
+    damaged,
+    responder_of,
+    seldom,
+    solicitations,
+    state_of,
+    with_right_checksum,
+    worlds,
+)
 from hypothesis import assume, event, given
 from hypothesis import strategies as st
 from inkernel import SHORTEST, InKernel, require_bpf
@@ -62,7 +72,7 @@ def tell(kernel: InKernel, world: World, verified: bool) -> Responder:
     responder = responder_of(world)
     if verified:
         responder.is_there = lambda target: False
-    state = answering.uplink_state(world.lladdr, world.forwarding)
+    state = state_of(world)
     kernel.tell(responder.table, state, Policy(**world.policy), claimed=not verified)
     return responder
 

@@ -3,7 +3,9 @@
 import math
 import random
 from collections.abc import Iterable
+from dataclasses import replace
 
+import generated
 import pytest
 from answering import prefixes, uplink_state
 from classic_bpf import run
@@ -69,14 +71,7 @@ def nearly_foreign(draw: st.DrawFn) -> bytes:
 
 
 def state_of(world: World) -> UplinkState:
-    return UplinkState(
-        bytes.fromhex(world.lladdr.replace(":", "")),
-        frozenset(address.packed for address in world.own_addresses),
-        frozenset(address.packed for address in world.gateways),
-        world.forwarding,
-        frozenset(address.packed for address in world.anycast),
-        INDEX,
-    )
+    return replace(generated.state_of(world), index=INDEX)
 
 
 def steered(
