@@ -71,7 +71,16 @@ finish() {
   rm -rf --one-file-system "$work"
 }
 trap finish EXIT
-trap 'exit 130' INT
+# The terminal has told the command as well: let it tidy up
+interrupted() {
+  local tenths
+  for ((tenths = 0; tenths < 100; tenths++)); do
+    [[ -n $inside ]] && kill -0 "$inside" 2>/dev/null || break
+    sleep 0.1
+  done
+  exit 130
+}
+trap interrupted INT
 trap 'exit 143' TERM HUP
 
 # Another distribution's mirrors have no Debian: mmdebstrap knows where to look then.
