@@ -11,12 +11,14 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
 
+from ndpresponder import memory
 from ndpresponder.belonging import Belonging
 from ndpresponder.config import Config
 from ndpresponder.equipment import Settings
 from ndpresponder.errors import LinkNotReady
 from ndpresponder.linux.handover import Handover
 from ndpresponder.linux.netlink import Links
+from ndpresponder.memory import MAX_KNOWN, Memory
 from ndpresponder.observe.logs import Logs, get_logger
 from ndpresponder.services import Key, SayRetry, Services
 from ndpresponder.suitability import deafness
@@ -29,6 +31,8 @@ from ndpresponder.targets.sources.temporary import TemporaryPrefixes
 from ndpresponder.uplink import Uplink
 
 _TEMPORARY: Final = "temporary-prefixes"  # kept for a successor under this name
+_REQUESTERS: Final = "requesters"
+_REMEMBER_S: Final = 10.0  # how often what is known of requesters is kept for a successor
 _REASONS_SHOWN: Final = 20  # in the log, of temporary prefixes that are removed at once
 
 Start = Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
@@ -65,6 +69,7 @@ class Assembly:
         self._handover = handover
         self._sources: dict[Identity, _Running] = {}
         self._serving: dict[Key, asyncio.Task[None]] = {}
+        self._memories: dict[str, Memory] = {}  # of a predecessor, for the uplinks to come
 
     def inherit(self, config: Config) -> None:
         """Take over what a predecessor kept for us, as far as `config` allows it."""
@@ -74,6 +79,25 @@ class Assembly:
                 _say_removed(self.temporary.restore(kept, config.interfaces))
             except ValueError as error:
                 get_logger().warning("the temporary prefixes that were kept are lost", why=str(error))
+        if kept := self._handover.kept(_REQUESTERS):
+            try:
+                self._memories = memory.decode(kept)
+            except ValueError as error:
+                get_logger().warning("the requesters that were known are forgotten", why=str(error))
+        self._start(self._go_on_remembering())
+
+    async def _go_on_remembering(self) -> None:
+        """Keep for a successor, again and again, what is known of requesters."""
+        while True:
+            await asyncio.sleep(_REMEMBER_S)
+            self._remember()
+
+    def _remember(self) -> None:
+        most = MAX_KNOWN // max(1, len(self.uplinks))
+        self._handover.keep(
+            _REQUESTERS,
+            memory.encode({name: uplink.requesters.remember(most) for name, uplink in self.uplinks.items()}),
+        )
 
     async def change(self, config: Config, links: Links, wait_s: float = 0.0) -> None:
         """Put `config` into force, once what is new of its sources has said what it knows, or after `wait_s`.
@@ -156,6 +180,7 @@ class Assembly:
 
     def close(self) -> None:
         """Stop answering."""
+        self._remember()
         for uplink in self.uplinks.values():
             uplink.close()
 
@@ -203,6 +228,8 @@ class Assembly:
                         handover=self._handover,
                     )
                     uplink.on_lost = self._on_lost
+                    if remembered := self._memories.pop(interface.name, None):
+                        uplink.requesters.restore(remembered)
                     uplink.findings, uplink.followed = self._belonging.findings, self._belonging.followed
                     uplink.narrator.who_claims = partial(self.board.claimers, interface.name)
                     undo.callback(uplink.close)

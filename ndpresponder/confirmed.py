@@ -75,5 +75,7 @@ class Confirmed:
         """Take over what a predecessor saw confirmed; what cannot be is left out."""
         now_s = self._clock()
         for gateway, station, last_s in confirmations:
-            if len(gateway) == 16 and not is_multicast(gateway) and is_unicast_lladdr(station) and 0 <= last_s <= now_s:
+            if len(gateway) != 16 or len(station) != 6:
+                continue
+            if not is_multicast(gateway) and is_unicast_lladdr(station) and 0 <= last_s <= now_s:
                 self._confirm(gateway, station, last_s)

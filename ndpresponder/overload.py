@@ -78,6 +78,7 @@ class Crowd:
         self._closed: dict[bytes, None] = {}  # stations that flood, the longest held back first
         self._crowded = self._crowded_before = 0
         self.total = 0  # frames that came while the ring was filled faster than it was read
+        self.flooded = False  # whether that lasts, and the kernel holds frames back
 
     @property
     def lately(self) -> int:

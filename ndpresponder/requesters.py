@@ -10,12 +10,14 @@ from typing import Final
 from ndpresponder.confirmed import Confirmed
 from ndpresponder.known import Known
 from ndpresponder.linux.netlink import Link
+from ndpresponder.memory import Memory
 from ndpresponder.observe.tally import Tally
 from ndpresponder.outcome import Outcome
 from ndpresponder.overload import Crowd, Frame
 from ndpresponder.wire.layout import REQUESTER
 
 MAX_GATEWAYS: Final = 1024  # without a route now; router advertisements of strangers can make up any number
+_ADDRESS_LENGTH: Final = 16
 _ABSENT_S: Final = 3600.0  # until one that has no route is the first to be forgotten
 
 
@@ -31,6 +33,7 @@ class Requesters:
         self.gateways = GatewaysSeen(clock)
         self.crowd = Crowd(known, self.confirmed, self.gateways.seen_s, clock, recall)
         self._tally = tally
+        self.was_flooded = False  # when a predecessor ended
 
     def follow(self, link: Link) -> Link:
         """Remember the gateways of a link; return it with those first that are to be served first.
@@ -41,12 +44,28 @@ class Requesters:
         seen = [each for each in self.gateways if each in link.gateways]
         return replace(link, longest_known=tuple(sorted(seen, key=lambda each: not self.confirmed.has(each))))
 
-    def admit(self, frames: list[Frame], crowded: bool, flooded: bool) -> list[Frame]:
+    def remember(self, most: int) -> Memory:
+        """Return what a successor is to know: of the known requesters at most so many."""
+        return Memory(
+            self.crowd.flooded,
+            list(self.gateways),
+            self.confirmed.confirmations(),
+            self.known.acquaintances(most),
+        )
+
+    def restore(self, memory: Memory) -> None:
+        """Know what a predecessor knew; what cannot be is left out."""
+        self.was_flooded = memory.in_flood
+        self.gateways.restore(memory.gateways)
+        self.confirmed.restore(memory.confirmed)
+        self.known.restore(memory.known)
+
+    def admit(self, frames: list[Frame], crowded: bool) -> list[Frame]:
         """Return the frames of one batch that are answered; the others are counted.
 
-        `crowded` says that the ring is filled faster than it is read, `flooded` that it was of late.
+        `crowded` says that the ring is filled faster than it is read.
         """
-        if not crowded and not flooded:
+        if not crowded and not self.crowd.flooded:
             if frames:
                 self.known.use(frames[0][0][REQUESTER])  # of many at once that must do
             return frames
@@ -77,6 +96,10 @@ class GatewaysSeen(Collection[bytes]):
 
     def __len__(self) -> int:
         return len(self.seen_s)
+
+    def restore(self, gateways: list[bytes]) -> None:
+        """Remember those that a predecessor saw, in its order."""
+        self.seen_s.update({each: self._clock() for each in gateways[:MAX_GATEWAYS] if len(each) == _ADDRESS_LENGTH})
 
     def follow(self, link: Link) -> None:
         """Remember the gateways of a link as it is now."""

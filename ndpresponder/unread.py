@@ -28,9 +28,11 @@ from ndpresponder.wire.bpf import SOLICITATIONS, SOLICITATIONS_OF_THE_LINK
 from ndpresponder.wire.bpf_writer import Program
 from ndpresponder.wire.members import ALWAYS_COUNTED, COUNTED, READ_ALL
 from ndpresponder.wire.steering import hold_back, steer
+from ndpresponder.wire.unattended import left_in_flood
 
 _AGAIN_S: Final = 10.0  # after the kernel refused, for want of memory or descriptors mostly
-_LOOK_S: Final = 0.1  # how often it is seen whether a flood goes on: who stops flooding is answered again after that
+_LOOK_S: Final = 0.1  # how often it is seen whether a flood goes on
+_QUIET_LOOKS: Final = 5  # after which it is over: one that pauses for less would fill the ring anew each time
 _REWRITE_S: Final = 0.5  # between two programs in a flood, unless the last one had too much read
 _SETTLE_S: Final = 0.02  # a full ring is read by then
 _FLOOD: Final = 5000  # more frames in that time than leave some for whoever is answered: some 5 us for each stranger
@@ -65,11 +67,11 @@ class Unread:
         self._reads_all = False  # because somebody wants to see every frame
         self._complained = False
         self._again_s: float | None = None  # when it is tried again although nothing has changed
-        self.flooded = False  # whether frames are held back
         self._share = _FIRST_SHARE
         self._more = _MORE_AT_FIRST
         self._look_s = 0.0  # when it is seen next whether the flood goes on
         self._held_back = self._thinned = self._flooding = 0  # so many were when it was seen last
+        self._quiet = 0  # looks since the flood went on
         self._rewrite_s = 0.0  # when the program may be written anew because a flood goes on
 
     def open(self, socket: PacketSocket, name: str) -> None:
@@ -89,15 +91,30 @@ class Unread:
 
     def flood(self) -> None:
         """Hold back some of those that are not spared, until few are held back and the ring is read as it is filled."""
-        if not self.flooded:
-            self.flooded = True
+        if not self._crowd.flooded:
+            self._crowd.flooded = True
             self._share, self._more = _FIRST_SHARE, _MORE_AT_FIRST
-            self._rewrite_s = 0.0
+            self._rewrite_s, self._quiet = 0.0, 0
             self._begin_look()
             self._changed.set()
             self._narrator.limited(
                 "in a flood: gateways and requesters that asked before are answered, most others are held back"
             )
+
+    def resume(self, socket: PacketSocket, in_flood: bool) -> None:
+        """Begin with a socket that was taken over; one that was left in a flood is steered before all is admitted."""
+        if in_flood and not self._read_all():
+            self.flood()
+            self._share = _LEAST_SHARE  # there is much to do at a start
+        elif in_flood:
+            socket.admit(SOLICITATIONS)
+
+    def leave(self, socket: PacketSocket) -> None:
+        """In a flood, have it kept off `socket` until a successor reads: half a second would fill the ring."""
+        if self._crowd.flooded:
+            spared = self._crowd.spared(self._share)
+            with contextlib.suppress(OSError):  # then it fills the ring
+                socket.admit(left_in_flood([*spared.stations, *spared.guarded], spared.gateways))
 
     def collect(self) -> None:
         """Add to the tally what the kernel counted since the last call."""
@@ -152,10 +169,10 @@ class Unread:
     async def _wait(self) -> None:
         """Wait until something has changed, a flood is to be looked at, or what has failed is tried again."""
         try:
-            async with asyncio.timeout_at(self._look_s if self.flooded else self._again_s):
+            async with asyncio.timeout_at(self._look_s if self._crowd.flooded else self._again_s):
                 await self._changed.wait()
         except TimeoutError:
-            if self.flooded:
+            if self._crowd.flooded:
                 self._look()
         self._again_s = None
         self._changed.clear()
@@ -164,7 +181,9 @@ class Unread:
         """See whether the flood goes on, and how much is read from now on of who floods."""
         self.collect()
         thinned = self._crowd.total > self._thinned
-        self.flooded = thinned or self._tally.ended[Outcome.OVERLOADED] - self._held_back > _FLOOD
+        goes_on = thinned or self._tally.ended[Outcome.OVERLOADED] - self._held_back > _FLOOD
+        self._quiet = 0 if goes_on else self._quiet + 1
+        self._crowd.flooded = self._quiet < _QUIET_LOOKS
         if thinned:
             self._share, self._more = max(_LEAST_SHARE, self._share * _LESS), _MORE
             self._rewrite_s = 0.0
@@ -173,7 +192,7 @@ class Unread:
                 self._more = _MORE_AT_FIRST
             self._share = min(_MOST_SHARE, self._share * self._more)
         self._flooding = self._crowd.flooding
-        if not self.flooded:
+        if not self._crowd.flooded:
             self._crowd.forget()
         self._begin_look()
 
@@ -190,7 +209,7 @@ class Unread:
         if self._written_for[0] is not table or self._written_for[1] != state:
             self._written = await asyncio.get_running_loop().run_in_executor(None, program_for, table, state)
             self._written_for = table, state
-        if not self.flooded:
+        if not self._crowd.flooded:
             return self._written
         loop = asyncio.get_running_loop()
         if loop.time() < self._rewrite_s:
@@ -207,14 +226,14 @@ class Unread:
             socket.admit(SOLICITATIONS)
         if self._fanout is None:
             self._fanout = join_fanout(socket.fileno(), name, ALWAYS_COUNTED)
-        if self.flooded:
+        if self._crowd.flooded:
             self._fanout.add(len(COUNTED) - self._fanout.members)
         await asyncio.get_running_loop().run_in_executor(None, self._fanout.steer, program)
         self._program = program
         self._complained = False
         if program != READ_ALL:  # forwarded frames are counted now; between two processes they must not fill the ring
             socket.admit(SOLICITATIONS_OF_THE_LINK)
-        if self.flooded:  # what waited before it was in force is not its fault
+        if self._crowd.flooded:  # what waited before it was in force is not its fault
             await asyncio.sleep(_SETTLE_S)
             self._begin_look()
 

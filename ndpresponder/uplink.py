@@ -162,6 +162,7 @@ class Uplink:
     def resume(self) -> None:
         """Read a socket that was taken over: all that is ours is known."""
         if self._rests and self._socket is not None:
+            self._unread.resume(self._socket, self.requesters.was_flooded)
             read_frames(self._socket, self._on_backlog)
             self._rests = False
             self._unread.follow(self._state)
@@ -185,7 +186,7 @@ class Uplink:
             self.narrator.limited("the kernel dropped solicitations: the ring was full", drops=drops)
 
     def _open(self, link: Link) -> None:
-        self._socket, self._rests = self._handover.open(link)
+        self._socket, self._rests = self._handover.open(link, self.requesters.was_flooded)
         self._unread.open(self._socket, link.device)
         try:
             if not self._rests:
@@ -201,6 +202,8 @@ class Uplink:
         self._equipment.detach()
         if self._socket is not None:
             self.collect_drops()
+            if self._handover.leaving:
+                self._unread.leave(self._socket)
             self._unread.close()
             if not self._rests:
                 stop_reading(self._socket)
@@ -233,9 +236,9 @@ class Uplink:
         """Answer what waits, a batch at most; return how many slots of the ring that took."""
         try:
             frames, received_s = socket.receive(), socket.received_s
-            admitted = self.requesters.admit(frames, bool(socket.crowded), self._unread.flooded)
+            admitted = self.requesters.admit(frames, bool(socket.crowded))
             self._answer(socket, admitted, received_s)
-            if socket.crowded and not self._unread.flooded:
+            if socket.crowded and not self.requesters.crowd.flooded:
                 was_full_s = time.time() - received_s  # within which half of the ring was filled, if this is the first
                 if was_full_s < _FLOOD_S or max(socket.crowded, self.requesters.crowd.lately) > SLOTS:
                     self._unread.flood()

@@ -27,7 +27,7 @@ from ndpresponder.linux.packet_socket import (
 from ndpresponder.linux.ring import SLOT_SIZE, SLOTS
 from ndpresponder.linux.sender import open_sender
 from ndpresponder.linux.systemd import Notifier
-from ndpresponder.wire.bpf import SOLICITATIONS
+from ndpresponder.wire.bpf import SOLICITATIONS, Instruction
 from ndpresponder.wire.layout import ETH_P_IPV6
 
 # The kernel does not tell the shape of a ring, so the name does; the interface index follows
@@ -52,7 +52,7 @@ class Handover:
         self._notifier = notifier
         self._say = say
         self._waiting = {name: list(several) for name, several in passed.items() if name.startswith(_ANY_RING)}
-        self._leaving = False
+        self.leaving = False  # what is closed from now on is kept for a successor
         self.step_s = 0.0  # by how much the clock of the stamps was set since frames began to wait
         self.to_successor = False  # what is closed now goes to a process that begins at once
         self._left: dict[str, list[int]] = {}
@@ -64,8 +64,10 @@ class Handover:
         everything = {**self.others, **self._left}
         return [(name, descriptor) for name, several in everything.items() for descriptor in several]
 
-    def open(self, link: Link) -> tuple[PacketSocket, bool]:
+    def open(self, link: Link, in_flood: bool = False) -> tuple[PacketSocket, bool]:
         """Return a packet socket on `link`, and whether it was taken over, so that frames may wait in it.
+
+        One that was left `in_flood` goes on to receive what its predecessor admitted, until another filter is given.
 
         Raises:
             LinkNotReady, PermissionMissing, SystemRefused: as `open_packet_socket`.
@@ -74,7 +76,7 @@ class Handover:
         for descriptor in self._waiting.pop(name, ()):
             why = "there is another one" if found is not None else ""
             try:
-                found = found or adopt(descriptor, link)
+                found = found or adopt(descriptor, link, None if in_flood else SOLICITATIONS)
             except Unusable as error:
                 why = str(error)
             if why:
@@ -89,7 +91,7 @@ class Handover:
     def close(self, opened: PacketSocket) -> None:
         """Close a packet socket: for good, or after `leave` only for this process."""
         name = name_of(opened.index)
-        if self._leaving:
+        if self.leaving:
             self._left[name] = [opened.detach()]
         else:
             self._notifier.drop(name)
@@ -120,7 +122,7 @@ class Handover:
 
     def leave(self, upgrading: bool = False) -> None:
         """Keep from now on what is closed for a successor; a service manager does not tell a restart from a stop."""
-        self._leaving = True
+        self.leaving = True
         if _CLOCK in self.others:
             self.keep(_CLOCK, stamps.offset())
         self.to_successor = upgrading or self._notifier.keeps
@@ -140,8 +142,10 @@ def name_of(index: int) -> str:
     return f"{_PREFIX}{index}"
 
 
-def adopt(descriptor: int, link: Link) -> PacketSocket:
+def adopt(descriptor: int, link: Link, program: tuple[Instruction, ...] | None = SOLICITATIONS) -> PacketSocket:
     """Return the packet socket that `descriptor` is, if it is bound to `link`; it belongs to that one then.
+
+    It receives what `program` accepts, or what it did before for None.
 
     Raises:
         Unusable: it is not; the descriptor is still open.
@@ -153,7 +157,8 @@ def adopt(descriptor: int, link: Link) -> PacketSocket:
     try:
         _check(found, link)
         found.setblocking(False)
-        attach_filter(found, SOLICITATIONS)
+        if program is not None:
+            attach_filter(found, program)
         return PacketSocket(found, map_ring(found), link.index, open_sender(link.index, found))
     except (OSError, Unusable) as error:
         found.detach()

@@ -1,6 +1,7 @@
 """Strangers who ask before the gateway does, flood in its name, or go on through a restart do not take its answers."""
 
 import random
+import signal
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -17,6 +18,7 @@ from ndpresponder.outcome import Outcome
 FLAGS = ("-i", "up0", "-n", "2001:db8::/64", "--log-format", "logfmt")
 ASKED = 1200
 ANSWERED = 0.999
+ANSWERED_OVER_UPGRADE = 0.98  # on two busy cores, where a new process takes seconds to start
 FRAMES = 10_000
 NEW_ROUTERS = 3
 FLOOD = SLOTS * 4  # frames that are held back: it is one
@@ -71,6 +73,9 @@ FIRST = {
     "the gateway's link-layer address": gateways_station,
     "the gateway's address and link-layer address": gateways_address_and_station,
 }
+
+
+RESTARTED = {name: FIRST[name] for name in ("4,200 stations", "the gateway's IPv6 address")}
 
 
 @pytest.fixture
@@ -137,3 +142,23 @@ def resolve(wire: Wire, number: int) -> float | None:
     """Return after how long a router that is new here was answered."""
     with Router(wire.far, f"fe80::22:{number:x}", f"02:00:00:00:22:{number:02x}") as router:
         return router.resolve()
+
+
+@pytest.mark.parametrize("make", RESTARTED.values(), ids=RESTARTED)
+def test_the_confirmed_gateway_keeps_its_answers_over_an_upgrade_in_the_midst_of_a_flood(wire, make):
+    frames = make()
+    with Installed(wire.near, *FLAGS) as daemon, Router(wire.far) as router:
+        daemon.go_first()
+        ask_twice(daemon, router, frames)
+        shares: list[float] = []
+        while not shares or shares[-1] < ANSWERED_OVER_UPGRADE:
+            assert len(shares) < ATTEMPTS, f"answered: {shares}; {daemon.counters()}"
+            before, upgrades = overloaded(daemon), len(daemon.lines("replaced by the installed version"))
+            with Flood(wire.far, frames, at_once=True):
+                wait_until(lambda before=before: overloaded(daemon) - before > FLOOD, 10, "the flood to come")
+                answered = router.go_on_asking(ASKED // 4)
+                daemon.process.send_signal(signal.SIGUSR2)
+                while len(daemon.lines("replaced by the installed version")) == upgrades:
+                    answered += router.go_on_asking(ASKED // 40) - ASKED // 40
+                answered += router.go_on_asking(ASKED)
+            shares.append(answered / (ASKED + ASKED // 4))

@@ -28,6 +28,7 @@ from ndpresponder.wire.many_stations import BUCKETS, bucket_of
 from ndpresponder.wire.members import COUNTED, FORWARDED, HELD_BACK, NEVER_READ, READ, READ_LINK
 from ndpresponder.wire.solicitation import kind_of
 from ndpresponder.wire.steering import FLOODING_SHARE, hold_back
+from ndpresponder.wire.unattended import left_in_flood
 
 IPV6 = 14  # where a fanout program starts
 PACKET_HOST, PACKET_OTHERHOST = 0, 3  # linux/if_packet.h
@@ -249,6 +250,15 @@ def test_in_a_flood_what_was_read_of_strangers_is_held_back_but_for_a_few(
         rarely = source not in guarded[station] if station in guarded else station in flooding
         read = FLOODING_SHARE if rarely else share
         assert member == (HELD_BACK[kind_of(frame)] if random / 2**32 >= read else READ)
+
+
+@given(st.one_of(nearly_foreign(), foreign(), any_frames), some_stations, some_gateways, st.integers(0, 2**32 - 1))
+def test_a_socket_that_nobody_reads_in_a_flood_receives_what_is_spared_and_little_else(
+    frame: bytes, stations, gateways, random: int
+) -> None:
+    received = run(left_in_flood(stations, gateways), frame, random=random)
+    spared = frame[ETHERNET_SOURCE] in stations or frame[SOURCE] in gateways or random / 2**32 < FLOODING_SHARE
+    assert received == (run(SOLICITATIONS_OF_THE_LINK, frame) if spared else 0)
 
 
 def question_of(station: bytes) -> bytes:

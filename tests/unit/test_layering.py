@@ -21,7 +21,7 @@ PURE_STDLIB = "bisect collections dataclasses enum functools heapq ipaddress ite
 LOWER_LAYERS = (
     "wire outcome limits requester responder defence narrator targets announce groups presence keepalive "
     "linux observe config errors supervise equipment uplink keepalive presence pin autowire unread overload backlog "
-    "stall refused moves requesters known confirmed suitability rivals"
+    "stall refused moves requesters known confirmed memory suitability rivals"
 )
 
 
@@ -76,7 +76,8 @@ LAYERS = {
     "verification": Layer("linux targets.probe errors"),
     "pin": Layer("linux wire observe.logs errors"),
     "overload": Layer("wire outcome known confirmed", pure=True),
-    "requesters": Layer("linux wire overload known confirmed outcome observe.tally"),
+    "memory": Layer("known confirmed"),
+    "requesters": Layer("linux wire overload known confirmed memory outcome observe.tally"),
     "stall": Layer("linux narrator"),
     "refused": Layer("linux narrator observe.tally outcome wire"),
     "unread": Layer("linux wire overload requester outcome narrator observe.tally targets.table"),
@@ -94,7 +95,7 @@ LAYERS = {
     "equipment": Layer("requester presence verification fastpath targets.table linux limits config errors uplink"),
     "backlog": Layer("linux observe.tally outcome wire"),
     "uplink": Layer(
-        "backlog equipment wire unread known requesters stall refused requester responder narrator keepalive "
+        "backlog equipment wire unread known requesters memory stall refused requester responder narrator keepalive "
         "targets.table moves targets.probe linux observe.tally observe.logs outcome limits config errors"
     ),
     "control": Layer(f"control {LOWER_LAYERS}", third_party="h11"),

@@ -278,7 +278,9 @@ def test_in_a_flood_less_is_read_of_who_floods_while_that_is_too_much_and_else_m
             await after(hold_many_back, at_first / 2 * unread._MORE * unread._MORE)
             for _ in range(5):
                 await after(thin, max(1 / 64, counter._share / 2))
-            await look(counter)
+            for _ in range(unread._QUIET_LOOKS):
+                assert counter._crowd.flooded
+                await look(counter)
             await until(lambda: programs[-1] == calm)
             assert (crowd.total, groups[0].members) == (0, len(COUNTED))
 
