@@ -55,6 +55,7 @@ class Equipment:
         self._index = 0  # of the interface with a socket; 0: none
         self._kept_as = f"recent-{crc32(uplink.name.encode()):08x}"  # systemd takes no colons and only ASCII
         self._state: UplinkState | None = None
+        self._fast_state: UplinkState | None = None
         self._take: Callable[[bool], bool] | None = None
         self._claim: Claim | None = None
         self.settings = settings
@@ -132,9 +133,10 @@ class Equipment:
             LinkNotReady: the link is gone.
             PermissionMissing, SystemRefused: the fast path cannot be had, and a certain one was asked for.
         """
-        self._state = state
+        # Of a port of a bridge or a bond the fast path would answer what belongs to that one, before it gets it
+        self._state, self._fast_state = state, state if link.hears else None
         if self.fastpath is not None:
-            self.fastpath.follow(link.index, state)
+            self.fastpath.follow(link.index, self._fast_state)
         if self._presence is not None:
             self._presence.follow(link if state is not None else None)
         self._uplink.narrator.overlap(self._uplink.responder.table, link)
@@ -153,7 +155,7 @@ class Equipment:
 
     def detach(self) -> None:
         """Let go of the link."""
-        self._index, self._state = 0, None
+        self._index, self._state, self._fast_state = 0, None, None
         if self._claim is not None:
             self._claim.close()
             self._claim = None
@@ -227,7 +229,7 @@ class Equipment:
             self.fastpath.apply(self._uplink.responder.table)
             if self._index:
                 with contextlib.suppress(LinkNotReady):  # who follows the link will see
-                    self.fastpath.follow(self._index, self._state)
+                    self.fastpath.follow(self._index, self._fast_state)
 
     # Presence
 

@@ -333,6 +333,24 @@ REFUSED = {
 }
 
 
+@pytest.mark.parametrize("mode", ["tcx", "xdp"])
+def test_a_port_of_a_bridge_is_not_answered_on_and_is_again_once_it_is_none(wire, peer, mode):
+    if mode == "xdp":
+        wire.ready_for_xdp()
+    wire.near.ip("link add m0 type bridge", "link set m0 up")
+    with Installed(wire.near, *FLAGS, "--fastpath", mode) as daemon:
+        peer.await_answer()
+        for times in (1, 2):
+            wire.near.ip("link set up0 master m0")
+            wait_until(lambda times=times: len(daemon.lines("can be heard here")) == times, 5, "it to be said")
+            time.sleep(0.2)
+            peer.drain()
+            peer.send(solicitation(), solicitation(destination=TARGET))
+            assert peer.collect(1, 0.3) == []
+            wire.near.ip("link set up0 nomaster")
+            peer.await_answer()
+
+
 @pytest.mark.parametrize("interface", ["up0", "not-there"])
 @pytest.mark.parametrize(("capabilities", "missing"), REFUSED.items(), ids=REFUSED)
 def test_without_a_capability_it_says_which(wire, capabilities, missing, interface):
