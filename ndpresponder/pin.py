@@ -135,7 +135,7 @@ class GatewayPin:
         if link and link.gateways:
             stations = {gateway: station for (index, gateway), station in self._pinned.items() if index == link.index}
             wanted = (link.device, link.index, frozenset(link.served_gateways), frozenset(stations.items()))
-        if wanted == self._listening:
+        if wanted == self._listening and all(ear.bound for ear in self._ears):
             return
         loop = asyncio.get_running_loop()
         for ear in self._ears:

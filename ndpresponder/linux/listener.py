@@ -36,6 +36,11 @@ class Listener:
         except OSError as error:
             raise LinkNotReady(f"{name}: {os.strerror(error.errno or 0)}") from error
 
+    @property
+    def bound(self) -> bool:
+        """Whether the link it was opened on still exists; one with the same index may have come in its place."""
+        return bool(self._socket.getsockname()[0])
+
     def fileno(self) -> int:
         """Return the descriptor that becomes readable when a frame is waiting."""
         return self._socket.fileno()

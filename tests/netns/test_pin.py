@@ -1,6 +1,8 @@
 """Whom the pin believes: the gateway that answers, not who says so unasked, nor a second one that answers as well."""
 
+import os
 import select
+import signal
 import threading
 import time
 from collections.abc import Callable
@@ -150,3 +152,18 @@ def test_a_pin_moves_only_after_probes_of_its_station_have_failed_and_that_is_a_
         assert "warning" in line.lower() or "WARN" in line
         assert SECOND_LLADDR in line
         assert ROUTER_LLADDR in line
+
+
+def test_a_link_made_again_at_once_with_the_same_index_is_heard_and_its_gateway_pinned(wire):
+    """Nothing that the daemon sees of it differs, but the socket that heard the answers is dead."""
+    told = pinned(wire)
+    with Installed(wire.near, *FLAGS) as daemon:
+        with Gateway(wire) as silent:
+            wait_until(lambda: silent.solicited, 5, "a solicitation")
+        os.kill(daemon.process.pid, signal.SIGSTOP)
+        wire.near.ip("link del up0")
+        wire.plug()
+        wire.near.ip(f"address add {OWN}/64 dev up0 nodad", f"route add default via {GATEWAY}")
+        os.kill(daemon.process.pid, signal.SIGCONT)
+        with Gateway(wire, answer(ROUTER_LLADDR)):
+            wait_until(lambda: told() == ROUTER_LLADDR, 10, "the pin")
