@@ -26,7 +26,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -104,11 +104,16 @@ class Result:
 
 
 def run(
-    suite: str, script: str, files: Mapping[str, str | bytes | Path] | None = None, deadline_s: float = DEADLINE_S
+    suite: str,
+    script: str,
+    files: Mapping[str, str | bytes | Path] | None = None,
+    deadline_s: float = DEADLINE_S,
+    hardware: Sequence[str] = (),
 ) -> Result:
     """Run a script as root in a fresh machine of a suite; its output is also printed as it comes.
 
     It is a shell's unless it begins with `#!`. `files` go into its directory: text, octets, or a copy of what is there.
+    `hardware` is more of qemu's options, such as those for network devices.
     The calling test is skipped where such a machine cannot be.
 
     Raises:
@@ -126,17 +131,17 @@ def run(
             with (image / "root.cpio").open("rb") as root:
                 shutil.copyfileobj(root, archive, 1 << 20)
             archive.writelines(_packed(_job(script, files or {}, end)))
-        return _boot(image / "vmlinuz", memory, Path(scratch, "console"), end, deadline_s)
+        return _boot(image / "vmlinuz", memory, Path(scratch, "console"), end, deadline_s, hardware)
 
 
-def _boot(kernel: Path, memory: Path, console: Path, end: str, deadline_s: float) -> Result:
-    hardware = ["kvm", "host"] if _has_kvm() else ["tcg,thread=multi", "max"]
+def _boot(kernel: Path, memory: Path, console: Path, end: str, deadline_s: float, hardware: Sequence[str]) -> Result:
+    accelerator, processor = ("kvm", "host") if _has_kvm() else ("tcg,thread=multi", "max")
     # No mitigations=off, which would be quicker: the verifier is laxer then than it is where people run it.
     command_line = "console=ttyS1 8250.nr_uarts=2 panic=-1 quiet loglevel=4 net.ifnames=0"
-    command = ["qemu-system-x86_64", "-accel", hardware[0], "-cpu", hardware[1], "-smp", "2", "-m", str(MEMORY_MIB)]
+    command = ["qemu-system-x86_64", "-accel", accelerator, "-cpu", processor, "-smp", "2", "-m", str(MEMORY_MIB)]
     command += ["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none", "-monitor", "none"]
     command += ["-kernel", str(kernel), "-initrd", str(memory), "-append", command_line]
-    command += ["-serial", "stdio", "-serial", f"file:{console}"]
+    command += ["-serial", "stdio", "-serial", f"file:{console}", *hardware]
     deadline = time.monotonic() + deadline_s
     printed = b""
     with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as qemu:
@@ -172,6 +177,7 @@ def _tail(console: Path) -> str:
 def _image(suite: str) -> Path:
     """Return the directory with a suite's `vmlinuz` and `root.cpio`."""
     recipe = Recipe(suite, PACKAGES, (f"--customize-hook={FETCH_KERNEL}",))
+    distributions = _imported(DISTRIBUTIONS)
 
     def finish(directory: Path) -> None:
         directory.mkdir()
@@ -180,11 +186,42 @@ def _image(suite: str) -> Path:
         subprocess.run(["sh", "-c", UNPACK_KERNEL], cwd=root, check=True)
         for unneeded in UNNEEDED:
             shutil.rmtree(root / unneeded, ignore_errors=True)
+        _install(distributions, root / "python")
+        # Emulated, the machine would take longer for this than for all the rest
+        subprocess.run(["chroot", root, "python3", "-m", "compileall", "-q", "/python"], check=True)
         with (directory / "root.cpio").open("wb") as archive:
             archive.writelines(_packed(_tree(root, "")))
         shutil.rmtree(root)
 
-    return recipe.cached("vm", finish, UNPACK_KERNEL, *UNNEEDED)
+    versions = sorted(f"{found.name} {found.version}" for found in distributions)
+    return recipe.cached("vm", finish, UNPACK_KERNEL, *UNNEEDED, *versions)
+
+
+def _imported(names: Iterable[str]) -> list[importlib.metadata.Distribution]:
+    """Return distributions of this interpreter and all that they need."""
+    found: dict[str, importlib.metadata.Distribution] = {}
+    wanted, seen = list(names), set()
+    while wanted:
+        name = wanted.pop()
+        if name in seen:
+            continue
+        seen.add(name)
+        try:
+            found[name] = importlib.metadata.distribution(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue  # of another Python, or another system
+        requirements = [line for line in found[name].requires or () if "extra ==" not in line]
+        wanted += [match[0] for line in requirements if (match := re.match(r"[\w.-]+", line))]
+    return list(found.values())
+
+
+def _install(distributions: Iterable[importlib.metadata.Distribution], place: Path) -> None:
+    """Copy distributions to where Python will look for them, but for what they have compiled and links to us."""
+    for distribution in distributions:
+        for file in distribution.files or ():
+            if ".." not in file.parts and file.suffix not in (".pth", ".pyc") and "__editable__" not in file.name:
+                (place / file).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(str(file.locate()), place / file)
 
 
 @dataclass(frozen=True)
@@ -199,13 +236,10 @@ class _Entry:
 def _job(script: str, files: Mapping[str, str | bytes | Path], end: str) -> Iterator[_Entry]:
     yield _Entry("init", stat.S_IFREG | 0o755, INIT.encode())
     yield _Entry("usr/bin/ndpresponder", stat.S_IFREG | 0o755, COMMAND.encode())
-    for directory in ("checkout", "python", "job"):
+    for directory in ("checkout", "job"):
         yield _Entry(directory, stat.S_IFDIR | 0o755)
     for name in CHECKOUT:
         yield from _tree(Path(__file__).parents[1] / name, f"checkout/{name}")
-    for place, file in sorted(_imported(DISTRIBUTIONS)):
-        yield from _directories(f"python/{place}")
-        yield from _tree(file, f"python/{place}")
     yield _Entry(
         "job/.script", stat.S_IFREG | 0o755, (script if script[:2] == "#!" else f"#!/bin/sh\n{script}").encode()
     )
@@ -223,27 +257,6 @@ def _directories(name: str) -> Iterator[_Entry]:
     """Make what a file stands in; what is there already stays."""
     for above in reversed(Path(name).parents[:-1]):
         yield _Entry(str(above), stat.S_IFDIR | 0o755)
-
-
-def _imported(names: Iterable[str]) -> set[tuple[str, Path]]:
-    """Return the files of distributions and of all that they need, each with its place below site-packages."""
-    found: set[tuple[str, Path]] = set()
-    wanted, seen = list(names), set()
-    while wanted:
-        name = wanted.pop()
-        if name in seen:
-            continue
-        seen.add(name)
-        try:
-            distribution = importlib.metadata.distribution(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue  # of another Python, or another system
-        requirements = [line for line in distribution.requires or () if "extra ==" not in line]
-        wanted += [re.match(r"[\w.-]+", line)[0] for line in requirements]
-        for file in distribution.files or ():
-            if ".." not in file.parts and not file.match("*.pth") and "__editable__" not in file.name:
-                found.add((str(file), Path(str(file.locate()))))
-    return found
 
 
 def _tree(top: Path, name: str) -> Iterator[_Entry]:

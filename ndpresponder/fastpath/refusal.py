@@ -38,7 +38,10 @@ def _of_interface(error: OSError, name: str, hook: Hook) -> str:
     if error.errno in (errno.EBUSY, errno.EEXIST):
         return f"another XDP program is attached to {name}: use the fast path tcx, or detach that"
     if error.errno == errno.EOPNOTSUPP:
-        return f"the driver of {name} runs no XDP programs: use the fast path xdp, which does without it"
+        return (
+            f"the driver of {name} takes no XDP program, or none while offloads are on (`ethtool -k {name}`: LRO, "
+            "GRO_HW): use the fast path xdp, which does without the driver"
+        )
     return ""
 
 

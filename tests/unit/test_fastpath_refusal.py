@@ -114,7 +114,7 @@ INTERFACES = {
     "another program": (errno.EBUSY, Hook.XDP, True, "another XDP program is attached to up0"),
     "busy before that": (errno.EBUSY, Hook.XDP, False, "refuses the fast path on up0: Device or resource busy"),
     "busy, but no XDP": (errno.EBUSY, Hook.TCX_INGRESS, True, "refuses the fast path on up0: Device or resource busy"),
-    "no driver for it": (errno.EOPNOTSUPP, Hook.XDP, True, "the driver of up0 runs no XDP programs: use"),
+    "no driver for it": (errno.EOPNOTSUPP, Hook.XDP, True, "the driver of up0 takes no XDP program, or none while"),
     "no call": (errno.ENOSYS, Hook.XDP, False, "this kernel has no bpf(2)"),
 }
 
