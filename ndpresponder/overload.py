@@ -38,7 +38,8 @@ _SECOND_S: Final = 1.0
 _STATION: Final = slice(0, 6)  # where what shares with nobody else begins with it
 _IN_REQUESTER: Final = slice(-16, None)  # the IPv6 source, which those end in
 _SOURCE_LENGTH: Final = 16
-_CELLS_BITS: Final = 19
+_CELLS_BITS: Final = 18
+_FEWEST: Final = 3  # solicitations that tell a flood: a requester that was answered twice before is known
 _CELLS: Final = 1 << _CELLS_BITS
 
 Frame = tuple[bytes, bool]
@@ -179,7 +180,7 @@ class Crowd:
         self._began_s = now_s
         self._note_floods()
         self._asked.clear()
-        for station in list(islice(self._closed, len(self._closed) // _REOPENED)):
+        for station in list(islice(self._closed, 1 + len(self._closed) // _REOPENED)):
             del self._closed[station]
         self._lately.turn()
         self._crowded_before = self._crowded if soon else 0
@@ -197,7 +198,7 @@ class Crowd:
 
         Of the others `share` is read from now on.
         """
-        self._lately.floods = max(2, round(FLOODS * share))
+        self._lately.floods = max(_FEWEST, round(FLOODS * share))
         self._note_floods()
         flooding = self._flooding
         in_the_name = {who[_STATION] for who in flooding if len(who) != _SOURCE_LENGTH}
