@@ -13,10 +13,14 @@ from ndpresponder.errors import SourceUnavailable
 from ndpresponder.fastpath.program import KernelProgram
 from ndpresponder.linux import ethtool
 from ndpresponder.linux.bpf import Hook
-from ndpresponder.linux.device import index_of
+from ndpresponder.linux.device import index_of, name_of
+from ndpresponder.linux.netlink.resolve import Neighbor
 from ndpresponder.linux.sysctl import forwarding
 from ndpresponder.observe.logs import get_logger
+from ndpresponder.targets.sources.found import Findings
 from ndpresponder.targets.sources.routes import RoutesSource
+
+LOOPBACK = 1  # index of `lo` in every network namespace
 
 
 @contextlib.contextmanager
@@ -30,7 +34,8 @@ def no_descriptor() -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
-def test_the_index_is_the_kernels() -> None:
+def test_index_and_name_are_the_kernels() -> None:
+    assert (name_of(LOOPBACK), name_of(1 << 30)) == ("lo", "")
     assert index_of("lo") == int(Path("/sys/class/net/lo/ifindex").read_text())
 
 
@@ -49,7 +54,14 @@ def of_wiring() -> object:
     return Autowire(lambda: {bytes(16): "lo"}, list, get_logger())._wanted()
 
 
-@pytest.mark.parametrize("ask", [of_routes, of_wiring])
+def of_findings() -> object:
+    """Without the names of their links, all hosts that `verify` has found would be forgotten until another is found."""
+    findings = Findings()
+    findings.found(Neighbor(LOOPBACK, bytes(16)))
+    return findings.targets()
+
+
+@pytest.mark.parametrize("ask", [of_routes, of_wiring, of_findings])
 def test_without_a_descriptor_no_interface_is_taken_for_gone(ask: Callable[[], object]) -> None:
     with no_descriptor(), pytest.raises(SourceUnavailable):
         ask()

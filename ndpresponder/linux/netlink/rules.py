@@ -10,6 +10,7 @@ import struct
 from collections.abc import Collection
 from typing import Final, NamedTuple
 
+from ndpresponder.linux.device import index_of, name_of
 from ndpresponder.linux.netlink.dump import HEADER_LENGTH, attributes, decoding, dump
 
 # linux/fib_rules.h, linux/rtnetlink.h
@@ -41,10 +42,7 @@ async def tables_for(uplinks: Collection[str]) -> Tables:
     Raises:
         SourceUnavailable: the kernel cannot be asked now.
     """
-    names = set(uplinks)
-    with contextlib.suppress(OSError):  # a configured name may be an alternative one
-        indexes = {socket.if_nametoindex(name) for name in uplinks}
-        names |= {socket.if_indextoname(index) for index in indexes}
+    names = {*uplinks, *(name_of(index) for index in map(index_of, uplinks) if index)}  # a rule has the main name
     rules: list[_Rule] = []
     asked = dump(_GETRULE, _HEADER.pack(socket.AF_INET6, 0, 0, 0, 0, 0, 0, 0, 0))
     async with contextlib.aclosing(asked) as slices:

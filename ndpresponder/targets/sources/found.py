@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import Final
 
+from ndpresponder.linux.device import name_of
 from ndpresponder.linux.netlink.resolve import Neighbor
 from ndpresponder.targets.source import TargetSet
 
@@ -54,15 +55,19 @@ class Findings:
             yield neighbor
 
     def targets(self) -> TargetSet:
-        """Forget who was silent for too long, and return the others."""
+        """Forget who was silent for too long, and return the others.
+
+        Raises:
+            SourceUnavailable: the system cannot tell on which interfaces they are now.
+        """
         now_s = self._clock()
         for neighbor in [each for each, heard_s in self._heard_s.items() if heard_s + AGAIN_S + SILENT_S < now_s]:
             del self._heard_s[neighbor]
             self._asked_s.pop(neighbor, None)
         downstream: dict[str, set[bytes]] = {}
         for link, address in self._heard_s:
-            with contextlib.suppress(OSError):  # the link is gone
-                downstream.setdefault(socket.if_indextoname(link), set()).add(address)
+            if name := name_of(link):  # else the link is gone
+                downstream.setdefault(name, set()).add(address)
         live = {name: frozenset(addresses) for name, addresses in downstream.items()}
         return TargetSet(live=frozenset().union(*live.values()), downstream=live)
 
