@@ -9,6 +9,7 @@ from typing import Final
 
 from ndpresponder.errors import ConfigError
 from ndpresponder.linux.netlink import Link, Links
+from ndpresponder.linux.netlink.taken import PASSTHRU
 
 _MASTERS: Final[Mapping[str, str]] = {
     "bridge": "the bridge",
@@ -24,6 +25,8 @@ def deafness(link: Link) -> str:
         return ""
     if not link.taken_by:
         return f"it is a {link.taken_kind}, whose frames go to a virtual machine: name the interface below it"
+    if link.taken_kind == PASSTHRU:
+        return f"{link.taken_by} stands on it, a {PASSTHRU}, and takes all of its unicast frames: use another mode"
     where = f"{_MASTERS.get(link.taken_kind, 'the interface')} {link.taken_by}"
     if link.taken_kind == "openvswitch":
         return f"it is a port of {where}, which takes its frames: name the interface of its bridge (ovs-vsctl list-br)"

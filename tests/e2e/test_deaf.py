@@ -138,6 +138,20 @@ def test_a_macvtap_hears_nothing_and_the_interface_below_it_does(wire):
     assert "nothing can be heard" not in said(wire.near, "check", *FLAGS).stderr
 
 
+@pytest.mark.parametrize("kind", ["macvlan", "macvtap"])
+def test_one_in_passthru_mode_on_top_takes_what_an_answer_would_attract(wire, daemon, peer, kind):
+    peer.await_answer()
+    wire.near.ip(f"link add m0 link up0 type {kind} mode passthru", "link set m0 up")
+    daemon.await_line("m0 stands on it, a macvlan in passthru mode")
+    wait_until(lambda: state(daemon)["state"] == "deaf", 5, "the state")
+    assert "and takes all of its unicast frames" in said(wire.near, "check", *FLAGS).stderr
+    wire.near.ip("link del m0")
+    daemon.await_line("solicitations can be heard again: answering")
+    wire.near.ip(f"link add m0 link up0 type {kind} mode bridge", "link set m0 up")
+    peer.await_answer()
+    assert state(daemon)["state"] == "answering"
+
+
 @pytest.mark.parametrize("words", [("check", "-q"), ("run",)])
 def test_following_the_bridge_whose_port_the_uplink_is_is_refused(wire, words):
     make(wire, "bridge")
