@@ -9,9 +9,11 @@ from functools import partial
 from typing import Any, Final, Literal
 
 from ndpresponder.config import Config
+from ndpresponder.hearing import Hearing
 from ndpresponder.keepalive import GatewayKeepalive
 from ndpresponder.linux.netlink import Link, StationWatcher, is_reachable
 from ndpresponder.observe.logs import get_logger
+from ndpresponder.outcome import Kind, Outcome
 from ndpresponder.rivals import RivalWatch
 from ndpresponder.supervise import contain, supervise
 from ndpresponder.targets.board import TargetBoard
@@ -44,6 +46,8 @@ class Services:
             name, keepalive = interface.name, interface.gateway_keepalive
             if keepalive != "never":
                 found["keepalive", name, keepalive] = partial(self._keep_gateways, name, keepalive)
+            if interface.mld_source == "linklocal":
+                found["hearing", name] = partial(self._watch_hearing, name)
             if interface.pin_gateway:
                 found["pin", name] = partial(self._pin_gateways, name)
         if config.install_routes:
@@ -93,6 +97,19 @@ class Services:
             await supervise(partial(contain, watcher.run), partial(self._say_retry, "the gateways' stations"))
         finally:
             self._on_links.remove(watcher.ring)
+
+    async def _watch_hearing(self, name: str) -> None:
+        uplink = self._uplinks[name]
+        tally, responder = uplink.tally, uplink.responder
+        hearing = Hearing(
+            lambda: uplink.link if uplink.ready else None,
+            # A reachability probe that is answered shows that the gateway has heard of us before
+            lambda: tally.received[Kind.MULTICAST] + tally.received[Kind.DAD] + tally.ended[Outcome.ANSWERED_UNICAST],
+            lambda: bool(responder.table.live or responder.table.claims()),
+            uplink.send_unasked,
+            get_logger(interface=name),
+        )
+        await supervise(partial(contain, hearing.run), partial(self._say_retry, f"watch over {name}"))
 
     # What only CAP_NET_ADMIN may do; imported by those who ask for it
 

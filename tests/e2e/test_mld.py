@@ -1,7 +1,9 @@
 """Behind a bridge that snoops MLD a target is heard only if its group was joined and the report of that got through."""
 
 import re
+import signal
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -129,6 +131,33 @@ def test_a_prefix_too_wide_to_join_is_heard_as_by_a_multicast_router(
         assert lab.ping("inet", CONTAINER, count=3).received == (3 if reached else 0)
         assert reached == passes_for_router(lab)
         assert not learned(lab)
+
+
+SILENCE = "no solicitation is heard"
+
+
+@pytest.mark.parametrize("prefixes", [WIDE, CLAIMED])
+def test_a_filter_that_keeps_the_bridge_from_learning_is_found_out_and_said_once(snooping_labs, tmp_path, prefixes):
+    lab = snoop(snooping_labs("veth"), "strict-pre")
+    with Installed(lab["vps"], "-c", configured(tmp_path, "linklocal", prefixes)) as daemon:
+        daemon.await_line(SILENCE, 60)
+        (line,) = daemon.lines(SILENCE)
+        assert "mld_source" in line
+        assert "both" in line
+        configured(tmp_path, "both", prefixes)
+        daemon.process.send_signal(signal.SIGHUP)
+        daemon.await_line("configuration reloaded")
+        wait_until(lambda: bool(lab.ping("inet", CONTAINER)), LEARN_S, "an answer")
+
+
+@pytest.mark.parametrize("name", ["none", "strict"])
+def test_where_nobody_asks_or_somebody_does_no_filter_is_suspected(snooping_labs, tmp_path, name):
+    lab = snoop(snooping_labs("veth"), name)
+    with Installed(lab["vps"], "-c", configured(tmp_path, "linklocal", WIDE)) as daemon:
+        if name == "strict":
+            assert lab.ping("inet", CONTAINER)
+        time.sleep(35)
+        assert daemon.lines(SILENCE) == []
 
 
 @pytest.mark.parametrize("fastpath", ["off", "tcx"])

@@ -21,7 +21,7 @@ PURE_STDLIB = "bisect collections dataclasses enum functools heapq ipaddress ite
 LOWER_LAYERS = (
     "wire outcome limits requester responder defence narrator targets announce groups presence keepalive "
     "linux observe config errors supervise equipment uplink keepalive presence pin autowire unread overload backlog "
-    "stall refused moves requesters known confirmed memory suitability rivals"
+    "stall refused moves requesters known confirmed memory suitability rivals hearing"
 )
 
 
@@ -69,6 +69,7 @@ LAYERS = {
     "recent": Layer("wire", pure=True),
     "search": Layer("errors linux wire"),
     "moves": Layer("announce linux observe.logs recent responder search targets.table wire"),
+    "hearing": Layer("errors linux observe.logs wire"),
     "multicast_router": Layer("errors linux wire"),
     "presence": Layer("announce groups reports multicast_router linux observe.logs targets.table wire"),
     "reports": Layer("errors linux wire"),
