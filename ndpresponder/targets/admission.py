@@ -148,6 +148,9 @@ class Admission:
                     entry.ways.clear()
                 if again or wired:
                     entry.routed.clear()
+                if wired:
+                    for pair, ways in entry.ways.items():
+                        entry.ways[pair] = {each: way for each, way in ways.items() if way.link == pair[1]}
                 astray: dict[str, Mapping[bytes, Cause] | None] = {}
                 for name, link in links.items():
                     if entry.serves(name):
@@ -188,7 +191,7 @@ class Admission:
             for target in live:
                 way = before.get(target)
                 work += 1
-                if way is None or way.link != index:
+                if way is None:
                     way = kernel.way(target, link.index)
                     if way.unknown:
                         raise SourceUnavailable("netlink: the kernel does not answer")

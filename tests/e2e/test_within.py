@@ -298,3 +298,42 @@ def test_an_uplink_without_a_prefix_goes_by_the_hosts_own_address(setup: str):
             answered = {frame[62:78] for frame in peer.advertisements(1.5)}
             assert packed("2001:db8:9::c2") in answered  # claimed: the bridge's prefix
             assert packed("fd00:9::c1") not in answered
+
+
+@pytest.fixture
+def second_prefix() -> Iterator[Wire]:
+    """Return a host with a /64 on its uplink and another of the same /48 behind it, as providers give them."""
+    require("ip")
+    with Wire("second") as wire:
+        wire.plug(1)
+        wire.near.ip(
+            "address add 2001:db8:9:1::2/64 dev up0 nodad",
+            "address add 2001:db8:9:2::1/64 dev up1 nodad",
+            "address add fd00:9::1/64 dev up1 nodad",
+            "neigh replace 2001:db8:9:2::c1 lladdr 02:00:00:00:00:51 dev up1 nud permanent",
+            "neigh replace fd00:9::c1 lladdr 02:00:00:00:00:51 dev up1 nud permanent",
+        )
+        yield wire
+
+
+def test_another_prefix_of_the_same_site_that_is_routed_inside_belongs_there(second_prefix: Wire):
+    with Installed(second_prefix.near, "-i", "up0", "-b", "up1"), Peer(second_prefix.far) as peer:
+        peer.await_answer("2001:db8:9:2::c1")
+
+
+def test_a_reload_changes_what_is_within(second_prefix: Wire, tmp_path: Path):
+    def write(within: str) -> None:
+        text = f'version = 1\n[[interface]]\nname = "up0"\n[[source.bridge]]\nname = "up1"\nwithin = [{within}]\n'
+        path.write_text(text)
+
+    path = tmp_path / "config.toml"
+    write('"2001:db8:9:2::/64"')
+    with Installed(second_prefix.near, "-c", str(path)) as daemon, Peer(second_prefix.far) as peer:
+        peer.await_answer("2001:db8:9:2::c1")
+        write('"fd00:9::/64"')
+        ask(daemon.control, "POST", "/reload")
+        peer.await_answer("fd00:9::c1")
+        wait_until(lambda: not live(daemon, "2001:db8:9:2::c1"), LIVE_S, "what is not within any more")
+        write("")
+        ask(daemon.control, "POST", "/reload")
+        wait_until(lambda: live(daemon, "2001:db8:9:2::c1") and not live(daemon, "fd00:9::c1"), LIVE_S, "the default")
