@@ -139,7 +139,11 @@ class KernelProgram:
         """
         if self._counts is None:
             return []
-        return [COUNT.unpack(row) for row in bpf.per_cpu(self._counts, COUNT.size, self._cpus)]
+        try:
+            rows = bpf.per_cpu(self._counts, COUNT.size, self._cpus)
+        except OSError:  # no memory to copy them now: they only grow, and the next time tells
+            return []
+        return [COUNT.unpack(row) for row in rows]
 
     def lost(self) -> int:
         """Return how many answers since the last call the driver did not send, as far as it counts them."""

@@ -1,6 +1,7 @@
 """An interface that is not there has no index; that nobody can tell is something else."""
 
 import contextlib
+import errno
 import resource
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,7 +12,8 @@ from ndpresponder.autowire import Autowire
 from ndpresponder.config import RoutesSourceConfig
 from ndpresponder.errors import SourceUnavailable
 from ndpresponder.fastpath.program import KernelProgram
-from ndpresponder.linux import ethtool
+from ndpresponder.fastpath.tables import COUNT
+from ndpresponder.linux import bpf, ethtool
 from ndpresponder.linux.bpf import Hook
 from ndpresponder.linux.device import index_of, name_of
 from ndpresponder.linux.netlink.resolve import Neighbor
@@ -84,3 +86,15 @@ def test_a_driver_that_cannot_be_asked_has_not_counted_nothing(monkeypatch: pyte
     program = KernelProgram("up0", Hook.XDP)
     program._dropped_before = 500
     assert [program.lost() for _ in range(3)] == [0, 0, 7]
+
+
+def test_counters_that_cannot_be_read_now_end_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> list[bytes]:
+        raise OSError(errno.ENOMEM, "Cannot allocate memory")
+
+    program = KernelProgram("up0", Hook.TCX_INGRESS)
+    program._counts, program._cpus = 99, 2
+    monkeypatch.setattr(bpf, "per_cpu", refuse)
+    assert program.counts() == []
+    monkeypatch.setattr(bpf, "per_cpu", lambda *_: [COUNT.pack(1, 2, 3)] * 2)
+    assert program.counts() == [(1, 2, 3)] * 2
