@@ -115,9 +115,11 @@ done
 git clone --quiet "file://$source" "$root$checkout"
 
 say "$suite: $command"
-unshare --mount --pid --ipc --fork --kill-child "$0" --enter "$root" "$command" <&0 &
-inside=$!
-status=0
-wait "$inside" || status=$?
-inside=
-exit "$status"
+{ # read as a whole: this file may change before the command ends
+  unshare --mount --pid --ipc --fork --kill-child "$0" --enter "$root" "$command" <&0 &
+  inside=$!
+  status=0
+  wait "$inside" || status=$?
+  inside=
+  exit "$status"
+}
