@@ -12,7 +12,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from ndpresponder.errors import LinkNotReady
 from ndpresponder.linux.listener import Listener
 from ndpresponder.linux.loop import watch
 from ndpresponder.linux.netlink import Link
@@ -54,7 +53,7 @@ class Hearing:
         """Look again and again, until something is heard or the reason is known, for each link.
 
         Raises:
-            SourceUnavailable: the system refuses to wait for answers now; run again.
+            LinkNotReady, SourceUnavailable: answers cannot be heard now; run again.
         """
         known: int | None = None  # the index of the link of which it is known
         before, silent_s = self._heard(), 0.0
@@ -67,31 +66,29 @@ class Hearing:
                 known = link.index
             else:
                 silent_s += _LOOK_S
-                if silent_s >= _SILENCE_S and _is_queried(link.device):
+                if silent_s >= _SILENCE_S and _is_queried(link.device) and await self._judge(link):
                     known = link.index
-                    await self._judge(link)
             before = now
 
-    async def _judge(self, link: Link) -> None:
+    async def _judge(self, link: Link) -> bool:
+        """Ask, and warn if that is the reason; return False while there is nobody to ask, or no address to ask from."""
         gateways = link.served_gateways[:_GATEWAYS]
         local = min(filter(is_link_local, link.sources), default=None)
         routed = best_source(link.sources, gateways[0]) if gateways else None
         if local is None or routed is None:
-            return
+            return False
         if await self._is_answered(link, routed, gateways) and not await self._is_answered(link, local, gateways):
             self._log.warning(
                 "no solicitation is heard, and what comes from a link-local address is dropped on the way, so that a "
                 "bridge may not learn what is listened to",
                 setting='mld_source = "both"',
             )
+        return True
 
     async def _is_answered(self, link: Link, source: bytes, gateways: list[bytes]) -> bool:
         """Tell whether a gateway answers a solicitation from `source`."""
         answered = asyncio.Event()
-        try:
-            listener = Listener(link.device, advertisements_of(gateways))
-        except LinkNotReady:
-            return False
+        listener = Listener(link.device, advertisements_of(gateways))
 
         def on_readable() -> None:
             for frame in listener.receive():
