@@ -64,6 +64,7 @@ class Equipment:
         self._presence = self._make_presence()
         uplink.responder.on_defence = uplink.narrator.defended
         self._uplink.moves.on_expecting = self._leave_claimed
+        self._uplink.moves.recent.spared = lambda: uplink.requesters.confirmed.stations
         self._uplink.moves.elsewhere = lambda: self.fastpath.recent() if self.fastpath is not None else []
         self._limit()
         self._configure_moves()

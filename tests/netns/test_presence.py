@@ -28,7 +28,9 @@ from scapy.packet import Packet
 from ndpresponder.announce import BURST, INTERVAL_S, INTRODUCED_WITHIN_S, MAX_INTRODUCED, REPEATS, TARGETS_PER_S
 from ndpresponder.lab.namespace import Namespace
 from ndpresponder.lab.topology import wait_until
+from ndpresponder.moves import TARGETS_PER_S as MOVES_PER_S
 from ndpresponder.presence import MAX_JOINED
+from ndpresponder.recent import MAX_TARGETS
 
 OWN, GATEWAY, OTHER = "2001:db8:0:0:ffff::2", "2001:db8:0:0:ffff::1", "2001:db8::c2"
 ROUTES = "route add default via 2001:db8:0:0:ffff::1"
@@ -176,6 +178,28 @@ def test_a_changed_lladdr_is_announced(wire):
         wire.near.ip("link set up0 address 02:00:00:00:00:77")
         frames = [frame for _, frame in heard(peer, time.monotonic() + 0.5) if frame[54] == 136]
         assert {frame[-6:].hex(":") for frame in frames} == {"02:00:00:00:00:77"}
+
+
+def test_of_ten_thousand_claimed_targets_that_were_answered_so_many_are_told_of_and_spread(wire):
+    targets = [f"2001:db8:0:1::{number:x}" for number in range(10_000)]
+    flags = ("-i", "up0", "-n", "2001:db8:0:1::/64", "--mld-router", "never")
+    with Peer(wire.far) as peer, Installed(wire.near, *flags) as daemon:
+        for target in targets:
+            peer.send(solicitation(target))
+        wait_until(lambda: daemon.counters()["received multicast"] >= len(targets), 10, "the solicitations")
+        peer.send(solicitation(targets[0]))  # in use
+        time.sleep(0.2)
+        peer.drain()
+        wire.near.ip("link set up0 address 02:00:00:00:00:77")
+        frames = heard(peer, time.monotonic() + 5)
+        told = [(at, frame) for at, frame in frames if frame[54] == 136 and frame[-6:].hex(":") == "02:00:00:00:00:77"]
+        assert MAX_TARGETS // 2 <= len({frame[62:78] for _, frame in told}) <= MAX_TARGETS
+        assert packed(targets[0]) in {frame[62:78] for _, frame in told[:20]}
+        times = [at for at, _ in told]
+        assert max(sum(start <= at < start + 1 for at in times) for start in times[::50]) <= BURST + 1.5 * MOVES_PER_S
+        assert {frame[58] for _, frame in told} == {0x20}  # Override, and not Solicited
+        gateways = {frame for _, frame in frames if frame[54] == 135 and frame[62:78] == packed(GATEWAY)}
+        assert not {frame[22:38] for frame in gateways} & {packed(target) for target in targets}
 
 
 def test_never_announces_nothing_and_joins_all_the_same(wire):

@@ -73,6 +73,16 @@ def test_ever_new_requesters_and_targets_take_bounded_memory() -> None:
         tracemalloc.stop()
 
 
+def test_made_up_requesters_push_out_each_other_but_not_the_confirmed_gateway() -> None:
+    recent = Recent()
+    recent.spared = lambda: {ROUTER}
+    recent.note(answers(ROUTER, 1), 1.0)
+    for number in range(10 * MAX_REQUESTERS):
+        recent.note(answers(lladdr("02:99:00:00:00:00")[:4] + number.to_bytes(2, "big"), 2), 1.0)
+    assert numbers(recent) == [2, 1]
+    assert len(recent.rows()) == MAX_REQUESTERS
+
+
 def test_what_is_handed_over_is_remembered_in_its_order() -> None:
     recent, successor = Recent(), Recent()
     recent.note(answers(ROUTER, 1, 2), 1.0)
