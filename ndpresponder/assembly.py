@@ -84,6 +84,8 @@ class Assembly:
                 self._memories = memory.decode(kept)
             except ValueError as error:
                 get_logger().warning("the requesters that were known are forgotten", why=str(error))
+        else:
+            self._remember()
         self._start(self._go_on_remembering())
 
     async def _go_on_remembering(self) -> None:
