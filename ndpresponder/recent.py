@@ -35,7 +35,7 @@ class Recent:
 
     def note(self, advertisements: Sequence[bytes], now_s: float) -> None:
         """Take the advertisements of one batch, sent at `now_s`."""
-        if len(advertisements) <= _FEW:
+        if len(advertisements) <= _FEW and not self._batches:
             self._look(advertisements)
             return
         self._batches.append(advertisements)

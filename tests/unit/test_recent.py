@@ -45,6 +45,14 @@ def test_of_long_batches_the_latest_are_remembered() -> None:
     assert numbers(recent)[:64] == list(range(63_999, 63_935, -1))
 
 
+def test_a_short_batch_after_long_ones_is_the_latest() -> None:
+    recent = Recent()
+    recent.note(answers(ROUTER, *range(10, 74)), 1.0)
+    recent.note(answers(ROUTER, *range(10, 74)), 1.1)
+    recent.note(answers(ROUTER, 1), 1.2)
+    assert numbers(recent)[0] == 1
+
+
 def test_a_clock_that_is_set_stops_nothing() -> None:
     recent = Recent()
     for now_s in (1e9, 5.0, 2e9):
