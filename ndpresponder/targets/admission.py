@@ -17,6 +17,7 @@ from ndpresponder.linux.netlink import Link, Links, bell
 from ndpresponder.linux.netlink.bell import Bell
 from ndpresponder.linux.netlink.dump import HEADER_LENGTH, attributes, kind_of
 from ndpresponder.linux.netlink.forwarding import Forwarding
+from ndpresponder.linux.netlink.neighbours import master_of
 from ndpresponder.linux.netlink.residents import Resident, residents
 from ndpresponder.targets.board import Entry, TargetBoard
 from ndpresponder.targets.counted import Cause
@@ -186,6 +187,7 @@ class Admission:
             index = index_of(interface)
             if not index:  # of an interface that is not here nothing can be said
                 continue
+            there = {index, await master_of(interface)} - uplinks  # where it is a part of a VRF, routes lead to that
             before = entry.ways.get((link.index, index), {})
             entry.ways[link.index, index] = ways = {}
             for target in live:
@@ -200,7 +202,7 @@ class Admission:
                     work = 0
                     await asyncio.sleep(0)
                 ways[target] = way
-                if way.link != index:
+                if way.link not in there:
                     lacks = given is not None and (way.missing or way.link in uplinks) and given.takes(target)
                     found[target] = Cause.WIRING if lacks else Cause.UNROUTED
         entry.routed[link.name] = (asked, found)

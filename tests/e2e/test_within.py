@@ -58,7 +58,8 @@ def lab(belonging_lab: tuple[Lab, tuple[str, ...]]) -> Lab:
 def speak(lab: Lab) -> None:
     """Have the host learn all addresses of the container."""
     for source, destination in ((C1, "2001:db8::1"), (ULA, "fd00:1::1"), (FOREIGN, "2001:db8:bad::1")):
-        lab.run("c1", "ping", "-6", "-c1", "-W1", "-I", source, destination)
+        argv = ("ping", "-6", "-c1", "-W1", "-I", source, destination)
+        wait_until(lambda argv=argv: lab.run("c1", *argv, check=False).returncode == 0, 20, "the container to speak")
     lab["vps"].ip(f"neigh replace {STRAY} lladdr 02:00:00:00:0c:04 dev br-ct nud reachable")
 
 

@@ -110,6 +110,19 @@ async def _exists(name: str) -> bool:
     return True
 
 
+async def master_of(name: str) -> int:
+    """Return the index of the bridge or VRF that an interface belongs to, 0 without one.
+
+    Raises:
+        SourceUnavailable: the kernel cannot be asked now.
+    """
+    try:
+        with decoding():
+            return (await _link(name))[1]
+    except Refused:
+        return 0
+
+
 async def _uplink_in(index: int, uplinks: Collection[str]) -> str:
     for uplink in uplinks:
         try:
