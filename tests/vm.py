@@ -81,7 +81,8 @@ ip link set lo up
 cd /job
 stty -F /dev/ttyS0 raw -echo
 ./.script </dev/null >/dev/ttyS0 2>&1
-echo "$(cat .end) $?" >/dev/ttyS0
+status=$?
+echo "$(cat .end) $status" >/dev/ttyS0
 echo o >/proc/sysrq-trigger
 sleep 60
 """
