@@ -85,8 +85,8 @@ class Known:
 
     def regulars_first(self) -> Iterator[bytes]:
         """Return those that have been asking for some seconds, and then the others; the longest known first."""
-        yield from sorted(self._regular, key=self.since_s.__getitem__)
-        yield from self._new
+        for of in (self._regular, self._new):
+            yield from sorted(of, key=self.since_s.__getitem__)
 
     def of_station(self, station: bytes) -> Iterable[bytes]:
         """Return the known requesters with an Ethernet source."""

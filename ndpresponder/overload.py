@@ -1,14 +1,12 @@
 """Which frames are answered while more come than can be: who chooses is never who sends most, or came first.
 
 Pure. Passing over a frame costs some tenth of answering it, so that what is read is divided into classes:
-
 - The stations that the kernel's neighbor entries have confirmed for the gateways. Asking from the gateway's own address
   such a station shares with nobody; other sources beside it, which anybody can write, have a share together.
 - Requesters that are known (see `known`), each with a share. Where there are too many, the longest known go first, and
   those that ask more than any router does go last.
 - All others. Each station is answered some times a second: first one that asked in the last second too, as a router
   does that got no answer, then one that has not asked before.
-
 It must never judge a frame: what is held back is counted as `overloaded`. In a flood that lasts the kernel holds back
 most before it is read, but for `Crowd.spared`.
 """
@@ -20,6 +18,7 @@ from typing import Final, NamedTuple
 
 from ndpresponder.confirmed import Confirmed
 from ndpresponder.known import Known
+from ndpresponder.lately import FLOODS, MODEST, Lately
 from ndpresponder.wire.layout import ETHERNET_SOURCE, REQUESTER, SOURCE
 from ndpresponder.wire.solicitation import kinds_of
 
@@ -30,17 +29,14 @@ FRAMES_PER_STRANGER: Final = 16  # in a batch, for each stranger that is answere
 MAX_SPARED: Final = 64  # stations: a link has a handful of routers
 MAX_GUARDED, MAX_SOURCES, MAX_ADDRESSES = 4, 8, 16  # stations that somebody floods as, sources of each; gateways
 FLOODING_PER_S: Final = 1000  # more than a router asks
-MODEST: Final = 4  # solicitations of a stranger in two seconds: a router asks for a target once a second
-FLOODS: Final = 8  # and in one, if the kernel is to hold back its station; fewer where it lets few through
+BUSY_PER_S: Final = 2000  # fills the ring in the seconds that a successor may take to begin
 MAX_FLOODING: Final = 8192  # stations that are held back: of the others one in five is taken for one of so many
 _REOPENED: Final = 16  # one of so many is let go each second, and found out again
 _SECOND_S: Final = 1.0
 _STATION: Final = slice(0, 6)  # where what shares with nobody else begins with it
 _IN_REQUESTER: Final = slice(-16, None)  # the IPv6 source, which those end in
 _SOURCE_LENGTH: Final = 16
-_CELLS_BITS: Final = 18
 _FEWEST: Final = 3  # solicitations that tell a flood: a requester that was answered twice before is known
-_CELLS: Final = 1 << _CELLS_BITS
 
 Frame = tuple[bytes, bool]
 
@@ -75,11 +71,12 @@ class Crowd:
         self._began_s = 0.0  # the second that is counted now
         self._asked: dict[bytes, int] = {}  # in this second, by who shares with nobody else
         self._flooding: set[bytes] = set()  # of those, who asked more than a router does
-        self._lately = _Lately()
+        self._lately = Lately()
         self._closed: dict[bytes, None] = {}  # stations that flood, the longest held back first
         self._crowded = self._crowded_before = 0
         self.total = 0  # frames that came while the ring was filled faster than it was read
         self.flooded = False  # whether that lasts, and the kernel holds frames back
+        self._read_since_s, self._read, self._read_per_s = 0.0, 0, 0.0
 
     @property
     def lately(self) -> int:
@@ -90,6 +87,20 @@ class Crowd:
     def flooding(self) -> int:
         """How many are known to flood."""
         return len(self._closed) + len(self._flooding)
+
+    def note(self, count: int) -> None:
+        """Count frames that were read, or would have been without a program in the kernel."""
+        now_s = self._clock()
+        if now_s - self._read_since_s >= _SECOND_S:
+            self._read_per_s = self._read / (now_s - self._read_since_s)
+            self._read_since_s, self._read = now_s, 0
+        self._read += count
+
+    @property
+    def would_fill_the_ring(self) -> bool:
+        """Whether so much comes that the ring is soon full if nobody reads it."""
+        self.note(0)
+        return self.flooded or max(self._read_per_s, self._read) > BUSY_PER_S
 
     def thin(self, frames: Collection[Frame], crowded: bool = True) -> tuple[list[Frame], list[int]]:
         """Return the frames of one batch to answer, and how many others there were of each kind, by its number.
@@ -102,6 +113,7 @@ class Crowd:
             self._crowded += len(frames)
         since_s, stations, gateways, asked = self._known.since_s, self._confirmed.stations, self._gateways, self._asked
         ask_lately, closed = self._lately.ask, self._closed
+        share = SHARE if crowded else len(frames)  # there is time, as after what waited for this process
         of_gateways: dict[bytes, list[Frame]] = {}
         chosen: list[Frame] = []
         known: list[tuple[float, Frame]] = []
@@ -130,7 +142,7 @@ class Crowd:
                     continue
             asked[who] = asked.get(who, 0) + 1
             shares[who] = had = shares.get(who, 0) + 1
-            if had <= SHARE:
+            if had <= share:
                 if who in self._flooding:
                     flooding.append(each)
                 elif station in stations:
@@ -138,7 +150,7 @@ class Crowd:
                 else:
                     known.append((since_s.get(who, 0.0), each))
         for several in of_gateways.values():
-            chosen += self._most_wanted(several)
+            chosen += self._most_wanted(several, crowded)
         chosen += self._longest_known(known)
         chosen += flooding[:SHARE]
         chosen += _first(strangers, 1 + len(frames) // FRAMES_PER_STRANGER)
@@ -148,11 +160,12 @@ class Crowd:
             others[kind] -= count
         return chosen, others
 
-    def _most_wanted(self, frames: list[Frame]) -> list[Frame]:
+    def _most_wanted(self, frames: list[Frame], crowded: bool) -> list[Frame]:
         """Return a gateway's share of its frames: if somebody floods in its very name, what was answered before."""
-        if len(frames) > GATEWAYS_SHARE:
-            frames = sorted(frames, key=lambda each: self._recall(each[0]) is None)
-        return frames[:GATEWAYS_SHARE]
+        pair = frames[0][0][ETHERNET_SOURCE] + frames[0][0][SOURCE]
+        if len(frames) <= GATEWAYS_SHARE or not (crowded or pair in self._flooding):
+            return frames
+        return sorted(frames, key=lambda each: self._recall(each[0]) is None)[:GATEWAYS_SHARE]
 
     def _longest_known(self, ranked: list[tuple[float, Frame]]) -> list[Frame]:
         """Return the frames of known requesters that there is room for; the others are strangers after all."""
@@ -231,51 +244,9 @@ class Crowd:
         self._asked.clear()
         self._flooding.clear()
         self._closed.clear()
-        self._lately = _Lately()
+        self._lately = Lately()
         self._crowded = self._crowded_before = 0
         self.total = 0
-
-
-class _Lately:
-    """About how often each station asked in this second and the last: never too seldom, in memory of a fixed size."""
-
-    __slots__ = ("_before", "_now", "floods")
-
-    def __init__(self) -> None:
-        self._now = self._before = bytearray()
-        self.floods = FLOODS
-
-    def turn(self) -> None:
-        """Begin another second."""
-        self._before, self._now = self._now, bytearray(_CELLS)
-        if not self._before:
-            self._before = bytearray(_CELLS)
-
-    def ask(self, station: bytes) -> int:
-        """Count that a station asks once more; return its rank.
-
-        0: it waits for an answer; `MODEST`: it asks too much; `FLOODS`: far too much.
-        """
-        if not self._now:
-            self.turn()
-        now, before = self._now, self._before
-        number = hash(station)  # another one in each process, so that nobody can meet it
-        one, other = number & _CELLS - 1, number >> _CELLS_BITS & _CELLS - 1
-        first, second = now[one], now[other]  # of which the smaller has fewer others in it
-        count = first if first < second else second
-        if count < FLOODS:
-            count += 1
-            if first < count:
-                now[one] = count
-            if second < count:
-                now[other] = count
-        first, second = before[one], before[other]
-        last = first if first < second else second
-        if count >= self.floods:
-            return FLOODS
-        if count + last > MODEST:
-            return MODEST
-        return 0 if last else count
 
 
 def _first(ranked: list[tuple[float, Frame]], room: int) -> list[Frame]:

@@ -47,7 +47,7 @@ class Requesters:
     def remember(self, most: int) -> Memory:
         """Return what a successor is to know: of the known requesters at most so many."""
         return Memory(
-            self.crowd.flooded,
+            self.crowd.would_fill_the_ring,
             list(self.gateways),
             self.confirmed.confirmations(),
             self.known.acquaintances(most),
@@ -65,6 +65,7 @@ class Requesters:
 
         `crowded` says that the ring is filled faster than it is read.
         """
+        self.crowd.note(len(frames))
         if not crowded and not self.crowd.flooded:
             if frames:
                 self.known.use(frames[0][0][REQUESTER])  # of many at once that must do

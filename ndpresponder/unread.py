@@ -110,8 +110,8 @@ class Unread:
             socket.admit(SOLICITATIONS)
 
     def leave(self, socket: PacketSocket) -> None:
-        """In a flood, have it kept off `socket` until a successor reads: half a second would fill the ring."""
-        if self._crowd.flooded:
+        """Have a flood kept off `socket` until a successor reads: half a second would fill the ring."""
+        if self._crowd.would_fill_the_ring:
             spared = self._crowd.spared(self._share)
             with contextlib.suppress(OSError):  # then it fills the ring
                 socket.admit(left_in_flood([*spared.stations, *spared.guarded], spared.gateways))
@@ -124,6 +124,8 @@ class Unread:
             for (kind, outcome), count in zip(COUNTED, self._fanout.take_counts(), strict=False):
                 self._tally.received[kind] += count
                 self._tally.ended[outcome] += count
+                if outcome is Outcome.NOT_OURS:  # which the next process reads until it has a program
+                    self._crowd.note(count)
 
     def close(self) -> None:
         """Count for the last time and give back what was opened."""

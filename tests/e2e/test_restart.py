@@ -1,10 +1,12 @@
 """Restarts under a real systemd and 200 solicitations a second: none is lost, whatever ends the daemon."""
 
+import random
 import re
 from collections.abc import Callable, Iterator
 
 import pytest
-from frames import long_solicitation, solicitation
+from frames import long_solicitation, packed, solicitation
+from harness import ATTEMPTS
 from inkernel import attached_programs, require_bpf
 from nspawn import Machine
 from peer import Flood, Peer
@@ -21,6 +23,8 @@ REINSTALL = """
 LONGEST_S = 4.0
 UPGRADE_S = 40.0  # longer than the daemon waits for its successor to start, which it says then
 KILLS = 2
+FLOOD = 4200
+LOST_IN_A_FLOOD = 0.02  # where two processors are all there are
 TEMPORARY = "2001:db8::5:1"
 KEPT = ("the packet socket", "the clock", "what is known of requesters")
 KEPT_AT_THE_END = (*KEPT, "what was answered of late")
@@ -100,6 +104,30 @@ def test_two_kills_lose_no_solicitation(service: Machine, router: Peer) -> None:
     assert traffic.lost == []
     assert len(traffic.repeated) <= KILLS * BATCH  # it dies between the answers to a batch and giving it back
     assert traffic.longest_s < LONGEST_S
+
+
+@pytest.mark.parametrize("network", ["2001:db8::", "2001:db8:1::"], ids=["ours", "not ours"])
+def test_a_restart_in_the_midst_of_a_flood_loses_next_to_nothing_of_what_the_gateway_asks(
+    service: Machine, vps_lab: Lab, router: Peer, network: str
+) -> None:
+    chance = random.Random(7)
+    flood = [
+        solicitation(
+            packed(network)[:14] + chance.randbytes(2),
+            packed("fe80::")[:8] + chance.randbytes(8),
+            ethernet_source=b"\x02" + chance.randbytes(5),
+        )
+        for _ in range(FLOOD)
+    ]
+    vps_lab.resolve_gateway()
+    lost: list[float] = []
+    while not lost or lost[-1] > LOST_IN_A_FLOOD:
+        assert len(lost) < ATTEMPTS, f"lost: {lost}"
+        with Flood(vps_lab["rtr"], flood, "lan0"), Traffic(router) as traffic:
+            traffic.await_answers(200)
+            service.run("systemctl", "restart", UNIT)
+            traffic.await_answers(600)
+        lost.append(len(traffic.lost) / len(traffic.asked_s))
 
 
 @pytest.mark.parametrize("hop_limit", [255, 64], ids=["long", "long and forwarded"])

@@ -8,10 +8,11 @@ from frames import ROUTER_LLADDR, lladdr, packed, solicitation
 
 from ndpresponder.confirmed import Confirmed
 from ndpresponder.known import REGULAR_AFTER_S, Known
+from ndpresponder.lately import FLOODS
 from ndpresponder.outcome import Kind
 from ndpresponder.overload import (
+    BUSY_PER_S,
     FLOODING_PER_S,
-    FLOODS,
     GATEWAYS_SHARE,
     KNOWN_ROOM,
     MAX_GUARDED,
@@ -266,3 +267,21 @@ def test_all_of_it_is_forgotten_with_the_flood() -> None:
     scene.crowd.forget()
     assert (scene.crowd.total, scene.crowd.flooding, scene.crowd.lately) == (0, 0, 0)
     assert list(scene.crowd.spared(1.0).stations) == [station(KNOWN)]
+
+
+def test_what_is_read_for_a_second_tells_whether_the_ring_would_be_full_soon_if_nobody_read_it() -> None:
+    scene = Scene()
+    for per_s, fills in ((BUSY_PER_S * 2, True), (BUSY_PER_S // 2, False), (BUSY_PER_S * 2, True), (0, False)):
+        scene.a_second_later()
+        scene.crowd.note(per_s)
+        scene.a_second_later()
+        assert scene.crowd.would_fill_the_ring is fills
+    scene.crowd.flooded = True
+    assert scene.crowd.would_fill_the_ring
+
+
+def test_what_waited_for_this_process_is_answered_whole_although_a_flood_goes_on() -> None:
+    scene = Scene(known=[KNOWN], confirmed=True)
+    waited = [FROM_GATEWAY] * 30 + [KNOWN] * 30 + strangers(4)
+    assert scene.crowd.thin(waited, crowded=False)[0][:60] == waited[30:60] + waited[:30]
+    assert len(scene.chosen(waited)) < 30
