@@ -75,10 +75,12 @@ def test_another_link_layer_address_costs_a_claimed_target_less_than_a_second(la
     change_lladdr(lab, name, VPS_LLADDR)
     with Installed(lab["vps"], *CLAIMED), traffic(lab) as lost_s:
         wait_until(lambda: entry(lab) == VPS_LLADDR, 5, "the router's entry")
+        began_s = time.monotonic()
         change_lladdr(lab, name)
+        filtered_s = time.monotonic() - began_s  # so long the filter may have dropped what came from either address
         wait_until(lambda: entry(lab) == NEW_LLADDR, LOST_S, "the router to hear of the new address")
         time.sleep(0.5)
-    assert lost_s() <= LOST_S
+    assert lost_s() <= LOST_S + filtered_s
 
 
 @pytest.mark.parametrize("fastpath", ["tcx", "xdp"])
