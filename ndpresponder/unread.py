@@ -222,10 +222,10 @@ class Unread:
         )
 
     async def _hand_over(self, program: Program, socket: PacketSocket, name: str) -> None:
+        if self._reads_all:
+            socket.admit(SOLICITATIONS)
         if program == self._program:
             return
-        if program == READ_ALL:
-            socket.admit(SOLICITATIONS)
         if self._fanout is None:
             self._fanout = join_fanout(socket.fileno(), name, ALWAYS_COUNTED)
         if self._crowd.flooded:

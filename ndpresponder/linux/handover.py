@@ -27,7 +27,7 @@ from ndpresponder.linux.packet_socket import (
 from ndpresponder.linux.ring import SLOT_SIZE, SLOTS
 from ndpresponder.linux.sender import open_sender
 from ndpresponder.linux.systemd import Notifier
-from ndpresponder.wire.bpf import SOLICITATIONS, Instruction
+from ndpresponder.wire.bpf import SOLICITATIONS_OF_THE_LINK, Instruction
 from ndpresponder.wire.layout import ETH_P_IPV6
 
 # The kernel does not tell the shape of a ring, so the name does; the interface index follows
@@ -76,7 +76,7 @@ class Handover:
         for descriptor in self._waiting.pop(name, ()):
             why = "there is another one" if found is not None else ""
             try:
-                found = found or adopt(descriptor, link, None if in_flood else SOLICITATIONS)
+                found = found or adopt(descriptor, link, None if in_flood else SOLICITATIONS_OF_THE_LINK)
             except Unusable as error:
                 why = str(error)
             if why:
@@ -84,7 +84,7 @@ class Handover:
                 self._notifier.drop(name)
                 self._say(_OF_NO_USE, f"{link.name}: {why}")
         taken_over = found is not None
-        found = found or open_packet_socket(link.device, link.index, SOLICITATIONS)
+        found = found or open_packet_socket(link.device, link.index, SOLICITATIONS_OF_THE_LINK)
         self._notifier.store(name, found.fileno())
         return found, taken_over
 
@@ -142,7 +142,9 @@ def name_of(index: int) -> str:
     return f"{_PREFIX}{index}"
 
 
-def adopt(descriptor: int, link: Link, program: tuple[Instruction, ...] | None = SOLICITATIONS) -> PacketSocket:
+def adopt(
+    descriptor: int, link: Link, program: tuple[Instruction, ...] | None = SOLICITATIONS_OF_THE_LINK
+) -> PacketSocket:
     """Return the packet socket that `descriptor` is, if it is bound to `link`; it belongs to that one then.
 
     It receives what `program` accepts, or what it did before for None.
