@@ -235,6 +235,8 @@ def do_everything(lab: Lab, machine: Machine, drop_ins: bool) -> None:
         for command in ASKED:
             machine.run("ndpresponder", *command.split())
         assert reachable(lab)
+        # The successor answers before all that can be asked is open again, which it waits for until it says READY
+        wait_until(lambda: show(machine, "ActiveState")["ActiveState"] == "active", 10, "the upgrade to end")
         assert show(machine, "ActiveState", "NRestarts", "StatusText") == {
             "ActiveState": "active",
             "NRestarts": "0",
