@@ -15,6 +15,7 @@ from ndpresponder.lab import wait_until
 from ndpresponder.linux.ring import SLOTS
 from ndpresponder.outcome import Outcome
 
+OWN, GLOBAL = "2001:db8:0:0:ffff::2", "2001:db8:0:0:ffff::1"
 FLAGS = ("-i", "up0", "-n", "2001:db8::/64", "--log-format", "logfmt")
 ASKED = 1200
 ANSWERED = 0.999
@@ -75,6 +76,7 @@ FIRST = {
 }
 
 
+MADE_UP = {name: FIRST[name] for name in ("80 stations", "4,200 stations")}
 RESTARTED = {name: FIRST[name] for name in ("4,200 stations", "the gateway's IPv6 address")}
 
 
@@ -108,9 +110,30 @@ def overloaded(daemon: Installed) -> int:
     return daemon.counters()[f"ignored {Outcome.OVERLOADED.label}"]
 
 
+@pytest.fixture
+def global_gateway(wire) -> None:
+    """Have the default route lead to another address of the router than the one from which it asks."""
+    wire.near.ip(
+        f"address add {OWN}/64 dev up0 nodad",
+        f"route replace default via {GLOBAL} dev up0",
+        f"neighbour delete {ROUTER} dev up0",
+        f"neighbour replace {GLOBAL} lladdr {ROUTER_LLADDR} dev up0 nud reachable",
+    )
+
+
+@pytest.mark.usefixtures("global_gateway")
+@pytest.mark.parametrize("make", MADE_UP.values(), ids=MADE_UP)
+def test_a_confirmed_gateway_that_asks_from_another_address_keeps_its_answers_too(wire, make):
+    keep_answers(wire, make())
+
+
 @pytest.mark.parametrize("make", FIRST.values(), ids=FIRST)
 def test_the_confirmed_gateway_keeps_its_answers_from_strangers_who_came_first(wire, make):
-    frames = make()
+    keep_answers(wire, make())
+
+
+def keep_answers(wire: Wire, frames: list[bytes]) -> None:
+    """Flood with frames that were asked before the gateway asked for anything; fail if that one misses any answer."""
     with Installed(wire.near, *FLAGS) as daemon, Router(wire.far) as router:
         daemon.go_first()
         ask_twice(daemon, router, frames)
