@@ -195,7 +195,8 @@ def test_a_neighbor_that_went_leaves_its_address_to_who_has_it_now(lab, flags):
     lab["rtr"].ip(f"address del {moved}/64 dev lan0")
     lab["c1"].ip(f"address add {moved}/112 dev eth0 nodad")
     try:
-        lab.run("c1", "ping", "-6", "-c1", "-W1", "-I", moved, "2001:db8::1")
+        asking = ("ping", "-6", "-c1", "-W1", "-I", moved, "2001:db8::1")
+        wait_until(lambda: lab.run("c1", *asking, check=False).returncode == 0, 10, "an echo")
         with Installed(lab["vps"], *flags, "-b", "br-ct") as daemon:
             wait_until(lambda: live(daemon, moved), 30, "three probes without an answer")
     finally:
