@@ -17,35 +17,35 @@ from ndpresponder.wire.layout import ETHERNET_DESTINATION, TARGET
 MAX_TARGETS: Final = 1024
 MAX_REQUESTERS: Final = 8
 _FEW: Final = 2  # answers of one batch that are noted at once; the other work of a batch takes ten times as long
-_BATCHES: Final = 32  # of those that are longer, so many are kept
+_WAITING: Final = 2048  # of the answers of longer ones, so many wait to be noted
 _PAUSE_S: Final = 0.25  # between two looks at those: about 0.7 ms each
 
 
 class Recent:
     """What one uplink answered last."""
 
-    __slots__ = ("_batches", "_looked_s", "_requesters", "spared")
+    __slots__ = ("_looked_s", "_requesters", "_waiting", "spared")
 
     def __init__(self) -> None:
         """Remember nothing yet."""
         self._requesters: OrderedDict[bytes, OrderedDict[bytes, None]] = OrderedDict()  # both by last use
-        self._batches: deque[Sequence[bytes]] = deque(maxlen=_BATCHES)
+        self._waiting: deque[bytes] = deque(maxlen=_WAITING)
         self._looked_s = 0.0
         self.spared: Callable[[], Container[bytes]] = tuple  # returns requesters that no other one pushes out
 
     def note(self, advertisements: Sequence[bytes], now_s: float) -> None:
         """Take the advertisements of one batch, sent at `now_s`."""
-        if len(advertisements) <= _FEW and not self._batches:
+        if len(advertisements) <= _FEW and not self._waiting:
             self._look(advertisements)
             return
-        self._batches.append(advertisements)
+        self._waiting.extend(advertisements)
         if not 0 <= now_s - self._looked_s < _PAUSE_S:  # the clock may have been set
             self._looked_s = now_s
-            self._look_at_batches()
+            self._look_at_waiting()
 
     def targets(self, most: int = MAX_TARGETS) -> list[bytes]:
         """Return the targets answered last, the latest first; of several requesters one after the other."""
-        self._look_at_batches()
+        self._look_at_waiting()
         latest = [reversed(targets) for targets in reversed(self._requesters.values())]
         in_turn = itertools.chain.from_iterable(itertools.zip_longest(*latest))
         distinct = dict.fromkeys(target for target in in_turn if target is not None)
@@ -53,7 +53,7 @@ class Recent:
 
     def rows(self) -> list[tuple[bytes, bytes]]:
         """Return each requester's link-layer address with each of its targets, the latest last."""
-        self._look_at_batches()
+        self._look_at_waiting()
         return [(requester, target) for requester, targets in self._requesters.items() for target in targets]
 
     def restore(self, rows: Iterable[tuple[bytes, bytes]]) -> None:
@@ -61,9 +61,9 @@ class Recent:
         for requester, target in rows:
             self._remember(requester, target)
 
-    def _look_at_batches(self) -> None:
-        while self._batches:
-            self._look(self._batches.popleft())
+    def _look_at_waiting(self) -> None:
+        self._look(self._waiting)
+        self._waiting.clear()
 
     def _look(self, advertisements: Iterable[bytes]) -> None:
         for advertisement in advertisements:

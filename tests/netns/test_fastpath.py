@@ -349,6 +349,7 @@ def test_a_port_of_a_bridge_is_not_answered_on_and_is_again_once_it_is_none(wire
             assert peer.collect(1, 0.3) == []
             wire.near.ip("link set up0 nomaster")
             peer.await_answer()
+            wait_until(lambda times=times: len(daemon.lines("can be heard again")) == times, 5, "its end to be said")
 
 
 @pytest.mark.parametrize("interface", ["up0", "not-there"])
