@@ -296,6 +296,7 @@ def test_an_uplink_without_a_prefix_goes_by_the_hosts_own_address(setup: str):
         )
         with Installed(wire.near, "-i", "up0", "-b", "up1"), Peer(wire.far) as peer:
             peer.await_answer("2001:db8:9::c1")
+            peer.await_answer("2001:db8:9::c2")
             peer.send(solicitation("fd00:9::c1"), solicitation("2001:db8:9::c2"))
             answered = {frame[62:78] for frame in peer.advertisements(1.5)}
             assert packed("2001:db8:9::c2") in answered  # claimed: the bridge's prefix
