@@ -24,12 +24,14 @@ from ndpresponder.wire.layout import (
     OPTIONS,
     TARGET,
     TARGET_LLADDR_OPTION,
+    VERSION,
 )
 
 LOAD_WORD: Final = 0x20  # BPF_LD | BPF_W | BPF_ABS
 LOAD_HALF: Final = 0x28  # BPF_LD | BPF_H | BPF_ABS
 LOAD_BYTE: Final = 0x30  # BPF_LD | BPF_B | BPF_ABS
 JUMP_IF_EQUAL: Final = 0x15  # BPF_JMP | BPF_JEQ | BPF_K
+AND: Final = 0x54  # BPF_ALU | BPF_AND | BPF_K
 RETURN: Final = 0x06  # BPF_RET | BPF_K
 
 WHOLE_FRAME: Final = 0x40000  # more octets than any frame has
@@ -76,7 +78,12 @@ def _of_the_link(hop_limit: int, *program: Instruction) -> tuple[Instruction, ..
 
 
 SOLICITATIONS: Final = _messages(NEIGHBOR_SOLICITATION)  # forwarded ones as well: they are counted
-SOLICITATIONS_OF_THE_LINK: Final = _of_the_link(NDP_HOP_LIMIT, *SOLICITATIONS)
+SOLICITATIONS_OF_THE_LINK: Final = (
+    Instruction(LOAD_BYTE, 0, 0, VERSION),
+    Instruction(AND, 0, 0, 0xF0),
+    Instruction(JUMP_IF_EQUAL, 0, 3, 6 << 4),  # no router forwards another version: it is counted as such
+    *_of_the_link(NDP_HOP_LIMIT, *SOLICITATIONS),
+)
 ADVERTISEMENTS: Final = _of_the_link(NDP_HOP_LIMIT, *_messages(NEIGHBOR_ADVERTISEMENT))
 
 

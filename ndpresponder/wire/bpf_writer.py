@@ -18,7 +18,6 @@ JUMP_IF_SET: Final = 0x45  # BPF_JMP | BPF_JSET | BPF_K
 ADD: Final = 0x04  # BPF_ALU | BPF_ADD | BPF_K
 ADD_X: Final = 0x0C  # BPF_ALU | BPF_ADD | BPF_X
 OR: Final = 0x44  # BPF_ALU | BPF_OR | BPF_K
-AND: Final = 0x54  # BPF_ALU | BPF_AND | BPF_K
 MODULO: Final = 0x94  # BPF_ALU | BPF_MOD | BPF_K
 LOAD_X: Final = 0x01  # BPF_LDX | BPF_IMM
 TO_X: Final = 0x07  # BPF_MISC | BPF_TAX

@@ -7,8 +7,8 @@ many a few share a bit with one that is, and others with another `salt`. Nobody 
 from collections.abc import Collection
 from typing import Final
 
-from ndpresponder.wire.bpf import LOAD_HALF, LOAD_WORD
-from ndpresponder.wire.bpf_writer import ADD_X, AND, JUMP_IF_AT_LEAST, TO_X, Writer
+from ndpresponder.wire.bpf import AND, LOAD_HALF, LOAD_WORD
+from ndpresponder.wire.bpf_writer import ADD_X, JUMP_IF_AT_LEAST, TO_X, Writer
 
 _BITS: Final = 15
 BUCKETS: Final = 1 << _BITS

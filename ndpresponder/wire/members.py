@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import Final
 
 from ndpresponder.outcome import Kind, Outcome
-from ndpresponder.wire.bpf import JUMP_IF_EQUAL, LOAD_BYTE, LOAD_WORD, RETURN, Instruction
-from ndpresponder.wire.bpf_writer import AND, Program, Writer
+from ndpresponder.wire.bpf import AND, JUMP_IF_EQUAL, LOAD_BYTE, LOAD_WORD, RETURN, Instruction
+from ndpresponder.wire.bpf_writer import Program, Writer
 from ndpresponder.wire.layout import (
     DESTINATION,
     ETH_P_IPV6,

@@ -21,6 +21,7 @@ from typing import Final
 from ndpresponder.outcome import Kind
 from ndpresponder.wire.addresses import SOLICITED_NODE_PREFIX
 from ndpresponder.wire.bpf import (
+    AND,
     INTERFACE,
     JUMP_IF_EQUAL,
     LOAD_BYTE,
@@ -33,7 +34,6 @@ from ndpresponder.wire.bpf import (
 from ndpresponder.wire.bpf_writer import (
     ADD,
     ADD_X,
-    AND,
     JUMP,
     JUMP_IF_AT_LEAST,
     JUMP_IF_EQUAL_X,

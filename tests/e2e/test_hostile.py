@@ -49,7 +49,7 @@ def noise(chance: random.Random) -> bytes:
 def passing(frame: bytes) -> bytes:
     """Make a frame pass the kernel's filter, which is to see nothing but a solicitation."""
     frame = frame.ljust(55, b"\0")
-    return frame[:12] + b"\x86\xdd" + frame[14:20] + b"\x3a\xff" + frame[22:54] + b"\x87" + frame[55:]
+    return frame[:12] + b"\x86\xdd" + frame[14:20] + b"\x3a" + frame[21:54] + b"\x87" + frame[55:]
 
 
 def mutated(chance: random.Random) -> bytes:
