@@ -56,6 +56,8 @@ def test_under_load_no_solicitation_is_lost_and_each_is_answered_once(daemon, pe
 
 
 def test_the_process_is_the_same_and_holds_no_more_than_before(daemon, peer):
+    upgrade(daemon)  # from now on it has the memory in which processes leave what they know to the next one
+    peer.await_answer()
     daemon.scrape()
     descriptors = daemon.descriptors()
     for _ in range(3):
