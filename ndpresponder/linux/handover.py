@@ -27,7 +27,7 @@ from ndpresponder.linux.packet_socket import (
 from ndpresponder.linux.ring import SLOT_SIZE, SLOTS
 from ndpresponder.linux.sender import open_sender
 from ndpresponder.linux.systemd import Notifier
-from ndpresponder.wire.bpf import SOLICITATIONS_OF_THE_LINK, Instruction
+from ndpresponder.wire.bpf import SOLICITATIONS, SOLICITATIONS_OF_THE_LINK, Instruction
 from ndpresponder.wire.layout import ETH_P_IPV6
 
 # The kernel does not tell the shape of a ring, so the name does; the interface index follows
@@ -84,7 +84,7 @@ class Handover:
                 self._notifier.drop(name)
                 self._say(_OF_NO_USE, f"{link.name}: {why}")
         taken_over = found is not None
-        found = found or open_packet_socket(link.device, link.index, SOLICITATIONS_OF_THE_LINK)
+        found = found or open_packet_socket(link.device, link.index, SOLICITATIONS)
         self._notifier.store(name, found.fileno())
         return found, taken_over
 
