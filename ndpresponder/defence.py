@@ -19,8 +19,8 @@ def defends(policy: str, match: Match, verifies: bool) -> bool:
 def defence(frame: bytes, advertisement: bytes) -> bytes:
     """Return the `advertisement` to all nodes in the Ethernet frame that answers `frame`.
 
-    A switch may send a solicitation to us alone (RFC 6085): then only its sender waits for the answer, and whoever
-    sends frames to one station must not have us flood the link.
+    A switch may send a solicitation to us alone (RFC 6085): then only its sender waits for the answer, and a
+    neighbor that sends frames to one station must not have us flood the link.
     """
     if frame[ETHERNET_DESTINATION.start] & 1:
         return advertisement

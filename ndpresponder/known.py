@@ -104,7 +104,7 @@ class Known:
         return found[:most]
 
     def restore(self, acquaintances: Iterable[Acquaintance]) -> None:
-        """Know whom a predecessor knew; what cannot be is left out."""
+        """Know the requesters that a predecessor knew; octets that no answered frame can have are left out."""
         now_s = self._clock()
         for who, since_s, last_s in sorted(acquaintances, key=lambda each: each.last_s):
             if not _can_be(who) or not 0 <= since_s <= last_s <= now_s or who in self.since_s:

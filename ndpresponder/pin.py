@@ -215,7 +215,7 @@ class GatewayPin:
         # A station that answers once to each solicitation is more likely to be it than one that floods
         confirmed = self._confirmed(gateway)
         station = min(answers, key=lambda each: (each not in confirmed, answers[each]))
-        self._pinned[key] = station  # before the kernel has it: whoever is cancelled meanwhile must still release it
+        self._pinned[key] = station  # before the kernel has it: a task cancelled meanwhile must still release it
         if not await pin(index, gateway, station):
             del self._pinned[key]
             return False

@@ -11,7 +11,7 @@ _NAMES: Final = frozenset({"ndppd", "npd6", "pndpd", "ndproxy", "ndprbrd", "ndp-
 def responders(proc: str = "/proc") -> list[tuple[int, str]]:
     """Return number and name of each such process in the network namespace of this one.
 
-    A process is left out whose namespace may not be seen: another user's, for whoever is not root.
+    A process is left out whose namespace may not be seen: another user's, unless this process is root.
     """
     found: list[tuple[int, str]] = []
     try:

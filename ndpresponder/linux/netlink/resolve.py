@@ -130,7 +130,7 @@ class Resolver:
         return Unknown(neighbor, source, bool(state & STALE)) if source else False
 
     def _look_around(self, target: bytes) -> Unknown | bool:
-        """Return whom to ask for a target without a route behind this host: it may be on each link that is followed."""
+        """Return the neighbors to solicit for a target without a route: it may be on each link that is followed."""
         asked: list[Unknown] = []
         for link in self._followed():
             neighbor = Neighbor(link, target)
@@ -155,7 +155,7 @@ class Resolver:
         return self._solicit(unknown) and not unknown.unrouted  # without a route, nobody to ask means nobody there
 
     def ask_neighbor(self, neighbor: Neighbor) -> None:
-        """Solicit whoever was found before."""
+        """Solicit the neighbor that was found before."""
         if source := self._source(neighbor):
             self._solicit(Unknown(neighbor, source, False))
 
