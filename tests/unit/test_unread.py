@@ -36,6 +36,7 @@ class Group:
     def __init__(self) -> None:
         self.programs: list[Program] = []
         self.members = 3
+        self.collected = 0
         self.closed = False
         self.failure: Exception | None = None
 
@@ -48,6 +49,7 @@ class Group:
         self.members += count
 
     def take_counts(self) -> list[int]:
+        self.collected += 1
         return [0] * self.members
 
     def close(self) -> None:
@@ -231,11 +233,17 @@ def test_a_program_is_written_beside_the_loop(groups: list[Group], monkeypatch: 
     assert threading.main_thread() not in threads
 
 
-async def look(counter: unread.Unread) -> None:
-    """Have it see now whether the flood goes on."""
-    counter._look_s = 0.0
-    counter._changed.set()
-    await until(lambda: counter._look_s)
+async def look(counter: unread.Unread, group: Group) -> None:
+    """Have it see now whether the flood goes on, also when a program that was being written postpones that."""
+    before = group.collected
+
+    def looked() -> bool:
+        if group.collected == before:
+            counter._look_s = 0.0
+            counter._changed.set()
+        return group.collected > before
+
+    await until(looked)
 
 
 def test_in_a_flood_less_is_read_of_who_floods_while_that_is_too_much_and_else_more_until_it_is_over(
@@ -261,7 +269,7 @@ def test_in_a_flood_less_is_read_of_who_floods_while_that_is_too_much_and_else_m
 
         async def after(happened: Callable[[], None], share: float) -> None:
             happened()
-            await look(counter)
+            await look(counter, groups[0])
             await in_force(share)
 
         await until(lambda: groups and groups[0].programs)
@@ -280,7 +288,7 @@ def test_in_a_flood_less_is_read_of_who_floods_while_that_is_too_much_and_else_m
                 await after(thin, max(1 / 64, counter._share / 2))
             for _ in range(unread._QUIET_LOOKS):
                 assert counter._crowd.flooded
-                await look(counter)
+                await look(counter, groups[0])
             await until(lambda: programs[-1] == calm)
             assert (crowd.total, groups[0].members) == (0, len(COUNTED))
 
