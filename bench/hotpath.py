@@ -23,14 +23,14 @@ from ending import exit_code
 from link import PREFIX, UPLINK, Link
 from prometheus_client import CollectorRegistry, Counter
 
-from ndpresponder.linux.packet_socket import PacketSocket, open_packet_socket
-from ndpresponder.linux.sender import BATCH
+from ndpresponder.linux.packet.packet_socket import PacketSocket, open_packet_socket
+from ndpresponder.linux.packet.sender import BATCH
 from ndpresponder.observe.tally import Tally
 from ndpresponder.outcome import Kind, Outcome
-from ndpresponder.requester import Policy, UplinkState
-from ndpresponder.responder import Responder
-from ndpresponder.targets.table import Prefix, TargetTable
-from ndpresponder.wire.bpf import SOLICITATIONS
+from ndpresponder.policy.requester import Policy, UplinkState
+from ndpresponder.policy.responder import Responder
+from ndpresponder.policy.table import Prefix, TargetTable
+from ndpresponder.wire.filters import SOLICITATIONS
 from ndpresponder.wire.layout import ETH_P_IPV6
 from ndpresponder.wire.solicitation import solicit
 

@@ -20,11 +20,11 @@ from itertools import islice
 from statistics import median
 from typing import Final
 
-from ndpresponder.fastpath import tables
-from ndpresponder.fastpath.program import KernelProgram
-from ndpresponder.linux.bpf import Hook, call
-from ndpresponder.requester import Policy, UplinkState
-from ndpresponder.targets.table import Prefix, TargetTable
+from ndpresponder.linux.bpf.syscall import Hook, call
+from ndpresponder.offload import map_entries
+from ndpresponder.offload.kernel_program import KernelProgram
+from ndpresponder.policy.requester import Policy, UplinkState
+from ndpresponder.policy.table import Prefix, TargetTable
 from ndpresponder.wire.solicitation import solicit
 
 _TEST_RUN: Final = 10  # BPF_PROG_TEST_RUN
@@ -53,7 +53,9 @@ class Bench:
         self.told_ms = [self._tell(table)]
         while not self._program.complete:
             self.told_ms.append(self._tell(table))
-        self._descriptor = self._program.load(tables.setup(_STATE, Policy(), True), tables.own_entries(_STATE))
+        self._descriptor = self._program.load(
+            map_entries.setup(_STATE, Policy(), True), map_entries.own_entries(_STATE)
+        )
         # one goes and another comes, and back
         other = replace(table, live=table.live ^ {*islice(table.live, 1), octets(1 << 124)})
         self.change_ms = [self._tell(each) for each in (other, table)]

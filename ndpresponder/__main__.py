@@ -2,6 +2,6 @@
 
 import sys
 
-from ndpresponder.cli import main
+from ndpresponder.cli.main import main
 
 sys.exit(main())

@@ -13,7 +13,7 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-SOURCE = Path("ndpresponder/fastpath/responder.bpf.c")
+SOURCE = Path("ndpresponder/offload/responder.bpf.c")
 # Said, because clang 20 has another default: instructions for which some verifiers know less of the registers.
 CPU = "-mcpu=v1"
 CLANG = ("clang", "-target", "bpf", CPU, "-O2", "-Wall", "-Werror", "-c")

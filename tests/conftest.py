@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from inkernel import Fastpath
-from needs import LAB_COMMANDS, OURS, require
+from kernel_runs import Fastpath
 from peer import Peer, Wire
+from requirements import LAB_COMMANDS, OURS, require
 
 from ndpresponder.lab import Lab, Namespace
 from ndpresponder.lab.namespace import delete_all, processes
@@ -84,7 +84,7 @@ def make_namespace() -> Iterator[Callable[[str], Namespace]]:
 def wire(request: pytest.FixtureRequest) -> Iterator[Wire]:
     """Return a wire that only this test uses."""
     require("ip")
-    with Wire(request.module.__name__.removeprefix("test_")) as wire:
+    with Wire(request.module.__name__.rpartition(".")[2].removeprefix("test_")) as wire:
         yield wire
 
 

@@ -1,16 +1,16 @@
-"""The settings: declared in `tree`, read from flags, environment and TOML file by `load`.
+"""The settings: declared in `settings`, read from flags, environment and TOML file by `layers`.
 
 The daemon imports the finished tree from here and must never need anything else of this package.
 """
 
-from ndpresponder.config.sources import (
+from ndpresponder.config.settings import Config, ControlConfig, InterfaceConfig, LimitsConfig, LogConfig, MetricsConfig
+from ndpresponder.config.source_settings import (
     DockerSourceConfig,
     FileSourceConfig,
     RoutesSourceConfig,
     SourcesConfig,
     WireguardSourceConfig,
 )
-from ndpresponder.config.tree import Config, ControlConfig, InterfaceConfig, LimitsConfig, LogConfig, MetricsConfig
 
 __all__ = [
     "Config",

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from ndpresponder.config.problem import Problem, Wrong
-from ndpresponder.config.tree import Config, Key, keys
+from ndpresponder.config.settings import Config, Key, keys
 
 T = TypeVar("T")
 

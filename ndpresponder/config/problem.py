@@ -1,6 +1,6 @@
 """How a fault in the configuration is worded: where, which key, what is wrong, what to do.
 
-It must never decide what a fault is; `values`, `document` and `judge` do.
+It must never decide what a fault is; `values`, `toml_file` and `checks` do.
 """
 
 from collections.abc import Iterable

@@ -6,10 +6,10 @@ It must never leave a setting out: what is printed is what is in effect.
 import json
 from typing import Any
 
-from ndpresponder.config.document import VERSION
 from ndpresponder.config.draft import Given, Table
 from ndpresponder.config.problem import printable
-from ndpresponder.config.tree import Config, Key, keys
+from ndpresponder.config.settings import Config, Key, keys
+from ndpresponder.config.toml_file import VERSION
 
 COLUMN = 40  # where the comments begin
 

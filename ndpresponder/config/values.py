@@ -1,7 +1,7 @@
 """Turn one raw value (of a TOML document, a flag or the environment) into the setting's type, or say what is wrong.
 
 Every function raises `Wrong` and nothing else, whatever it is given. None may look at another setting,
-a file or the host: that is for `judge` and for `ndpresponder check`.
+a file or the host: that is for `checks` and for `ndpresponder check`.
 """
 
 from collections.abc import Callable, Mapping

@@ -10,16 +10,16 @@ import sys
 from collections.abc import Iterator, Mapping
 from ipaddress import IPv6Address
 
+from ndpresponder.config.checks import EMPTY
 from ndpresponder.config.draft import Table
 from ndpresponder.config.host import ARPHRD_ETHER, Host
-from ndpresponder.config.judge import EMPTY
-from ndpresponder.config.load import NothingToDo, load
+from ndpresponder.config.layers import NothingToDo, load
 from ndpresponder.config.problem import Problem, nearest
 from ndpresponder.config.render import as_data, as_toml
-from ndpresponder.diagnose.present import present, rivals_on
+from ndpresponder.diagnose.host_uplinks import present, rivals_on
 from ndpresponder.errors import ConfigError, ExitCode
 from ndpresponder.linux.netlink import Links
-from ndpresponder.suitability import refuse_unsuitable, troubles
+from ndpresponder.linux.suitability import refuse_unsuitable, troubles
 
 
 def main(options: argparse.Namespace, environ: Mapping[str, str], host: Host | None = None) -> ExitCode:

@@ -5,20 +5,20 @@ from collections.abc import Mapping
 from ipaddress import IPv6Address
 from typing import Any, Final
 
+from ndpresponder.api.client import client_of
+from ndpresponder.api.explain import Known, Scene, judge, parse_target, report_of
 from ndpresponder.config import Config, InterfaceConfig
 from ndpresponder.config.host import Host
-from ndpresponder.config.load import load
+from ndpresponder.config.layers import load
 from ndpresponder.config.problem import Problem, Wrong
-from ndpresponder.control.explain import Known, Scene, judge, parse_target, report_of
-from ndpresponder.diagnose.client import client_of
-from ndpresponder.diagnose.present import present, rivals_on
+from ndpresponder.diagnose.host_uplinks import present, rivals_on
 from ndpresponder.errors import ConfigError
 from ndpresponder.linux.netlink import Link, Links
-from ndpresponder.requester import Policy, UplinkState
-from ndpresponder.responder import Responder
-from ndpresponder.suitability import troubles
+from ndpresponder.linux.suitability import troubles
+from ndpresponder.policy.requester import Policy, UplinkState
+from ndpresponder.policy.responder import Responder
+from ndpresponder.policy.table import TargetTable
 from ndpresponder.targets.sources.static import as_prefix, of_networks
-from ndpresponder.targets.table import TargetTable
 from ndpresponder.wire.addresses import subnet_router_anycast
 
 _ANY_LLADDR: Final = bytes.fromhex("020000000001")

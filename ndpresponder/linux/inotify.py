@@ -16,7 +16,7 @@ from typing import Final
 
 from ndpresponder.errors import SourceUnavailable
 from ndpresponder.linux.loop import watch
-from ndpresponder.linux.patience import Patience
+from ndpresponder.linux.slow_calls import Patience
 
 # sys/inotify.h. Not IN_MODIFY: who writes in place has not finished before he closes.
 _ATTRIB: Final = 0x004
@@ -60,7 +60,7 @@ class Writing:
 async def rings(
     path: str, patience: Patience, writing: Writing | None = None
 ) -> AsyncGenerator[Callable[[], bool], None]:
-    """Yield once at the start, after each change around `path`, and every ten seconds; look at disks with `patience`.
+    """Yield once at the start, after each change around `path`, and every ten seconds; look at disks with `slow_calls`.
 
     What is yielded tells whether it will ring again at once, for those who take long over one ring. `writing` is told
     the events of the file itself.

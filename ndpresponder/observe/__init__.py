@@ -1,0 +1,1 @@
+"""What people and machines read about the daemon: its counters and its log."""

@@ -1,0 +1,1 @@
+"""Which addresses are ours, and who says so."""

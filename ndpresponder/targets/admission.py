@@ -13,21 +13,21 @@ from typing import Final
 
 from ndpresponder.errors import SourceUnavailable
 from ndpresponder.linux.device import index_of
-from ndpresponder.linux.netlink import Link, Links, bell
-from ndpresponder.linux.netlink.bell import Bell
+from ndpresponder.linux.netlink import Link, Links, changes
+from ndpresponder.linux.netlink.changes import Bell
+from ndpresponder.linux.netlink.downstream import master_of
 from ndpresponder.linux.netlink.dump import HEADER_LENGTH, attributes, kind_of
 from ndpresponder.linux.netlink.forwarding import Forwarding
-from ndpresponder.linux.netlink.neighbours import master_of
-from ndpresponder.linux.netlink.residents import Resident, residents
+from ndpresponder.linux.netlink.uplink_neighbors import Resident, residents
+from ndpresponder.policy.table import Prefix
 from ndpresponder.targets.board import Entry, TargetBoard
 from ndpresponder.targets.counted import Cause
-from ndpresponder.targets.doubts import Doubts
 from ndpresponder.targets.scope import NOWHERE, Scope
+from ndpresponder.targets.shared_addresses import Doubts
 from ndpresponder.targets.source import TargetSet
-from ndpresponder.targets.table import Prefix
 
 _SITE: Final = 48  # what one network is given, RFC 6177
-_GROUPS: Final = bell.NEIGHBOR | bell.IPV6_ROUTE | bell.IPV6_RULE
+_GROUPS: Final = changes.NEIGHBOR | changes.IPV6_ROUTE | changes.IPV6_RULE
 _NEIGHBOR_EVENTS, _NEW_ROUTE = (28, 29), 24
 _NDMSG: Final = struct.Struct("=BxxxiHBB")  # family, index, state, flags, type
 _NDA_DST: Final = 1

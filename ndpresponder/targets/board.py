@@ -13,11 +13,11 @@ from functools import partial
 from typing import Any, Final
 
 from ndpresponder.linux.netlink.forwarding import Way
+from ndpresponder.policy.table import EMPTY, Match, Prefix, TargetTable
 from ndpresponder.targets.counted import Astray, Cause, Counted, count
 from ndpresponder.targets.schedule import Schedule
 from ndpresponder.targets.scope import EVERYTHING, NOWHERE, Scope
 from ndpresponder.targets.source import NOTHING, Source, TargetSet
-from ndpresponder.targets.table import EMPTY, Match, Prefix, TargetTable
 
 COALESCE_S: Final = 0.05
 _AGAIN_S: Final = 1.0  # until a table that an uplink could not take is handed over again

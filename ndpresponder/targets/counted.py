@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from ndpresponder.policy.table import Prefix
 from ndpresponder.targets.scope import Scope, contains
 from ndpresponder.targets.source import TargetSet
-from ndpresponder.targets.table import Prefix
 
 
 class Cause(StrEnum):

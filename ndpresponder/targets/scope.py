@@ -6,7 +6,7 @@ Pure. A scope never widens what a source says; it only leaves parts of it out.
 from collections.abc import Collection, Iterable, Iterator
 from typing import Final
 
-from ndpresponder.targets.table import Prefix
+from ndpresponder.policy.table import Prefix
 
 _OCTET: Final = 8
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
-from ndpresponder.targets.table import Prefix
+from ndpresponder.policy.table import Prefix
 
 
 @dataclass(frozen=True, slots=True)

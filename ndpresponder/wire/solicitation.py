@@ -7,14 +7,7 @@ import struct
 from collections.abc import Iterable
 
 from ndpresponder.outcome import Kind, Outcome
-from ndpresponder.wire.addresses import (
-    LOOPBACK,
-    UNSPECIFIED,
-    group_lladdr,
-    is_link_local,
-    is_multicast,
-    solicited_node,
-)
+from ndpresponder.wire.addresses import LOOPBACK, UNSPECIFIED, group_lladdr, is_link_local, is_multicast, solicited_node
 from ndpresponder.wire.checksum import checksum
 from ndpresponder.wire.layout import (
     DESTINATION,

@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 
 import pytest
-from needs import OURS, require
-from nspawn import Machine
-from service import installed_on, pristine
+from booted_debian import Machine
+from installed_service import installed_on, pristine
+from requirements import OURS, require
 
 from ndpresponder.lab import Lab
 from ndpresponder.lab.namespace import Namespace, create_all, delete_all

@@ -16,6 +16,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from daemon_process import COMMAND, Installed
 from frames import (
     ROUTER_LLADDR,
     TARGET,
@@ -27,15 +28,14 @@ from frames import (
     solicitation,
     tagged,
 )
-from harness import COMMAND, Installed
 from peer import MARKER, Peer, Wire, await_running
 
 from ndpresponder.lab import wait_until
-from ndpresponder.linux.handover import adopt
-from ndpresponder.linux.listener import Listener
 from ndpresponder.linux.netlink import Link
-from ndpresponder.linux.packet_socket import open_packet_socket
-from ndpresponder.wire.bpf import ADVERTISEMENTS, SOLICITATIONS
+from ndpresponder.linux.packet.handover import adopt
+from ndpresponder.linux.packet.listener import Listener
+from ndpresponder.linux.packet.packet_socket import open_packet_socket
+from ndpresponder.wire.filters import ADVERTISEMENTS, SOLICITATIONS
 
 PREFIX = "2001:db8::/112"
 FOREIGN = "2001:db8:1::c1"

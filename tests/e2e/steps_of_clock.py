@@ -12,17 +12,17 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
+from daemon_process import Installed
 from frames import UPLINK_LLADDR, lladdr, solicitation
-from harness import Installed
 from peer import Peer, Wire
 
-from ndpresponder.backlog import begin
 from ndpresponder.lab import wait_until
-from ndpresponder.linux.handover import Handover
 from ndpresponder.linux.netlink import Link
+from ndpresponder.linux.packet.handover import Handover
 from ndpresponder.linux.systemd import Notifier
 from ndpresponder.observe.tally import Tally
 from ndpresponder.outcome import Outcome
+from ndpresponder.uplink.backlog import begin
 
 assert os.environ.get("THROW_AWAY_MACHINE") == "1", "it sets the clock"
 

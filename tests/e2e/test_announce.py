@@ -4,8 +4,8 @@ import json
 from collections.abc import Iterator
 
 import pytest
-from harness import Installed
-from needs import OURS, require
+from daemon_process import Installed
+from requirements import OURS, require
 
 from ndpresponder.lab import Lab, wait_until
 from ndpresponder.lab.topology import CONTAINER, VPS_LLADDR

@@ -10,13 +10,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from controlling import ask
+from control_client import ask
+from daemon_process import COMMAND, Installed, clean_environment
 from frames import TARGET, solicitation
-from harness import COMMAND, Installed, clean_environment
-from needs import require
 from peer import Peer, Wire
+from requirements import require
 
-from ndpresponder.config.load import load
+from ndpresponder.config.layers import load
 from ndpresponder.errors import ConfigError
 from ndpresponder.outcome import Outcome
 

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from controlling import ask, connected, heard, is_open, say
+from control_client import ask, connected, heard, is_open, say
+from daemon_process import COMMAND, Installed, clean_environment
 from frames import TARGET, advertisement, solicitation
-from harness import COMMAND, Installed, clean_environment
 from peer import Peer, seconds_until
 
 from ndpresponder import __version__

@@ -5,8 +5,8 @@ import subprocess
 from collections.abc import Iterator
 
 import pytest
-from harness import COMMAND, Installed, clean_environment
-from needs import OURS, require
+from daemon_process import COMMAND, Installed, clean_environment
+from requirements import OURS, require
 
 from ndpresponder.lab import Lab, wait_until
 from ndpresponder.lab.topology import GATEWAY, VPS

@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from debian import CACHE
+from debian_roots import CACHE
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "tests/bare.sh"

@@ -17,12 +17,12 @@ from types import TracebackType
 from typing import Self
 
 import pytest
-from engines import NEEDS_DOCKER, Docker, network
+from bridge_ports import kernel_says, plug, resolve
+from container_checks import is_up
+from container_engines import NEEDS_DOCKER, Docker, network
+from daemon_process import Installed
 from frames import packed, solicitation
-from harness import Installed
 from peer import Peer
-from test_bridge import kernel_says, plug, resolve
-from test_docker import is_up
 
 from ndpresponder.lab import Lab, Namespace, wait_until
 from ndpresponder.lab.topology import CONTAINER, VPS_LLADDR

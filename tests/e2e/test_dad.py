@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from harness import Installed
-from needs import LAB_COMMANDS, OURS, require
+from daemon_process import Installed
+from requirements import LAB_COMMANDS, OURS, require
 
 from ndpresponder.lab import Lab, Namespace, wait_until
 from ndpresponder.lab.namespace import veth

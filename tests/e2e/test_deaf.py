@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 import vm
-from controlling import ask
+from control_client import ask
+from daemon_process import COMMAND, Installed
 from frames import advertisement, solicitation
-from harness import COMMAND, Installed
 from peer import Peer, Wire
 
 from ndpresponder.lab import wait_until
@@ -103,7 +103,7 @@ def test_what_was_a_port_already_is_found_at_the_start_and_by_check(wire):
 VM = """
 import asyncio, subprocess
 from ndpresponder.linux.netlink import ask_links
-from ndpresponder.suitability import deafness
+from ndpresponder.linux.suitability import deafness
 
 def sh(command):
     subprocess.run(command, shell=True, check=True)

@@ -18,12 +18,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from controlling import ask, is_open
+from control_client import ask, is_open
+from daemon_process import COMMAND, Installed, clean_environment, total
 from frames import UPLINK_LLADDR, advertisement, solicitation
-from harness import COMMAND, Installed, clean_environment, total
-from inkernel import attached_programs, require_bpf
-from needs import OURS, require
+from kernel_runs import attached_programs, require_bpf
 from peer import Peer, Wire, await_running, seconds_until
+from requirements import OURS, require
 
 from ndpresponder.lab import wait_until
 from ndpresponder.lab.namespace import Namespace

@@ -3,9 +3,9 @@
 import time
 from pathlib import Path
 
+from daemon_process import Installed
 from frames import solicitation
-from harness import Installed
-from hungdisk import HungDisk
+from hanging_disk import HungDisk
 from peer import Peer, Wire
 
 from ndpresponder.lab import Lab, wait_until

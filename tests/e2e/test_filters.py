@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from harness import Installed
-from inkernel import Fastpath
-from needs import LAB_COMMANDS, OURS, require
+from daemon_process import Installed
+from kernel_runs import Fastpath
+from requirements import LAB_COMMANDS, OURS, require
 
 from ndpresponder.lab import FILTERS, AdvertisementWatch, Lab, wait_until
 from ndpresponder.lab.topology import CONTAINER, CONTAINER_PREFIX, VPS_LLADDR

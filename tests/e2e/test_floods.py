@@ -13,14 +13,14 @@ from collections import Counter
 from collections.abc import Iterator
 
 import pytest
+from daemon_process import ATTEMPTS, Installed, total
 from frames import option, packed, solicitation
-from harness import ATTEMPTS, Installed, total
-from needs import require
 from peer import Flood, Wire
+from requirements import require
 from router import Router
 
 from ndpresponder.lab import wait_until
-from ndpresponder.linux.ring import SLOTS
+from ndpresponder.linux.packet.ring import SLOTS
 from ndpresponder.outcome import Outcome
 
 PREFIX = "2001:db8::/64"

@@ -5,14 +5,14 @@ import signal
 from collections.abc import Callable, Iterator
 
 import pytest
+from daemon_process import ATTEMPTS, Installed
 from frames import packed, solicitation
-from harness import ATTEMPTS, Installed
-from needs import require
 from peer import Flood, Wire
+from requirements import require
 from router import ROUTER, ROUTER_LLADDR, Router
 
 from ndpresponder.lab import wait_until
-from ndpresponder.linux.ring import SLOTS
+from ndpresponder.linux.packet.ring import SLOTS
 from ndpresponder.outcome import Outcome
 
 OWN, GLOBAL = "2001:db8:0:0:ffff::2", "2001:db8:0:0:ffff::1"

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from harness import COMMAND, Installed, clean_environment
-from needs import OURS, require
+from daemon_process import COMMAND, Installed, clean_environment
+from requirements import OURS, require
 
 from ndpresponder.errors import ExitCode
 from ndpresponder.lab import Lab, Namespace, wait_until

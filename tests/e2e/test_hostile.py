@@ -5,10 +5,10 @@ import socket
 from collections.abc import Iterator
 
 import pytest
+from daemon_process import COMMAND, Installed, clean_environment, total
 from frames import TARGET, advertisement, internet_checksum, option, packed, solicitation, tagged
-from harness import COMMAND, Installed, clean_environment, total
-from needs import require
 from peer import Flood, Peer, Wire, seconds_until
+from requirements import require
 
 from ndpresponder.lab import wait_until
 

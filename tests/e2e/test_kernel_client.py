@@ -9,8 +9,8 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from harness import Installed
-from needs import LAB_COMMANDS, OURS, require
+from daemon_process import Installed
+from requirements import LAB_COMMANDS, OURS, require
 
 from ndpresponder.lab import AdvertisementWatch, Lab, Namespace, wait_until
 from ndpresponder.lab.topology import CONTAINER, CONTAINER_PREFIX, VPS_LLADDR

@@ -4,10 +4,10 @@ import time
 from collections.abc import Callable, Iterator
 
 import pytest
+from daemon_process import FOLLOW_DEADLINE_S, Installed, within
 from frames import TARGET, advertisement, lladdr, solicitation
-from harness import FOLLOW_DEADLINE_S, Installed, within
-from needs import require
 from peer import Peer, Wire, await_running, seconds_until
+from requirements import require
 
 from ndpresponder.lab import wait_until
 

@@ -10,14 +10,14 @@ from collections import Counter
 from collections.abc import Iterator
 
 import pytest
-from controlling import ask
+from control_client import ask
+from daemon_process import Installed, total
 from frames import long_solicitation, solicitation
-from harness import Installed, total
-from inkernel import EVERY_FASTPATH, Fastpath
+from kernel_runs import EVERY_FASTPATH, Fastpath
 from peer import Peer, Wire
 
 from ndpresponder.lab import wait_until
-from ndpresponder.linux.ring import SLOTS
+from ndpresponder.linux.packet.ring import SLOTS
 
 FLAGS = ("-i", "up0", "-n", "2001:db8::/112")
 MANY = SLOTS + SLOTS // 4
@@ -143,7 +143,7 @@ def test_while_it_is_replaced_neither_long_nor_forwarded_frames_cost_others_thei
 
 STUCK = """
 import os, sys
-from ndpresponder.linux.packet_socket import PacketSocket
+from ndpresponder.linux.packet.packet_socket import PacketSocket
 from ndpresponder.cli import main
 receive = PacketSocket.receive
 def stuck(self, most=64):

@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from harness import Installed
-from nspawn import JOIN_CGROUP, cgroup2_mount, remove_cgroup
-from test_docker import WEB, await_live, await_reachable
+from booted_debian import JOIN_CGROUP, cgroup2_mount, remove_cgroup
+from container_checks import WEB, await_live, await_reachable
+from daemon_process import Installed
 
 from ndpresponder.lab import Lab
 

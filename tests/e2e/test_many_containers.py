@@ -1,16 +1,13 @@
 """2,000 containers that start at once, and stop at once, before the installed command and an engine that stands in."""
 
-import asyncio
-import contextlib
 import re
-import threading
-from collections.abc import Iterator
 
 import pytest
+from daemon_process import Installed
+from engine_thread import running
+from fake_engine import network
 from frames import packed, solicitation
-from harness import Installed
 from peer import Peer, Wire
-from standin import StandIn, network, socket_path
 
 from ndpresponder.lab import wait_until
 
@@ -19,30 +16,6 @@ TARGETS = [f"2001:db8::{number:x}" for number in range(1, MANY + 1)]
 FOLLOW_S = 10.0
 
 pytestmark = pytest.mark.needs("ip")
-
-
-@contextlib.contextmanager
-def running() -> Iterator[tuple[StandIn, asyncio.AbstractEventLoop]]:
-    """Run the engine, whose network has no container yet, on a loop in a thread of its own."""
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever)
-    thread.start()
-
-    def call(coroutine) -> None:
-        asyncio.run_coroutine_threadsafe(coroutine, loop).result(10)
-
-    try:
-        with socket_path() as path:
-            engine = StandIn(path, network("web"))
-            call(engine.__aenter__())
-            try:
-                yield engine, loop
-            finally:
-                call(engine.__aexit__())
-    finally:
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join()
-        loop.close()
 
 
 def answered(wire: Wire, deadline_s: float = 0.1) -> set[bytes]:

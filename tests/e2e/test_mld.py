@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from harness import Installed
-from needs import OURS, require
+from daemon_process import Installed
+from requirements import OURS, require
 
 from ndpresponder.lab import Lab, wait_until
 from ndpresponder.lab.topology import CONTAINER, Uplink

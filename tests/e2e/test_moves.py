@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
-from harness import COMMAND, Installed
-from needs import OURS, require
+from daemon_process import COMMAND, Installed
 from peer import ETH_FLAG_RXVLAN, ETHTOOL_GFLAGS, ETHTOOL_SFLAGS, ethtool
+from requirements import OURS, require
 
 from ndpresponder.lab import Lab, filters, wait_until
 from ndpresponder.lab.filters import Filter

@@ -4,10 +4,7 @@ import signal
 from collections.abc import Iterator
 
 import pytest
-from engines import NEEDS_PODMAN, Podman, network
-from harness import Installed
-from needs import OURS, require
-from test_docker import (
+from container_checks import (
     DB,
     FOLLOW_S,
     SUBNETS,
@@ -21,6 +18,9 @@ from test_docker import (
     live,
     reachable,
 )
+from container_engines import NEEDS_PODMAN, Podman, network
+from daemon_process import Installed
+from requirements import OURS, require
 
 from ndpresponder.lab import Lab, wait_until
 from ndpresponder.lab.topology import GATEWAY, VPS

@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 
 import pytest
-from controlling import ask
-from harness import Installed
-from needs import OURS, require
+from control_client import ask
+from daemon_process import Installed
+from requirements import OURS, require
 
 from ndpresponder.lab import Lab, wait_until
 

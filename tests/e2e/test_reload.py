@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from daemon_process import Installed
 from frames import TARGET, packed, solicitation
-from harness import Installed
-from hungdisk import HungDisk
-from needs import require
+from hanging_disk import HungDisk
 from peer import Peer, Wire
-from traffic import Traffic, lose_none
+from requirements import require
+from steady_traffic import Traffic, lose_none
 
 from ndpresponder.lab import wait_until
 

@@ -5,17 +5,17 @@ import re
 from collections.abc import Callable, Iterator
 
 import pytest
+from booted_debian import Machine
+from daemon_process import ATTEMPTS
 from frames import long_solicitation, packed, solicitation
-from harness import ATTEMPTS
-from inkernel import attached_programs, require_bpf
-from nspawn import Machine
+from installed_service import UNIT, configure, drop_in, journal, shipped_drop_in, show
+from kernel_runs import attached_programs, require_bpf
 from peer import Flood, Peer
-from service import UNIT, configure, drop_in, journal, shipped_drop_in, show
-from traffic import Traffic, lose_none
+from steady_traffic import Traffic, lose_none
 
 from ndpresponder.lab import Lab, wait_until
-from ndpresponder.linux.ring import SLOTS
-from ndpresponder.linux.sender import BATCH
+from ndpresponder.linux.packet.ring import SLOTS
+from ndpresponder.linux.packet.sender import BATCH
 
 REINSTALL = """
 /opt/ndpresponder/bin/pip install --quiet --no-index --no-deps --force-reinstall --find-links /share/wheels ndpresponder

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from harness import COMMAND, Installed
+from daemon_process import COMMAND, Installed
 from peer import Wire
 
 from ndpresponder.lab.namespace import Namespace

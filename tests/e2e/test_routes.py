@@ -1,7 +1,7 @@
 """What lies behind routes, such as those into a tunnel: `--routes` alone makes it reachable."""
 
 import pytest
-from test_bridge import asked
+from bridge_ports import asked
 
 from ndpresponder.lab import Daemon, Lab, wait_until
 from ndpresponder.lab.topology import CONTAINER, GATEWAY

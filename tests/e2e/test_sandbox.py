@@ -10,12 +10,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from engines import NEEDS_DOCKER, Docker, network
-from inkernel import require_bpf
-from needs import OURS
-from nspawn import Machine, debian_root
-from peer import ETH_FLAG_RXVLAN, ETHTOOL_GFLAGS, ETHTOOL_SFLAGS, ethtool
-from service import (
+from booted_debian import Machine, debian_root
+from container_engines import NEEDS_DOCKER, Docker, network
+from installed_service import (
     CONFIGURATION,
     METRICS,
     UNIT,
@@ -29,13 +26,16 @@ from service import (
     show,
     wait_for_failure,
 )
+from kernel_runs import require_bpf
+from peer import ETH_FLAG_RXVLAN, ETHTOOL_GFLAGS, ETHTOOL_SFLAGS, ethtool
+from requirements import OURS
 
 from ndpresponder.errors import ExitCode
 from ndpresponder.lab import Lab, wait_until
 from ndpresponder.lab.topology import CONTAINER, GATEWAY
 
 NEWER = "trixie"  # systemd 257
-PROBE = Path(__file__).with_name("probe.py")
+PROBE = Path(__file__).parents[1] / "support/sandbox_probe.py"
 IN_ITS_PLACE = (
     "Type=oneshot",
     "Restart=no",

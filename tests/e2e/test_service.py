@@ -6,9 +6,8 @@ import subprocess
 import time
 
 import pytest
-from inkernel import attached_programs, require_bpf
-from nspawn import Machine
-from service import (
+from booted_debian import Machine
+from installed_service import (
     CONFIGURATION,
     INSTANCE,
     METRICS,
@@ -22,6 +21,7 @@ from service import (
     show,
     wait_for_failure,
 )
+from kernel_runs import attached_programs, require_bpf
 
 from ndpresponder.errors import ExitCode
 from ndpresponder.lab import Lab, wait_until

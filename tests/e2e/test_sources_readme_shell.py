@@ -11,12 +11,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from engines import NEEDS_DOCKER, UNTIL_TOLD, Docker, image
-from harness import Installed
-from needs import require
-from test_wireguard import PEER, tunnel
+from container_engines import NEEDS_DOCKER, UNTIL_TOLD, Docker, image
+from daemon_process import Installed
+from requirements import require
+from wireguard_tunnel import PEER, tunnel
 
-from ndpresponder.cli import run_parser
+from ndpresponder.cli.main import run_parser
 from ndpresponder.lab import Lab, wait_until
 from ndpresponder.lab.topology import CONTAINER
 from ndpresponder.targets import sources

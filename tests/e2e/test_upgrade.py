@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from controlling import ask
+from control_client import ask
+from daemon_process import Installed
 from frames import TARGET, packed, solicitation
-from harness import Installed
 from peer import Peer, Wire
-from traffic import Traffic, lose_none
+from steady_traffic import Traffic, lose_none
 
 from ndpresponder.lab import wait_until
 

@@ -4,8 +4,8 @@ import time
 from collections.abc import Callable, Iterator
 
 import pytest
-from controlling import ask
-from harness import Installed
+from control_client import ask
+from daemon_process import Installed
 
 from ndpresponder.lab import Lab, wait_until
 

@@ -3,11 +3,11 @@
 from collections.abc import Iterator
 
 import pytest
-from controlling import ask
+from control_client import ask
+from daemon_process import Installed
 from frames import solicitation
-from harness import Installed
-from needs import OURS, require
 from peer import Peer
+from requirements import OURS, require
 
 from ndpresponder.lab import Lab, wait_until
 

@@ -8,14 +8,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from controlling import ask
+from control_client import ask
+from daemon_process import Installed
+from engine_thread import running
+from fake_engine import network
 from frames import packed, solicitation
-from harness import Installed
-from needs import OURS, require
 from peer import Peer, Wire
-from standin import network
-from test_many_containers import running
-from test_wireguard import tunnel
+from requirements import OURS, require
+from wireguard_tunnel import tunnel
 
 from ndpresponder.lab import Lab, wait_until
 

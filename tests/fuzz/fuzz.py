@@ -29,7 +29,7 @@ _OVERTIME_S = 120  # to load, and to write what was found
 
 def subject(name: str) -> ModuleType:
     """Return the module of a subject."""
-    for folder in (HERE, HERE.parent):
+    for folder in (HERE, HERE.parent / "support"):
         if str(folder) not in sys.path:
             sys.path.insert(0, str(folder))
     return importlib.import_module(f"of_{name}")

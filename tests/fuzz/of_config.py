@@ -4,7 +4,7 @@ import tempfile
 from pathlib import Path
 
 from ndpresponder.config.host import Host
-from ndpresponder.config.load import Loaded, load
+from ndpresponder.config.layers import Loaded, load
 from ndpresponder.config.render import as_data, as_toml
 from ndpresponder.errors import ConfigError
 

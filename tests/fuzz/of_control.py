@@ -12,16 +12,16 @@ import loops
 from octets import Octets, packet
 from structlog.testing import capture_logs
 
+from ndpresponder.api.control import Routes
+from ndpresponder.api.conversation import converse
+from ndpresponder.api.subject import Loaded, Subject
 from ndpresponder.config import Config, InterfaceConfig, LogConfig
-from ndpresponder.control.conversation import converse
-from ndpresponder.control.routes import Routes
-from ndpresponder.control.subject import Loaded, Subject
 from ndpresponder.linux.netlink import Link
 from ndpresponder.observe.journal import Journal
 from ndpresponder.observe.logs import Logs
 from ndpresponder.targets.board import TargetBoard
 from ndpresponder.targets.sources.temporary import TemporaryPrefixes
-from ndpresponder.uplink import Uplink
+from ndpresponder.uplink.uplink import Uplink
 
 PIECES_MAX = 8
 HEAD = re.compile(rb"HTTP/1\.1 (\d{3}) [^\r\n]+\r\n(?:[^\r\n]+\r\n)+\r\n")

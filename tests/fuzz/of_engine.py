@@ -7,7 +7,7 @@ import loops
 from octets import Octets
 
 from ndpresponder.errors import SourceUnavailable
-from ndpresponder.linux import engine
+from ndpresponder.targets.sources import engine_api
 
 
 def check(octets: bytes) -> None:
@@ -15,23 +15,23 @@ def check(octets: bytes) -> None:
     choices = Octets(octets)
     streamed = choices.byte() & 1
     # A pause between two reads is not what is tested here
-    with mock.patch.object(engine, "_EVENTS_PAUSE_S", 0):
+    with mock.patch.object(engine_api, "_EVENTS_PAUSE_S", 0):
         loops.run((_events if streamed else _get)(choices.rest()))
 
 
 async def _get(answer: bytes) -> None:
     async with loops.saying(lambda _: answer, b"\r\n\r\n", "engine.sock") as path:
         with contextlib.suppress(SourceUnavailable):
-            status, body = await engine.Engine(path).get("/networks")
+            status, body = await engine_api.Engine(path).get("/networks")
             assert 200 <= status <= 999
-            assert len(body) <= min(engine.BODY_MAX, len(answer))
+            assert len(body) <= min(engine_api.BODY_MAX, len(answer))
 
 
 async def _events(answer: bytes) -> None:
     read = 0
     async with loops.saying(lambda _: answer, b"\r\n\r\n", "engine.sock") as path:
         with contextlib.suppress(SourceUnavailable):
-            async with engine.Engine(path).events("/events") as lines:
+            async with engine_api.Engine(path).events("/events") as lines:
                 async for line in lines:
                     assert b"\n" not in line
                     read += len(line) + 1

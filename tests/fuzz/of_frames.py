@@ -5,13 +5,13 @@ from ipaddress import IPv6Address, IPv6Network
 
 import frames
 from frames import with_right_checksum
-from model import World, expected
 from octets import Octets, packet
+from protocol_model import World, expected
 
 from ndpresponder.outcome import Outcome
-from ndpresponder.requester import Policy, UplinkState
-from ndpresponder.responder import Responder
-from ndpresponder.targets.table import Prefix, TargetTable
+from ndpresponder.policy.requester import Policy, UplinkState
+from ndpresponder.policy.responder import Responder
+from ndpresponder.policy.table import Prefix, TargetTable
 from ndpresponder.wire.solicitation import kind_of
 
 STEPS_MAX = 12  # the model takes half a millisecond for each

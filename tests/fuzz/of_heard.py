@@ -7,7 +7,7 @@ from frames import with_right_checksum
 from octets import Octets
 from scapy.layers.inet6 import IPv6, in6_chksum
 
-from ndpresponder.wire.heard import Heard, hear
+from ndpresponder.wire.heard_advertisement import Heard, hear
 
 
 def check(octets: bytes) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import loops
 from octets import Octets, packet
 
-from ndpresponder.observe.http import HttpServer, Response, verdict
+from ndpresponder.api.server import HttpServer, Response, verdict
 
 PIECES_MAX = 8
 LARGE = Response(200, bytes(300_000))

@@ -14,8 +14,8 @@ from octets import Octets, packet
 
 from ndpresponder.errors import SourceUnavailable
 from ndpresponder.linux.netlink import dump
+from ndpresponder.linux.netlink.downstream import Downstream, ask_downstream
 from ndpresponder.linux.netlink.dump import attribute, attributes
-from ndpresponder.linux.netlink.neighbours import Downstream, ask_downstream
 from ndpresponder.linux.netlink.routes import Wanted, ask_routes, concerns
 
 DATAGRAMS_MAX = 12

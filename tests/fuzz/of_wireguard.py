@@ -3,7 +3,7 @@
 import loops
 
 from ndpresponder.errors import SourceUnavailable
-from ndpresponder.linux.wireguard import peers
+from ndpresponder.linux.wireguard_uapi import peers
 
 
 def check(octets: bytes) -> None:

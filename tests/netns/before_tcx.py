@@ -1,9 +1,9 @@
 """What a kernel older than tcx makes of the fast path. `e2e/test_stock_kernels.py` runs it on Linux 6.1."""
 
+from daemon_process import COMMAND, Installed
+from fastpath_daemon import FLAGS, ended, in_user_space
 from frames import advertisement, solicitation
-from harness import COMMAND, Installed
-from inkernel import Fastpath
-from test_fastpath import FLAGS, ended, in_user_space
+from kernel_runs import Fastpath
 
 
 def test_without_tcx_auto_makes_do_and_says_so_in_one_line(wire, peer):

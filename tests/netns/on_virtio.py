@@ -6,10 +6,10 @@
 import subprocess
 
 import pytest
+from daemon_process import Installed
+from fastpath_daemon import FLAGS, in_user_space, said
 from frames import ROUTER_LLADDR, UPLINK_LLADDR, advertisement, solicitation
-from harness import Installed
 from peer import Peer, await_running
-from test_fastpath import FLAGS, in_user_space, said
 
 
 @pytest.fixture

@@ -3,11 +3,11 @@
 from collections.abc import Iterator
 
 import pytest
+from daemon_process import Installed
 from frames import packed, solicitation
-from harness import Installed
-from inkernel import EVERY_FASTPATH, Fastpath
-from needs import require
+from kernel_runs import EVERY_FASTPATH, Fastpath
 from peer import Peer, Wire
+from requirements import require
 
 from ndpresponder.lab import wait_until
 from ndpresponder.outcome import Outcome

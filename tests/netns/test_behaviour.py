@@ -6,11 +6,11 @@ After each frame one more is sent that is certainly answered; what came before t
 from collections.abc import Iterator
 
 import pytest
+from daemon_process import FOLLOW_DEADLINE_S, Installed, total, within
 from frames import ROUTER, ROUTER_LLADDR, TARGET, UPLINK_LLADDR, advertisement, option, packed, solicitation, tagged
-from harness import FOLLOW_DEADLINE_S, Installed, total, within
-from inkernel import EVERY_FASTPATH, Fastpath
-from needs import require
+from kernel_runs import EVERY_FASTPATH, Fastpath
 from peer import Peer, Wire, is_running, seconds_until
+from requirements import require
 
 LIVE = "2001:db8::c2"
 GLOBAL = "2001:db8:ffff::2"  # not on this link

@@ -14,7 +14,7 @@ import pytest
 import responders
 import scale
 from link import UPLINK, Link
-from needs import OURS
+from requirements import OURS
 from turn import Effort
 
 from ndpresponder.wire.layout import ETH_P_IPV6

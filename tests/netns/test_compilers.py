@@ -19,16 +19,16 @@ from types import ModuleType, SimpleNamespace
 
 import programs
 import pytest
-from answering import CLAIMED, GATEWAY, LIVE_TARGET, prefixes, uplink_state
 from frames import advertisement, packed, solicitation
-from inkernel import InKernel
+from kernel_runs import InKernel
+from sample_responder import CLAIMED, GATEWAY, LIVE_TARGET, prefixes, uplink_state
 
-from ndpresponder.fastpath import program
 from ndpresponder.lab.namespace import Namespace
-from ndpresponder.linux.bpf import Hook, load_program
-from ndpresponder.linux.bpf_object import read_program
-from ndpresponder.requester import Policy
-from ndpresponder.targets.table import TargetTable
+from ndpresponder.linux.bpf.object import read_program
+from ndpresponder.linux.bpf.syscall import Hook, load_program
+from ndpresponder.offload import kernel_program
+from ndpresponder.policy.requester import Policy
+from ndpresponder.policy.table import TargetTable
 
 ROOT = Path(__file__).parents[2]
 RECIPE = ROOT / "packaging/compile_fastpath.py"
@@ -108,7 +108,9 @@ def test_the_fast_path_loads_and_answers(
     build: Path, hook: Hook, run: Callable[[Callable[[], None]], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        program, "read_object", lambda hook: read_program(build.read_bytes(), dict(program.SECTIONS)[hook])
+        kernel_program,
+        "read_object",
+        lambda hook: read_program(build.read_bytes(), dict(kernel_program.SECTIONS)[hook]),
     )
     table = TargetTable.build([packed(LIVE_TARGET)], prefixes(CLAIMED))
     state = uplink_state()

@@ -13,13 +13,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from controlling import ask, ask_as, connected, heard, is_open, say
+from control_client import ask, ask_as, connected, heard, is_open, say
+from daemon_process import Installed, within
 from frames import TARGET, advertisement, solicitation
-from harness import Installed, within
-from needs import require
 from peer import Peer, Wire, seconds_until
+from requirements import require
 
-from ndpresponder.control.door import CLIENTS_MAX
+from ndpresponder.api.access import CLIENTS_MAX
 from ndpresponder.lab.topology import wait_until
 
 FLAGS = ("-i", "up0", "-n", "2001:db8::/112", "-x", "2001:db8::bad")

@@ -7,10 +7,10 @@ import pytest
 from frames import solicitation
 from peer import Wire, await_running
 
-from ndpresponder.linux import fanout
-from ndpresponder.linux.fanout import Fanout, join_fanout
-from ndpresponder.linux.packet_socket import PacketSocket, open_packet_socket
-from ndpresponder.wire.bpf import RETURN, SOLICITATIONS, Instruction
+from ndpresponder.linux.packet import fanout
+from ndpresponder.linux.packet.fanout import Fanout, join_fanout
+from ndpresponder.linux.packet.packet_socket import PacketSocket, open_packet_socket
+from ndpresponder.wire.filters import RETURN, SOLICITATIONS, Instruction
 
 COUNT = 3
 TO_FIRST = (Instruction(RETURN, 0, 0, 0),)

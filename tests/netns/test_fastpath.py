@@ -18,22 +18,22 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from daemon_process import COMMAND, Installed, clean_environment
+from fastpath_daemon import FLAGS, ended, in_user_space, said
 from frames import TARGET, UPLINK_LLADDR, advertisement, option, packed, solicitation
-from harness import COMMAND, Installed, clean_environment
-from inkernel import Fastpath, attached_programs, require_bpf
-from needs import require
+from kernel_runs import Fastpath, attached_programs, require_bpf
 from peer import Flood, Peer, Wire, seconds_until
+from requirements import require
 
-from ndpresponder.fastpath import tables
-from ndpresponder.fastpath.maps import SLICE
-from ndpresponder.fastpath.program import KernelProgram
 from ndpresponder.lab import wait_until
-from ndpresponder.linux import bpf
-from ndpresponder.linux.bpf import Hook
-from ndpresponder.requester import Policy
-from ndpresponder.targets.table import EMPTY
+from ndpresponder.linux.bpf import syscall
+from ndpresponder.linux.bpf.syscall import Hook
+from ndpresponder.offload import map_entries
+from ndpresponder.offload.kernel_maps import SLICE
+from ndpresponder.offload.kernel_program import KernelProgram
+from ndpresponder.policy.requester import Policy
+from ndpresponder.policy.table import EMPTY
 
-FLAGS = ("-i", "up0", "-n", "2001:db8::/112")
 TCX = ("--fastpath", "tcx")
 TCX_NEXT, TCX_PASS, TCX_DROP = -1, 0, 2  # linux/bpf.h: the next program, no other program, nobody
 LEFT_TO_US = solicitation(options=option(14, b"noncen"))
@@ -53,17 +53,6 @@ def wire() -> Iterator[Wire]:
     require_bpf()
     with Wire("fast") as wire:
         yield wire
-
-
-def in_user_space(daemon: Installed) -> int:
-    """Return how many batches were answered by the responder."""
-    (line,) = (line for line in daemon.scrape().splitlines() if "response_duration_seconds_count" in line)
-    return int(float(line.rpartition(" ")[2]))
-
-
-def said(daemon: Installed, text: str) -> str:
-    (line,) = daemon.lines(text)
-    return line
 
 
 @pytest.mark.parametrize(("mode", "hook"), HOOKS.items(), ids=HOOKS)
@@ -88,9 +77,9 @@ def test_it_stands_behind_a_program_of_others_and_gets_what_that_leaves(wire, pe
     returning = struct.pack("=BBhi", 0xB7, 0, 0, verdict) + struct.pack("=BBhi", 0x95, 0, 0, 0)  # r0 = verdict, exit
     with contextlib.ExitStack() as theirs:
         with wire.near.enter():
-            program = bpf.load_program(Hook.TCX_INGRESS, "theirs", returning)
+            program = syscall.load_program(Hook.TCX_INGRESS, "theirs", returning)
             theirs.callback(os.close, program)
-            theirs.callback(os.close, bpf.create_link(program, socket.if_nametoindex("up0"), Hook.TCX_INGRESS))
+            theirs.callback(os.close, syscall.create_link(program, socket.if_nametoindex("up0"), Hook.TCX_INGRESS))
         with Installed(wire.near, *FLAGS, *TCX) as daemon:
             peer.send(solicitation())
             assert [advertisement()] * answers == peer.collect(2, 0.5)
@@ -102,7 +91,7 @@ def test_it_stands_behind_a_program_of_others_and_gets_what_that_leaves(wire, pe
 def test_counting_needs_no_descriptor(wire):
     program = KernelProgram("up0", Hook.TCX_INGRESS)
     program.tell(EMPTY)
-    os.close(program.load(tables.setup(None, Policy(), claimed=True), tables.own_entries(None)))
+    os.close(program.load(map_entries.setup(None, Policy(), claimed=True), map_entries.own_entries(None)))
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (0, before[1]))
     try:
@@ -318,14 +307,6 @@ def test_when_one_daemon_follows_another_everything_is_answered_once(wire, peer)
             assert not asker.wrong()
 
 
-def ended(wire: Wire, *argv: str) -> tuple[int, str]:
-    """Return how a command ends that cannot run, and what it says."""
-    environment = [f"{name}={value}" for name, value in clean_environment().items()]
-    process = wire.near.run("env", "-i", *environment, *argv, check=False)
-    assert "Traceback" not in process.stderr
-    return process.returncode, process.stderr
-
-
 REFUSED = {
     "net_raw": "CAP_NET_ADMIN and CAP_BPF",
     "net_raw,+net_admin": "CAP_BPF",
@@ -444,8 +425,8 @@ def test_xdp_refuses_an_interface_that_has_a_program_and_says_what_to_do(wire):
 def test_the_verifier_objects_in_its_own_words():
     require_bpf()
     returns_nothing = struct.pack("=BBhi", 0x95, 0, 0, 0)  # exit, with nothing in r0
-    with pytest.raises(bpf.VerifierRefused, match="R0 !read_ok, at instruction 0"):
-        bpf.load_program(Hook.XDP, "wrong", returns_nothing)
+    with pytest.raises(syscall.VerifierRefused, match="R0 !read_ok, at instruction 0"):
+        syscall.load_program(Hook.XDP, "wrong", returns_nothing)
 
 
 def test_answers_that_a_veth_loses_count_as_not_sent_and_user_space_gives_them_then(wire, peer):

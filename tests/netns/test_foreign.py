@@ -8,12 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from daemon_process import Installed, received_as, total
 from frames import TARGET, UPLINK_LLADDR, advertisement, option, packed, solicitation, solicited_node, tagged
-from harness import Installed, received_as, total
 from peer import Peer, Wire, await_running
 
 from ndpresponder.lab import wait_until
-from ndpresponder.linux.ring import SLOTS
+from ndpresponder.linux.packet.ring import SLOTS
 from ndpresponder.outcome import Outcome
 
 OWN = "2001:db8::2"

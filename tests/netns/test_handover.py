@@ -11,20 +11,20 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
-from descriptors import open_descriptors
 from frames import UPLINK_LLADDR, advertisement, lladdr, option, solicitation
+from open_descriptors import open_descriptors
 from peer import Wire
 
+from ndpresponder.daemon.upgrade import become_successor
 from ndpresponder.errors import LinkNotReady, SystemRefused
 from ndpresponder.lab.topology import wait_until
-from ndpresponder.linux.handover import Handover, Unusable, adopt, name_of
 from ndpresponder.linux.netlink import Link
-from ndpresponder.linux.packet_socket import PacketSocket, open_packet_socket
-from ndpresponder.linux.ring import SLOTS
-from ndpresponder.linux.sender import BATCH
+from ndpresponder.linux.packet.handover import Handover, Unusable, adopt, name_of
+from ndpresponder.linux.packet.packet_socket import PacketSocket, open_packet_socket
+from ndpresponder.linux.packet.ring import SLOTS
+from ndpresponder.linux.packet.sender import BATCH
 from ndpresponder.linux.systemd import Notifier
-from ndpresponder.upgrade import become_successor
-from ndpresponder.wire.bpf import SOLICITATIONS
+from ndpresponder.wire.filters import SOLICITATIONS
 
 NUMBERED = [solicitation(f"2001:db8::{number:x}") for number in range(1000)]
 SOL_PACKET, PACKET_VERSION, PACKET_RX_RING = 263, 10, 5

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 
 import pytest
 from frames import ROUTER_LLADDR, UPLINK_LLADDR, advertisement, packed, solicitation
-from needs import require
 from peer import Peer, Wire
+from requirements import require
 
 from ndpresponder.errors import LinkNotReady
-from ndpresponder.linux.listener import Listener
-from ndpresponder.wire.bpf import advertisements_of
+from ndpresponder.linux.packet.listener import Listener
+from ndpresponder.wire.filters import advertisements_of
 
 GATEWAYS = ("2001:db8::1", "fe80::1", "2001:db8:ffff:ffff:ffff:ffff:ffff:ffff")
 

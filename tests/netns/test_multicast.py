@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from needs import require
 from peer import Wire
+from requirements import require
 
 from ndpresponder.lab.namespace import Namespace
-from ndpresponder.linux.multicast import Memberships
+from ndpresponder.linux.packet.memberships import Memberships
 
 ALL = 1 << 30  # more changes than there are
 PER_TURN = 32

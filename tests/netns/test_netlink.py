@@ -6,10 +6,10 @@ import time
 from collections.abc import Iterator
 
 import pytest
+from daemon_process import FOLLOW_DEADLINE_S, within
 from frames import UPLINK_LLADDR, advertisement, lladdr, packed
-from harness import FOLLOW_DEADLINE_S, within
 from peer import Peer, Wire
-from watching import Watching
+from watcher_thread import Watching
 
 from ndpresponder.lab import wait_until
 from ndpresponder.linux.netlink import Link

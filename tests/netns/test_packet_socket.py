@@ -10,16 +10,16 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from descriptors import open_descriptors
 from frames import advertisement, option, solicitation, tagged
+from open_descriptors import open_descriptors
 from peer import Flood, Wire, await_running, is_running
 
 from ndpresponder.errors import LinkNotReady, SystemRefused
 from ndpresponder.lab import wait_until
-from ndpresponder.linux.packet_socket import PacketSocket, open_packet_socket
-from ndpresponder.linux.ring import SLOTS
-from ndpresponder.linux.sender import BATCH
-from ndpresponder.wire.bpf import SOLICITATIONS, Instruction
+from ndpresponder.linux.packet.packet_socket import PacketSocket, open_packet_socket
+from ndpresponder.linux.packet.ring import SLOTS
+from ndpresponder.linux.packet.sender import BATCH
+from ndpresponder.wire.filters import SOLICITATIONS, Instruction
 
 MALFORMED = (Instruction(0xFFFF, 0, 0, 0),)
 TO_THE_ROUTER = advertisement()
@@ -171,8 +171,8 @@ def test_allmulti_goes_with_the_socket(wire):
 def test_allmulti_and_all_else_go_with_a_killed_process(wire):
     script = (
         "import os, socket\n"
-        "from ndpresponder.linux.packet_socket import open_packet_socket\n"
-        "from ndpresponder.wire.bpf import SOLICITATIONS\n"
+        "from ndpresponder.linux.packet.packet_socket import open_packet_socket\n"
+        "from ndpresponder.wire.filters import SOLICITATIONS\n"
         "opened = open_packet_socket('up0', socket.if_nametoindex('up0'), SOLICITATIONS)\n"
         "os.kill(os.getpid(), 9)\n"
     )
@@ -248,7 +248,7 @@ def test_without_the_capability_the_message_says_which(wire):
     script = (
         "import sys\n"
         "from ndpresponder.errors import PermissionMissing\n"
-        "from ndpresponder.linux.packet_socket import open_packet_socket\n"
+        "from ndpresponder.linux.packet.packet_socket import open_packet_socket\n"
         "try: open_packet_socket('up0', 100, ())\n"
         "except PermissionMissing as error: sys.exit(str(error))\n"
     )

@@ -8,8 +8,8 @@ import time
 from collections.abc import Callable
 
 import pytest
+from daemon_process import Installed
 from frames import ROUTER_LLADDR, UPLINK_LLADDR, advertisement, lladdr, packed
-from harness import Installed
 from peer import Flood, Peer, Wire
 
 from ndpresponder.lab.topology import wait_until

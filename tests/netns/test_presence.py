@@ -10,8 +10,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
+from daemon_process import Installed
 from frames import ROUTER_LLADDR, TARGET, UPLINK_LLADDR, advertisement, packed, solicitation, solicited_node
-from harness import Installed
 from peer import Peer, Wire
 from scapy.layers.inet6 import (
     ICMPv6MLQuery,
@@ -25,12 +25,19 @@ from scapy.layers.inet6 import (
 from scapy.layers.l2 import Ether
 from scapy.packet import Packet
 
-from ndpresponder.announce import BURST, INTERVAL_S, INTRODUCED_WITHIN_S, MAX_INTRODUCED, REPEATS, TARGETS_PER_S
 from ndpresponder.lab.namespace import Namespace
 from ndpresponder.lab.topology import wait_until
-from ndpresponder.moves import TARGETS_PER_S as MOVES_PER_S
-from ndpresponder.presence import MAX_JOINED
-from ndpresponder.recent import MAX_TARGETS
+from ndpresponder.unsolicited.announcements import (
+    BURST,
+    INTERVAL_S,
+    INTRODUCED_WITHIN_S,
+    MAX_INTRODUCED,
+    REPEATS,
+    TARGETS_PER_S,
+)
+from ndpresponder.unsolicited.moved_targets import TARGETS_PER_S as MOVES_PER_S
+from ndpresponder.unsolicited.recent_answers import MAX_TARGETS
+from ndpresponder.unsolicited.unsolicited import MAX_JOINED
 
 OWN, GATEWAY, OTHER = "2001:db8:0:0:ffff::2", "2001:db8:0:0:ffff::1", "2001:db8::c2"
 ROUTES = "route add default via 2001:db8:0:0:ffff::1"

@@ -5,14 +5,14 @@ from collections import Counter
 from collections.abc import Iterator
 
 import pytest
+from daemon_process import Installed, total
 from frames import TARGET, advertisement, packed, solicitation
-from harness import Installed, total
-from needs import OURS, require
 from peer import Peer, Wire, is_running
+from requirements import OURS, require
 
 from ndpresponder.lab import wait_until
 from ndpresponder.lab.namespace import Namespace, create_all, delete_all, veth
-from ndpresponder.linux.netlink.resolve import CONFIRMED, FAILED, Neighbor, Resolver, Unknown
+from ndpresponder.linux.netlink.resolver import CONFIRMED, FAILED, Neighbor, Resolver, Unknown
 
 NOBODY = "2001:db8::dead"
 SCANNED = 3000

@@ -7,11 +7,11 @@ from collections import Counter
 from collections.abc import Iterator
 
 import pytest
+from daemon_process import FOLLOW_DEADLINE_S, Installed, received_as, within
 from frames import TARGET, UPLINK_LLADDR, advertisement, option, solicitation, solicited_node, tagged
-from harness import FOLLOW_DEADLINE_S, Installed, received_as, within
-from inkernel import EVERY_FASTPATH, Fastpath
-from needs import require
+from kernel_runs import EVERY_FASTPATH, Fastpath
 from peer import Peer, Wire, seconds_until
+from requirements import require
 
 from ndpresponder.outcome import Outcome
 

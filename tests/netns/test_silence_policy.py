@@ -5,10 +5,10 @@ from collections import Counter
 from collections.abc import Iterator
 
 import pytest
+from daemon_process import Installed, received_as, total
 from frames import TARGET, advertisement, option, solicitation
-from harness import Installed, received_as, total
-from needs import require
 from peer import Flood, Peer, Wire
+from requirements import require
 
 from ndpresponder.lab import wait_until
 from ndpresponder.outcome import Outcome

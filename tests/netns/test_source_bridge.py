@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 
 import pytest
-from answering import addresses, prefixes
-from following import Following
-from harness import FOLLOW_DEADLINE_S, within
-from needs import OURS, require
+from daemon_process import FOLLOW_DEADLINE_S, within
+from requirements import OURS, require
+from sample_responder import addresses, prefixes
+from source_thread import Following
 
 from ndpresponder.lab import Namespace, wait_until
 from ndpresponder.lab.namespace import create_all, delete_all, veth

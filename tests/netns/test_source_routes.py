@@ -5,10 +5,10 @@ from concurrent.futures import ThreadPoolExecutor
 from ipaddress import IPv6Network
 
 import pytest
-from answering import prefixes
-from following import Following
-from harness import FOLLOW_DEADLINE_S, within
-from needs import OURS, require
+from daemon_process import FOLLOW_DEADLINE_S, within
+from requirements import OURS, require
+from sample_responder import prefixes
+from source_thread import Following
 
 from ndpresponder.config import RoutesSourceConfig
 from ndpresponder.lab import Namespace

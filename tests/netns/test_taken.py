@@ -1,7 +1,7 @@
 """Which interface takes the frames of an uplink: said by the link watcher soon after it is so."""
 
-from harness import FOLLOW_DEADLINE_S, within
-from watching import Watching
+from daemon_process import FOLLOW_DEADLINE_S, within
+from watcher_thread import Watching
 
 
 def test_a_change_is_followed_in_time(wire):

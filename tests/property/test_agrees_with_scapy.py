@@ -2,12 +2,12 @@
 
 from ipaddress import IPv6Address
 
-import answering
 import frames
-from answering import make_responder
-from generated import good_options
+import sample_responder
+from generated_frames import good_options
 from hypothesis import given
 from hypothesis import strategies as st
+from sample_responder import make_responder
 from scapy.layers.inet6 import (
     ICMPv6ND_NA,
     ICMPv6ND_NS,
@@ -43,7 +43,7 @@ options = st.lists(
 
 
 def usable(source: str) -> bool:
-    return source not in (answering.OWN_LINK_LOCAL, answering.OWN_ADDRESS)
+    return source not in (sample_responder.OWN_LINK_LOCAL, sample_responder.OWN_ADDRESS)
 
 
 def stacked(packet: Packet, more: list[Packet]) -> Packet:

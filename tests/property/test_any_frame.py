@@ -2,14 +2,14 @@
 
 from collections.abc import Sequence
 
-from answering import make_responder
-from generated import any_frames, damaged, responder_of, solicitations, worlds
+from generated_frames import any_frames, damaged, responder_of, solicitations, worlds
 from hypothesis import event, example, given
 from hypothesis import strategies as st
-from model import World, expected
+from protocol_model import World, expected
+from sample_responder import make_responder
 
 from ndpresponder.outcome import Outcome
-from ndpresponder.responder import Responder
+from ndpresponder.policy.responder import Responder
 from ndpresponder.wire.solicitation import kind_of
 
 

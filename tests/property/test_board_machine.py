@@ -8,9 +8,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from ndpresponder.policy.table import EMPTY, Match, Prefix, TargetTable
 from ndpresponder.targets.board import COALESCE_S, Entry, TargetBoard
 from ndpresponder.targets.source import TargetSet
-from ndpresponder.targets.table import EMPTY, Match, Prefix, TargetTable
 
 UPLINKS = ("eth0", "eth1")
 EXCLUDED = {"eth0": frozenset({Prefix(0x20010DB8 << 96 | 1, 128)}), "eth1": frozenset[Prefix]()}

@@ -4,14 +4,14 @@ Both run in `classic_bpf`.
 """
 
 import pytest
-from answering import make_responder
-from classic_bpf import run
+from bpf_interpreter import run
 from frames import advertisement, packed, solicitation, tagged
-from generated import any_frames
+from generated_frames import any_frames
 from hypothesis import example, given
 from hypothesis import strategies as st
+from sample_responder import make_responder
 
-from ndpresponder.wire.bpf import (
+from ndpresponder.wire.filters import (
     ADVERTISEMENTS,
     QUERIES,
     ROUTER_SEARCHES,

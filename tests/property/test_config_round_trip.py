@@ -17,14 +17,14 @@ from ndpresponder.config import (
     MetricsConfig,
     SourcesConfig,
 )
-from ndpresponder.config.document import parse
+from ndpresponder.config.checks import judge
 from ndpresponder.config.draft import Table, build
 from ndpresponder.config.host import Host
-from ndpresponder.config.judge import judge
-from ndpresponder.config.load import load
+from ndpresponder.config.layers import load
 from ndpresponder.config.problem import Problem
 from ndpresponder.config.render import as_data, as_toml
-from ndpresponder.config.tree import keys, leaves
+from ndpresponder.config.settings import keys, leaves
+from ndpresponder.config.toml_file import parse
 from ndpresponder.errors import ConfigError
 
 names = st.text(string.ascii_letters + string.digits + "-_.é", min_size=1, max_size=7).filter(

@@ -5,10 +5,10 @@ The program may leave a frame to the responder; what it must take is the plain c
 
 from collections.abc import Iterator
 
-import answering
 import pytest
+import sample_responder
 from frames import option, packed, solicitation, solicited_node
-from generated import (
+from generated_frames import (
     STATIONS,
     any_frames,
     damaged,
@@ -21,14 +21,14 @@ from generated import (
 )
 from hypothesis import assume, event, given
 from hypothesis import strategies as st
-from inkernel import SHORTEST, InKernel, require_bpf
-from model import World
-from test_longest_prefix import SPACE, divisions, sets
+from kernel_runs import SHORTEST, InKernel, require_bpf
+from protocol_model import World
+from small_prefixes import SPACE, divisions, sets
 
-from ndpresponder.linux.bpf import Hook
+from ndpresponder.linux.bpf.syscall import Hook
 from ndpresponder.outcome import Outcome
-from ndpresponder.responder import Policy, Responder
-from ndpresponder.targets.table import Match, TargetTable
+from ndpresponder.policy.responder import Policy, Responder
+from ndpresponder.policy.table import Match, TargetTable
 
 RESOLVED, CONFIRMED = Outcome.ANSWERED_MULTICAST, Outcome.ANSWERED_UNICAST
 
@@ -87,17 +87,26 @@ def test_what_the_kernel_answers_the_responder_would_answer_alike(
             event(check(kernel, responder, frame))
 
 
-FOREIGN = (answering.GATEWAY, answering.OWN_ADDRESS, answering.EXCLUDED_TARGET, "2001:db8:1::1", "fe80::c1")
-STRANGE = ("::ffff:1.2.3.4", "::1", "::2", "ff02::1", "::1:0:0", "::fffe:1:1", answering.OWN_LINK_LOCAL)
+FOREIGN = (
+    sample_responder.GATEWAY,
+    sample_responder.OWN_ADDRESS,
+    sample_responder.EXCLUDED_TARGET,
+    "2001:db8:1::1",
+    "fe80::c1",
+)
+STRANGE = ("::ffff:1.2.3.4", "::1", "::2", "ff02::1", "::1:0:0", "::fffe:1:1", sample_responder.OWN_LINK_LOCAL)
 
 
 @st.composite
 def plain(draw: st.DrawFn) -> bytes:
     """Generate solicitations of the plain form, of which a field or an octet may be wrong, the checksum seldom."""
-    target = draw(seldom(answering.CLAIMED_TARGET, *FOREIGN) | seldom(answering.LIVE_TARGET, *FOREIGN))
+    target = draw(seldom(sample_responder.CLAIMED_TARGET, *FOREIGN) | seldom(sample_responder.LIVE_TARGET, *FOREIGN))
     frame = solicitation(
         target,
-        draw(seldom("fe80::1", *STRANGE, target) | seldom("2001:db8::3", answering.OWN_ADDRESS, answering.GATEWAY)),
+        draw(
+            seldom("fe80::1", *STRANGE, target)
+            | seldom("2001:db8::3", sample_responder.OWN_ADDRESS, sample_responder.GATEWAY)
+        ),
         draw(seldom(solicited_node(target), packed("ff02::2:ff00:c1")) | seldom(packed(target), packed("ff02::1"))),
         slla=draw(st.sampled_from([..., None])),
         reserved=draw(seldom(bytes(4), b"\xff" * 4)),
@@ -116,13 +125,15 @@ def test_the_plain_case_is_the_kernels(kernel: InKernel, world: World, verified:
 
 
 def usual(kernel: InKernel) -> Responder:
-    responder = answering.make_responder(forwarding=True)
-    kernel.tell(responder.table, answering.uplink_state(forwarding=True), Policy())
+    responder = sample_responder.make_responder(forwarding=True)
+    kernel.tell(responder.table, sample_responder.uplink_state(forwarding=True), Policy())
     return responder
 
 
 @pytest.mark.parametrize("slla", [..., None], ids=["86 octets", "78 octets"])
-@pytest.mark.parametrize("target", [answering.CLAIMED_TARGET, answering.LIVE_TARGET], ids=["claimed", "live"])
+@pytest.mark.parametrize(
+    "target", [sample_responder.CLAIMED_TARGET, sample_responder.LIVE_TARGET], ids=["claimed", "live"]
+)
 def test_no_bit_is_overlooked(kernel: InKernel, target: str, slla) -> None:
     responder = usual(kernel)
     for destination in (solicited_node(target), packed(target)):
@@ -136,8 +147,16 @@ def test_no_bit_is_overlooked(kernel: InKernel, target: str, slla) -> None:
 
 def test_no_pair_of_addresses_is_overlooked(kernel: InKernel) -> None:
     responder = usual(kernel)
-    sources = ("fe80::1", "2001:db8::3", "::", "::fffe:102:304", *STRANGE, answering.OWN_ADDRESS, answering.GATEWAY)
-    for target in (answering.CLAIMED_TARGET, answering.LIVE_TARGET, *FOREIGN):
+    sources = (
+        "fe80::1",
+        "2001:db8::3",
+        "::",
+        "::fffe:102:304",
+        *STRANGE,
+        sample_responder.OWN_ADDRESS,
+        sample_responder.GATEWAY,
+    )
+    for target in (sample_responder.CLAIMED_TARGET, sample_responder.LIVE_TARGET, *FOREIGN):
         for source in (*sources, target):
             for destination in (solicited_node(target), packed(target), packed("ff02::1")):
                 for station in STATIONS:
@@ -149,14 +168,14 @@ def test_no_pair_of_addresses_is_overlooked(kernel: InKernel) -> None:
 @given(any_frames)
 def test_an_uplink_that_is_not_ready_answers_nothing(kernel: InKernel, frame: bytes) -> None:
     assume(len(frame) >= SHORTEST)
-    kernel.tell(answering.make_responder().table, None, Policy())
+    kernel.tell(sample_responder.make_responder().table, None, Policy())
     assert kernel.answer(frame) is None
 
 
 @given(divisions, sets, sets, st.frozensets(st.sampled_from(SPACE), max_size=8))
 def test_the_table_in_the_kernel_says_what_the_table_says(kernel: InKernel, divided, claimed, excluded, live) -> None:
     table = TargetTable.build((value.to_bytes(16, "big") for value in live), claimed, excluded, divided)
-    kernel.tell(table, answering.uplink_state(), Policy())
+    kernel.tell(table, sample_responder.uplink_state(), Policy())
     for value in SPACE:
         target = value.to_bytes(16, "big")
         answer = kernel.answer(solicitation(target))

@@ -11,8 +11,8 @@ from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
-import answering
 import pytest
+import sample_responder
 from frames import solicitation
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -24,34 +24,34 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from inkernel import Unlinked, require_bpf
-from test_longest_prefix import SPACE, divisions, sets
+from kernel_runs import Unlinked, require_bpf
+from small_prefixes import SPACE, divisions, sets
 
 from ndpresponder.config import InterfaceConfig, LimitsConfig
-from ndpresponder.fastpath import maps
-from ndpresponder.fastpath.steering import FastPath
-from ndpresponder.linux import bpf
-from ndpresponder.linux.bpf import Hook
+from ndpresponder.linux.bpf import syscall
+from ndpresponder.linux.bpf.syscall import Hook
 from ndpresponder.observe.tally import Tally
-from ndpresponder.responder import Policy
-from ndpresponder.targets.table import EMPTY, Match, TargetTable
+from ndpresponder.offload import kernel_maps
+from ndpresponder.offload.fastpath import FastPath
+from ndpresponder.policy.responder import Policy
+from ndpresponder.policy.table import EMPTY, Match, TargetTable
 
 ASKED = {value: solicitation(value.to_bytes(16, "big")) for value in SPACE[::3]}
-STATE = answering.uplink_state()
+STATE = sample_responder.uplink_state()
 SAID = (None, Match.CLAIMED, Match.LIVE)
 OVERRIDE = 0x20
 some = st.frozensets(st.sampled_from(SPACE[::3]), max_size=12)
 places = st.lists(st.integers(0, 11), min_size=1, max_size=2)
-call = bpf.call
+call = syscall.call
 
 
 class Steering(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.patch = pytest.MonkeyPatch()
-        self.patch.setattr(maps, "SLICE", 3)
-        self.patch.setattr(maps, "_LEAST_ROOM", 4)
-        self.patch.setattr(bpf, "call", self.call)
+        self.patch.setattr(kernel_maps, "SLICE", 3)
+        self.patch.setattr(kernel_maps, "_LEAST_ROOM", 4)
+        self.patch.setattr(syscall, "call", self.call)
         self.soon: list[Callable[[], None]] = []
         self.now_s = 1000.0
         self.old = self.table = EMPTY

@@ -2,29 +2,19 @@
 
 from hypothesis import given
 from hypothesis import strategies as st
+from small_prefixes import SPACE, divisions, sets, small
 
 from ndpresponder.linux.netlink.routes import Route
+from ndpresponder.policy.table import Match, Prefix, TargetTable
 from ndpresponder.targets.sources.routes import Selection, targets_of
-from ndpresponder.targets.table import Match, Prefix, TargetTable
 
-BASE = 0x20010DB8 << 96
-BITS = 6  # a space so small that prefixes overlap all the time
 UPLINK, INSIDE, OTHER = 2, 3, 4
-SPACE = range(BASE, BASE + (1 << BITS))
-
-
-def prefix(value: int, length: int) -> Prefix:
-    shift = BITS - length
-    return Prefix(BASE + (value >> shift << shift), 128 - BITS + length)
 
 
 def covers(wide: tuple[int, int], value: int) -> bool:
     return value >> 128 - wide[1] == wide[0] >> 128 - wide[1]
 
 
-small = st.builds(prefix, st.integers(0, (1 << BITS) - 1), st.integers(0, BITS))
-sets = st.frozensets(small, max_size=8)
-divisions = st.lists(st.tuples(sets, sets), max_size=3)
 routes = st.lists(
     st.builds(
         lambda where, metric, devices, unicast: Route(*where, 254, metric, 4, unicast, devices if unicast else ()),

@@ -5,30 +5,30 @@ import random
 from collections.abc import Iterable
 from dataclasses import replace
 
-import generated
+import generated_frames
 import pytest
-from answering import prefixes, uplink_state
-from classic_bpf import run
+from bpf_interpreter import run
 from frames import ROUTER, ROUTER_LLADDR, lladdr, packed, solicitation, solicited_node
-from generated import any_frames, responder_of, stations, with_right_checksum, worlds
+from generated_frames import any_frames, responder_of, stations, with_right_checksum, worlds
 from hypothesis import event, given
 from hypothesis import strategies as st
-from model import World
+from protocol_model import World
+from sample_responder import prefixes, uplink_state
 
+from ndpresponder.offload.counting import program_for
+from ndpresponder.offload.counting_program import FLOODING_SHARE, hold_back
+from ndpresponder.offload.fanout_members import COUNTED, FORWARDED, HELD_BACK, NEVER_READ, READ, READ_LINK
+from ndpresponder.offload.many_requesters import BUCKETS, bucket_of
+from ndpresponder.offload.unattended import left_in_flood
 from ndpresponder.outcome import Kind, Outcome
-from ndpresponder.overload import MAX_ADDRESSES, MAX_FLOODING, MAX_GUARDED, MAX_SOURCES, MAX_SPARED
-from ndpresponder.requester import UplinkState
-from ndpresponder.targets.table import Match, Prefix, TargetTable
-from ndpresponder.unread import program_for
+from ndpresponder.policy.overload import MAX_ADDRESSES, MAX_FLOODING, MAX_GUARDED, MAX_SOURCES, MAX_SPARED
+from ndpresponder.policy.requester import UplinkState
+from ndpresponder.policy.table import Match, Prefix, TargetTable
 from ndpresponder.wire.addresses import is_global
-from ndpresponder.wire.bpf import SOLICITATIONS, SOLICITATIONS_OF_THE_LINK
-from ndpresponder.wire.bpf_writer import MAX_INSTRUCTIONS, Program
+from ndpresponder.wire.classic_bpf import MAX_INSTRUCTIONS, Program
+from ndpresponder.wire.filters import SOLICITATIONS, SOLICITATIONS_OF_THE_LINK
 from ndpresponder.wire.layout import ETHERNET_SOURCE, SOURCE
-from ndpresponder.wire.many_stations import BUCKETS, bucket_of
-from ndpresponder.wire.members import COUNTED, FORWARDED, HELD_BACK, NEVER_READ, READ, READ_LINK
 from ndpresponder.wire.solicitation import kind_of
-from ndpresponder.wire.steering import FLOODING_SHARE, hold_back
-from ndpresponder.wire.unattended import left_in_flood
 
 IPV6 = 14  # where a fanout program starts
 PACKET_HOST, PACKET_OTHERHOST = 0, 3  # linux/if_packet.h
@@ -72,7 +72,7 @@ def nearly_foreign(draw: st.DrawFn) -> bytes:
 
 
 def state_of(world: World) -> UplinkState:
-    return replace(generated.state_of(world), index=INDEX)
+    return replace(generated_frames.state_of(world), index=INDEX)
 
 
 def steered(

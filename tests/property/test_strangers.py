@@ -4,8 +4,8 @@ import os
 import struct
 from pathlib import Path
 
-from answering import make_responder
 from frames import advertisement, packed, solicitation
+from sample_responder import make_responder
 
 from ndpresponder.outcome import Outcome
 

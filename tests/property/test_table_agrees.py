@@ -5,8 +5,8 @@ from ipaddress import IPv6Address, IPv6Network
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ndpresponder.policy.table import Match, TargetTable
 from ndpresponder.targets.sources.static import as_prefix
-from ndpresponder.targets.table import Match, TargetTable
 
 # Few distinct bits, so that prefixes and addresses meet; and now and then any address at all
 near = st.builds(

@@ -23,15 +23,15 @@ from ipaddress import IPv6Address
 from pathlib import Path
 
 HERE = Path(__file__).parent
-sys.path[:0] = [str(HERE), str(HERE.parent)]
+sys.path[:0] = [str(HERE), str(HERE.parent / "support")]
 
+from daemon_process import Installed  # noqa: E402
 from frames import packed, solicitation  # noqa: E402
-from harness import Installed  # noqa: E402
 from peer import Peer, Wire  # noqa: E402
 from soliciting import FIRST  # noqa: E402
 
 from ndpresponder.lab import wait_until  # noqa: E402
-from ndpresponder.linux.ring import SLOTS  # noqa: E402
+from ndpresponder.linux.packet.ring import SLOTS  # noqa: E402
 
 RATE = 20_000
 LEAST_OF_RATE = 0.5  # of a busy machine's clock; less would be another test

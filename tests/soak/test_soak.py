@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from needs import require
+from requirements import require
 from soak import GROWTH_MAX_KB, Report, soak
 
 SECONDS = 60.0

@@ -10,7 +10,7 @@ FAULTS = TESTS / "e2e/FAULTS.md"
 SECURITY = TESTS.parent / "SECURITY.md"
 README = TESTS.parent / "README.md"
 PACKAGE = TESTS.parent / "ndpresponder"
-NAMED = re.compile(r"`((?:unit|property|netns|e2e|fuzz)/\w+\.py)::(test_\w+)(?:\[([^`]*)\])?`")
+NAMED = re.compile(r"`((?:unit|property|netns|e2e|fuzz)/[\w/]+\.py)::(test_\w+)(?:\[([^`]*)\])?`")
 
 
 def rows(document: Path) -> list[list[str]]:

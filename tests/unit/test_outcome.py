@@ -8,8 +8,16 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import pytest
-from answering import CLAIMED_TARGET, EXCLUDED_TARGET, GATEWAY, LIVE_TARGET, OWN_ADDRESS, OWN_LINK_LOCAL, make_responder
 from frames import ROUTER_LLADDR, UPLINK_LLADDR, option, solicitation, solicited_node, tagged
+from sample_responder import (
+    CLAIMED_TARGET,
+    EXCLUDED_TARGET,
+    GATEWAY,
+    LIVE_TARGET,
+    OWN_ADDRESS,
+    OWN_LINK_LOCAL,
+    make_responder,
+)
 
 from ndpresponder.outcome import IGNORED, Kind, Outcome
 

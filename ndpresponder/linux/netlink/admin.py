@@ -12,7 +12,7 @@ from typing import Final
 from pyroute2.netlink.exceptions import NetlinkError
 
 from ndpresponder.errors import PermissionMissing
-from ndpresponder.linux.netlink.session import asking, is_error
+from ndpresponder.linux.netlink.requests import asking, is_error
 
 # The protocol (RTA_PROTOCOL, NDA_PROTOCOL) of the routes and neighbor entries that are ours, which nobody else uses.
 # A line "110 ndpresponder" in /etc/iproute2/rt_protos.d/ndpresponder.conf makes ip(8) show it by name.

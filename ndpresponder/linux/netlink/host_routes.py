@@ -10,12 +10,12 @@ from typing import Any, Final, NamedTuple
 from pyroute2.netlink.exceptions import NetlinkError
 
 from ndpresponder.errors import SourceUnavailable
-from ndpresponder.linux.netlink import bell
+from ndpresponder.linux.netlink import changes
 from ndpresponder.linux.netlink.admin import PROTOCOL, needing_net_admin
 from ndpresponder.linux.netlink.forwarding import Forwarding
-from ndpresponder.linux.netlink.session import asking, is_error, packed
+from ndpresponder.linux.netlink.requests import asking, is_error, packed
 
-GROUPS: Final = bell.LINK | bell.IPV6_ROUTE | bell.IPV6_RULE
+GROUPS: Final = changes.LINK | changes.IPV6_ROUTE | changes.IPV6_RULE
 
 # linux/rtnetlink.h
 _NEW_ROUTE: Final = 24

@@ -11,16 +11,16 @@ from typing import Any, Final
 from pyroute2.netlink.exceptions import NetlinkError
 
 from ndpresponder.errors import SourceUnavailable
-from ndpresponder.linux.netlink import bell
-from ndpresponder.linux.netlink.bell import Bell
+from ndpresponder.linux.netlink import changes
+from ndpresponder.linux.netlink.changes import Bell
+from ndpresponder.linux.netlink.frame_takers import taken
 from ndpresponder.linux.netlink.onlink import Onlink, leads_away, of_address, of_route, of_unnumbered
-from ndpresponder.linux.netlink.session import Interrupted, asking, is_error, packed
-from ndpresponder.linux.netlink.taken import taken
+from ndpresponder.linux.netlink.requests import Interrupted, asking, is_error, packed
 from ndpresponder.linux.sysctl import accepts_advertisements, forwarding, ipv6_disabled
 from ndpresponder.wire.addresses import is_link_local, subnet_router_anycast
 
 # linux/rtnetlink.h, linux/neighbour.h, net/if.h, linux/if_arp.h
-_GROUPS: Final = bell.LINK | bell.IPV6_ADDRESS | bell.IPV6_ROUTE | bell.IPV6_NETCONF
+_GROUPS: Final = changes.LINK | changes.IPV6_ADDRESS | changes.IPV6_ROUTE | changes.IPV6_NETCONF
 _ROUTE_EVENTS: Final = (24, 25)  # RTM_NEWROUTE, RTM_DELROUTE
 _UNICAST: Final = 1  # RTN_UNICAST
 # RTPROT_KERNEL, RTPROT_RA: routes by which the kernel, or a manager in its place, says that a prefix is on this link
@@ -101,7 +101,7 @@ class LinkWatcher:
     """Publishes the state of the named uplinks, None for one that does not exist, whenever it changes."""
 
     def __init__(
-        self, names: Iterable[str], publish: Callable[[Links], None], buffer: int = bell.RECEIVE_BUFFER
+        self, names: Iterable[str], publish: Callable[[Links], None], buffer: int = changes.RECEIVE_BUFFER
     ) -> None:
         """Watch `names`; `buffer` is the receive buffer for events asked for, in octets."""
         self._names = tuple(names)

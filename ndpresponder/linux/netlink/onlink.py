@@ -15,7 +15,7 @@ from typing import Any, Final
 from pyroute2.netlink.exceptions import NetlinkError
 
 from ndpresponder.linux.netlink.dump import HEADER_LENGTH, attributes
-from ndpresponder.linux.netlink.session import packed
+from ndpresponder.linux.netlink.requests import packed
 from ndpresponder.wire.addresses import is_global, is_unique_local
 
 Onlink = frozenset[tuple[int, int]]  # value and length

@@ -8,7 +8,7 @@ from typing import Any, Final
 from pyroute2.netlink.exceptions import NetlinkError
 
 from ndpresponder.linux.netlink.admin import PROTOCOL, needing_net_admin
-from ndpresponder.linux.netlink.session import asking, is_error
+from ndpresponder.linux.netlink.requests import asking, is_error
 
 # linux/neighbour.h
 _STALE: Final = 0x04

@@ -14,10 +14,10 @@ from typing import Final, NamedTuple
 
 from ndpresponder.errors import SourceUnavailable
 from ndpresponder.linux.device import index_of
-from ndpresponder.linux.netlink import bell
+from ndpresponder.linux.netlink import changes
 from ndpresponder.linux.netlink.dump import HEADER_LENGTH, Refused, attribute, attributes, decoding, dump, kind_of
 
-GROUPS: Final = bell.LINK | bell.IPV6_ROUTE | bell.IPV6_RULE
+GROUPS: Final = changes.LINK | changes.IPV6_ROUTE | changes.IPV6_RULE
 MAX_ROUTES: Final = 20_000  # wanted ones, of which each costs some microseconds whenever any of them changes
 
 # linux/rtnetlink.h

@@ -16,8 +16,8 @@ from pyroute2.netlink.generic.wireguard import AsyncWireGuard
 
 from ndpresponder.errors import SourceUnavailable
 from ndpresponder.linux.netlink.dump import attributes
-from ndpresponder.linux.netlink.session import is_error, netlink_socket
-from ndpresponder.linux.wireguard import Peer, allowed_ip
+from ndpresponder.linux.netlink.requests import is_error, netlink_socket
+from ndpresponder.linux.wireguard_uapi import Peer, allowed_ip
 
 _NETLINK_GENERIC: Final = 16  # linux/netlink.h
 _SLICE: Final = 4096  # octets that are read at once

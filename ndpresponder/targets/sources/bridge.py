@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterable
 from ipaddress import IPv6Network
 from typing import Final
 
-from ndpresponder.linux.netlink.bell import Bell
-from ndpresponder.linux.netlink.neighbours import GROUPS, Downstream, ask_downstream, removes
+from ndpresponder.linux.netlink.changes import Bell
+from ndpresponder.linux.netlink.downstream import GROUPS, Downstream, ask_downstream, removes
 from ndpresponder.observe.logs import get_logger
+from ndpresponder.policy.table import Prefix
 from ndpresponder.targets.source import NOTHING, TargetSet
-from ndpresponder.targets.table import Prefix
 
 WIDEST: Final = 64  # a link's prefix: an interface with a wider one says nothing about where its addresses are
 _HEARD_MAX: Final = 1024  # then it is cheaper to ask again

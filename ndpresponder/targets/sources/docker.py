@@ -18,9 +18,9 @@ from urllib.parse import quote
 
 from ndpresponder.config.problem import printable
 from ndpresponder.errors import SourceUnavailable
-from ndpresponder.linux.engine import Engine
 from ndpresponder.observe.logs import get_logger
 from ndpresponder.targets.source import TargetSet
+from ndpresponder.targets.sources.engine_api import Engine
 
 DEFAULT_URL: Final = "unix:///var/run/docker.sock"
 POLL_S: Final = 30.0

@@ -17,14 +17,14 @@ from socket import AF_INET6, inet_pton
 from typing import Final, NamedTuple
 
 from ndpresponder.config import values
-from ndpresponder.config.judge import WIDEST
+from ndpresponder.config.checks import WIDEST
 from ndpresponder.config.problem import Wrong, printable
 from ndpresponder.errors import SourceUnavailable
 from ndpresponder.linux import inotify
-from ndpresponder.linux.patience import Patience
+from ndpresponder.linux.slow_calls import Patience
 from ndpresponder.observe.logs import get_logger
+from ndpresponder.policy.table import Prefix
 from ndpresponder.targets.source import TargetSet
-from ndpresponder.targets.table import Prefix
 
 MAX_BYTES: Final = 4 << 20  # some 100,000 lines
 MAX_NAMED: Final = 20  # wrong lines that are named each; the others are counted

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from ndpresponder.config import RoutesSourceConfig
-from ndpresponder.linux.netlink.bell import Bell
+from ndpresponder.linux.netlink.changes import Bell
 from ndpresponder.linux.netlink.routes import (
     GROUPS,
     MAX_ROUTES,
@@ -26,9 +26,9 @@ from ndpresponder.linux.netlink.routes import (
 )
 from ndpresponder.linux.netlink.rules import tables_for
 from ndpresponder.observe.logs import get_logger
+from ndpresponder.policy.table import Prefix
 from ndpresponder.targets.source import TargetSet
 from ndpresponder.targets.sources.static import as_prefix
-from ndpresponder.targets.table import Prefix
 
 _LOOKS: Final = 3  # while others change
 WIDEST: Final = 64  # what is claimed without being named

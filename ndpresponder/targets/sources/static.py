@@ -3,8 +3,8 @@
 from collections.abc import Callable, Iterable
 from ipaddress import IPv6Network
 
+from ndpresponder.policy.table import Prefix
 from ndpresponder.targets.source import TargetSet
-from ndpresponder.targets.table import Prefix
 
 
 def as_prefix(network: IPv6Network) -> Prefix:

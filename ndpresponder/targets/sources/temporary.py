@@ -12,7 +12,7 @@ from ipaddress import IPv6Network
 from typing import Any, Final
 
 from ndpresponder.config import InterfaceConfig, values
-from ndpresponder.config.judge import WIDEST, too_wide
+from ndpresponder.config.checks import WIDEST, too_wide
 from ndpresponder.config.problem import Wrong, listed, nearest
 from ndpresponder.targets.schedule import Schedule, Timer
 from ndpresponder.targets.source import TargetSet

@@ -12,16 +12,16 @@ from collections.abc import Callable
 from ipaddress import IPv6Address
 from typing import Final
 
-from ndpresponder.config.judge import WIDEST
+from ndpresponder.config.checks import WIDEST
 from ndpresponder.errors import SourceUnavailable
-from ndpresponder.linux import wireguard as programs
-from ndpresponder.linux.netlink import bell
+from ndpresponder.linux import wireguard_uapi as programs
+from ndpresponder.linux.netlink import changes
 from ndpresponder.linux.netlink import wireguard as kernel
-from ndpresponder.linux.netlink.bell import Bell
-from ndpresponder.linux.wireguard import Peer
+from ndpresponder.linux.netlink.changes import Bell
+from ndpresponder.linux.wireguard_uapi import Peer
 from ndpresponder.observe.logs import get_logger
+from ndpresponder.policy.table import Prefix
 from ndpresponder.targets.source import NOTHING, TargetSet
-from ndpresponder.targets.table import Prefix
 
 RECENT_S: Final = 180
 POLL_S: Final = 5.0
@@ -45,7 +45,7 @@ class WireguardSource:
         Raises:
             SourceUnavailable: it does not say.
         """
-        async with contextlib.aclosing(Bell(bell.LINK).rings(POLL_S)) as rings:
+        async with contextlib.aclosing(Bell(changes.LINK).rings(POLL_S)) as rings:
             async for _ in rings:
                 publish(await self._ask())
 

@@ -1,0 +1,224 @@
+"""What would happen to a solicitation for one target, on each uplink, and why, in words.
+
+The outcome is never worked out here: a solicitation is made and put to the uplink's own policy, without any effect.
+The words only say what that outcome follows from.
+"""
+
+import contextlib
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, field
+from ipaddress import IPv6Network
+from typing import Any, Final
+
+from ndpresponder.api.snapshot import origin, prefix_text, state_of, text
+from ndpresponder.api.subject import Subject
+from ndpresponder.config import Config, LimitsConfig, values
+from ndpresponder.config.problem import Wrong
+from ndpresponder.errors import SourceUnavailable
+from ndpresponder.linux.suitability import troubles
+from ndpresponder.outcome import Outcome
+from ndpresponder.policy.responder import Responder
+from ndpresponder.policy.table import Prefix
+from ndpresponder.targets.board import Entry
+from ndpresponder.targets.counted import Counted
+from ndpresponder.targets.source import TargetSet
+from ndpresponder.uplink.other_responders import rivals
+from ndpresponder.uplink.uplink import Uplink
+from ndpresponder.wire.solicitation import detect, probe, solicit
+
+_ROUTER_LLADDRS: Final = (bytes.fromhex("02ffffffff01"), bytes.fromhex("02ffffffff02"))  # made up: one is not ours
+_ROUTERS: Final = (bytes.fromhex("fe80" + "ff" * 14), bytes.fromhex("fe80" + "ff" * 13 + "fe"))
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What one source says."""
+
+    origin: str
+    targets: TargetSet
+    counted: Counted | None = None  # what of it counts on this uplink; None: all
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """One uplink, with all that decides there."""
+
+    name: str
+    state: str  # as `state_of` says it
+    lladdr: bytes
+    responder: Responder
+    known: Sequence[Known]
+    excluded: Sequence[IPv6Network]
+    own: frozenset[bytes]
+    gateways: frozenset[bytes]
+    notes: Sequence[str] = ()  # what else is to be said
+    verified: Callable[[bytes], bool] | None = None  # None: nothing is verified
+    limits: LimitsConfig = field(default_factory=LimitsConfig)
+    anycast: frozenset[bytes] = frozenset()  # of the routers of its subnets
+    hears: bool = True
+
+
+def parse_target(raw: object) -> bytes:
+    """Return the address that is asked about."""
+    network = values.network(raw)
+    if "/" in str(raw):
+        raise Wrong(f"{raw!r} is a prefix", f"write one address in it, such as {network.network_address}")
+    return network.network_address.packed
+
+
+def judge(scene: Scene, target: bytes) -> dict[str, Any]:
+    """Return how a solicitation for `target` ends on this uplink, and why."""
+    lladdr = next(each for each in _ROUTER_LLADDRS if each != scene.lladdr)
+    router = next(each for each in _ROUTERS if each != target and each not in scene.own)
+    outcome = scene.responder.rehearse(solicit(lladdr, router, target), scene.verified)
+    probed = scene.responder.rehearse(probe(lladdr, router, target, scene.lladdr), scene.verified)
+    wanted = scene.responder.rehearse(detect(lladdr, target), scene.verified)
+    if not scene.hears and outcome.answered:
+        outcome = probed = wanted = Outcome.NOT_READY
+    return {
+        "uplink": scene.name,
+        "answered": outcome.answered,
+        "outcome": outcome.label,
+        "probe_outcome": probed.label,
+        "dad_outcome": wanted.label,
+        "why": list(_why(scene, target, outcome, probed)),
+        "dad": _of_dad(outcome, wanted),
+        "yet": list(_limited(scene.limits)) if outcome.answered else [],
+    }
+
+
+def _of_dad(outcome: Outcome, wanted: Outcome) -> str | None:
+    """Say what happens to another host of the link that wants this address for itself; None if it is not ours."""
+    if wanted is Outcome.ANSWERED_DAD:
+        return "another host that wants it is told that it is taken, and the log names that host"
+    if wanted is Outcome.DAD_POLICY and outcome.answered:
+        return f"another host that wants it may have it: {wanted.meaning}"
+    return None
+
+
+def _limited(limits: LimitsConfig) -> Iterator[str]:
+    if limits.rate:
+        beyond = f"beyond {limits.rate} answers a second, and {limits.burst} at once, it ends as"
+        yield f"`rate` limits the answers of an uplink: {beyond} {Outcome.RATE_LIMITED.label}"
+
+
+def _why(scene: Scene, target: bytes, outcome: Outcome, probed: Outcome) -> Iterator[str]:
+    if scene.state == "missing":
+        yield f"{scene.name} does not exist now: it is waited for"
+    elif scene.state == "not_ethernet":
+        yield f"{scene.name} is not Ethernet: nobody solicits neighbors there"
+    elif scene.state == "down":
+        yield f"{scene.name} is down: nothing is received there"
+    if target in scene.own:
+        yield f"it is an own address of {scene.name}: the kernel answers for it"
+    if target in scene.gateways:
+        yield f"it is a default gateway on {scene.name}: it answers for itself"
+    if target in scene.anycast:
+        yield f"it is the anycast address of the routers of a prefix on {scene.name}: they answer for it"
+    value = int.from_bytes(target, "big")
+    for network in scene.excluded:
+        if value >> 128 - network.prefixlen == int(network.network_address) >> 128 - network.prefixlen:
+            yield f"it is excluded by the configuration: {network}"
+    ours = list(_whose(scene, target, value))
+    yield from ours
+    if not ours:
+        yield f"no source of targets makes it ours on {scene.name}"
+    yield from scene.notes
+    if outcome is Outcome.NOT_VERIFIED:
+        yield "`verify` has not found it behind this host of late: the next solicitation has it looked for"
+    elif outcome in (Outcome.BAD_TARGET, Outcome.LINK_LOCAL_TARGET, Outcome.DRY_RUN):
+        yield outcome.meaning
+    if probed is Outcome.UNICAST_POLICY:
+        yield f"reachability probes are not answered: {probed.meaning}"
+
+
+def _whose(scene: Scene, target: bytes, value: int) -> Iterator[str]:
+    for known in scene.known:
+        if target in known.targets.live:
+            yield f"it is live: {known.origin} says that it is there"
+        for prefixes, verb in ((known.targets.claimed, "claimed"), (known.targets.refused, "refused")):
+            for shift in range(129):
+                if (prefix := Prefix(value >> shift << shift, 128 - shift)) in prefixes:
+                    yield f"it lies in {prefix_text(prefix)}, {verb} by {known.origin}"
+        if known.counted is not None and (cause := known.counted.left_out(target)) is not None:
+            yield f"what {known.origin} says of it does not count on {scene.name}: {cause}"
+
+
+# Of the running daemon
+
+
+async def live(subject: Subject, target: bytes, names: Collection[str]) -> dict[str, Any]:
+    """Return what happens to a solicitation for `target` on these uplinks now."""
+    config = subject.loaded().config
+    uplinks = list(subject.uplinks())
+    judged = [judge(_scene(subject, config, uplink), target) for uplink in uplinks if uplink.name in names]
+    answered = [each for each in judged if each["answered"]]
+    for each in answered:
+        uplink = next(uplink for uplink in uplinks if uplink.name == each["uplink"])
+        each["yet"] += _trouble(target, uplink, uplinks)
+        if uplink.link is not None:
+            each["yet"] += await rivals(uplink.link, uplink.is_ours)
+    return report_of(target, judged)
+
+
+def report_of(target: bytes, judged: list[dict[str, Any]]) -> dict[str, Any]:
+    """Put together what was found on each uplink."""
+    answered = any(each["answered"] for each in judged)
+    return {"target": text(target), "answered": answered, "uplinks": judged}
+
+
+def _scene(subject: Subject, config: Config, uplink: Uplink) -> Scene:
+    link = uplink.link
+    entries = [entry for entry in subject.board().entries if entry.serves(uplink.name)]
+    return Scene(
+        name=uplink.name,
+        state=state_of(uplink),
+        lladdr=link.lladdr if link else bytes(6),
+        responder=uplink.responder,
+        known=[Known(origin(entry), entry.targets, entry.counted.get(uplink.name)) for entry in entries],
+        excluded=next((each.exclude for each in config.interfaces if each.name == uplink.name), ()),
+        own=link.addresses if link else frozenset(),
+        gateways=uplink.gateways,
+        notes=[*(troubles(link) if link else ()), *(_down(entry) for entry in entries if not entry.up)],
+        hears=link is None or link.hears,
+        verified=(lambda asked: uplink.knows(asked) is True) if uplink.knows(b"") is not None else None,
+        limits=config.limits,
+        anycast=link.anycast if link else frozenset(),
+    )
+
+
+def _down(entry: Entry) -> str:
+    said = entry.targets.live or entry.targets.claimed
+    kept = "what it said last stays in force" if said else "it may be one of its targets"
+    return f"{origin(entry)} cannot be read now: {kept}"
+
+
+def _trouble(target: bytes, uplink: Uplink, uplinks: Collection[Uplink]) -> list[str]:
+    """Return why packets for a target that is answered for may still not arrive, as far as the host's routes show."""
+    from ndpresponder.linux.netlink.forwarding import Forwarding
+    from ndpresponder.linux.netlink.ipsec import IpsecPolicies
+
+    if uplink.link is None:
+        return []
+    try:
+        with contextlib.closing(Forwarding()) as kernel:
+            way = kernel.way(target, uplink.link.index)
+    except SourceUnavailable:
+        return []  # it is advice, no more
+    if way.unknown:
+        return []
+    if way.missing:
+        return ["this host has no route to it: packets for it end here"]
+    for link in (each.link for each in uplinks if each.link):
+        if link.index == way.link:
+            taken = IpsecPolicies().takes(target)
+            if taken:
+                break
+            lacks = f"back out of {link.name}: it lacks a route to where it lives"
+            unless = ", unless an IPsec policy takes them, which only CAP_NET_ADMIN may see" if taken is None else ""
+            return [f"this host would send packets for it {lacks}{unless}"]
+    if not (way.link or way.local):
+        return ["this host refuses packets for it: a route makes it unreachable"]
+    if way.link and any(not each.link.forwarding for each in uplinks if each.link):
+        return ["this host does not forward: sysctl net.ipv6.conf.all.forwarding=1"]
+    return []

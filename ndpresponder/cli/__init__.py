@@ -1,0 +1,1 @@
+"""What a person types: the words after `ndpresponder`, their flags, and what they print."""

@@ -1,0 +1,143 @@
+"""How the command line reads: flags that follow from the declared settings, help that teaches, answers to mistakes.
+
+It must start fast and decide nothing about a setting: `config` declares those.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Collection, Sequence
+from typing import Any, Literal, NoReturn, get_args, get_origin
+
+from ndpresponder import __version__
+from ndpresponder.config.problem import nearest
+from ndpresponder.config.settings import leaves, names_source
+from ndpresponder.errors import ExitCode
+
+WIDTH = 100
+
+
+class Formatter(argparse.RawDescriptionHelpFormatter):
+    """Help in at most 100 columns, with the value of a flag named once."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=28, width=WIDTH)
+
+    def _format_action_invocation(self, action: argparse.Action) -> str:
+        if action.nargs == 0 or not action.option_strings:
+            return super()._format_action_invocation(action)
+        value = self._format_args(action, self._get_default_metavar_for_optional(action))
+        return f"{', '.join(action.option_strings)} {value}"
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser that answers a misspelt flag with the nearest one."""
+
+    def __init__(
+        self, prog: str, epilog: str, usage: str, description: str, commands: Collection[str] = frozenset()
+    ) -> None:
+        super().__init__(
+            prog=prog,
+            usage=usage,
+            description=description,
+            epilog=epilog,
+            formatter_class=Formatter,
+            allow_abbrev=False,
+            add_help=False,
+        )
+        self._commands = commands
+
+    def parse(self, argv: Sequence[str]) -> argparse.Namespace:
+        """Parse the arguments, or exit with a message."""
+        options, unknown = self.parse_known_args(argv)
+        if unknown:
+            self.error(self._advise(unknown[0]))
+        return options
+
+    def _advise(self, word: str) -> str:
+        if not word.startswith("-"):
+            if ":" in word:
+                return f"{word!r} stands alone; write --prefix {word}"
+            if word in self._commands:
+                return f"{word!r} is a command, and a command comes first"
+            return f"{word!r} is not expected here; a value needs its flag, such as --iface {word}"
+        name, equals, value = word.partition("=")
+        flag = nearest(name, self._option_string_actions)
+        return f"unknown flag {name!r}" + (f"; did you mean {flag}{equals}{value}?" if flag else "")
+
+    def error(self, message: str) -> NoReturn:
+        """Exit with code 2 and one line that says where help is."""
+        self.exit(ExitCode.USAGE, f"ndpresponder: {message}\ntry '{self.prog} --help'\n")
+
+
+def version() -> str:
+    """Return what `--version` prints."""
+    return f"ndpresponder {__version__} (Python {sys.version.split()[0]}, Linux {os.uname().release})"
+
+
+def environment_help() -> str:
+    """Return a line for each environment variable."""
+    rows = {
+        "NDPRESPONDER_IFACE": "uplinks, separated by commas or spaces",
+        "NDPRESPONDER_PREFIX": "prefixes, likewise, each PFX or PFX@IF",
+        "NDPRESPONDER_CONFIG": "as --config",
+    }
+    for _, key in leaves():
+        if key.setting.env:
+            rows[key.setting.env] = f"as {key.setting.flags[-1]}"
+    rows["NDPRESPONDER_LOG"] += "; a letter (V D I W E F N) does as well"
+    return "\n".join(f"  {name:<24} {meaning}" for name, meaning in rows.items())
+
+
+def add_settings(parser: argparse.ArgumentParser) -> None:
+    """Add the flags that make up a configuration."""
+    titles = ("what is answered", "where settings come from", "how it is answered", "what is seen")
+    groups = {title: parser.add_argument_group(title) for title in titles}
+    answered = groups["what is answered"]
+    answered.add_argument(
+        "-i", "--iface", metavar="IF", action="append", help="uplink: the interface towards the router; repeatable"
+    )
+    answered.add_argument(
+        "-n",
+        "--prefix",
+        metavar="PFX[@IF]",
+        action="append",
+        help="claimed prefix, on all uplinks or on one; a bare address is a live host; repeatable",
+    )
+    answered.add_argument(
+        "-x", "--exclude", metavar="PFX[@IF]", action="append", help="never answer for these addresses; repeatable"
+    )
+    answered.add_argument(
+        "--within",
+        metavar="PFX,...",
+        action="append",
+        help="of what is followed only this counts (default: what is on-link at, or routed to, an uplink); repeatable",
+    )
+    groups["where settings come from"].add_argument(
+        "-c", "--config", metavar="FILE", help="TOML file; flags and environment go before it"
+    )
+    groups["how it is answered"].add_argument(
+        "-r", "--rate", metavar="N[/BURST]", help="advertisements per second and uplink; 0, the default: unlimited"
+    )
+    for path, key in leaves():
+        setting = key.setting
+        if not setting.flags:
+            continue
+        dest = ".".join(path)
+        group = answered if path[0] == "source" else groups[setting.group]
+        words = get_args(key.kind) if get_origin(key.kind) is Literal else ()
+        text = f"{setting.help}: {', '.join(words)}" if words else setting.help
+        if key.kind is bool:
+            group.add_argument(*setting.flags, dest=dest, action="store_const", const=True, help=text)
+        else:
+            text += f" (default: {key.default})" if key.default and not key.required else ""
+            action = "append" if names_source(path, key) else "store"
+            bare: dict[str, Any] = {"nargs": "?", "const": ""} if setting.bare else {}
+            group.add_argument(*setting.flags, dest=dest, metavar=setting.metavar, action=action, help=text, **bare)
+
+
+def add_common(parser: argparse.ArgumentParser) -> None:
+    """Add what every command understands."""
+    group = parser.add_argument_group("help")
+    group.add_argument("-V", "--version", action="version", version=version(), help="show the version and exit")
+    group.add_argument("-h", "--help", action="help", help="show this help and exit")

@@ -1,0 +1,226 @@
+"""Extended BPF by the bpf(2) system call itself: maps, programs and links, each a descriptor that we own.
+
+Nothing is pinned: what is made here goes with its descriptor, at the latest with the process. Errors are OSError;
+`fastpath` knows what each of them means. The structures are those of linux/bpf.h, union bpf_attr.
+"""
+
+import contextlib
+import ctypes
+import errno
+import os
+import platform
+import re
+import struct
+from enum import IntEnum
+from pathlib import Path
+from typing import Final
+
+from ndpresponder.linux.bpf.call_number import bpf_number
+
+_MAP_CREATE: Final = 0
+_MAP_LOOKUP_ELEM: Final = 1
+_MAP_UPDATE_ELEM: Final = 2
+_PROG_LOAD: Final = 5
+_MAP_LOOKUP_BATCH: Final = 24
+_BATCH_COUNT: Final = 32  # where the number of entries stands in the attribute of a batch
+_MAP_UPDATE_BATCH: Final = 26
+_MAP_DELETE_BATCH: Final = 27
+_LINK_CREATE: Final = 28
+_LINK_UPDATE: Final = 29
+_NO_COMMAND: Final = 1 << 16
+
+_NO_PREALLOC: Final = 1  # BPF_F_NO_PREALLOC: a trie knows no other way
+_LOG_SIZE: Final = 1 << 20
+_INSTRUCTION_SIZE: Final = 8
+_STEP: Final = re.compile(r"(\d+): ")  # a line of the verifier's log about an instruction
+_NO_REASON: Final = ("from ", "; ", "processed ", "verification time ", "stack depth ")  # other lines that it has
+
+
+class MapType(IntEnum):
+    """The kinds of maps that are used here (enum bpf_map_type)."""
+
+    HASH = 1
+    ARRAY = 2
+    PERCPU_ARRAY = 6
+    LRU_HASH = 9
+    LPM_TRIE = 11
+
+
+class Hook(IntEnum):
+    """Where a program can be attached: enum bpf_attach_type."""
+
+    XDP = 37
+    TCX_INGRESS = 46
+
+    @property
+    def program_type(self) -> int:
+        """BPF_PROG_TYPE_SCHED_CLS or BPF_PROG_TYPE_XDP."""
+        return 3 if self is Hook.TCX_INGRESS else 6
+
+
+class VerifierRefused(OSError):
+    """The kernel's verifier objects to a program: `reason` in its words, `instruction` where, -1 if it does not say."""
+
+    def __init__(self, error: OSError, reason: str, instruction: int) -> None:
+        """Keep the error number of `error`."""
+        where = f", at instruction {instruction}" if instruction >= 0 else ""
+        super().__init__(error.errno, f"{error.strerror}: {reason}{where}")
+        self.reason = reason
+        self.instruction = instruction
+
+
+class XdpMode(IntEnum):
+    """Who runs an XDP program: the driver, or the kernel on its behalf (XDP_FLAGS_*)."""
+
+    GENERIC = 1 << 1
+    NATIVE = 1 << 2
+
+
+def call(command: int, attribute: "ctypes.Array[ctypes.c_char]") -> int:
+    """Make one bpf(2) call, which may write into `attribute`; return what it returns.
+
+    Raises:
+        OSError: the kernel refused.
+    """
+    number = bpf_number(platform.machine())
+    syscall = ctypes.CDLL(None, use_errno=True).syscall
+    syscall.restype = ctypes.c_long
+    result: int = syscall(ctypes.c_long(number), ctypes.c_int(command), attribute, ctypes.c_uint(len(attribute)))
+    if result < 0:
+        error = ctypes.get_errno()
+        raise OSError(error, os.strerror(error))
+    return result
+
+
+def may_call() -> bool:
+    """Tell whether a call gets as far as bpf(2), by one that asks for nothing it knows."""
+    try:
+        _bpf(_NO_COMMAND, bytes(8))
+    except OSError as error:
+        return error.errno == errno.EINVAL
+    return True
+
+
+def _bpf(command: int, attribute: bytes) -> int:
+    return call(command, ctypes.create_string_buffer(attribute, len(attribute)))
+
+
+def create_map(kind: MapType, name: str, key_size: int, value_size: int, room: int = 1) -> int:
+    """Create a map for `room` entries; return its descriptor."""
+    flags = _NO_PREALLOC if kind is MapType.LPM_TRIE else 0
+    return _bpf(
+        _MAP_CREATE, struct.pack("=IIIIIII16s", kind, key_size, value_size, max(1, room), flags, 0, 0, name.encode())
+    )
+
+
+def set_entry(map_fd: int, key: bytes, value: bytes) -> None:
+    """Set one entry of a map."""
+    keys, values = ctypes.create_string_buffer(key, len(key)), ctypes.create_string_buffer(value, len(value))
+    _bpf(_MAP_UPDATE_ELEM, struct.pack("=IIQQQ", map_fd, 0, ctypes.addressof(keys), ctypes.addressof(values), 0))
+
+
+def set_entries(map_fd: int, keys: bytes, values: bytes, count: int) -> None:
+    """Set `count` entries, whose keys and whose values stand one behind the other."""
+    if not count:
+        return
+    all_keys = ctypes.create_string_buffer(keys, len(keys))
+    all_values = ctypes.create_string_buffer(values, len(values))
+    places = (ctypes.addressof(all_keys), ctypes.addressof(all_values))
+    _bpf(_MAP_UPDATE_BATCH, struct.pack("=QQQQIIQQ", 0, 0, *places, count, map_fd, 0, 0))
+
+
+def delete_entries(map_fd: int, keys: bytes, count: int) -> None:
+    """Delete `count` entries, whose keys stand one behind the other; all of them are there."""
+    if not count:
+        return
+    all_keys = ctypes.create_string_buffer(keys, len(keys))
+    _bpf(_MAP_DELETE_BATCH, struct.pack("=QQQQIIQQ", 0, 0, ctypes.addressof(all_keys), 0, count, map_fd, 0, 0))
+
+
+def entries(map_fd: int, key_size: int, value_size: int, most: int) -> list[tuple[bytes, bytes]]:
+    """Return keys and values of a hash map, those of `most` entries at the most."""
+    keys, values = ctypes.create_string_buffer(most * key_size), ctypes.create_string_buffer(most * value_size)
+    position = ctypes.create_string_buffer(max(4, key_size))
+    places = (ctypes.addressof(position), ctypes.addressof(keys), ctypes.addressof(values))
+    attribute = ctypes.create_string_buffer(struct.pack("=QQQQIIQQ", 0, *places, most, map_fd, 0, 0))
+    with contextlib.suppress(FileNotFoundError):  # ENOENT: those were all
+        call(_MAP_LOOKUP_BATCH, attribute)
+    count = struct.unpack_from("=I", attribute, _BATCH_COUNT)[0]
+    return [
+        (keys.raw[at * key_size : (at + 1) * key_size], values.raw[at * value_size : (at + 1) * value_size])
+        for at in range(count)
+    ]
+
+
+def per_cpu(map_fd: int, value_size: int, cpus: int) -> list[bytes]:
+    """Return what each of `possible_cpus` has in entry 0 of a per-CPU array; `value_size` is a multiple of 8."""
+    key = ctypes.create_string_buffer(4)
+    values = ctypes.create_string_buffer(cpus * value_size)
+    _bpf(_MAP_LOOKUP_ELEM, struct.pack("=IIQQQ", map_fd, 0, ctypes.addressof(key), ctypes.addressof(values), 0))
+    return [values.raw[start : start + value_size] for start in range(0, len(values), value_size)]
+
+
+def possible_cpus() -> int:
+    """Return how many processors there can ever be; this reads a file."""
+    last = Path("/sys/devices/system/cpu/possible").read_text().strip().rpartition(",")[2]
+    return int(last.rpartition("-")[2]) + 1
+
+
+def load_program(hook: Hook, name: str, instructions: bytes) -> int:
+    """Have the kernel verify and compile a program; return its descriptor.
+
+    Raises:
+        VerifierRefused: its verifier objects to the program.
+        OSError: the kernel refused for another reason.
+    """
+    code = ctypes.create_string_buffer(instructions, len(instructions))
+    count = len(instructions) // _INSTRUCTION_SIZE
+    licence = ctypes.create_string_buffer(b"Dual MIT/GPL")
+
+    def load(log_level: int, log: "ctypes.Array[ctypes.c_char] | None") -> int:
+        text = (log_level, len(log), ctypes.addressof(log)) if log is not None else (0, 0, 0)
+        where = (ctypes.addressof(code), ctypes.addressof(licence))
+        fixed = struct.pack("=IIQQIIQII16sII", hook.program_type, count, *where, *text, 0, 0, name.encode(), 0, hook)
+        return _bpf(_PROG_LOAD, fixed)
+
+    try:
+        return load(0, None)
+    except OSError as error:
+        if error.errno == errno.ENOMEM:
+            raise
+        log = ctypes.create_string_buffer(_LOG_SIZE)
+        with contextlib.suppress(OSError):
+            return load(1, log)
+        reason, instruction = objection(log.value.decode(errors="replace"))
+        if not reason:
+            raise
+        raise VerifierRefused(error, reason, instruction) from error
+
+
+def objection(log: str) -> tuple[str, int]:
+    """Return why the verifier refused a program, "" if its log does not say, and the instruction it was at, or -1.
+
+    The log shows one instruction after another, then the reason, then statistics.
+    """
+    instruction, reason = -1, ""
+    for line in log.splitlines():
+        step = _STEP.match(line)
+        if step is not None:
+            instruction, reason = int(step[1]), ""
+        elif line.strip() and not reason and not line.startswith(_NO_REASON):
+            reason = line.strip()
+    return reason, instruction
+
+
+def create_link(program_fd: int, index: int, hook: Hook, mode: XdpMode | None = None) -> int:
+    """Attach a program to the interface `index`, for as long as the returned descriptor is open.
+
+    On tcx it stands behind all programs that are there already. On XDP it is the only one.
+    """
+    fixed = struct.pack("=IIII", program_fd, index, hook, mode or 0)
+    return _bpf(_LINK_CREATE, fixed + bytes(16))
+
+
+def exchange(link_fd: int, program_fd: int) -> None:
+    """Have a link run another program from the next frame on."""
+    _bpf(_LINK_UPDATE, struct.pack("=IIII", link_fd, program_fd, 0, 0))

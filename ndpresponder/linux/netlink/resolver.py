@@ -1,0 +1,222 @@
+"""Finds out whether a target is behind this host: what the kernel knows, else a solicitation of our own downstream.
+
+It goes past the kernel's neighbor table, which a scan could fill, and past what keeps a process from sending
+datagrams (a firewall, IPAddressDeny= of systemd), so that CAP_NET_RAW is all it needs. Who is there is heard by its
+advertisement; if the kernel knows the neighbor, that confirms the kernel's own entry as well. Nothing here waits: the
+kernel's answers come within the call, in some 20 us.
+"""
+
+import contextlib
+import fcntl
+import socket
+import struct
+from collections.abc import Callable, Collection, Iterator
+from typing import Final, NamedTuple
+
+from ndpresponder.errors import SourceUnavailable
+from ndpresponder.linux.netlink import changes
+from ndpresponder.linux.netlink.dump import HEADER_LENGTH, attributes, kind_of
+from ndpresponder.linux.netlink.forwarding import Forwarding
+from ndpresponder.linux.netlink.ipsec import IpsecPolicies
+from ndpresponder.linux.packet.raw import attach_filter
+from ndpresponder.wire.addresses import is_link_local
+from ndpresponder.wire.filters import ADVERTISEMENTS
+from ndpresponder.wire.heard_advertisement import hear
+from ndpresponder.wire.layout import ETH_P_IPV6
+from ndpresponder.wire.solicitation import solicit
+
+# linux/rtnetlink.h, linux/neighbour.h, linux/if_arp.h, net/if.h
+_NDMSG: Final = struct.Struct("=BxxxiHBB")  # family, index, state, flags, type
+_NEWNEIGH, _DELNEIGH = 28, 29
+_NDA_DST: Final = 1
+_PROXY: Final = 0x08  # NTF_PROXY
+_ARPHRD_ETHER: Final = 1
+_SIOCGIFFLAGS, _IFF_NOARP = 0x8913, 0x80
+_IFREQ: Final = struct.Struct("=16sH22x")  # name, flags
+_PACKET_HOST: Final = 0
+
+_REACHABLE: Final = 0x02
+STALE: Final = 0x04 | 0x08 | 0x10  # NUD_STALE | NUD_DELAY | NUD_PROBE: known, but not heard lately
+CONFIRMED: Final = _REACHABLE | 0x40 | 0x80  # or NUD_NOARP | NUD_PERMANENT
+FAILED: Final = 0x20
+
+_RECEIVE_BUFFER: Final = 1 << 20
+_EVENTS_PER_TURN: Final = 256
+_ANSWER: Final = 4096
+_SOMEBODY_THERE: Final = bytes.fromhex(
+    "fe80" + "00" * 6 + "ff" * 8
+)  # a link-local address is asked from a link-local one
+
+
+class Neighbor(NamedTuple):
+    """Who has to be there for a target to be: the target itself, or the router that leads to it."""
+
+    link: int  # the index of the downstream interface
+    address: bytes
+
+
+class Unknown(NamedTuple):
+    """A neighbor that must be asked."""
+
+    neighbor: Neighbor
+    source: bytes  # what it is asked from on that link
+    stale: bool  # the kernel knows it, but has not heard it lately
+    others: tuple["Unknown", ...] = ()  # where else the target may be
+    unrouted: bool = False  # no route leads to it behind this host: it may be on one of the links that are followed
+
+
+class Resolver:
+    """Asks and hears."""
+
+    def __init__(
+        self,
+        uplinks: Callable[[], Collection[int]],
+        uplink: int = 0,
+        followed: Callable[[], Collection[int]] = tuple,
+    ) -> None:
+        """Open the sockets; `uplinks` returns the indexes of the interfaces behind which no target is.
+
+        `uplink` is the one that packets come in by, 0 for packets of this host's own. On those that `followed` returns
+        a target may be that has no route to it yet.
+
+        Raises:
+            SourceUnavailable: the system refuses them now.
+        """
+        self._uplinks = uplinks
+        self._uplink = uplink
+        self._followed = followed
+        self._policies = IpsecPolicies()
+        with contextlib.ExitStack() as stack:
+            self._kernel = stack.enter_context(contextlib.closing(Forwarding()))
+            try:
+                self._events = stack.enter_context(_socket(socket.AF_NETLINK, socket.SOCK_RAW))
+                self._events.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
+                self._events.bind((0, changes.NEIGHBOR))
+                self._sender = stack.enter_context(_socket(socket.AF_PACKET, socket.SOCK_RAW))
+                # On all links, since any may be downstream; a socket with its protocol is bound to all from the start
+                self._listener = stack.enter_context(
+                    _socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_IPV6))
+                )
+                attach_filter(self._listener, ADVERTISEMENTS)
+                _drain(self._listener)  # of what came before the filter
+            except OSError as error:
+                raise SourceUnavailable(f"cannot verify targets: {error.strerror}") from error
+            self._sockets = stack.pop_all()
+
+    def close(self) -> None:
+        """Close the sockets."""
+        self._sockets.close()
+
+    def sockets(self) -> tuple[socket.socket, socket.socket]:
+        """Return the sockets that become readable when `heard` has something."""
+        return self._events, self._listener
+
+    def look(self, target: bytes) -> Unknown | bool:
+        """Return whether `target` is behind this host as far as the kernel knows, or whom to ask."""
+        way = self._kernel.way(target, self._uplink)
+        if way.link and way.link not in self._uplinks():
+            return self._look_on(Neighbor(way.link, way.gateway or target))
+        if way.local or not (way.link or way.missing):
+            return way.local
+        if way.link and self._policies.takes(target):  # it leaves encrypted: there is nobody to ask
+            return True
+        return self._look_around(target)
+
+    def _look_on(self, neighbor: Neighbor) -> Unknown | bool:
+        state = self._kernel.neighbor_state(*neighbor)
+        if state & CONFIRMED:
+            return True
+        source = self._source(neighbor)
+        return Unknown(neighbor, source, bool(state & STALE)) if source else False
+
+    def _look_around(self, target: bytes) -> Unknown | bool:
+        """Return the neighbors to solicit for a target without a route: it may be on each link that is followed."""
+        asked: list[Unknown] = []
+        for link in self._followed():
+            neighbor = Neighbor(link, target)
+            if link not in self._uplinks() and (source := self._source(neighbor)):
+                asked.append(Unknown(neighbor, source, False, (), True))
+        return asked[0]._replace(others=tuple(asked[1:])) if asked else False
+
+    def _source(self, neighbor: Neighbor) -> bytes | None:
+        """Return what to ask from: a link-local address, as the kernel does for what it forwards, if the link has one.
+
+        Who lives on a link without a global address of ours may have no way back to any other.
+        """
+        source = self._kernel.source(_SOMEBODY_THERE, neighbor.link)
+        if source is not None and is_link_local(source):
+            return source
+        return self._kernel.source(neighbor.address, neighbor.link) or self._kernel.source(neighbor.address, 0)
+
+    def ask(self, unknown: Unknown) -> bool:
+        """Solicit a neighbor; return True where there are no link-layer addresses, and so nobody to ask."""
+        for other in unknown.others:
+            self._solicit(other)
+        return self._solicit(unknown) and not unknown.unrouted  # without a route, nobody to ask means nobody there
+
+    def ask_neighbor(self, neighbor: Neighbor) -> None:
+        """Solicit the neighbor that was found before."""
+        if source := self._source(neighbor):
+            self._solicit(Unknown(neighbor, source, False))
+
+    def _solicit(self, unknown: Unknown) -> bool:
+        link, address = unknown.neighbor
+        with contextlib.suppress(OSError):  # the link is gone or down: nobody will be heard
+            name = socket.if_indextoname(link)
+            self._sender.bind((name, 0))
+            _, _, _, hardware_type, lladdr = self._sender.getsockname()
+            flags: int = _IFREQ.unpack(fcntl.ioctl(self._sender, _SIOCGIFFLAGS, _IFREQ.pack(name.encode(), 0)))[1]
+            if hardware_type != _ARPHRD_ETHER or flags & _IFF_NOARP:
+                return True
+            self._sender.send(solicit(lladdr, unknown.source, address))
+        return False
+
+    def heard(self) -> Iterator[tuple[Neighbor, int]]:
+        """Yield what is news: a neighbor and its NUD_* state, 0 for one that the kernel has forgotten."""
+        yield from self._advertised()
+        yield from self._noticed()
+
+    def _advertised(self) -> Iterator[tuple[Neighbor, int]]:
+        uplinks = self._uplinks()
+        for _ in range(_EVENTS_PER_TURN):
+            try:
+                frame, (name, _, packet_type, _, _) = self._listener.recvfrom(_ANSWER)
+            except BlockingIOError:
+                return
+            except OSError:  # a link went down
+                continue
+            said = hear(frame) if packet_type == _PACKET_HOST else None
+            if said is None:
+                continue
+            with contextlib.suppress(OSError):  # the link is gone
+                link = socket.if_nametoindex(name)
+                if link not in uplinks:
+                    yield Neighbor(link, said.target), _REACHABLE
+
+    def _noticed(self) -> Iterator[tuple[Neighbor, int]]:
+        uplinks = self._uplinks()
+        for _ in range(_EVENTS_PER_TURN):
+            try:
+                event = self._events.recv(_ANSWER)
+            except BlockingIOError:
+                return
+            except OSError:  # events were lost: who waits for them asks again
+                continue
+            if kind_of(event) not in (_NEWNEIGH, _DELNEIGH):
+                continue
+            family, index, state, flags, _ = _NDMSG.unpack_from(event, HEADER_LENGTH)
+            if family != socket.AF_INET6 or index in uplinks or flags & _PROXY:
+                continue
+            address = dict(attributes(event, HEADER_LENGTH + _NDMSG.size)).get(_NDA_DST)
+            if address is not None:
+                yield Neighbor(index, address), state if kind_of(event) == _NEWNEIGH else 0
+
+
+def _socket(family: int, kind: int, protocol: int = 0) -> socket.socket:
+    return socket.socket(family, kind | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC, protocol)
+
+
+def _drain(listener: socket.socket) -> None:
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            listener.recv(1)

@@ -1,0 +1,153 @@
+"""Counts frames that nobody reads: sockets beside the one that is read, and a program that says which gets a frame.
+
+They form a packet fanout group (packet(7), PACKET_FANOUT): one program is run once for each frame, and its result is
+the number of the member, so that a frame is either read or counted and never both or neither, also while the program is
+exchanged. Member 0 is the socket that is read. The others have almost no buffer: the kernel drops what they get and
+counts it, which PACKET_STATISTICS tells. CAP_NET_RAW is enough, and all ends with the sockets.
+
+Members are numbered as they join. After a link went down and up the kernel numbers them anew in the order in which
+they were created, which is the same here.
+"""
+
+import ctypes
+import functools
+import os
+import socket
+import struct
+import threading
+from typing import Final
+
+from ndpresponder.linux.packet.raw import attach_filter
+from ndpresponder.wire.filters import RETURN, Instruction, encode
+from ndpresponder.wire.layout import ETH_P_IPV6
+
+# linux/if_packet.h, asm/socket.h
+_SOL_PACKET: Final = 263
+_PACKET_STATISTICS: Final = 6
+_PACKET_FANOUT: Final = 18
+_PACKET_FANOUT_DATA: Final = 22
+_PACKET_FANOUT_CBPF: Final = 6
+_PACKET_FANOUT_FLAG_UNIQUEID: Final = 0x2000
+_PACKET_FANOUT_FLAG_IGNORE_OUTGOING: Final = 0x4000
+_SO_DETACH_FILTER: Final = 27
+
+_NEW_GROUP: Final = (_PACKET_FANOUT_CBPF | _PACKET_FANOUT_FLAG_UNIQUEID | _PACKET_FANOUT_FLAG_IGNORE_OUTGOING) << 16
+_ZERO: Final = (Instruction(RETURN, 0, 0, 0),)  # as a filter: nothing; for a group: member 0
+_KEEPS_ORDER: Final = (5, 1)  # before this Linux the numbers after a link went down and up were another order's
+
+
+class Fanout:
+    """The sockets that count, beside one that is read. Make it with `join_fanout`."""
+
+    def __init__(self, name: str, group: int) -> None:
+        """Count on the link `name`, in a group that has its member 0."""
+        self._name = name
+        self._group = group
+        self._counters: list[socket.socket] = []
+        self._deaf: list[socket.socket] = []  # of these, who must not count yet
+        self._program: tuple[Instruction, ...] = _ZERO
+        self._lock = threading.Lock()  # whoever steers must not find another file under its descriptor
+
+    @property
+    def members(self) -> int:
+        """How many there are beside member 0."""
+        return len(self._counters)
+
+    def add(self, count: int) -> None:
+        """Add so many members; the next program may name them.
+
+        Raises:
+            OSError: the kernel has no more, or the link is down.
+        """
+        with self._lock:
+            for _ in range(count):
+                self._counters.append(_joined(self._name, self._group))
+                self._deaf.append(self._counters[-1])
+
+    def steer(self, program: tuple[Instruction, ...]) -> None:
+        """Let `program` say from the next frame on which member gets it.
+
+        This waits for an RCU grace period, some 10 ms, and may be called in a thread: other threads go on meanwhile.
+
+        Raises:
+            OSError: the kernel refused.
+        """
+        with self._lock:
+            member = self._counters[0].fileno()
+            if self._deaf:
+                _steer(member, self._program)  # after that wait nothing is on its way to them as if to no member
+                while self._deaf:
+                    self._deaf.pop().setsockopt(socket.SOL_SOCKET, _SO_DETACH_FILTER, 0)
+            _steer(member, program)
+            self._program = program
+
+    def take_counts(self) -> list[int]:
+        """Return how many frames each of the members 1 and up got since the last call."""
+        # tp_packets includes tp_drops; both start anew
+        return [
+            struct.unpack("=II", counter.getsockopt(_SOL_PACKET, _PACKET_STATISTICS, 8))[0]
+            for counter in self._counters
+        ]
+
+    def close(self) -> None:
+        """Close the sockets, each of which takes an RCU grace period; all frames then go to member 0."""
+        with self._lock:
+            for counter in reversed(self._counters):  # the last takes the place of one that leaves
+                counter.close()
+
+
+def join_fanout(descriptor: int, name: str, count: int) -> Fanout:
+    """Make the bound packet socket of `descriptor`, on the link `name`, member 0 and `count` new sockets the others.
+
+    All frames go to member 0 until there is a program. A socket that is a member already, because it outlived the
+    process that made it so, stays one: no frame is lost.
+
+    Raises:
+        OSError: the kernel does not have this, or the link is down.
+    """
+    if _kernel_version() < _KEEPS_ORDER:
+        raise OSError(f"Linux {'.'.join(map(str, _KEEPS_ORDER))} or newer is needed")
+    with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0, os.dup(descriptor)) as read:
+        if not read.getsockopt(_SOL_PACKET, _PACKET_FANOUT):
+            read.setsockopt(_SOL_PACKET, _PACKET_FANOUT, _NEW_GROUP)
+        _steer(read.fileno(), _ZERO)  # there may be an old program, and members to come for it
+        fanout = Fanout(name, read.getsockopt(_SOL_PACKET, _PACKET_FANOUT))
+    try:
+        fanout.add(count)
+    except OSError:
+        fanout.close()
+        raise
+    return fanout
+
+
+def _joined(name: str, group: int) -> socket.socket:
+    """Return a new member of `group`: it must not count what comes before it is one, and so has a filter."""
+    counter = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0)
+    try:
+        attach_filter(counter, _ZERO)
+        counter.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 0)  # the kernel raises it to its minimum
+        counter.bind((name, ETH_P_IPV6))
+        counter.setsockopt(_SOL_PACKET, _PACKET_FANOUT, group)
+    except OSError:
+        counter.close()
+        raise
+    return counter
+
+
+def _steer(member: int, program: tuple[Instruction, ...]) -> None:
+    code = ctypes.create_string_buffer(encode(program), 8 * len(program))
+    value = struct.pack("@HP", len(program), ctypes.addressof(code))
+    if _setsockopt()(member, _SOL_PACKET, _PACKET_FANOUT_DATA, value, len(value)):
+        error = ctypes.get_errno()
+        raise OSError(error, os.strerror(error))
+
+
+@functools.cache  # each CDLL leaves something behind
+def _setsockopt() -> "ctypes._NamedFuncPointer":
+    """Return setsockopt(2) of the C library: that of the standard library would hold up all threads."""
+    return ctypes.CDLL(None, use_errno=True).setsockopt
+
+
+def _kernel_version() -> tuple[int, ...]:
+    major, minor, *_ = os.uname().release.split(".")
+    return int(major), int(minor)

@@ -1,0 +1,203 @@
+"""What outlives its process: packet sockets, left to a successor and taken over from a predecessor, and a few octets.
+
+systemd keeps them meanwhile (its file descriptor store), or a process hands them to the program that takes its place.
+What they receive until then waits in the ring. One is used only if it is what its name says it is and fits the link as
+it is now; nothing that fits no link stays open, since its ring would cost memory and its membership go on.
+"""
+
+import errno
+import os
+import socket
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
+
+from ndpresponder.errors import is_shortage
+from ndpresponder.linux.memory_file import Keepsake, new_memory
+from ndpresponder.linux.netlink import Link
+from ndpresponder.linux.packet import timestamps
+from ndpresponder.linux.packet.packet_socket import (
+    PACKET_VERSION,
+    SOL_PACKET,
+    TPACKET_V2,
+    PacketSocket,
+    map_ring,
+    open_packet_socket,
+)
+from ndpresponder.linux.packet.raw import attach_filter
+from ndpresponder.linux.packet.ring import SLOT_SIZE, SLOTS
+from ndpresponder.linux.packet.sender import open_sender
+from ndpresponder.linux.systemd import Notifier
+from ndpresponder.wire.filters import SOLICITATIONS, SOLICITATIONS_OF_THE_LINK, Instruction
+from ndpresponder.wire.layout import ETH_P_IPV6
+
+# The kernel does not tell the shape of a ring, so the name does; the interface index follows
+_PREFIX: Final = f"ring-{SLOTS}x{SLOT_SIZE}-"
+_ANY_RING: Final = "ring-"
+_CLOCK: Final = "clock"  # under this name the offset of the clock by which frames are stamped
+_OF_NO_USE: Final = "a packet socket that was kept is of no use"
+_SO_NETNS_COOKIE: Final = 71  # asm/socket.h, Linux 5.14
+
+
+class Unusable(Exception):
+    """A descriptor cannot be taken over; `str()` says why."""
+
+
+class Handover:
+    """Opens the packet sockets of this process, and sees to it that its successor gets them."""
+
+    def __init__(
+        self, notifier: Notifier, passed: Mapping[str, Sequence[int]], say: Callable[[str, str], None]
+    ) -> None:
+        """Take over from `passed`; `say` what is of no use, and why."""
+        self._notifier = notifier
+        self._say = say
+        self._waiting = {name: list(several) for name, several in passed.items() if name.startswith(_ANY_RING)}
+        self.leaving = False  # what is closed from now on is kept for a successor
+        self.step_s = 0.0  # by how much the clock of the stamps was set since frames began to wait
+        self.to_successor = False  # what is closed now goes to a process that begins at once
+        self._left: dict[str, list[int]] = {}
+        self.others = {name: several for name, several in passed.items() if name not in self._waiting}
+
+    @property
+    def to_pass(self) -> list[tuple[str, int]]:
+        """What a successor in this process is to be passed, by name."""
+        everything = {**self.others, **self._left}
+        return [(name, descriptor) for name, several in everything.items() for descriptor in several]
+
+    def open(self, link: Link, in_flood: bool = False) -> tuple[PacketSocket, bool]:
+        """Return a packet socket on `link`, and whether it was taken over, so that frames may wait in it.
+
+        One that was left `in_flood` goes on to receive what its predecessor admitted, until another filter is given.
+
+        Raises:
+            LinkNotReady, PermissionMissing, SystemRefused: as `open_packet_socket`.
+        """
+        name, found = name_of(link.index), None
+        for descriptor in self._waiting.pop(name, ()):
+            why = "there is another one" if found is not None else ""
+            try:
+                found = found or adopt(descriptor, link, None if in_flood else SOLICITATIONS_OF_THE_LINK)
+            except Unusable as error:
+                why = str(error)
+            if why:
+                os.close(descriptor)
+                self._notifier.drop(name)
+                self._say(_OF_NO_USE, f"{link.name}: {why}")
+        taken_over = found is not None
+        found = found or open_packet_socket(link.device, link.index, SOLICITATIONS)
+        self._notifier.store(name, found.fileno())
+        return found, taken_over
+
+    def close(self, opened: PacketSocket) -> None:
+        """Close a packet socket: for good, or after `leave` only for this process."""
+        name = name_of(opened.index)
+        if self.leaving:
+            self._left[name] = [opened.detach()]
+        else:
+            self._notifier.drop(name)
+            opened.close()
+
+    def compare_clocks(self) -> None:
+        """Find out by how much the clock was set since the predecessor began or ended, and tell the successor of it."""
+        self.step_s = timestamps.step_since(self.kept(_CLOCK))
+        self.keep(_CLOCK, timestamps.offset())
+
+    def kept(self, name: str) -> bytes:
+        """Return what a predecessor kept under `name`, nothing if none did."""
+        try:
+            return Keepsake(self.others[name][0]).read() if name in self.others else b""
+        except OSError as error:
+            self._say("what was kept cannot be read", f"{name}: {error.strerror}")
+            return b""
+
+    def keep(self, name: str, data: bytes) -> None:
+        """Keep `data` for a successor, instead of what was kept under `name` before."""
+        try:
+            if name not in self.others:
+                self.others[name] = [new_memory(name)]
+                self._notifier.store(name, self.others[name][0])
+            Keepsake(self.others[name][0]).write(data)
+        except OSError as error:
+            self._say("this will not outlive the process", f"{name}: {error.strerror}")
+
+    def leave(self, upgrading: bool = False) -> None:
+        """Keep from now on what is closed for a successor; a service manager does not tell a restart from a stop."""
+        self.leaving = True
+        if _CLOCK in self.others:
+            self.keep(_CLOCK, timestamps.offset())
+        self.to_successor = upgrading or self._notifier.keeps
+
+    def discard(self) -> None:
+        """Close what no link has asked for."""
+        for name, descriptors in self._waiting.items():
+            for descriptor in descriptors:
+                os.close(descriptor)
+            self._notifier.drop(name)
+            self._say(_OF_NO_USE, f"{name}: no uplink is like that")
+        self._waiting.clear()
+
+
+def name_of(index: int) -> str:
+    """Return the name under which the packet socket of an interface is kept."""
+    return f"{_PREFIX}{index}"
+
+
+def adopt(
+    descriptor: int, link: Link, program: tuple[Instruction, ...] | None = SOLICITATIONS_OF_THE_LINK
+) -> PacketSocket:
+    """Return the packet socket that `descriptor` is, if it is bound to `link`; it belongs to that one then.
+
+    It receives what `program` accepts, or what it did before for None.
+
+    Raises:
+        Unusable: it is not; the descriptor is still open.
+    """
+    try:
+        found = socket.socket(fileno=descriptor)
+    except OSError as error:
+        raise Unusable(f"it is not a socket ({os.strerror(error.errno or 0)})") from error
+    try:
+        _check(found, link)
+        found.setblocking(False)
+        if program is not None:
+            attach_filter(found, program)
+        return PacketSocket(found, map_ring(found), link.index, open_sender(link.index, found))
+    except (OSError, Unusable) as error:
+        found.detach()
+        if isinstance(error, OSError):
+            what = "there is too little of something" if is_shortage(error) else "its ring is not like ours"
+            raise Unusable(f"{what} ({error.strerror})") from error
+        raise
+
+
+def _check(found: socket.socket, link: Link) -> None:
+    if found.family != socket.AF_PACKET or found.type != socket.SOCK_RAW:
+        raise Unusable("it is not a packet socket")
+    if _namespace(found) != _namespace(None):
+        raise Unusable("it belongs to another network namespace")
+    device, protocol, _, _, lladdr = found.getsockname()
+    if not device:
+        raise Unusable("its link is gone")
+    if protocol != ETH_P_IPV6:
+        raise Unusable("it listens to something else")
+    try:
+        index = socket.if_nametoindex(device)
+    except OSError:  # renamed or deleted since
+        index = 0
+    if (device, index) != (link.device, link.index):
+        raise Unusable(f"it is bound to {device}, index {index}")
+    if lladdr != link.lladdr:
+        raise Unusable(f"its link had the address {lladdr.hex(':')}")
+    if found.getsockopt(SOL_PACKET, PACKET_VERSION) != TPACKET_V2:
+        raise Unusable("its ring is of another version")
+
+
+def _namespace(of: socket.socket | None) -> bytes:
+    """Return the cookie of a socket's network namespace, of ours for None; nothing where the kernel tells none."""
+    with socket.socket(socket.AF_UNIX) if of is None else socket.socket(fileno=os.dup(of.fileno())) as asked:
+        try:
+            return asked.getsockopt(socket.SOL_SOCKET, _SO_NETNS_COOKIE, 8)
+        except OSError as error:
+            if error.errno == errno.ENOPROTOOPT:
+                return b""
+            raise

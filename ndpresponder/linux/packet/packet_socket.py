@@ -1,0 +1,300 @@
+"""One AF_PACKET socket on one uplink: solicitations in from a shared ring; `sender` sends the answers.
+
+Needs CAP_NET_RAW and nothing else. It never reads a frame that was queued before the filter was in place, never
+blocks, and leaves nothing behind when it is closed: filter, ALLMULTI membership and ring go with the socket.
+
+The receive ring (TPACKET_V2, packet(7)) is memory that the kernel fills and we read, so a burst is bounded by
+`SLOTS` instead of by net.core.rmem_max, which on a stock host holds some 500 frames. V2 and not V3, because V3
+hands frames over in blocks and waits for a block to fill. One slot:
+
+    0        4      8         12    14    16    20     24        32           42             52    66
+    | status | len  | snaplen | mac | net | sec | nsec | vlan .. | sockaddr_ll: .. index .. pkttype .. | pad | frame ...
+"""
+
+import errno
+import mmap
+import select
+import socket
+import struct
+from collections.abc import Callable, Iterable
+from itertools import chain
+from typing import Final
+
+from ndpresponder.errors import LinkNotReady, PermissionMissing, SystemRefused, is_shortage
+from ndpresponder.linux.packet.long_frames import LongFrames
+from ndpresponder.linux.packet.raw import attach_filter
+from ndpresponder.linux.packet.ring import (
+    NANOSECONDS,
+    OURS,
+    SECONDS,
+    SLOT_SIZE,
+    SLOT_WORDS,
+    SLOTS,
+    count_while,
+    find_first,
+)
+from ndpresponder.linux.packet.sender import BATCH, Sender, open_sender
+from ndpresponder.wire.filters import Instruction
+from ndpresponder.wire.layout import ETH_P_IPV6
+
+# linux/if_packet.h, asm/socket.h
+SOL_PACKET: Final = 263
+_PACKET_ADD_MEMBERSHIP: Final = 1
+_PACKET_RX_RING: Final = 5
+_PACKET_STATISTICS: Final = 6
+_PACKET_COPY_THRESH: Final = 7
+PACKET_VERSION: Final = 10
+_PACKET_IGNORE_OUTGOING: Final = 23
+_PACKET_MR_ALLMULTI: Final = 2
+_PACKET_OTHERHOST: Final = 3
+TPACKET_V2: Final = 1
+_TP_STATUS_COPY: Final = 2
+
+_BLOCK_SIZE: Final = 1 << 16
+_RING_SIZE: Final = SLOTS * SLOT_SIZE
+_FRAME: Final = 66  # where the frame starts in its slot
+_SLOT_ROOM: Final = SLOT_SIZE - _FRAME
+# Status, length, index, packet type, and the frame if it is as long as a solicitation with an option, as nearly all are
+_SLOT: Final = struct.Struct("=I4xI24xi2xB23x86s104x")
+_USUAL_LENGTH: Final = 86
+_WHOLE: Final = OURS | _TP_STATUS_COPY  # of these, only OURS is set when the slot holds the whole frame
+_FREE: Final = memoryview(bytes(4 * BATCH)).cast("I")  # the statuses of slots that are the kernel's
+_RECEIVE_BUFFER: Final = 4 << 20  # for what is larger than a slot; the kernel lowers it to net.core.rmem_max
+_LINK_ERRORS: Final = (errno.ENETDOWN, errno.ENODEV, errno.ENXIO)
+
+
+class PacketSocket:
+    """Frames of one uplink. Make it with `open_packet_socket`; `close` it, or use it as a context manager."""
+
+    __slots__ = (
+        "_cut",
+        "_held",
+        "_long_frames",
+        "_octets",
+        "_position",
+        "_ring",
+        "_socket",
+        "_words",
+        "crowded",
+        "index",
+        "moved",
+        "received_s",
+        "sender",
+        "taken",
+    )
+
+    def __init__(self, sock: socket.socket, ring: mmap.mmap, index: int, sender: Sender) -> None:
+        """Wrap a bound socket, its mapped ring and what sends beside it; all belong to this object from now on."""
+        self._socket = sock
+        self._long_frames = LongFrames(sock)
+        self._ring = ring
+        self._octets = memoryview(ring)
+        self._words = self._octets.cast("I")
+        self._position = 0  # of the slot that the kernel fills next, or filled first of those that wait
+        self._held = 0  # of the first slot that is still ours
+        self._cut = 0  # frames that neither a slot nor the socket's queue had room for, since the last `take_drops`
+        self.sender = sender
+        self.index = index
+        self.received_s = 0.0
+        self.crowded = 0
+        self.taken = 0  # slots, by the last `receive`: more than it returned frames if some held no whole one
+        self.moved = 0  # slots taken since the socket was opened
+
+    def __enter__(self) -> "PacketSocket":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def bound(self) -> bool:
+        """Whether the link it was opened on still exists; one with the same index may have come in its place."""
+        return bool(self._socket.getsockname()[0])
+
+    def fileno(self) -> int:
+        """Return the descriptor that becomes readable when a frame is waiting."""
+        return self._socket.fileno()
+
+    def close(self) -> None:
+        """Release the ring and the socket; closing twice is harmless."""
+        self._words.release()
+        self._octets.release()
+        self._ring.close()
+        self.sender.close()
+        self._socket.close()
+
+    def detach(self) -> int:
+        """Release the ring but not the socket, and return its descriptor, which is the caller's from now on."""
+        with self:
+            return self._socket.detach()
+
+    def receive(self, most: int = BATCH) -> list[tuple[bytes, bool]]:
+        """Take at most `most` (`BATCH`) waiting slots; return their frames, and whether each is for others.
+
+        That is what is for another host, or what an interface above this one has now, say a VLAN's or a bond.
+
+        A slot that holds a part of its frame only is a drop: `taken`, not the number of frames, tells whether anything
+        waited. `release` the slots before the next call. `received_s` is then when the kernel received the first of
+        them, as Unix time. `crowded` counts those taken since half of the ring was waiting, while a batch waited on.
+        """
+        words, first, here = self._words, self._position, self.index
+        self.received_s = words[first * SLOT_WORDS + SECONDS] + words[first * SLOT_WORDS + NANOSECONDS] * 1e-9
+        frames: list[tuple[bytes, bool]] = []
+        cut = 0
+        for status, length, index, packet_type, frame in self._slots(first, most):
+            if length == _USUAL_LENGTH and status & _WHOLE == OURS and index == here:
+                frames.append((frame, packet_type == _PACKET_OTHERHOST))
+            elif not status & OURS:
+                self.crowded = 0
+                if self._long_frames.first:  # that of no slot: all of them were taken
+                    self._long_frames.clear()
+                break
+            elif (unusual := self._read((first + len(frames) + cut) % SLOTS)) is not None:
+                frames.append((unusual, packet_type == _PACKET_OTHERHOST or index != here))
+            else:
+                cut += 1
+        self.taken = taken = len(frames) + cut
+        self.moved += taken
+        self._position = position = (first + taken) % SLOTS
+        self._cut += cut
+        if taken == most and (self.crowded or words[(position + SLOTS // 2) % SLOTS * SLOT_WORDS] & OURS):
+            self.crowded += most
+        return frames
+
+    def _slots(self, first: int, count: int) -> Iterable[tuple[int, int, int, int, bytes]]:
+        """Read slots one by one, each not before it is asked for: its status, and only then what it holds."""
+        octets, last = self._octets, first + count
+        if last <= SLOTS:
+            return _SLOT.iter_unpack(octets[first * SLOT_SIZE : last * SLOT_SIZE])
+        beginning = octets[: (last - SLOTS) * SLOT_SIZE]
+        return chain(_SLOT.iter_unpack(octets[first * SLOT_SIZE :]), _SLOT.iter_unpack(beginning))
+
+    def _read(self, slot: int) -> bytes | None:
+        """Return the frame of a slot whatever its length; None if only a part of it is there."""
+        status, whole, length = self._words[slot * SLOT_WORDS : slot * SLOT_WORDS + 3]
+        start = slot * SLOT_SIZE + _FRAME
+        beginning = self._ring[start : start + length]
+        if status & _TP_STATUS_COPY:
+            return self._long_frames.take(beginning, whole)
+        return None if length == _SLOT_ROOM and length < whole else beginning
+
+    def release(self) -> None:
+        """Give the slots of what was received back to the kernel, now that all of it is answered.
+
+        Who is killed before that leaves them to a successor, which answers once more rather than never.
+        """
+        words, first, last = self._words, self._held, self._position
+        if last < first:
+            words[first * SLOT_WORDS :: SLOT_WORDS] = _FREE[: SLOTS - first]
+            first = 0
+        words[first * SLOT_WORDS : last * SLOT_WORDS : SLOT_WORDS] = _FREE[: last - first]
+        self._held = last
+
+    def seek(self) -> bool:
+        """Find the frame that has waited longest, in a ring that somebody else has read from; return False if none.
+
+        Where the kernel goes on in an empty ring nobody can tell, so that nothing may be received before this is True.
+        """
+        if (first := find_first(self._words)) is None:
+            return False
+        self._position = self._held = first
+        return True
+
+    @property
+    def waiting(self) -> bool:
+        """Whether the kernel says that there is something to receive."""
+        poll = select.poll()
+        poll.register(self._socket, select.POLLIN)
+        return any(events & select.POLLIN for _, events in poll.poll(0))
+
+    def seek_anew(self) -> None:
+        """Find again where the ring goes on, and throw away what would keep the socket readable without a slot."""
+        if not self.seek():
+            self._long_frames.clear()
+
+    def count_while(self, holds: Callable[[float], bool], most: int = SLOTS) -> int:
+        """Return how many of the frames that wait have a stamp, as Unix time, of which `holds` is true."""
+        return count_while(self._words, self._position, holds, most)
+
+    def admit(self, program: tuple[Instruction, ...]) -> None:
+        """Receive from now on what `program` accepts, instead of what the one before it did."""
+        attach_filter(self._socket, program)
+
+    def take_error(self) -> int:
+        """Return and clear the pending error of the socket (ENETDOWN when the uplink went down), 0 for none."""
+        return self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+
+    def take_drops(self) -> int:
+        """Return how many frames the kernel had no room for since the last call."""
+        _, drops = struct.unpack("=II", self._socket.getsockopt(SOL_PACKET, _PACKET_STATISTICS, 8))
+        cut, self._cut = self._cut, 0
+        return int(drops) + cut
+
+
+def open_packet_socket(name: str, index: int, program: tuple[Instruction, ...]) -> PacketSocket:
+    """Open a socket on the Ethernet link `name`, which must have `index`, that receives what `program` accepts.
+
+    The order is what makes it safe: with protocol 0 the socket receives nothing until it is bound, and it is
+    bound last, so that no unfiltered frame is ever queued.
+
+    Raises:
+        PermissionMissing: CAP_NET_RAW is missing.
+        LinkNotReady: there is no such link now, or it has another index, or the system is short of something now.
+        SystemRefused: the kernel will not have it at all.
+    """
+    try:
+        sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC, 0)
+    except PermissionError as error:
+        raise PermissionMissing(
+            "raw sockets need CAP_NET_RAW: run as root, or give the systemd unit AmbientCapabilities=CAP_NET_RAW"
+        ) from error
+    except OSError as error:
+        kind = LinkNotReady if is_shortage(error) else SystemRefused
+        raise kind(f"cannot open a packet socket: {error.strerror}") from error
+    try:
+        return PacketSocket(sock, _bind(sock, name, index, program), index, open_sender(index, sock))
+    except OSError as error:
+        sock.close()
+        if error.errno in _LINK_ERRORS or is_shortage(error):
+            raise LinkNotReady(f"{name}: {error.strerror}") from error
+        raise SystemRefused(f"cannot listen on {name}: {error.strerror}") from error
+    except LinkNotReady:
+        sock.close()
+        raise
+
+
+def _bind(sock: socket.socket, name: str, index: int, program: tuple[Instruction, ...]) -> mmap.mmap:
+    """Make `sock` ready and bind it to the link, last; return its receive ring."""
+    attach_filter(sock, program)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
+    sock.setsockopt(SOL_PACKET, PACKET_VERSION, TPACKET_V2)
+    sock.setsockopt(SOL_PACKET, _PACKET_COPY_THRESH, 1)
+    request = struct.pack("=IIII", _BLOCK_SIZE, _RING_SIZE // _BLOCK_SIZE, SLOT_SIZE, SLOTS)
+    sock.setsockopt(SOL_PACKET, _PACKET_RX_RING, request)
+    ring = map_ring(sock)
+    # A NIC that filters multicast (virtio-net, macvlan) hides the solicitations without this membership, which
+    # the kernel drops together with the socket.
+    membership = struct.pack("=iHH8s", index, _PACKET_MR_ALLMULTI, 0, b"")
+    sock.setsockopt(SOL_PACKET, _PACKET_ADD_MEMBERSHIP, membership)
+    try:
+        sock.setsockopt(SOL_PACKET, _PACKET_IGNORE_OUTGOING, 1)
+    except OSError as error:
+        if error.errno != errno.ENOPROTOOPT:  # before Linux 4.20; our own frames then end as `own_frame`
+            raise
+    sock.bind((name, ETH_P_IPV6))
+    try:
+        present = socket.if_nametoindex(name)
+    except OSError as error:  # without an errno
+        raise LinkNotReady(f"{name} vanished while it was being opened") from error
+    if present != index:
+        raise LinkNotReady(f"{name} changed while it was being opened")
+    return ring
+
+
+def map_ring(sock: socket.socket) -> mmap.mmap:
+    """Return the receive ring of a packet socket.
+
+    Raises:
+        OSError: it has none, or one of another size.
+    """
+    return mmap.mmap(sock.fileno(), _RING_SIZE, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE)

@@ -1,0 +1,1 @@
+"""What the kernel answers or counts by itself, so that nobody wakes the daemon for it."""

@@ -1,0 +1,248 @@
+"""Solicitations that the kernel counts and nobody reads, so that a flood of them is nearly free.
+
+Those are always the ones for what is not ours and the ones that a router forwarded; in a flood most of what strangers
+ask as well. `fanout_members` and `counting_program` say which frames go unread, `linux.packet.fanout` tells the
+kernel. This keeps the program in step with the table, the uplink and the flood, and adds to the tally what the kernel
+counted. It must never decide what is answered: when the kernel cannot count, or somebody wants to see every frame, all
+are read and end in the responder.
+
+A new program takes the kernel some 10 ms, and a large table as long to write it, so both are done in a thread, one at a
+time. Until then a new target is not answered for; a target that went is silent at once, by the responder's own table.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from functools import partial
+from typing import Final
+
+from ndpresponder.linux.packet.fanout import Fanout, join_fanout
+from ndpresponder.linux.packet.packet_socket import PacketSocket
+from ndpresponder.observe.tally import Tally
+from ndpresponder.observe.uplink_log import Narrator
+from ndpresponder.offload.counting_program import hold_back, steer
+from ndpresponder.offload.fanout_members import ALWAYS_COUNTED, COUNTED, READ_ALL
+from ndpresponder.offload.unattended import left_in_flood
+from ndpresponder.outcome import Outcome
+from ndpresponder.policy.overload import Crowd
+from ndpresponder.policy.requester import UplinkState
+from ndpresponder.policy.table import EMPTY, TargetTable
+from ndpresponder.wire.classic_bpf import Program
+from ndpresponder.wire.filters import SOLICITATIONS, SOLICITATIONS_OF_THE_LINK
+
+_AGAIN_S: Final = 10.0  # after the kernel refused, for want of memory or descriptors mostly
+_LOOK_S: Final = 0.1  # how often it is seen whether a flood goes on
+_QUIET_LOOKS: Final = 5  # after which it is over: one that pauses for less would fill the ring anew each time
+_REWRITE_S: Final = 0.5  # between two programs in a flood, unless the last one had too much read
+_SETTLE_S: Final = 0.02  # a full ring is read by then
+_FLOOD: Final = 5000  # more frames in that time than leave some for whoever is answered: some 5 us for each stranger
+# What is read of those that are not spared: less when the ring is filled faster than it is read, else ever more, since
+# a router that is new here is among them; slowly, as the others lose most where user space has no time to spare
+_FIRST_SHARE: Final = 1 / 8
+_LEAST_SHARE: Final = 1 / 64
+_MOST_SHARE: Final = 63 / 64
+_LESS: Final = 1 / 2
+_MORE: Final = 1.1
+_MORE_AT_FIRST: Final = 1.5  # until it was too much, and when more is known of who floods
+
+
+class Unread:
+    """The unread solicitations of one uplink; `open` it with each packet socket, and `close` it before that."""
+
+    def __init__(self, tally: Tally, crowd: Crowd, read_all: Callable[[], bool], narrator: Narrator) -> None:
+        """Count in `tally`; nothing goes unread while `read_all` says so; `crowd` says who is spared in a flood."""
+        self._tally = tally
+        self._read_all = read_all
+        self._crowd = crowd
+        self._narrator = narrator
+        self._table: TargetTable = EMPTY
+        self._state: UplinkState | None = None
+        self._changed = asyncio.Event()
+        self.settled = asyncio.Event()  # the kernel has its first program, or has refused it
+        self._task: asyncio.Task[None] | None = None
+        self._fanout: Fanout | None = None
+        self._program = READ_ALL  # that in force
+        self._written = READ_ALL  # without a flood
+        self._written_for: tuple[TargetTable, UplinkState | None] = EMPTY, None
+        self._reads_all = False  # because somebody wants to see every frame
+        self._complained = False
+        self._again_s: float | None = None  # when it is tried again although nothing has changed
+        self._share = _FIRST_SHARE
+        self._more = _MORE_AT_FIRST
+        self._look_s = 0.0  # when it is seen next whether the flood goes on
+        self._held_back = self._thinned = self._flooding = 0  # so many were when it was seen last
+        self._quiet = 0  # looks since the flood went on
+        self._rewrite_s = 0.0  # when the program may be written anew because a flood goes on
+
+    def open(self, socket: PacketSocket, name: str) -> None:
+        """Count beside `socket`, bound to the link `name`, from when the uplink is ready."""
+        self._task = asyncio.get_running_loop().create_task(self._keep(socket, name))
+
+    def apply(self, table: TargetTable) -> None:
+        """Have all read that is for a target of `table`."""
+        self._table = table
+        self._changed.set()
+
+    def follow(self, state: UplinkState | None) -> None:
+        """Have all read that ends for another reason in this state of the uplink: everything if it is None."""
+        if state != self._state:
+            self._state = state
+            self._changed.set()
+
+    def flood(self) -> None:
+        """Hold back some of those that are not spared, until few are held back and the ring is read as it is filled."""
+        if not self._crowd.flooded:
+            self._crowd.flooded = True
+            self._share, self._more = _FIRST_SHARE, _MORE_AT_FIRST
+            self._rewrite_s, self._quiet = 0.0, 0
+            self._begin_look()
+            self._changed.set()
+            self._narrator.limited(
+                "in a flood: gateways and requesters that asked before are answered, most others are held back"
+            )
+
+    def resume(self, socket: PacketSocket, in_flood: bool) -> None:
+        """Begin with a socket that was taken over; one that was left in a flood is steered before all is admitted."""
+        if in_flood and not self._read_all():
+            self.flood()
+            self._share = _LEAST_SHARE  # there is much to do at a start
+        elif in_flood:
+            socket.admit(SOLICITATIONS)
+
+    def leave(self, socket: PacketSocket) -> None:
+        """Have a flood kept off `socket` until a successor reads: half a second would fill the ring."""
+        if self._crowd.would_fill_the_ring:
+            spared = self._crowd.spared(self._share)
+            with contextlib.suppress(OSError):  # then it fills the ring
+                socket.admit(left_in_flood([*spared.stations, *spared.guarded], spared.gateways))
+
+    def collect(self) -> None:
+        """Add to the tally what the kernel counted since the last call."""
+        if self._read_all() != self._reads_all:
+            self._changed.set()
+        if self._fanout is not None:
+            for (kind, outcome), count in zip(COUNTED, self._fanout.take_counts(), strict=False):
+                self._tally.received[kind] += count
+                self._tally.ended[outcome] += count
+                if outcome is Outcome.NOT_OURS:  # which the next process reads until it has a program
+                    self._crowd.note(count)
+
+    def close(self) -> None:
+        """Count for the last time and give back what was opened."""
+        if self._task is not None:
+            self._task.cancel()
+            self._task = None
+        self._state = None
+        self._leave()
+
+    def _leave(self) -> None:
+        fanout = self._fanout
+        with contextlib.suppress(OSError):  # what cannot be counted now never is
+            self.collect()
+        self._fanout, self._program = None, READ_ALL
+        if fanout is not None:
+            try:
+                asyncio.get_running_loop().run_in_executor(None, fanout.close)
+            except RuntimeError:  # the system has no thread left
+                fanout.close()
+
+    async def _keep(self, socket: PacketSocket, name: str) -> None:
+        """Hand over a program whenever another one is wanted, and some time after that has failed."""
+        self._changed.set()
+        while True:
+            try:
+                await self._wait()
+                await self._hand_over(await self._wanted(), socket, name)
+            except Exception as error:  # whatever it is: what was in force would keep new targets from being read
+                self._give_up(socket, error)
+            if self._state is not None:
+                self.settled.set()
+
+    def _give_up(self, socket: PacketSocket, error: Exception) -> None:
+        """Have all read until it is tried again; in a shortage any of these steps can fail as well."""
+        self._again_s = asyncio.get_running_loop().time() + _AGAIN_S
+        with contextlib.suppress(OSError):  # then frames that a router forwarded are not counted
+            socket.admit(SOLICITATIONS)
+        self._leave()
+        if self._state is not None and not self._complained:
+            self._complained = True
+            self._narrator.log.info("reading foreign solicitations instead of counting them", why=str(error))
+
+    async def _wait(self) -> None:
+        """Wait until something has changed, a flood is to be looked at, or what has failed is tried again."""
+        try:
+            async with asyncio.timeout_at(self._look_s if self._crowd.flooded else self._again_s):
+                await self._changed.wait()
+        except TimeoutError:
+            if self._crowd.flooded:
+                self._look()
+        self._again_s = None
+        self._changed.clear()
+
+    def _look(self) -> None:
+        """See whether the flood goes on, and how much is read from now on of who floods."""
+        self.collect()
+        thinned = self._crowd.total > self._thinned
+        goes_on = thinned or self._tally.ended[Outcome.OVERLOADED] - self._held_back > _FLOOD
+        self._quiet = 0 if goes_on else self._quiet + 1
+        self._crowd.flooded = self._quiet < _QUIET_LOOKS
+        if thinned:
+            self._share, self._more = max(_LEAST_SHARE, self._share * _LESS), _MORE
+            self._rewrite_s = 0.0
+        else:
+            if self._crowd.flooding > self._flooding:
+                self._more = _MORE_AT_FIRST
+            self._share = min(_MOST_SHARE, self._share * self._more)
+        self._flooding = self._crowd.flooding
+        if not self._crowd.flooded:
+            self._crowd.forget()
+        self._begin_look()
+
+    def _begin_look(self) -> None:
+        self._look_s = asyncio.get_running_loop().time() + _LOOK_S
+        self._held_back = self._tally.ended[Outcome.OVERLOADED]
+        self._thinned = self._crowd.total
+
+    async def _wanted(self) -> Program:
+        self._reads_all = self._read_all()
+        table, state = self._table, None if self._reads_all else self._state
+        if state is None:
+            return READ_ALL
+        if self._written_for[0] is not table or self._written_for[1] != state:
+            self._written = await asyncio.get_running_loop().run_in_executor(None, program_for, table, state)
+            self._written_for = table, state
+        if not self._crowd.flooded:
+            return self._written
+        loop = asyncio.get_running_loop()
+        if loop.time() < self._rewrite_s:
+            return self._program
+        self._rewrite_s = loop.time() + _REWRITE_S
+        return await loop.run_in_executor(
+            None, partial(hold_back, self._written, self._share, *self._crowd.spared(self._share))
+        )
+
+    async def _hand_over(self, program: Program, socket: PacketSocket, name: str) -> None:
+        if self._reads_all:
+            socket.admit(SOLICITATIONS)
+        if program == self._program:
+            return
+        if self._fanout is None:
+            self._fanout = join_fanout(socket.fileno(), name, ALWAYS_COUNTED)
+        if self._crowd.flooded:
+            self._fanout.add(len(COUNTED) - self._fanout.members)
+        await asyncio.get_running_loop().run_in_executor(None, self._fanout.steer, program)
+        self._program = program
+        self._complained = False
+        if program != READ_ALL:  # forwarded frames are counted now; between two processes they must not fill the ring
+            socket.admit(SOLICITATIONS_OF_THE_LINK)
+        if self._crowd.flooded:  # what waited before it was in force is not its fault
+            await asyncio.sleep(_SETTLE_S)
+            self._begin_look()
+
+
+def program_for(table: TargetTable, state: UplinkState) -> Program:
+    """Return the program that has read all but what a responder with these ends as `not_ours`."""
+    never = [(int.from_bytes(address, "big"), 0) for address in state.never]
+    lengths = (*table.claims(), *table.excluded)
+    prefixes = [(network << free, free) for free, networks in lengths for network in networks]
+    return steer(table.live, [*prefixes, *never], state.lladdr, state.own_addresses, state.index)

@@ -1,0 +1,256 @@
+"""Which frames are answered while more come than can be: who chooses is never who sends most, or came first.
+
+Pure. Passing over a frame costs some tenth of answering it, so that what is read is divided into classes:
+- The stations that the kernel's neighbor entries have confirmed for the gateways. Asking from the gateway's own address
+  such a station shares with nobody; other sources beside it, which anybody can write, have a share together.
+- Requesters that are known (see `known`), each with a share. Where there are too many, the longest known go first, and
+  those that ask more than any router does go last.
+- All others. Each station is answered some times a second: first one that asked in the last second too, as a router
+  does that got no answer, then one that has not asked before.
+It must never judge a frame: what is held back is counted as `overloaded`. In a flood that lasts the kernel holds back
+most before it is read, but for `Crowd.spared`.
+"""
+
+from collections.abc import Callable, Collection, Mapping
+from itertools import islice
+from operator import itemgetter
+from typing import Final, NamedTuple
+
+from ndpresponder.policy.confirmed_gateways import Confirmed
+from ndpresponder.policy.known_requesters import Known
+from ndpresponder.policy.recent_rates import FLOODS, MODEST, Lately
+from ndpresponder.wire.layout import ETHERNET_SOURCE, REQUESTER, SOURCE
+from ndpresponder.wire.solicitation import kinds_of
+
+GATEWAYS_SHARE: Final = 16  # of one gateway at its confirmed station, in one batch of 64
+SHARE: Final = 8  # of each other requester
+KNOWN_ROOM: Final = 16  # of all known requesters together
+FRAMES_PER_STRANGER: Final = 16  # in a batch, for each stranger that is answered beyond the first
+MAX_SPARED: Final = 64  # stations: a link has a handful of routers
+MAX_GUARDED, MAX_SOURCES, MAX_ADDRESSES = 4, 8, 16  # stations that somebody floods as, sources of each; gateways
+FLOODING_PER_S: Final = 1000  # more than a router asks
+BUSY_PER_S: Final = 2000  # fills the ring in the seconds that a successor may take to begin
+MAX_FLOODING: Final = 8192  # stations that are held back: of the others one in five is taken for one of so many
+_REOPENED: Final = 16  # one of so many is let go each second, and found out again
+_SECOND_S: Final = 1.0
+_STATION: Final = slice(0, 6)  # where what shares with nobody else begins with it
+_IN_REQUESTER: Final = slice(-16, None)  # the IPv6 source, which those end in
+_SOURCE_LENGTH: Final = 16
+_FEWEST: Final = 3  # solicitations that tell a flood: a requester that was answered twice before is known
+
+Frame = tuple[bytes, bool]
+
+
+class Spared(NamedTuple):
+    """Whom the kernel does not hold back as it does strangers."""
+
+    stations: Collection[bytes] = ()  # link-layer addresses
+    guarded: Mapping[bytes, Mapping[bytes, bool]] = {}  # stations in whose name there is a flood -> sources -> all?
+    gateways: Collection[bytes] = ()  # IPv6 addresses of gateways whose station nobody has confirmed
+    flooding: Collection[bytes] = ()  # link-layer addresses of which next to nothing is read
+    salt: int = 0  # with which other stations are taken for one of many that flood
+
+
+class Crowd:
+    """All requesters of one uplink while more comes than can be answered."""
+
+    def __init__(
+        self,
+        known: Known,
+        confirmed: Confirmed,
+        gateways: Mapping[bytes, object],
+        clock: Callable[[], float],
+        recall: Callable[[bytes], object] = lambda _: None,
+    ) -> None:
+        """Follow who is `known` or `confirmed`, and the addresses `gateways`; `recall` finds an answer given before."""
+        self._known = known
+        self._confirmed = confirmed
+        self._gateways = gateways
+        self._clock = clock
+        self._recall = recall
+        self._began_s = 0.0  # the second that is counted now
+        self._asked: dict[bytes, int] = {}  # in this second, by who shares with nobody else
+        self._flooding: set[bytes] = set()  # of those, who asked more than a router does
+        self._lately = Lately()
+        self._closed: dict[bytes, None] = {}  # stations that flood, the longest held back first
+        self._crowded = self._crowded_before = 0
+        self.total = 0  # frames that came while the ring was filled faster than it was read
+        self.flooded = False  # whether that lasts, and the kernel holds frames back
+        self._read_since_s, self._read, self._read_per_s = 0.0, 0, 0.0
+
+    @property
+    def lately(self) -> int:
+        """How many frames came of late while the ring was filled faster than it was read."""
+        return self._crowded + self._crowded_before
+
+    @property
+    def flooding(self) -> int:
+        """How many are known to flood."""
+        return len(self._closed) + len(self._flooding)
+
+    def note(self, count: int) -> None:
+        """Count frames that were read, or would have been without a program in the kernel."""
+        now_s = self._clock()
+        if now_s - self._read_since_s >= _SECOND_S:
+            self._read_per_s = self._read / (now_s - self._read_since_s)
+            self._read_since_s, self._read = now_s, 0
+        self._read += count
+
+    @property
+    def would_fill_the_ring(self) -> bool:
+        """Whether so much comes that the ring is soon full if nobody reads it."""
+        self.note(0)
+        return self.flooded or max(self._read_per_s, self._read) > BUSY_PER_S
+
+    def thin(self, frames: Collection[Frame], crowded: bool = True) -> tuple[list[Frame], list[int]]:
+        """Return the frames of one batch to answer, and how many others there were of each kind, by its number.
+
+        `crowded` says that the ring was filled faster than it was read.
+        """
+        self._begin_second()
+        if crowded:
+            self.total += len(frames)
+            self._crowded += len(frames)
+        since_s, stations, gateways, asked = self._known.since_s, self._confirmed.stations, self._gateways, self._asked
+        ask_lately, closed = self._lately.ask, self._closed
+        share = SHARE if crowded else len(frames)  # there is time, as after what waited for this process
+        of_gateways: dict[bytes, list[Frame]] = {}
+        chosen: list[Frame] = []
+        known: list[tuple[float, Frame]] = []
+        flooding: list[Frame] = []
+        strangers: list[tuple[float, Frame]] = []
+        shares: dict[bytes, int] = {}
+        for each in frames:
+            frame = each[0]
+            station, who = frame[ETHERNET_SOURCE], frame[REQUESTER]
+            if station in stations:
+                if (source := frame[SOURCE]) in stations[station]:
+                    pair = station + source  # and not `who`, of which anybody can make up many
+                    of_gateways.setdefault(pair, []).append(each)
+                    asked[pair] = asked.get(pair, 0) + 1
+                    continue
+                if who not in since_s:
+                    who = station  # all sources that were made up beside it share
+            elif who not in since_s:
+                who = frame[SOURCE]
+                if who not in gateways or self._confirmed.has(who):  # most of a flood ends here
+                    if station not in closed:
+                        if (rank := ask_lately(station)) < MODEST:
+                            strangers.append((rank, each))
+                        elif rank == FLOODS:
+                            self._close(station)
+                    continue
+            asked[who] = asked.get(who, 0) + 1
+            shares[who] = had = shares.get(who, 0) + 1
+            if had <= share:
+                if who in self._flooding:
+                    flooding.append(each)
+                elif station in stations:
+                    chosen.append(each)
+                else:
+                    known.append((since_s.get(who, 0.0), each))
+        for several in of_gateways.values():
+            chosen += self._most_wanted(several, crowded)
+        chosen += self._longest_known(known)
+        chosen += flooding[:SHARE]
+        chosen += _first(strangers, 1 + len(frames) // FRAMES_PER_STRANGER)
+        self._note(chosen)
+        others = kinds_of(frame for frame, _ in frames)
+        for kind, count in enumerate(kinds_of(frame for frame, _ in chosen)):
+            others[kind] -= count
+        return chosen, others
+
+    def _most_wanted(self, frames: list[Frame], crowded: bool) -> list[Frame]:
+        """Return a gateway's share of its frames: if somebody floods in its very name, what was answered before."""
+        pair = frames[0][0][ETHERNET_SOURCE] + frames[0][0][SOURCE]
+        if len(frames) <= GATEWAYS_SHARE or not (crowded or pair in self._flooding):
+            return frames
+        return sorted(frames, key=lambda each: self._recall(each[0]) is None)[:GATEWAYS_SHARE]
+
+    def _longest_known(self, ranked: list[tuple[float, Frame]]) -> list[Frame]:
+        """Return the frames of known requesters that there is room for; the others are strangers after all."""
+        if len(ranked) > KNOWN_ROOM:
+            ranked = sorted(ranked, key=itemgetter(0))
+            for _, (frame, _) in ranked[KNOWN_ROOM:]:
+                station = frame[ETHERNET_SOURCE]
+                if station not in self._closed and self._lately.ask(station) == FLOODS:
+                    self._close(station)
+        return [frame for _, frame in ranked[:KNOWN_ROOM]]
+
+    def _close(self, station: bytes) -> None:
+        if len(self._closed) < MAX_FLOODING:
+            self._closed[station] = None
+
+    def _note(self, chosen: list[Frame]) -> None:
+        for frame, _ in chosen:
+            self._known.use(frame[REQUESTER])
+
+    def _begin_second(self) -> None:
+        now_s = self._clock()
+        if now_s - self._began_s < _SECOND_S:
+            return
+        soon = now_s - self._began_s < 2 * _SECOND_S
+        self._began_s = now_s
+        self._note_floods()
+        self._asked.clear()
+        for station in list(islice(self._closed, 1 + len(self._closed) // _REOPENED)):
+            del self._closed[station]
+        self._lately.turn()
+        self._crowded_before = self._crowded if soon else 0
+        self._crowded = 0
+
+    def _note_floods(self) -> None:
+        for who, count in self._asked.items():
+            if count > FLOODING_PER_S:
+                self._flooding.add(who)
+                if len(who) != _SOURCE_LENGTH and who[_STATION] not in self._confirmed.stations:
+                    self._close(who[_STATION])
+
+    def spared(self, share: float) -> Spared:
+        """Return the stations to spare: confirmed ones, and then those known longest that do not flood.
+
+        Of the others `share` is read from now on.
+        """
+        self._lately.floods = max(_FEWEST, round(FLOODS * share))
+        self._note_floods()
+        flooding = self._flooding
+        in_the_name = {who[_STATION] for who in flooding if len(who) != _SOURCE_LENGTH}
+        stations: dict[bytes, None] = {}
+        guarded: dict[bytes, Mapping[bytes, bool]] = {}
+        for station, sources in self._confirmed.stations.items():
+            if station not in in_the_name:
+                stations[station] = None
+                continue
+            loud = {who[_IN_REQUESTER] for who in flooding if who[_STATION] == station}
+            its_own = (*sources, *(who[_IN_REQUESTER] for who in self._known.of_station(station)))
+            if len(guarded) < MAX_GUARDED:
+                guarded[station] = {source: source not in loud for source in its_own[:MAX_SOURCES]}
+        for who in self._known.regulars_first():
+            if len(stations) >= MAX_SPARED:
+                break
+            if who[_STATION] not in in_the_name:
+                stations[who[_STATION]] = None
+        gateways = (each for each in self._gateways if each not in flooding and not self._confirmed.has(each))
+        return Spared(
+            list(islice(stations, MAX_SPARED)),
+            guarded,
+            list(islice(gateways, MAX_ADDRESSES)),
+            [station for station in self._closed if station not in stations],
+            hash((b"salt", self._began_s)),  # unknown to others, and a new one each second
+        )
+
+    def forget(self) -> None:
+        """Forget who asked how much: the flood is over."""
+        self._asked.clear()
+        self._flooding.clear()
+        self._closed.clear()
+        self._lately = Lately()
+        self._crowded = self._crowded_before = 0
+        self.total = 0
+
+
+def _first(ranked: list[tuple[float, Frame]], room: int) -> list[Frame]:
+    """Return the frames of the lowest ranks that there is room for."""
+    if len(ranked) > room:
+        ranked = sorted(ranked, key=itemgetter(0))[:room]
+    return [frame for _, frame in ranked]

@@ -1,0 +1,298 @@
+"""The policy: one received frame in, one advertisement or one named reason for silence out.
+
+Pure: no socket, no clock of its own, no logging. `Responder.respond` never raises, whatever the bytes.
+RFC numbers without a name are sections of RFC 4861.
+
+Two things are remembered, both bounded and both forgotten when the uplink or the table changes. Of a requester what its
+solicitations have in common (see `requester`), so that what is left for each frame is the message and its target. A
+requester that asked once makes room for any other; one that asked again is known (see `known`), for as long as it asks.
+And whole answers: a router asks for the same target with the same octets every time, checksum included, so an
+answered frame that comes again needs no second look.
+"""
+
+from collections.abc import Callable
+from typing import Final
+
+from ndpresponder.outcome import Outcome
+from ndpresponder.policy.dad_defence import defence, defends
+from ndpresponder.policy.known_requesters import Known
+from ndpresponder.policy.requester import (
+    SUMMED,
+    Policy,
+    Requester,
+    UplinkState,
+    judge,
+    judge_short,
+    override_flag,
+    prepare_answers,
+    router_flag,
+)
+from ndpresponder.policy.table import EMPTY, Match, TargetTable
+from ndpresponder.wire.addresses import SOLICITED_NODE_PREFIX, UNSPECIFIED
+from ndpresponder.wire.advertisement import fill
+from ndpresponder.wire.layout import (
+    ADVERTISEMENT_LENGTH,
+    DESTINATION,
+    ETHERNET_DESTINATION,
+    ICMP_CODE,
+    ICMP_TYPE,
+    NEIGHBOR_SOLICITATION,
+    OPTIONS,
+    REQUESTER,
+    TARGET,
+)
+from ndpresponder.wire.solicitation import judge_target
+
+# For how many requesters answers are prepared, about 1 kB each, of those that are known and of those that asked once. A
+# link has a handful of routers; strangers can make up any number, for whom it is done anew in some microseconds. All of
+# a kind are forgotten at once, so that none stays for having come first.
+MAX_REQUESTERS: Final = 4096
+MAX_NEWCOMERS: Final = 1024
+# Longer options are read again in each frame: with SEND they differ anyway, and a stranger fills a whole frame.
+MAX_REMEMBERED_OPTIONS: Final = 64
+# How many answers are remembered, about 0.4 kB each. A scan must not pay for filling a memory it never uses: when it is
+# full, nothing more is remembered until so many frames were not found in it.
+MAX_ANSWERS: Final = 1024
+MISSES_BEFORE_FORGETTING: Final = 65536
+
+_from_bytes = int.from_bytes
+_LIVE, _CLAIMED, _EXCLUDED = Match.LIVE, Match.CLAIMED, Match.EXCLUDED
+_MULTICAST, _UNICAST, _DAD = Outcome.ANSWERED_MULTICAST, Outcome.ANSWERED_UNICAST, Outcome.ANSWERED_DAD
+
+Answer = tuple[Outcome, bytes | None]
+Take = Callable[[bool], bool]
+
+
+class Responder:
+    """Decides for one uplink; feed it frames, and tell it when the uplink or the table changes."""
+
+    __slots__ = (
+        "_answers",
+        "_is_there",
+        "_misses",
+        "_never",
+        "_newcomers",
+        "_policy",
+        "_requesters",
+        "_state",
+        "_table",
+        "_take",
+        "known",
+        "on_defence",
+        "recall",
+    )
+
+    def __init__(self, policy: Policy, take: Take | None = None, known: Known | None = None) -> None:
+        """Start with nothing to answer; `take` spends one answer of a rate limit, or says there is none left.
+
+        Those that ask a valid question again become `known`.
+        It is told whether the answer is urgent: for a live target, or to a reachability probe. Others, which a scan
+        of a claimed prefix asks for without end, must leave it something (RFC 6583 7.1).
+        """
+        self._policy = policy
+        self._take = take
+        self._state: UplinkState | None = None
+        self._never: frozenset[bytes] = frozenset()
+        self._requesters: dict[bytes, Requester] = {}
+        self._newcomers: dict[bytes, Requester | Outcome] = {}
+        self.known = known if known is not None else Known(lambda: 0.0)
+        self._answers: dict[bytes, Answer] = {}
+        # Finds what `respond` would answer at once, to a frame that is not to another host
+        self.recall: Callable[[bytes], Answer | None] = self._answers.get
+        self._misses = 0
+        # Told of each solicitation by which another host finds that an address is taken
+        self.on_defence: Callable[[bytes], None] = lambda _: None
+        self._table: TargetTable = EMPTY
+        self._is_there: Callable[[bytes], bool] | None = None
+
+    @property
+    def table(self) -> TargetTable:
+        """The targets answered for."""
+        return self._table
+
+    @table.setter
+    def table(self, table: TargetTable) -> None:
+        self._table = table
+        self._forget_answers()
+
+    @property
+    def is_there(self) -> Callable[[bytes], bool] | None:
+        """Who must say that a claimed target is there before it is answered for; None: nobody."""
+        return self._is_there
+
+    @is_there.setter
+    def is_there(self, is_there: Callable[[bytes], bool] | None) -> None:
+        self._is_there = is_there
+        self._forget_answers()
+
+    def configure(self, policy: Policy, take: Take | None) -> None:
+        """Answer by another policy and another rate limit from the next frame on."""
+        self._policy = policy
+        self._take = take
+        self._requesters.clear()
+        self._newcomers.clear()
+        self._forget_answers()
+
+    def follow(self, state: UplinkState | None) -> None:
+        """Answer from now on for an uplink in `state`; None while it cannot be answered on."""
+        self._state = state
+        self._never = state.never if state else frozenset()
+        self._requesters.clear()
+        self._newcomers.clear()
+        self._forget_answers()
+
+    @property
+    def never(self) -> frozenset[bytes]:
+        """What is never answered for, whatever the table says."""
+        return self._never
+
+    def rehearse(self, frame: bytes, is_there: Callable[[bytes], bool] | None) -> Outcome:
+        """Return how `frame` would end: no limit is spent, nobody is looked for, nothing is remembered."""
+        twin = Responder(self._policy)
+        twin.follow(self._state)
+        twin.table, twin.is_there = self._table, is_there
+        return twin.respond(frame)[0]
+
+    def respond(self, frame: bytes, to_other_host: bool = False) -> Answer:
+        """Return how `frame` ends and, when that is an answer, the advertisement to send.
+
+        `to_other_host` is the kernel's PACKET_OTHERHOST: set although the frame is for us, it is the one sign
+        left of a VLAN tag.
+        """
+        answer = self.recall(frame)
+        return self._decide(frame, to_other_host) if answer is None or to_other_host else answer
+
+    def _decide(self, frame: bytes, to_other_host: bool) -> Answer:
+        state = self._state
+        if state is None:
+            return Outcome.NOT_READY, None
+        if len(frame) < OPTIONS:
+            return judge_short(frame), None
+        requester = self._requesters.get(frame[REQUESTER])
+        if requester is None:
+            met = self._meet(state, frame)
+            if not isinstance(met, Requester):
+                return met, None
+            requester = met
+        end, options, _, source, known_sum, live, claimed = requester
+
+        if len(frame) < end:
+            return Outcome.BAD_PAYLOAD_LENGTH, None
+        if frame[ICMP_TYPE] != NEIGHBOR_SOLICITATION:
+            return Outcome.NOT_SOLICITATION, None
+        if frame[ICMP_CODE]:  # 7.1.1: ICMP Code is 0
+            return Outcome.BAD_CODE, None
+        if frame[OPTIONS:end] != options:
+            prepared = self._prepare(state, frame, requester)
+            if isinstance(prepared, Outcome):
+                return prepared, None
+            _, _, _, _, known_sum, live, claimed = prepared
+        # 7.1.1: ICMP Checksum is valid; `wire.checksum` says why one division tells
+        if (_from_bytes(frame[SUMMED], "big") + known_sum) % 65535:
+            return Outcome.BAD_CHECKSUM, None
+
+        target = frame[TARGET]
+        destination = frame[DESTINATION]
+        if destination == SOLICITED_NODE_PREFIX + target[13:]:
+            answered = _MULTICAST if source != UNSPECIFIED else _DAD
+        elif source == UNSPECIFIED:  # 7.1.1: to the solicited-node group
+            return Outcome.DAD_BAD_DESTINATION, None
+        elif destination == target:
+            answered = _UNICAST
+        else:
+            return Outcome.BAD_DESTINATION, None
+        if source == target:
+            return Outcome.SOURCE_IS_TARGET, None
+        if frame[0] & 1:
+            if answered is _UNICAST:
+                return Outcome.UNICAST_IN_MULTICAST, None
+        elif frame[ETHERNET_DESTINATION] != state.lladdr:
+            return Outcome.OTHER_LLADDR, None
+        if to_other_host:
+            return Outcome.VLAN_TAGGED, None
+
+        value = _from_bytes(target, "big")
+        match = self._table.match(target, value)
+        if match is _LIVE:
+            template = live
+        elif match is _CLAIMED:
+            template = claimed
+        else:
+            return self._unmatched(match, target), None
+        if target in self._never:
+            return Outcome.EXCLUDED, None
+
+        policy = self._policy
+        if answered is _UNICAST:
+            if policy.unicast != "always" and (policy.unicast == "never" or match is _CLAIMED):
+                return Outcome.UNICAST_POLICY, None
+        elif answered is _DAD and not defends(policy.dad, match, self._is_there is not None):
+            return Outcome.DAD_POLICY, None
+        if match is _CLAIMED and self._is_there is not None and not self._is_there(target):
+            return Outcome.NOT_VERIFIED, None
+        if self._take is not None and not self._take(answered is _UNICAST or match is _LIVE):
+            return Outcome.RATE_LIMITED, None
+        if policy.dry_run:
+            return Outcome.DRY_RUN, None
+        answer = answered, fill(template, target, value)
+        if answered is _DAD:  # not remembered: each one is told of
+            self.on_defence(frame)
+            return answered, defence(frame, answer[1])
+        # What must be verified again, or spends of a limit, is decided again
+        if self._take is None and (match is _LIVE or self._is_there is None):
+            self._remember_answer(frame, answer)
+        return answer
+
+    def _remember_answer(self, frame: bytes, answer: Answer) -> None:
+        if frame[REQUESTER] not in self.known:  # who asks the same question only would never become known
+            return
+        if len(self._answers) < MAX_ANSWERS:
+            if len(frame) <= ADVERTISEMENT_LENGTH:  # of any other length are few, and a stranger fills a whole frame
+                self._answers[frame] = answer
+            return
+        self._misses += 1
+        if self._misses >= MISSES_BEFORE_FORGETTING:
+            self._forget_answers()
+
+    def _forget_answers(self) -> None:
+        self._answers.clear()
+        self._misses = 0
+
+    def _meet(self, state: UplinkState, frame: bytes) -> Requester | Outcome:
+        """Judge what a requester's frames have in common, and remember it; who asks again is no newcomer any more."""
+        key = frame[REQUESTER]
+        known = self._newcomers.get(key)
+        if known is None:
+            known = judge(state, frame)
+            self._welcome(key, known)
+        elif isinstance(known, Requester) and known.options is not None and self.known.meet(key):
+            del self._newcomers[key]
+            if len(self._requesters) >= MAX_REQUESTERS:
+                self._requesters.clear()
+            self._requesters[key] = known
+        return known
+
+    def _welcome(self, key: bytes, known: Requester | Outcome) -> None:
+        if len(self._newcomers) >= MAX_NEWCOMERS:
+            self._newcomers.clear()
+        self._newcomers[key] = known
+
+    def _prepare(self, state: UplinkState, frame: bytes, requester: Requester) -> Requester | Outcome:
+        """Prepare the advertisements for a requester, and remember them."""
+        prepared = prepare_answers(state, self._policy, frame, requester)
+        if isinstance(prepared, Requester) and prepared.end - OPTIONS <= MAX_REMEMBERED_OPTIONS:
+            key = frame[REQUESTER]
+            if key in self._requesters:
+                self._requesters[key] = prepared
+            else:
+                self._welcome(key, prepared)
+        return prepared
+
+    def unsolicited_flags(self) -> int:
+        """Return the flags of the advertisement that announces a live target: R and O, never S (7.2.6)."""
+        return (router_flag(self._state, self._policy) if self._state else 0) | override_flag(self._policy, True)
+
+    def _unmatched(self, match: Match, target: bytes) -> Outcome:
+        if (wrong := judge_target(target)) is not None:
+            return wrong
+        return Outcome.EXCLUDED if match is _EXCLUDED or target in self._never else Outcome.NOT_OURS

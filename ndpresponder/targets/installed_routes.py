@@ -1,0 +1,130 @@
+"""Gives live targets a route to where they live, if the host would send their packets back out of an uplink.
+
+Only routes marked as ours are ever made or removed; all of ours that are not needed go, those of an earlier run first.
+Whatever happened, it asks the kernel for what is there and makes up the difference, as the sources do.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Collection, Mapping
+from typing import Final
+
+from ndpresponder.errors import SourceUnavailable
+from ndpresponder.linux.device import index_of
+from ndpresponder.linux.netlink import Link
+from ndpresponder.linux.netlink.admin import require_net_admin
+from ndpresponder.linux.netlink.changes import Bell
+from ndpresponder.linux.netlink.host_routes import GROUPS, HostRoute, HostRoutes, matters, opened
+from ndpresponder.linux.netlink.requests import Interrupted
+from ndpresponder.observe.logs import Logger
+
+_CLEANINGS: Final = 3  # tries, when the routes change while they are read; nobody rings after the last look
+_LOOKS_PER_TURN: Final = 100  # some 2 ms for an uplink, then the event loop gets its turn
+_PAUSE_S: Final = 0.1  # at least between two looks at the kernel's routes, and as long as the last one took
+
+
+class Autowire:
+    """The routes of ours on this host."""
+
+    def __init__(
+        self,
+        downstream: Callable[[], Mapping[bytes, str]],
+        links: Callable[[], Collection[Link]],
+        log: Logger,
+        gateways: Callable[[], frozenset[bytes]] = frozenset,
+    ) -> None:
+        """Wire the live targets of `downstream` to their interfaces; `links` returns the uplinks that exist.
+
+        `gateways` returns every gateway that was seen on them.
+        """
+        self._downstream = downstream
+        self._links = links
+        self._log = log
+        self._changed = asyncio.Event()
+        self._gateways = gateways
+
+    def ring(self) -> None:
+        """Look again: targets or uplinks changed."""
+        self._changed.set()
+
+    async def run(self) -> None:
+        """Keep the routes right until cancelled.
+
+        Raises:
+            PermissionMissing: CAP_NET_ADMIN is missing.
+            SourceUnavailable: netlink failed; run again.
+        """
+        await require_net_admin("install_routes")
+        loop = asyncio.get_running_loop()
+        listening = asyncio.create_task(self._listen())
+        listening.add_done_callback(lambda _: self.ring())
+        try:
+            while not listening.done():
+                self._changed.clear()
+                began_s = loop.time()
+                try:
+                    await self._reconcile(self._wanted())
+                except Interrupted:
+                    self.ring()
+                await asyncio.sleep(max(_PAUSE_S, loop.time() - began_s))
+                await self._changed.wait()
+            await listening
+        finally:
+            listening.cancel()
+            await asyncio.gather(listening, return_exceptions=True)
+
+    async def clean(self) -> None:
+        """Remove every route of ours."""
+        why = "the routes changed while they were read"
+        for _ in range(_CLEANINGS):
+            try:
+                await self._reconcile(frozenset())
+            except Interrupted:
+                continue
+            except SourceUnavailable as error:
+                why = str(error)
+                break
+            return
+        self._log.warning("routes may be left: the next start with install_routes removes them", why=why)
+
+    async def _listen(self) -> None:
+        async with contextlib.aclosing(Bell(GROUPS, matters).rings()) as rings:
+            async for _ in rings:
+                self.ring()
+
+    def _wanted(self) -> frozenset[HostRoute]:
+        """Return the routes to have; whether each is needed the kernel knows."""
+        links = self._links()
+        # Whoever lives behind us must never be able to take an uplink's or a gateway's address, not even while the
+        # default route is missing: the next one would then lead to him
+        never = self._gateways().union(*(link.never for link in links))
+        indexes: dict[str, int] = {}
+        wanted = []
+        for target, name in self._downstream().items():
+            if name not in indexes:
+                indexes[name] = index_of(name)
+            if indexes[name] and target not in never:
+                wanted.append(HostRoute(target, indexes[name]))
+        uplinks = {link.index for link in links}
+        return frozenset(route for route in wanted if route.link not in uplinks)
+
+    async def _reconcile(self, wanted: frozenset[HostRoute]) -> None:
+        uplinks = {link.index for link in self._links()}
+        added = removed = 0
+        async with opened() as kernel:
+            installed = await kernel.installed()
+            for route in sorted(installed - wanted):
+                await kernel.remove(route)
+                removed += 1
+            for number, route in enumerate(sorted(wanted - installed), 1):
+                if number % _LOOKS_PER_TURN == 0:
+                    await asyncio.sleep(0)
+                if self._is_needed(kernel, route, uplinks):
+                    added += await kernel.add(route)
+        if added or removed:
+            self._log.info("routes to live targets", added=added, removed=removed)
+
+    def _is_needed(self, kernel: HostRoutes, route: HostRoute, uplinks: Collection[int]) -> bool:
+        """Tell whether packets that come in by some uplink would leave by one, or have no route."""
+        ways = [kernel.leads_to(route.target, uplink) for uplink in uplinks]
+        return any(index is None or index in uplinks for index in ways)

@@ -1,0 +1,122 @@
+"""Find out that nothing is heard because the provider's filter drops the MLD reports, and say what helps.
+
+Reports come from a link-local address. Where a filter drops that before a bridge that snoops has seen it, solicitations
+never arrive, which looks like a link on which nobody asks. So while nothing is heard although somebody queries for
+listeners, a gateway is solicited from a link-local address and from a global one: if it answers the latter only, the
+filter is the reason. It must not send more than that, once for each link, nor warn of what else may be the reason.
+"""
+
+import asyncio
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from ndpresponder.linux.loop import watch
+from ndpresponder.linux.netlink import Link
+from ndpresponder.linux.packet.listener import Listener
+from ndpresponder.observe.logs import Logger
+from ndpresponder.wire.addresses import best_source, is_link_local
+from ndpresponder.wire.filters import advertisements_of
+from ndpresponder.wire.heard_advertisement import hear
+from ndpresponder.wire.solicitation import solicit
+
+_LOOK_S: Final = 5.0
+_SILENCE_S: Final = 20.0  # of solicitations, before somebody is suspected
+_ATTEMPTS: Final = 3  # RFC 4861 10: MAX_MULTICAST_SOLICIT
+_ANSWER_S: Final = 1.0  # RFC 4861 10: RETRANS_TIMER
+_GATEWAYS: Final = 4  # that are solicited: the first served ones
+
+
+class Hearing:
+    """The watch over one uplink that reports from link-local addresses."""
+
+    def __init__(
+        self,
+        link: Callable[[], Link | None],
+        heard: Callable[[], int],
+        expects: Callable[[], bool],
+        send: Callable[[list[bytes]], None],
+        log: Logger,
+    ) -> None:
+        """Watch while `link` returns an uplink that is up; `heard` counts what shows that groups are listened to.
+
+        `expects` tells whether there is anything to be asked for; the gateways are asked with `send`.
+        """
+        self._link = link
+        self._heard = heard
+        self._expects = expects
+        self._send = send
+        self._log = log
+
+    async def run(self) -> None:
+        """Look again and again, until something is heard or the reason is known, for each link.
+
+        Raises:
+            LinkNotReady, SourceUnavailable: answers cannot be heard now; run again.
+        """
+        known: int | None = None  # the index of the link of which it is known
+        before, silent_s = self._heard(), 0.0
+        while True:
+            await asyncio.sleep(_LOOK_S)
+            link, now = self._link(), self._heard()
+            if link is None or link.index == known or not self._expects():
+                silent_s = 0.0
+            elif now != before:
+                known = link.index
+            else:
+                silent_s += _LOOK_S
+                if silent_s >= _SILENCE_S and _is_queried(link.device) and await self._judge(link):
+                    known = link.index
+            before = now
+
+    async def _judge(self, link: Link) -> bool:
+        """Ask, and warn if that is the reason; return False while there is nobody to ask, or no address to ask from."""
+        gateways = link.served_gateways[:_GATEWAYS]
+        local = min(filter(is_link_local, link.sources), default=None)
+        routed = best_source(link.sources, gateways[0]) if gateways else None
+        if local is None or routed is None:
+            return False
+        if await self._is_answered(link, routed, gateways) and not await self._is_answered(link, local, gateways):
+            self._log.warning(
+                "no solicitation is heard, and what comes from a link-local address is dropped on the way, so that a "
+                "bridge may not learn what is listened to",
+                setting='mld_source = "both"',
+            )
+        return True
+
+    async def _is_answered(self, link: Link, source: bytes, gateways: list[bytes]) -> bool:
+        """Tell whether a gateway answers a solicitation from `source`."""
+        answered = asyncio.Event()
+        listener = Listener(link.device, advertisements_of(gateways))
+
+        def on_readable() -> None:
+            for frame in listener.receive():
+                heard = hear(frame)
+                if heard is not None and heard.destination == source:
+                    answered.set()
+
+        try:
+            watch(listener, on_readable)
+            for _ in range(_ATTEMPTS):
+                self._send([solicit(link.lladdr, source, gateway) for gateway in gateways])
+                try:
+                    async with asyncio.timeout(_ANSWER_S):
+                        await answered.wait()
+                except TimeoutError:
+                    continue
+                return True
+            return False
+        finally:
+            asyncio.get_running_loop().remove_reader(listener)
+            listener.close()
+
+
+def _is_queried(device: str) -> bool:
+    """Tell whether the kernel has received a query for multicast listeners on `device`: then a bridge may snoop."""
+    try:
+        counters = Path("/proc/self/net/dev_snmp6", device).read_text()
+    except OSError:
+        return False
+    found = re.search(r"^Icmp6InGroupMembQueries\s+(\d+)", counters, re.MULTILINE)
+    return found is not None and int(found[1]) > 0

@@ -1,0 +1,170 @@
+"""MLD reports in frames of our own, for groups that the kernel cannot be asked to join or reports in vain.
+
+The kernel reports what a socket joined from a link-local address, and only for a process that may open IPv6 sockets.
+A filter may drop that source, a sandbox may forbid those sockets; a bridge that snoops learns from these frames all
+the same. They are sent at every change, again and again, and when a router or bridge asks, but never more often than
+`_QUERIED_INTERVAL_S` allows, however often somebody asks. Nothing is said at the end: the bridge forgets by itself.
+After a query of MLDv1 they are of that version, which takes a frame for each group: those are paced.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from ndpresponder.errors import LinkNotReady, SourceUnavailable
+from ndpresponder.linux.loop import watch
+from ndpresponder.linux.netlink import Link
+from ndpresponder.linux.packet.listener import Listener
+from ndpresponder.wire import mld
+from ndpresponder.wire.addresses import UNSPECIFIED, best_source, is_link_local
+from ndpresponder.wire.filters import QUERIES
+
+# A bridge forgets a listener after 260 s (RFC 3810 9.4); a query may never reach us where the filter also drops what
+# is not addressed to us
+_INTERVAL_S: Final = 100.0
+_REPEAT_S: Final = 1.0  # RFC 3810 9.11: a state change is reported again, should the first be lost
+_QUERIED_S: Final = 0.5  # the shortest time for an answer that queriers allow is 1 s (RFC 3810 9.8)
+_QUERIED_INTERVAL_S: Final = 5.0  # all groups are 88 kB; general queries are 125 s apart (RFC 3810 9.2)
+# RFC 3810 9.12: so long after a query of MLDv1 its sender is taken to be there: twice 125 s, and 10 s
+_OLD_QUERIER_S: Final = 260.0
+_V1_BATCH: Final = 64  # frames of MLDv1 that are sent at once
+_V1_PAUSE_S: Final = 0.05  # after those: 4,096 groups take 3.2 s, a third of the time that queriers allow
+# Frames that wait. Of more, the oldest are dropped: sources whose targets come and go choose how many there are, and
+# all groups are reported again
+_V1_MOST: Final = 16384
+
+
+class Reporter:
+    """Reports the groups of one uplink."""
+
+    def __init__(self, send: Callable[[list[bytes]], None], from_link_local: bool, from_global: bool) -> None:
+        """Report with `send` from each kind of source that is asked for; from none, nothing."""
+        self._send = send
+        self._from_link_local = from_link_local
+        self._from_global = from_global
+        self._link: Link | None = None
+        self._groups: frozenset[bytes] = frozenset()  # as far as they are reported
+        self._timer: asyncio.TimerHandle | None = None
+        self._queries: Listener | None = None
+        self._queried_s = -_QUERIED_INTERVAL_S
+        self._version_1_until_s = 0.0
+        self._waiting: deque[bytes] = deque(maxlen=_V1_MOST)
+        self._pace: asyncio.TimerHandle | None = None
+
+    def follow(self, link: Link | None, groups: frozenset[bytes]) -> None:
+        """Report what changed, or everything if `link` is another or has other addresses; None is down or gone."""
+        before, self._link = self._link, link
+        if link is None or not (self._from_link_local or self._from_global):
+            self.close()
+            return
+        if before is None or before.index != link.index:
+            self._stop_listening()
+            self._listen(link)
+        elsewhere = before is None or before.index != link.index
+        anew = before is None or elsewhere or before.sources != link.sources
+        if anew or groups != self._groups:
+            left = frozenset() if elsewhere else self._groups - groups
+            new = groups if anew else groups - self._groups
+            self._groups = groups
+            self._report(mld.TO_INCLUDE, left)
+            self._report(mld.TO_EXCLUDE, new)
+            self._schedule(_REPEAT_S)
+
+    def stand_in(self, link: Link | None, groups: frozenset[bytes]) -> None:
+        """Report what the kernel cannot join from a link-local address as well, as the kernel would."""
+        self._from_link_local = True
+        self.close()
+        self.follow(link, groups)
+
+    def close(self) -> None:
+        """Fall silent."""
+        self._link = None
+        self._groups = frozenset()
+        self._stop_listening()
+        self._waiting.clear()
+        for timer in (self._timer, self._pace):
+            if timer is not None:
+                timer.cancel()
+        self._timer = self._pace = None
+
+    def _listen(self, link: Link) -> None:
+        try:
+            self._queries = Listener(link.device, QUERIES)
+            watch(self._queries, self._on_query)
+        except (LinkNotReady, SourceUnavailable):  # the link is going, or there is no room: tried with the next report
+            self._stop_listening()
+
+    def _stop_listening(self) -> None:
+        if self._queries is not None:
+            asyncio.get_running_loop().remove_reader(self._queries)
+            self._queries.close()
+            self._queries = None
+
+    def _on_query(self) -> None:
+        if self._queries is None:
+            return
+        queries = [frame for frame in self._queries.receive() if mld.is_query(frame)]
+        if not queries:
+            return
+        now_s = asyncio.get_running_loop().time()
+        if any(map(mld.is_of_version_1, queries)):
+            self._version_1_until_s = now_s + _OLD_QUERIER_S
+        if self._queried_s <= now_s:
+            self._queried_s = max(now_s + _QUERIED_S, self._queried_s + _QUERIED_INTERVAL_S)
+            self._schedule(self._queried_s - now_s)
+
+    def _report_again(self) -> None:
+        self._timer = None
+        self._schedule(_INTERVAL_S)
+        if self._queries is None and self._link is not None:
+            self._listen(self._link)
+        self._report(mld.IS_EXCLUDE, self._groups)
+
+    def _schedule(self, delay_s: float) -> None:
+        loop = asyncio.get_running_loop()
+        if self._timer is not None:
+            if self._timer.when() <= loop.time() + delay_s:
+                return  # changes that never end must not put the repeat off for ever
+            self._timer.cancel()
+        self._timer = loop.call_later(delay_s, self._report_again)
+
+    def _sources(self, link: Link) -> Iterable[bytes]:
+        if self._from_link_local:
+            # RFC 3810 5.2.13: from the unspecified address as long as there is no link-local one
+            yield min(filter(is_link_local, link.sources), default=UNSPECIFIED)
+        if self._from_global and (source := best_source(link.sources, mld.ALL_ROUTERS)) is not None:
+            yield source
+
+    def _report(self, record: int, groups: Iterable[bytes]) -> None:
+        link = self._link
+        ordered = sorted(groups)
+        if link is None or not ordered:
+            return
+        if asyncio.get_running_loop().time() < self._version_1_until_s:
+            self._report_in_version_1(link, record, ordered)
+            return
+        self._send(
+            [
+                mld.report(link.lladdr, source, record, ordered[first : first + mld.MAX_RECORDS])
+                for source in self._sources(link)
+                for first in range(0, len(ordered), mld.MAX_RECORDS)
+            ]
+        )
+
+    # MLDv1
+
+    def _report_in_version_1(self, link: Link, record: int, groups: list[bytes]) -> None:
+        if record == mld.IS_EXCLUDE:  # all groups: whatever waits is among them
+            self._waiting.clear()
+        left = record == mld.TO_INCLUDE
+        sources = list(self._sources(link))
+        self._waiting.extend(mld.report_v1(link.lladdr, source, group, left) for group in groups for source in sources)
+        if self._pace is None:
+            self._send_waiting()
+
+    def _send_waiting(self) -> None:
+        self._pace = None
+        if self._waiting:
+            self._pace = asyncio.get_running_loop().call_later(_V1_PAUSE_S, self._send_waiting)
+            self._send([self._waiting.popleft() for _ in range(min(_V1_BATCH, len(self._waiting)))])

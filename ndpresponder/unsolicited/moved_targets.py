@@ -1,0 +1,221 @@
+"""Tell neighbors that claimed targets have moved: with this uplink's link-layer address, to this host, or away from it.
+
+Who is there in a claimed prefix nobody knows, so only targets that were answered lately are spoken of, and those that
+are solicited next. None of it makes an entry in a neighbor's table: an unsolicited advertisement changes one that is
+there (RFC 4861 7.2.5). It must never take a target from a host on the link that owns it, unless that was asked for.
+
+- Another link-layer address: what was answered lately is announced, once nobody else has claimed it as his own.
+- A prefix taken over: what is solicited in it is announced for a while, and a narrow prefix as a whole and at once.
+- A prefix given up: what was answered lately is solicited, so that the host that took it over announces it.
+"""
+
+import asyncio
+import itertools
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final
+
+from ndpresponder.linux.netlink import Link
+from ndpresponder.observe.logs import Logger
+from ndpresponder.policy.responder import Responder
+from ndpresponder.policy.table import EMPTY, Match, TargetTable
+from ndpresponder.unsolicited.announcements import Announcer, announcement
+from ndpresponder.unsolicited.owner_search import Search
+from ndpresponder.unsolicited.recent_answers import MAX_TARGETS, Recent
+from ndpresponder.wire.layout import TARGET
+
+EXPECT_S: Final = 120.0  # so long after a prefix was taken over, what is solicited in it is announced
+MAX_EXPECTED: Final = 1024  # prefixes; more are taken over without a word
+MAX_WHOLE: Final = 1024  # addresses of a prefix that is announced as a whole: one second's announcements
+MAX_PLANNED: Final = 4096  # announcements; what is solicited in a prefix that was taken over could be any number
+# Four times what live targets get: each is one small frame and makes no entry in any table
+TARGETS_PER_S: Final = 1000
+_TICK_S: Final = 0.005
+_ROUNDS_S: Final = (0.0, 1.0, 2.0, 4.0, 8.0)  # pauses before each time that a target which was given up is asked for
+LLADDR: Final = 6  # octets
+_ROW: Final = LLADDR + 16
+_LAST: Final = 256  # targets that are asked for, all at once, by a daemon that ends
+
+
+class Moves:
+    """What one uplink says of claimed targets that moved."""
+
+    def __init__(self, send: Callable[[list[bytes]], None], responder: Responder, log: Logger) -> None:
+        """Say things with `send`, as `responder` would answer."""
+        self._send = send
+        self._responder = responder
+        self._log = log
+        self.recent = Recent()
+        self.elsewhere: Callable[[], list[bytes]] = list  # returns what was answered without us, the latest first
+        self.on_expecting: Callable[[], None] = lambda: None  # called when `expecting` changes
+        self._silent = True
+        self._speaks = self._takes_over = False
+        self._link: Link | None = None
+        self._lladdr = b""  # that was advertised of late
+        self._table = EMPTY
+        self._announcer = Announcer(TARGETS_PER_S)
+        self._timer: asyncio.TimerHandle | None = None
+        self._expected: dict[int, dict[int, float]] = {}  # bits to shift away -> network -> until when
+        self._expected_timer: asyncio.TimerHandle | None = None
+        self._said: set[bytes] = set()  # of the targets in those
+        self._owners = Search(send)
+        self._successors = Search(send)
+
+    def configure(self, silent: bool, speaks: bool, takes_over: bool) -> None:
+        """Say nothing at all when `silent`, and no more than is asked for unless it `speaks`.
+
+        When it `takes_over`, that is each claimed prefix that a table has and the one before had not.
+        """
+        self._silent, self._speaks, self._takes_over = silent, speaks and not silent, takes_over
+
+    @property
+    def expecting(self) -> bool:
+        """Whether answers are being waited for, so that somebody must see all of them."""
+        return bool(self._expected)
+
+    def note(self, advertisements: Sequence[bytes], now_s: float) -> None:
+        """Take a batch of advertisements that were sent at `now_s`."""
+        self.recent.note(advertisements, now_s)
+        if self._expected:
+            self._announce_expected(advertisement[TARGET] for advertisement in advertisements)
+
+    def lately(self, most: int = MAX_TARGETS) -> list[bytes]:
+        """Return what was answered lately, here and elsewhere in turn, the latest first."""
+        both = itertools.zip_longest(self.recent.targets(most), self.elsewhere())
+        distinct = dict.fromkeys(target for pair in both for target in pair if target is not None)
+        return list(itertools.islice(distinct, most))
+
+    def follow(self, link: Link | None) -> None:
+        """Adapt to the link as it is now; None when it is gone or down."""
+        self._link = link
+        if link is None:
+            self._owners.close()
+            self._successors.close()
+            return
+        before, self._lladdr = self._lladdr, link.lladdr
+        if before not in (b"", link.lladdr) and self._speaks:
+            self._announcer.stop()
+            targets = [target for target in self.lately() if self._is_claimed(self._table, target)]
+            if targets:
+                self._log.info("telling neighbors of the link-layer address that changed", targets=len(targets))
+                self._owners.begin(link, targets, (0.0,), self._announce)
+        self._announce_now()
+
+    def apply(self, table: TargetTable) -> None:
+        """Go by the targets of `table`."""
+        before, self._table = self._table, table
+        if before.claims() == table.claims():
+            return
+        had = dict(before.claims())
+        if self._takes_over:
+            for shift, networks in table.claims():
+                for network in networks - had.get(shift, frozenset()):
+                    self.take_over(network, shift)
+        if self._link is not None and self._speaks:
+            gone = [
+                target
+                for target in self.lately()
+                if self._is_claimed(before, target) and _match(table, target) is Match.NOT_OURS
+            ]
+            if gone:
+                self._successors.begin(self._link, gone, _ROUNDS_S)
+
+    def take_over(self, network: int, shift: int) -> None:
+        """Announce what is solicited next in a prefix, and a narrow one as a whole."""
+        if self._silent or sum(map(len, self._expected.values())) >= MAX_EXPECTED:
+            return
+        loop = asyncio.get_running_loop()
+        begins = not self._expected
+        self._expected.setdefault(shift, {})[network] = loop.time() + EXPECT_S
+        if begins:
+            self._expected_timer = loop.call_later(EXPECT_S, self._expect_no_more)
+            self.on_expecting()
+        if 1 << shift <= MAX_WHOLE:
+            first = network << shift
+            self._announce(value.to_bytes(16, "big") for value in range(first, first + (1 << shift)))
+
+    def to_keep(self) -> bytes:
+        """Return what a successor `inherit`s: the link-layer address, then each requester's with one of its targets."""
+        elsewhere = [(bytes(LLADDR), target) for target in reversed(self.elsewhere()[:MAX_TARGETS])]
+        return self._lladdr.ljust(LLADDR, b"\0") + b"".join(map(b"".join, (*elsewhere, *self.recent.rows())))
+
+    def inherit(self, kept: bytes) -> None:
+        """Remember what a predecessor answered, from what it kept: nothing if that is something else."""
+        rows = kept[LLADDR:]
+        if kept and len(rows) % _ROW == 0 and not self._lladdr:
+            self._lladdr = kept[:LLADDR] if any(kept[:LLADDR]) else b""
+            starts = range(0, len(rows), _ROW)
+            self.recent.restore((rows[at : at + LLADDR], rows[at + LLADDR : at + _ROW]) for at in starts)
+
+    def say_farewell(self) -> None:
+        """Ask for what was answered lately: a host that took over announces it."""
+        if self._link is not None and self._speaks:
+            targets = [target for target in self.lately(_LAST) if self._is_claimed(self._table, target)]
+            self._successors.ask(self._link, targets)
+
+    def close(self) -> None:
+        """Fall silent for good."""
+        self.follow(None)
+        for timer in (self._timer, self._expected_timer):
+            if timer is not None:
+                timer.cancel()
+        self._timer = self._expected_timer = None
+
+    def _is_claimed(self, table: TargetTable, target: bytes) -> bool:
+        return _match(table, target) is Match.CLAIMED and target not in self._responder.never
+
+    # Prefixes taken over
+
+    def _announce_expected(self, targets: Iterable[bytes]) -> None:
+        now_s = asyncio.get_running_loop().time()
+        for target in targets:
+            if target in self._said:
+                continue
+            value = int.from_bytes(target, "big")
+            expected = any(networks.get(value >> shift, 0.0) > now_s for shift, networks in self._expected.items())
+            if expected and len(self._said) < MAX_PLANNED:
+                self._said.add(target)
+                self._announce((target,))
+
+    def _expect_no_more(self) -> None:
+        """Forget the prefixes whose time is over."""
+        loop = asyncio.get_running_loop()
+        for shift, networks in list(self._expected.items()):
+            self._expected[shift] = {network: until_s for network, until_s in networks.items() if until_s > loop.time()}
+            if not self._expected[shift]:
+                del self._expected[shift]
+        if self._expected:
+            next_s = min(until_s for networks in self._expected.values() for until_s in networks.values())
+            self._expected_timer = loop.call_at(next_s, self._expect_no_more)
+            return
+        self._expected_timer = None
+        self._said.clear()
+        self.on_expecting()
+
+    # Announcements
+
+    def _announce(self, targets: Iterable[bytes]) -> None:
+        self._announcer.add(targets, MAX_PLANNED)
+        self._announce_now()
+
+    def _announce_now(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        link, loop = self._link, asyncio.get_running_loop()
+        if link is None or self._silent:
+            return
+        frames = [
+            frame
+            for target in self._announcer.due(loop.time())
+            if self._is_claimed(self._table, target)
+            for frame in announcement(link.lladdr, target, self._responder.unsolicited_flags(), ())
+        ]
+        wait_s = self._announcer.wait_s(loop.time())
+        if wait_s is not None:
+            self._timer = loop.call_later(max(wait_s, _TICK_S), self._announce_now)
+        if frames:  # last, so that whatever this ends in does not end the rest
+            self._send(frames)
+
+
+def _match(table: TargetTable, target: bytes) -> Match:
+    return table.match(target, int.from_bytes(target, "big"))

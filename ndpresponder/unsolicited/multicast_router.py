@@ -1,0 +1,148 @@
+"""Have bridges that snoop MLD take this host's port for a multicast router's, so that they hide no group from it.
+
+A prefix can have more solicited-node groups than can be joined. A multicast router advertisement (RFC 4286) makes such
+a bridge send this host all of its multicast; the filter of the packet socket drops what is no solicitation. It is
+repeated for as long as it is wanted, and a termination ends it. It must never answer a search for routers more often
+than `_ANSWER_INTERVAL_S` allows. Sections are those of RFC 4286.
+"""
+
+import asyncio
+from collections.abc import Callable
+from random import uniform
+from typing import Final
+
+from ndpresponder.errors import LinkNotReady, SourceUnavailable
+from ndpresponder.linux.loop import watch
+from ndpresponder.linux.netlink import Link
+from ndpresponder.linux.packet.listener import Listener
+from ndpresponder.wire import mrd
+from ndpresponder.wire.addresses import best_source, is_link_local
+from ndpresponder.wire.filters import ROUTER_SEARCHES
+from ndpresponder.wire.mld import is_query
+
+_INTERVAL_S: Final = 20  # AdvertisementInterval, 3.1.1
+_JITTER_S: Final = 0.5  # AdvertisementJitter, 3.1.2: 0.025 of that
+# 3.1.3: the first ones follow each other within that time. The very first is sent at once: until then nobody is heard
+_FIRST_INTERVAL_S: Final = 2.0
+_FIRST: Final = 3  # MaxInitialAdvertisements, 3.1.4
+_ANSWER_S: Final = 2.0  # 4.3: the longest wait before a search for routers is answered
+_ANSWER_INTERVAL_S: Final = 1.0  # a tenth of the rate that 3.1.6 allows
+
+
+class MulticastRouter:
+    """What one uplink says to pass for a multicast router."""
+
+    def __init__(
+        self,
+        send: Callable[[list[bytes]], None],
+        from_link_local: bool,
+        from_global: bool,
+        between: Callable[[float, float], float] = uniform,
+    ) -> None:
+        """Speak with `send` from each kind of source that is asked for; `between` chooses a moment at random."""
+        self._send = send
+        self._from_link_local = from_link_local
+        self._from_global = from_global
+        self._between = between
+        self._link: Link | None = None
+        self._sources: list[bytes] = []  # that were advertised from, and will be again
+        self._first = 0  # advertisements left of the first ones
+        self._timer: asyncio.TimerHandle | None = None
+        self._searches: Listener | None = None
+        self._advertised_s = 0.0
+
+    @property
+    def active(self) -> bool:
+        """Whether bridges have been told that a multicast router is here."""
+        return bool(self._sources)
+
+    def follow(self, link: Link | None, wanted: bool) -> None:
+        """Pass for a multicast router on `link` while that is `wanted`; None is a link that is down or gone."""
+        if link is None or (self._link is not None and self._link.index != link.index):
+            self.close()  # nobody there can be told
+            if link is None:
+                return
+        anew = self._link is None or self._link.lladdr != link.lladdr
+        self._link = link
+        sources = self._choose(link) if wanted else []
+        gone = [source for source in self._sources if source not in sources]
+        if not set(sources).issubset(self._sources):
+            anew = True
+        self._sources = sources
+        if gone:
+            self._send([mrd.terminate(link.lladdr, source) for source in gone])
+        if not sources:
+            self._rest()
+        elif anew or self._timer is None:
+            self._first = _FIRST
+            self._advertise()
+
+    def terminate(self) -> None:
+        """Say that no multicast router is here any more."""
+        if self._link is not None:
+            self.follow(self._link, False)
+
+    def close(self) -> None:
+        """Fall silent, and leave it to the bridges to forget."""
+        self._link = None
+        self._sources = []
+        self._rest()
+
+    def _rest(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._stop_listening()
+
+    def _choose(self, link: Link) -> list[bytes]:
+        """Return the addresses to advertise from: a link-local one, as 3.2 asks, or what passes a provider's filter."""
+        local = min(filter(is_link_local, link.sources), default=None)
+        routed = best_source(link.sources, mrd.ALL_SNOOPERS)
+        chosen = [local] if self._from_link_local and local is not None else []
+        if routed is not None and (self._from_global or not any(map(is_link_local, link.addresses))):
+            chosen.append(routed)
+        return chosen
+
+    def _advertise(self) -> None:
+        link, loop = self._link, asyncio.get_running_loop()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if link is None:
+            return
+        self._advertised_s = loop.time()
+        self._first = max(0, self._first - 1)
+        if self._first:
+            wait_s = self._between(_FIRST_INTERVAL_S / 2, _FIRST_INTERVAL_S)
+        else:
+            wait_s = _INTERVAL_S + self._between(-_JITTER_S, _JITTER_S)
+        self._timer = loop.call_later(wait_s, self._advertise)
+        self._listen(link)
+        self._send([mrd.advertise(link.lladdr, source, _INTERVAL_S) for source in self._sources])
+
+    # Searches for routers
+
+    def _listen(self, link: Link) -> None:
+        if self._searches is not None:
+            return
+        try:
+            self._searches = Listener(link.device, ROUTER_SEARCHES)
+            watch(self._searches, self._on_search)
+        except (LinkNotReady, SourceUnavailable):  # the link is going, or there is no room: tried with the next one
+            self._stop_listening()
+
+    def _stop_listening(self) -> None:
+        if self._searches is not None:
+            asyncio.get_running_loop().remove_reader(self._searches)
+            self._searches.close()
+            self._searches = None
+
+    def _on_search(self) -> None:
+        """Advertise within `_ANSWER_S` of a search, but not more than once in `_ANSWER_INTERVAL_S`."""
+        if self._searches is None or not any(map(is_query, self._searches.receive())):
+            return
+        loop = asyncio.get_running_loop()
+        at_s = max(loop.time() + self._between(0, _ANSWER_S), self._advertised_s + _ANSWER_INTERVAL_S)
+        if self._timer is not None and at_s < self._timer.when():
+            self._timer.cancel()
+            self._timer = loop.call_at(at_s, self._advertise)

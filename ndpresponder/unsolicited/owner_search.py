@@ -1,0 +1,116 @@
+"""Ask the uplink's link who has some targets, and tell which of them nobody else owns.
+
+An advertisement with the Override flag is an owner's (RFC 4861 7.2.8: a proxy leaves it unset). Solicitations are
+paced, the caller bounds their number; of advertisements only those for what was asked count, until the search ends.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from ndpresponder.errors import LinkNotReady, SourceUnavailable
+from ndpresponder.linux.loop import watch
+from ndpresponder.linux.netlink import Link
+from ndpresponder.linux.packet.listener import Listener
+from ndpresponder.wire.addresses import best_source
+from ndpresponder.wire.filters import ADVERTISEMENTS
+from ndpresponder.wire.heard_advertisement import hear
+from ndpresponder.wire.layout import FLAGS, OVERRIDE_FLAG
+from ndpresponder.wire.solicitation import solicit
+
+ANSWER_S: Final = 0.25  # for an owner to answer
+_AGAIN_S: Final = 1.0  # until it is tried again to listen
+_TRIES: Final = 30  # neighbors have found out by themselves by then
+_BATCH: Final = 32
+_PAUSE_S: Final = 0.025  # after each batch: 1,280 solicitations a second
+
+
+class Search:
+    """One search at a time; another one ends it."""
+
+    def __init__(self, send: Callable[[list[bytes]], None]) -> None:
+        """Ask with `send`."""
+        self._send = send
+        self._task: asyncio.Task[None] | None = None
+        self._asked: set[bytes] = set()
+        self._owned: set[bytes] = set()
+        self._answered: set[bytes] = set()  # by anybody
+
+    def begin(
+        self,
+        link: Link,
+        targets: Sequence[bytes],
+        rounds_s: Sequence[float],
+        done: Callable[[list[bytes]], None] = lambda _: None,
+    ) -> None:
+        """Ask for `targets` on `link`, in each round for those that nobody has answered for.
+
+        `done` gets those that nobody owns, in their order, a part at a time; nothing while no answer can be heard.
+        """
+        self.close()
+        self._task = asyncio.get_running_loop().create_task(self._run(link, targets, rounds_s, done))
+
+    def close(self) -> None:
+        """Ask no more."""
+        if self._task is not None:
+            self._task.cancel()
+            self._task = None
+
+    def ask(self, link: Link, targets: Sequence[bytes]) -> None:
+        """Ask for `targets`, once and at once, from an address that a provider's filter lets pass if there is one."""
+        sources = ((best_source(link.sources, target) or min(link.sources, default=None), target) for target in targets)
+        self._send([solicit(link.lladdr, source, target) for source, target in sources if source is not None])
+
+    async def _run(
+        self, link: Link, targets: Sequence[bytes], rounds_s: Sequence[float], done: Callable[[list[bytes]], None]
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        self._asked, self._owned, self._answered = set(targets), set(), set()
+        if (listener := await self._listen(link)) is None:
+            return
+        pending: list[asyncio.TimerHandle] = []
+        try:
+            for pause_s in rounds_s:
+                await asyncio.sleep(pause_s)
+                waiting = [target for target in targets if target not in self._answered]
+                for first in range(0, len(waiting), _BATCH):
+                    batch = waiting[first : first + _BATCH]
+                    self.ask(link, batch)
+                    pending.append(loop.call_later(ANSWER_S, self._conclude, batch, done))
+                    await asyncio.sleep(_PAUSE_S)
+            await asyncio.sleep(ANSWER_S + _PAUSE_S)
+        finally:
+            for handle in pending:
+                handle.cancel()
+            loop.remove_reader(listener)
+            listener.close()
+
+    def _conclude(self, batch: Sequence[bytes], done: Callable[[list[bytes]], None]) -> None:
+        done([target for target in batch if target not in self._owned])
+
+    async def _listen(self, link: Link) -> Listener | None:
+        """Return what hears the answers; None if nothing can, so that nobody could tell who owns what."""
+        for _ in range(_TRIES):
+            try:
+                return self._listen_now(link)
+            except (LinkNotReady, SourceUnavailable):  # the link is going, or there is no room
+                await asyncio.sleep(_AGAIN_S)
+        return None
+
+    def _listen_now(self, link: Link) -> Listener:
+        listener = Listener(link.device, ADVERTISEMENTS)
+        try:
+            watch(listener, self._on_readable, listener, link.lladdr)
+        except SourceUnavailable:
+            listener.close()
+            raise
+        return listener
+
+    def _on_readable(self, listener: Listener, lladdr: bytes) -> None:
+        for frame in listener.receive():
+            heard = hear(frame)
+            if heard is None or heard.target not in self._asked or heard.lladdr == lladdr:
+                continue
+            self._answered.add(heard.target)
+            if frame[FLAGS.start] & OVERRIDE_FLAG:
+                self._owned.add(heard.target)

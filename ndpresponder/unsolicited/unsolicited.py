@@ -1,0 +1,239 @@
+"""How an uplink makes itself heard and keeps hearing: announcements, memberships, MLD, multicast router discovery.
+
+Driven by two facts, the link (`follow`) and the targets (`apply`), and by the loop's clock. It sends no more than
+its pace allows, nothing at all while the link is down, and nothing for an address that is not answered for.
+"""
+
+import asyncio
+import errno
+import os
+from collections.abc import Callable
+from typing import Final, Literal
+
+from ndpresponder.linux.netlink import Link
+from ndpresponder.linux.packet.memberships import Memberships
+from ndpresponder.observe.logs import Logger
+from ndpresponder.policy.table import EMPTY, TargetTable
+from ndpresponder.unsolicited.announcements import MAX_INTRODUCED, Announcer, Introductions, announcement
+from ndpresponder.unsolicited.groups import GroupTable
+from ndpresponder.unsolicited.mld_reports import Reporter
+from ndpresponder.unsolicited.multicast_router import MulticastRouter
+
+_TICK_S: Final = 0.005  # the shortest sleep between two announcements
+# Between two restarts for new gateways, which strangers can make up: 2,000 targets are through after 24 s
+_RESTART_INTERVAL_S: Final = 30.0
+_MEMBERSHIPS_PER_TURN: Final = 32  # joins and leaves before the event loop gets its turn: about 1 ms
+# The kernel looks through what is joined on a link, one after the other, for each multicast frame: 5 us among 256
+MAX_JOINED: Final = 64
+_REJOIN_S: Final = 10.0  # until what the kernel refused to join, for want of memory mostly, is tried again
+
+
+class Presence:
+    """What one uplink says unasked."""
+
+    def __init__(
+        self,
+        announce: Literal["live", "never"],
+        mld_source: Literal["linklocal", "global", "both"],
+        send: Callable[[list[bytes]], None],
+        flags: Callable[[], int],
+        log: Logger,
+        never: Callable[[], frozenset[bytes]] = frozenset,
+        mld_router: Literal["auto", "always", "never"] = "auto",
+        lately: Callable[[], list[bytes]] = list,
+    ) -> None:
+        """Say things with `send`; `flags` returns the R and O bits of a live target's advertisement.
+
+        `never` are addresses that are not announced whatever a source says: gateways that were seen. `lately` returns
+        targets that were answered, the latest first.
+        """
+        self._announce = announce == "live"
+        self._join = mld_source != "global"
+        self._stands_in = False  # the reporter, for what the kernel is not asked to join
+        self._reporter = Reporter(send, from_link_local=False, from_global=mld_source != "linklocal")
+        self.router = MulticastRouter(send, mld_source != "global", mld_source != "linklocal")
+        self._mld_router = mld_router
+        self._send = send
+        self._flags = flags
+        self._never = never
+        self._lately = lately
+        self._log = log
+        self._announcer = Announcer()
+        self._introductions = Introductions()
+        self._complained = False
+        self._groups = GroupTable()
+        self._memberships: Memberships | None = None
+        self._work: asyncio.Handle | None = None
+        self._rejoin_timer: asyncio.TimerHandle | None = None
+        self._link: Link | None = None
+        self._table = EMPTY
+        self._announce_timer: asyncio.TimerHandle | None = None
+        self._restart_timer: asyncio.TimerHandle | None = None
+        self._restarted_s = -_RESTART_INTERVAL_S  # for a new gateway
+        self._left_out = 0
+        self._join_error = 0
+
+    def follow(self, link: Link | None) -> None:
+        """Adapt to the link as it is now; None when it is gone or down."""
+        before, self._link = self._link, link
+        if link is None:
+            self.close()
+            return
+        if before is None or before.index != link.index:
+            self._leave_all()
+            self._memberships = Memberships(link.index)
+            self._follow_memberships()
+        unheard = before is None or (before.index, before.lladdr) != (link.index, link.lladdr)
+        if unheard:
+            self._announcer.restart(self._lately())  # whoever hears us now may never have
+        if before is None or before.never != link.never:
+            self._follow_targets()
+        self._reporter.follow(link, self._groups.groups)
+        self._follow_router()
+        if before is None or unheard:
+            self._announce_now()
+        elif not set(before.served_gateways).issuperset(link.served_gateways):
+            self._schedule_restart()
+
+    def apply(self, table: TargetTable) -> None:
+        """Announce the live targets of `table` that are new, and listen to the groups of all of them."""
+        self._table = table
+        self._follow_targets()
+
+    def close(self) -> None:
+        """Fall silent and leave all groups."""
+        self._link = None
+        self._announcer.stop()
+        for timer in (self._announce_timer, self._restart_timer):
+            if timer is not None:
+                timer.cancel()
+        self._announce_timer = self._restart_timer = None
+        self._reporter.close()
+        self.router.close()
+        self._leave_all()
+
+    def _follow_targets(self) -> None:
+        live = self._table.answered_live()
+        if self._link is not None:  # an address of ours or of a gateway is never answered for
+            never = self._link.never | self._never()
+            if not never.isdisjoint(live):  # else spare a copy
+                live -= never
+        if self._announce:
+            self._announcer.follow(live)
+            self._announce_now()
+        if self._groups.follow(live, self._table.claims()):
+            self._follow_memberships()
+            self._reporter.follow(self._link, self._groups.groups)
+        self._follow_router()
+        if self._groups.left_out != self._left_out:
+            self._left_out = self._groups.left_out
+            if self._left_out:
+                passes = self._mld_router != "never"
+                self._log.info(
+                    "not listening to all solicited-node groups: behind a bridge that snoops MLD "
+                    + (
+                        "this host passes for a multicast router, and is sent all of its multicast"
+                        if passes
+                        else "only live targets and narrow prefixes are heard"
+                    ),
+                    joined=len(self._groups.groups),
+                    left_out=self._left_out,
+                    **({} if passes else {"otherwise": 'mld_router = "auto"'}),
+                )
+
+    def _follow_router(self) -> None:
+        """Be heard behind a bridge that snoops MLD, whatever the number of groups."""
+        wanted = self._mld_router == "always" or (self._mld_router == "auto" and self._groups.left_out > 0)
+        self.router.follow(self._link, wanted)
+
+    # Announcements
+
+    def _announce_now(self) -> None:
+        if self._announce_timer is not None:
+            self._announce_timer.cancel()
+            self._announce_timer = None
+        link, loop = self._link, asyncio.get_running_loop()
+        if link is None:
+            return
+        now_s, frames = loop.time(), []
+        for target in self._announcer.due(now_s):
+            gateways = link.served_gateways if self._introductions.admit(target, now_s) else ()
+            frames += announcement(link.lladdr, target, self._flags(), gateways)
+        if self._introductions.left_out and not self._complained:
+            self._complained = True
+            self._log.info(
+                "more live targets than a router's neighbor table may hold: gateways are solicited from some only, and "
+                "learn of the others when they ask",
+                live=len(self._table.live),
+                at_a_time=MAX_INTRODUCED,
+            )
+        wait_s = self._announcer.wait_s(loop.time())
+        if wait_s is not None:
+            self._announce_timer = loop.call_later(max(wait_s, _TICK_S), self._announce_now)
+        if frames:  # last, so that whatever this ends in does not end the rest
+            self._send(frames)
+
+    def _schedule_restart(self) -> None:
+        """Announce everything to the new gateways as well: now, or when the last such restart is long enough ago."""
+        if self._restart_timer is None:
+            at_s = self._restarted_s + _RESTART_INTERVAL_S
+            self._restart_timer = asyncio.get_running_loop().call_at(at_s, self._restart)
+
+    def _restart(self) -> None:
+        self._restart_timer = None
+        self._restarted_s = asyncio.get_running_loop().time()
+        self._announcer.restart()
+        self._announce_now()
+
+    # Memberships
+
+    def _follow_memberships(self) -> None:
+        memberships, groups = self._memberships, self._groups.groups
+        if memberships is None or not self._join:
+            return
+        joined = memberships.joined & groups
+        memberships.follow(joined.union(sorted(groups - joined)[: MAX_JOINED - len(joined)]))
+        if len(groups) > MAX_JOINED and not self._stands_in:
+            self._stands_in = True
+            self._log.info("too many groups to join: they are reported in frames of our own", groups=len(groups))
+            self._reporter.stand_in(self._link, groups)
+        if self._work is None:
+            self._change_memberships()
+
+    def _change_memberships(self) -> None:
+        self._work = None
+        memberships = self._memberships
+        if memberships is None:
+            return
+        error = memberships.work(_MEMBERSHIPS_PER_TURN)
+        if error == errno.EAFNOSUPPORT:  # a sandbox without AF_INET6
+            self._join = False
+            self._log.info("no IPv6 sockets are allowed: the groups are reported in frames of our own")
+            self._reporter.stand_in(self._link, self._groups.groups)
+            return
+        if error and error != self._join_error:
+            self._log.warning(
+                "cannot join all solicited-node groups",
+                error=os.strerror(error),
+                joined=len(memberships.joined),
+                wanted=len(self._groups.groups),
+            )
+        if error or memberships.settled:
+            self._join_error = error
+            if error and self._rejoin_timer is None:
+                self._rejoin_timer = asyncio.get_running_loop().call_later(_REJOIN_S, self._rejoin)
+        else:
+            self._work = asyncio.get_running_loop().call_soon(self._change_memberships)
+
+    def _rejoin(self) -> None:
+        self._rejoin_timer = None
+        self._follow_memberships()
+
+    def _leave_all(self) -> None:
+        for handle in (self._work, self._rejoin_timer):
+            if handle is not None:
+                handle.cancel()
+        self._work = self._rejoin_timer = None
+        if self._memberships is not None:
+            self._memberships.close()
+            self._memberships = None

@@ -1,0 +1,65 @@
+"""What goes to a successor of what is remembered of requesters and gateways, as octets and back.
+
+Pure. The times are those of the system's monotonic clock, which both processes share. A successor believes nothing that
+it cannot check: what is no memory at all is refused here, what cannot be true is left out where it is taken over.
+"""
+
+import json
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple
+
+from ndpresponder.policy.confirmed_gateways import Confirmation
+from ndpresponder.policy.known_requesters import Acquaintance
+
+_VERSION: Final = 1
+MAX_KNOWN: Final = 4096  # of all uplinks together, those that asked last: some 110 octets each
+
+
+class Memory(NamedTuple):
+    """What one uplink remembers."""
+
+    in_flood: bool
+    gateways: list[bytes]
+    confirmed: list[Confirmation]
+    known: list[Acquaintance]
+
+
+def encode(memories: Mapping[str, Memory]) -> bytes:
+    """Return the memories of some uplinks, by their names, as octets."""
+    uplinks = {
+        name: {
+            "in_flood": each.in_flood,
+            "gateways": [gateway.hex() for gateway in each.gateways],
+            "confirmed": [(gateway.hex(), station.hex(), last_s) for gateway, station, last_s in each.confirmed],
+            "known": [(who.hex(), since_s, last_s) for who, since_s, last_s in each.known],
+        }
+        for name, each in memories.items()
+    }
+    return json.dumps({"version": _VERSION, "uplinks": uplinks}).encode()
+
+
+def decode(data: bytes) -> dict[str, Memory]:
+    """Return the memories in `data`.
+
+    Raises:
+        ValueError: it holds none.
+    """
+    try:
+        whole = json.loads(data)
+        if whole["version"] != _VERSION:
+            raise ValueError(f"they are of version {whole['version']}")
+        return {str(name): _memory(each) for name, each in whole["uplinks"].items()}
+    except (KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
+        raise ValueError("they are no memories") from error
+
+
+def _memory(each: Any) -> Memory:
+    return Memory(
+        each["in_flood"] is True,
+        [bytes.fromhex(gateway) for gateway in each["gateways"]],
+        [
+            Confirmation(bytes.fromhex(gateway), bytes.fromhex(station), float(last_s))
+            for gateway, station, last_s in each["confirmed"]
+        ],
+        [Acquaintance(bytes.fromhex(who), float(since_s), float(last_s)) for who, since_s, last_s in each["known"]],
+    )

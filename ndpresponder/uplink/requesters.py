@@ -1,0 +1,113 @@
+"""What one uplink remembers of its requesters and its gateways, and whom it answers while more come than can be.
+
+All of it is bounded, and no bound is filled by who comes first: see `known`, `confirmed` and `GatewaysSeen`.
+"""
+
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import replace
+from typing import Final
+
+from ndpresponder.linux.netlink import Link
+from ndpresponder.observe.tally import Tally
+from ndpresponder.outcome import Outcome
+from ndpresponder.policy.confirmed_gateways import Confirmed
+from ndpresponder.policy.known_requesters import Known
+from ndpresponder.policy.overload import Crowd, Frame
+from ndpresponder.uplink.memory import Memory
+from ndpresponder.wire.layout import REQUESTER
+
+MAX_GATEWAYS: Final = 1024  # without a route now; router advertisements of strangers can make up any number
+_ADDRESS_LENGTH: Final = 16
+_ABSENT_S: Final = 3600.0  # until one that has no route is the first to be forgotten
+
+
+class Requesters:
+    """The memory of one uplink."""
+
+    def __init__(
+        self, known: Known, recall: Callable[[bytes], object], tally: Tally, clock: Callable[[], float]
+    ) -> None:
+        """Count in `tally` what is not answered; `recall` finds an answer that was given before."""
+        self.known = known
+        self.confirmed = Confirmed(clock)
+        self.gateways = GatewaysSeen(clock)
+        self.crowd = Crowd(known, self.confirmed, self.gateways.seen_s, clock, recall)
+        self._tally = tally
+        self.was_flooded = False  # when a predecessor ended
+
+    def follow(self, link: Link) -> Link:
+        """Remember the gateways of a link; return it with those first that are to be served first.
+
+        A gateway whose station was confirmed goes before one that is merely named in a router advertisement.
+        """
+        self.gateways.follow(link)
+        seen = [each for each in self.gateways if each in link.gateways]
+        return replace(link, longest_known=tuple(sorted(seen, key=lambda each: not self.confirmed.has(each))))
+
+    def remember(self, most: int) -> Memory:
+        """Return what a successor is to know: of the known requesters at most so many."""
+        return Memory(
+            self.crowd.would_fill_the_ring,
+            list(self.gateways),
+            self.confirmed.confirmations(),
+            self.known.acquaintances(most),
+        )
+
+    def restore(self, memory: Memory) -> None:
+        """Know what a predecessor knew; what cannot be is left out."""
+        self.was_flooded = memory.in_flood
+        self.gateways.restore(memory.gateways)
+        self.confirmed.restore(memory.confirmed)
+        self.known.restore(memory.known)
+
+    def admit(self, frames: list[Frame], crowded: bool) -> list[Frame]:
+        """Return the frames of one batch that are answered; the others are counted.
+
+        `crowded` says that the ring is filled faster than it is read.
+        """
+        self.crowd.note(len(frames))
+        if not crowded and not self.crowd.flooded:
+            if frames:
+                self.known.use(frames[0][0][REQUESTER])  # of many at once that must do
+            return frames
+        chosen, others = self.crowd.thin(frames, crowded)
+        for kind, count in enumerate(others):
+            self._tally.received[kind] += count
+        self._tally.ended[Outcome.OVERLOADED] += len(frames) - len(chosen)
+        return chosen
+
+
+class GatewaysSeen(Collection[bytes]):
+    """Every default gateway that was ever seen on a link: they stay who they are while a route is missing.
+
+    Those configured by hand stay, and those that have a route; of too many others those that were seen first.
+    """
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        """Begin with none."""
+        self._clock = clock
+        self.seen_s: dict[bytes, float] = {}  # -> when it had a route last; the longest seen first
+        self._fixed: set[bytes] = set()
+
+    def __contains__(self, gateway: object) -> bool:
+        return gateway in self.seen_s
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self.seen_s)
+
+    def __len__(self) -> int:
+        return len(self.seen_s)
+
+    def restore(self, gateways: list[bytes]) -> None:
+        """Remember those that a predecessor saw, in its order."""
+        self.seen_s.update({each: self._clock() for each in gateways[:MAX_GATEWAYS] if len(each) == _ADDRESS_LENGTH})
+
+    def follow(self, link: Link) -> None:
+        """Remember the gateways of a link as it is now."""
+        now_s = self._clock()
+        self._fixed |= link.static_gateways
+        self.seen_s.update(dict.fromkeys(sorted(link.gateways), now_s))
+        absent = [each for each in self.seen_s if each not in link.gateways and each not in self._fixed]
+        absent.sort(key=lambda each: now_s - self.seen_s[each] >= _ABSENT_S)  # else those seen for longest come first
+        for each in absent[MAX_GATEWAYS:]:
+            del self.seen_s[each]

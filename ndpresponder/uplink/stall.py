@@ -1,0 +1,41 @@
+"""Whether the frames that wait in a ring are taken out of it. That the event loop turns does not show this.
+
+A stall is looked for whenever the counters are collected, once a second at least. It begins when frames are first
+seen waiting. It ends when none waits, or when any was taken. A stall that lasts is logged, the beginning of the
+ring is searched anew, and the daemon stops its heartbeat. The service manager then replaces it, and the successor
+goes on in the same ring.
+"""
+
+import time
+from collections.abc import Callable
+from typing import Final
+
+from ndpresponder.linux.packet.packet_socket import PacketSocket
+from ndpresponder.observe.uplink_log import Narrator
+
+TOLERATED_S: Final = 0.5  # a requester repeats its solicitation after 1 s (RFC 4861 10, RetransTimer)
+
+
+class Stall:
+    """The liveness of one uplink's ring."""
+
+    def __init__(self, narrator: Narrator, clock: Callable[[], float] = time.monotonic) -> None:
+        """Say to `narrator` when frames are left waiting; `clock` is a monotonic one, in seconds."""
+        self._narrator = narrator
+        self._clock = clock
+        self._since_s: float | None = None
+        self._moved = 0  # slots that were taken by then
+
+    def look(self, socket: PacketSocket | None) -> float:
+        """Return for how many seconds frames have waited in the ring of `socket`, which is read, and none was taken."""
+        if socket is None or not socket.waiting:
+            self._since_s = None
+            return 0.0
+        now_s = self._clock()
+        if self._since_s is None or socket.moved != self._moved:
+            self._since_s, self._moved = now_s, socket.moved
+        stalled_s = now_s - self._since_s
+        if stalled_s > TOLERATED_S:
+            self._narrator.limited("frames wait in the ring and are not taken out", seconds=round(stalled_s, 1))
+            socket.seek_anew()
+        return stalled_s

@@ -1,0 +1,99 @@
+"""A metrics server on a loop of its own, for tests that talk to it as a client."""
+
+import asyncio
+import http.client
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from ndpresponder.api.server import HttpServer, Response, verdict
+
+DEADLINE_S = 10
+ASK = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+def broken(_: object) -> Response:
+    raise RuntimeError("a bug of ours")
+
+
+class Running:
+    """A server on a loop of its own in a thread, with everything the loop complained about."""
+
+    def __init__(self, listen: str, timeout_s: float) -> None:
+        self.ready = (False, "waiting for uplink")
+        self.big = b"x" * 20_000_000
+        self.complaints: list[dict[str, object]] = []
+        self._started = threading.Event()
+        routes = {
+            "/healthz": verdict(lambda: (True, "ok")),
+            "/readyz": verdict(lambda: self.ready),
+            "/big": lambda _: Response(200, self.big),
+            "/agent": lambda headers: Response(200, headers.get("user-agent", "?").encode()),
+            "/broken": broken,
+        }
+        self.server = HttpServer(listen, routes, timeout_s)
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._main()))
+
+    async def _main(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._loop.set_exception_handler(lambda _, context: self.complaints.append(context))
+        self._stop = asyncio.Event()
+        await self.server.start()
+        self._started.set()
+        await self._stop.wait()
+        await self.server.close()
+
+    def __enter__(self) -> "Running":
+        self._thread.start()
+        assert self._started.wait(DEADLINE_S)
+        self.port = self.server.port
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join(DEADLINE_S)
+        assert not self._thread.is_alive()
+        assert self.complaints == []
+        assert not self.server.connections
+
+    def connect(self, receive_buffer: int = 0) -> socket.socket:
+        client = socket.socket()
+        if receive_buffer:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        client.settimeout(DEADLINE_S)
+        client.connect(("127.0.0.1", self.port))
+        return client
+
+    def get(self, path: str, method: str = "GET", **headers: str) -> tuple[http.client.HTTPResponse, bytes]:
+        client = http.client.HTTPConnection("127.0.0.1", self.port, timeout=DEADLINE_S)
+        client.request(method, path, headers={name.replace("_", "-"): v for name, v in headers.items()})
+        response = client.getresponse()
+        body = response.read()
+        client.close()
+        return response, body
+
+
+@contextmanager
+def running(listen: str = "127.0.0.1:0", timeout_s: float = 10) -> Iterator[Running]:
+    with Running(listen, timeout_s) as server:
+        yield server
+
+
+def read_all(client: socket.socket) -> bytes:
+    """Read to the end; a reset is an end as well."""
+    parts = []
+    try:
+        while part := client.recv(65536):
+            parts.append(part)
+    except ConnectionResetError:
+        parts.append(b"<reset>")
+    return b"".join(parts)
+
+
+def wait_until(true: Callable[[], object], what: str) -> None:
+    end = time.monotonic() + DEADLINE_S
+    while not true():
+        assert time.monotonic() < end, what
+        time.sleep(0.01)

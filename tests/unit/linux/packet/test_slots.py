@@ -1,0 +1,86 @@
+"""What a slot of the receive ring says of its frame: written here as the kernel writes it (packet(7), TPACKET_V2)."""
+
+import contextlib
+import mmap
+import socket
+import struct
+from collections.abc import Iterator
+from typing import cast
+
+import pytest
+from frames import option, solicitation
+
+from ndpresponder.linux.packet.packet_socket import PacketSocket
+from ndpresponder.linux.packet.ring import SLOT_SIZE, SLOTS
+from ndpresponder.linux.packet.sender import BATCH, Sender
+
+UPLINK, ABOVE = 103, 7  # indexes of the uplink, and of a VLAN's interface on top of it
+TP_STATUS_USER, TP_STATUS_VLAN_VALID, TP_STATUS_VLAN_TPID_VALID = 1, 0x10, 0x40
+PACKET_HOST, PACKET_BROADCAST, PACKET_MULTICAST, PACKET_OTHERHOST = range(4)
+FRAME = 66
+
+
+class _NoSender:
+    def close(self) -> None:
+        """Close nothing."""
+
+
+@pytest.fixture
+def ring() -> Iterator[mmap.mmap]:
+    with mmap.mmap(-1, SLOTS * SLOT_SIZE) as memory:
+        yield memory
+
+
+@pytest.fixture
+def opened(ring: mmap.mmap) -> Iterator[PacketSocket]:
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    with contextlib.closing(PacketSocket(sock, ring, UPLINK, cast(Sender, _NoSender()))) as found:
+        yield found
+
+
+def fill(ring: mmap.mmap, slot: int, frame: bytes, index: int, packet_type: int = PACKET_MULTICAST) -> None:
+    """Write a slot: the header, sockaddr_ll at 32, the frame."""
+    place = slot % SLOTS * SLOT_SIZE
+    status = TP_STATUS_USER | TP_STATUS_VLAN_VALID | TP_STATUS_VLAN_TPID_VALID if packet_type == PACKET_OTHERHOST else 1
+    struct.pack_into(
+        "=IIIHHIIHH", ring, place, status, len(frame), len(frame), FRAME, FRAME + 14, 1000, slot, 5, 0x8100
+    )
+    struct.pack_into("=HHiHBB", ring, place + 32, socket.AF_PACKET, 0xDD86, index, 1, packet_type, 6)
+    ring[place + FRAME : place + FRAME + len(frame)] = frame
+
+
+USUAL, SHORT, LONG = solicitation(), solicitation(slla=None), solicitation(options=option(14, bytes(94)))
+
+
+@pytest.mark.parametrize("frame", [USUAL, SHORT, LONG], ids=["usual", "short", "long"])
+@pytest.mark.parametrize(
+    ("index", "packet_type", "of_others"),
+    [
+        (UPLINK, PACKET_MULTICAST, False),
+        (UPLINK, PACKET_HOST, False),
+        (UPLINK, PACKET_BROADCAST, False),
+        (UPLINK, PACKET_OTHERHOST, True),
+        (ABOVE, PACKET_MULTICAST, True),
+        (ABOVE, PACKET_HOST, True),
+        (ABOVE, PACKET_OTHERHOST, True),
+        (UPLINK + (1 << 16), PACKET_MULTICAST, True),
+        (0, PACKET_MULTICAST, True),
+    ],
+)
+def test_a_frame_of_an_interface_above_is_for_others(
+    ring: mmap.mmap, opened: PacketSocket, frame: bytes, index: int, packet_type: int, of_others: bool
+) -> None:
+    fill(ring, 0, frame, index, packet_type)
+    assert opened.receive() == [(frame, of_others)]
+
+
+def test_in_a_batch_each_frame_is_told_apart_where_the_ring_wraps_too(ring: mmap.mmap, opened: PacketSocket) -> None:
+    first, count = SLOTS - BATCH // 2, BATCH + 10
+    frames = [(USUAL, SHORT, LONG)[number % 3] for number in range(count)]
+    for number, frame in enumerate(frames):
+        fill(ring, first + number, frame, ABOVE if number % 5 == 0 else UPLINK)
+    assert opened.seek()
+    found = opened.receive()
+    opened.release()
+    found += opened.receive()
+    assert found == [(frame, number % 5 == 0) for number, frame in enumerate(frames)]

@@ -1,0 +1,66 @@
+"""How long frames have waited, by a clock that anybody may set meanwhile."""
+
+import math
+import struct
+import time
+
+import pytest
+
+from ndpresponder.linux.packet.timestamps import Ages, offset, stamp_now, step_since
+
+NOW_S = 1_800_000_000.0
+
+
+def test_the_kernels_stamp_is_the_wall_clocks_time() -> None:
+    before_s = time.time()
+    stamp_s = stamp_now()
+    assert before_s - 0.001 <= stamp_s <= time.time() + 0.001
+
+
+def test_without_a_socket_the_wall_clock_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr("socket.socketpair", refuse)
+    assert abs(stamp_now() - time.time()) < 0.1
+
+
+@pytest.mark.parametrize("step_s", [3600.0, -3600.0, 4.0, -4.0])
+def test_a_step_between_two_processes_is_found(step_s: float) -> None:
+    kept = offset(lambda: NOW_S, lambda: 50.0)
+    assert step_since(kept, lambda: NOW_S + 20 + step_s, lambda: 70.0) == pytest.approx(step_s)
+
+
+@pytest.mark.parametrize(
+    "kept",
+    [b"", b"1234567", struct.pack("=d", math.nan), struct.pack("=d", math.inf), offset()],
+    ids=["none", "cut", "no number", "no end", "no step"],
+)
+def test_without_a_step_or_without_what_is_needed_there_is_none(kept: bytes) -> None:
+    assert step_since(kept) == 0.0
+
+
+FORWARD, BACK = 3600.0, -3600.0
+STAMPS = {
+    "no step, just received": (0.0, NOW_S, False),
+    "no step, the limit": (0.0, NOW_S - 3.0, False),
+    "no step, longer": (0.0, NOW_S - 3.01, True),
+    "no step, an hour": (0.0, NOW_S - 3600, True),
+    "no step, from the future": (0.0, NOW_S + 3600, False),
+    "forward, received before it": (FORWARD, NOW_S - FORWARD - 1, False),
+    "forward, received long before it": (FORWARD, NOW_S - FORWARD - 10, True),
+    "forward, received after it": (FORWARD, NOW_S - 1, False),
+    "forward, received long ago but after it": (FORWARD, NOW_S - 10, True),
+    "back, received before it": (BACK, NOW_S - BACK - 1, False),
+    "back, received long before it": (BACK, NOW_S - BACK - 10, True),
+    "back, received after it": (BACK, NOW_S - 1, False),
+    "back, received long ago but after it": (BACK, NOW_S - 10, True),
+    "back, from the future even so": (BACK, NOW_S - BACK + 10, False),
+    "a short one, received before it": (4.0, NOW_S - 5.0, False),
+    "a short one, received long before it": (4.0, NOW_S - 8.0, True),
+}
+
+
+@pytest.mark.parametrize(("step_s", "stamp_s", "old"), STAMPS.values(), ids=STAMPS)
+def test_a_frame_is_too_old_if_it_is_whenever_the_clock_was_set(step_s: float, stamp_s: float, old: bool) -> None:
+    assert Ages(NOW_S, step_s, 3.0).is_old(stamp_s) is old

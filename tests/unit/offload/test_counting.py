@@ -1,0 +1,295 @@
+"""Who keeps the kernel's program in step with the table: what is not handed over must be read."""
+
+import asyncio
+import errno
+import threading
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import pytest
+from frames import solicitation
+from sample_responder import make_responder, uplink_state
+
+from ndpresponder.config import InterfaceConfig
+from ndpresponder.observe.tally import Tally
+from ndpresponder.observe.uplink_log import Narrator
+from ndpresponder.offload import counting
+from ndpresponder.offload.counting_program import hold_back
+from ndpresponder.offload.fanout_members import COUNTED
+from ndpresponder.outcome import Outcome
+from ndpresponder.policy.confirmed_gateways import Confirmed
+from ndpresponder.policy.known_requesters import Known
+from ndpresponder.policy.overload import Crowd
+from ndpresponder.policy.table import EMPTY
+from ndpresponder.wire.classic_bpf import Program
+from ndpresponder.wire.filters import SOLICITATIONS, SOLICITATIONS_OF_THE_LINK
+from ndpresponder.wire.layout import REQUESTER
+
+TABLE = make_responder().table
+DEADLINE_S = 5
+FLOODING = solicitation()
+
+
+class Group:
+    """Stands in for `Fanout`."""
+
+    def __init__(self) -> None:
+        self.programs: list[Program] = []
+        self.members = 3
+        self.collected = 0
+        self.closed = False
+        self.failure: Exception | None = None
+
+    def steer(self, program: Program) -> None:
+        if self.failure is not None:
+            raise self.failure
+        self.programs.append(program)
+
+    def add(self, count: int) -> None:
+        self.members += count
+
+    def take_counts(self) -> list[int]:
+        self.collected += 1
+        return [0] * self.members
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class Socket:
+    """Stands in for `PacketSocket`."""
+
+    def __init__(self) -> None:
+        self.admitted: list[Program] = []
+
+    def fileno(self) -> int:
+        return -1
+
+    def admit(self, program: Program) -> None:
+        self.admitted.append(program)
+
+
+@pytest.fixture
+def groups(monkeypatch: pytest.MonkeyPatch) -> list[Group]:
+    joined: list[Group] = []
+
+    def join(*_: object) -> Group:
+        joined.append(Group())
+        return joined[-1]
+
+    monkeypatch.setattr(counting, "join_fanout", join)
+    return joined
+
+
+def refuse(*_: object) -> None:
+    raise OSError(errno.ENOMEM, "Cannot allocate memory")
+
+
+async def until(condition: Callable[[], object]) -> None:
+    async with asyncio.timeout(DEADLINE_S):
+        while not condition():
+            await asyncio.sleep(0.001)
+
+
+def make_crowd(known: Known) -> Crowd:
+    return Crowd(known, Confirmed(lambda: 0.0), {}, lambda: 0.0)
+
+
+def while_counting(
+    act: Callable[[counting.Unread], Coroutine[Any, Any, None]],
+    tally: Tally | None = None,
+    crowd: Crowd | None = None,
+    socket: Any = None,
+    read_all: Callable[[], bool] = lambda: False,
+) -> None:
+    """Have `act` done while somebody counts in `tally`."""
+
+    async def main() -> None:
+        counter = counting.Unread(
+            tally or Tally(), crowd or make_crowd(Known(lambda: 0.0)), read_all, Narrator(InterfaceConfig("up0"))
+        )
+        counter.open(socket or Socket(), "up0")
+        counter.follow(uplink_state())
+        await act(counter)
+        counter.close()
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("failure", [OSError("refused"), RuntimeError("can't start new thread")], ids=repr)
+def test_after_any_failure_everything_is_read_and_the_next_change_tries_again(
+    groups: list[Group], failure: Exception
+) -> None:
+    async def act(counter: counting.Unread) -> None:
+        await until(lambda: groups and groups[0].programs)
+        groups[0].failure = failure
+        counter.apply(TABLE)
+        await until(lambda: groups[0].closed)
+        counter.apply(EMPTY)
+        await until(lambda: len(groups) == 2 and groups[1].programs)
+
+    while_counting(act)
+    assert groups[1].closed
+
+
+def test_after_a_failure_it_is_tried_again_although_nothing_changes(
+    groups: list[Group], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(counting, "_AGAIN_S", 0.01)
+
+    async def act(counter: counting.Unread) -> None:
+        await until(lambda: groups and groups[0].programs)
+        groups[0].failure = OSError("short of something")
+        counter.apply(TABLE)
+        await until(lambda: len(groups) == 2 and groups[1].programs)
+
+    while_counting(act)
+
+
+@pytest.mark.parametrize("refused", ["admit", "take_counts"])
+def test_a_shortage_that_also_keeps_it_from_giving_up_does_not_end_it(
+    groups: list[Group], monkeypatch: pytest.MonkeyPatch, refused: str
+) -> None:
+    """What would then stay in force for ever keeps each new target from being read."""
+    monkeypatch.setattr(counting, "_AGAIN_S", 0.01)
+
+    async def act(counter: counting.Unread) -> None:
+        await until(lambda: groups and groups[0].programs)
+        groups[0].failure = OSError("short of something")
+        with monkeypatch.context() as short:
+            short.setattr(Socket if refused == "admit" else Group, refused, refuse)
+            counter.apply(TABLE)
+            await until(lambda: groups[0].closed)
+        await until(lambda: len(groups) > 1 and groups[-1].programs)
+
+    while_counting(act)
+
+
+def test_counters_that_cannot_be_read_in_a_flood_do_not_end_it(
+    groups: list[Group], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def act(counter: counting.Unread) -> None:
+        await until(lambda: groups and groups[0].programs)
+        counter.flood()
+        await until(lambda: groups[0].programs[1:])
+        with monkeypatch.context() as short:
+            short.setattr(Group, "take_counts", refuse)
+            await until(lambda: groups[0].closed)
+        counter.apply(TABLE)
+        await until(lambda: len(groups) == 2 and groups[1].programs)
+
+    while_counting(act)
+
+
+def test_forwarded_frames_pass_the_filter_only_while_nobody_else_counts_them(groups: list[Group]) -> None:
+    socket, watched = Socket(), [False]
+
+    async def act(counter: counting.Unread) -> None:
+        await until(lambda: socket.admitted == [SOLICITATIONS_OF_THE_LINK])
+        watched[0] = True
+        counter.collect()
+        await until(lambda: socket.admitted[1:] == [SOLICITATIONS])
+        watched[0] = False
+        counter.collect()
+        await until(lambda: socket.admitted[2:] == [SOLICITATIONS_OF_THE_LINK])
+        groups[0].failure = OSError("short of something")
+        counter.apply(TABLE)
+        await until(lambda: socket.admitted[3:] == [SOLICITATIONS])
+
+    while_counting(act, socket=socket, read_all=lambda: watched[0])
+    assert len(socket.admitted) == 4  # between two processes the filter stays as it was
+
+
+def test_without_a_thread_for_it_the_group_is_closed_all_the_same(groups: list[Group]) -> None:
+    def refuse(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    async def act(counter: counting.Unread) -> None:
+        await until(lambda: groups and groups[0].programs)
+        loop: Any = asyncio.get_running_loop()
+        loop.run_in_executor = refuse
+        counter.apply(TABLE)
+        await until(lambda: groups[0].closed)
+
+    while_counting(act)
+    assert len(groups) == 1
+
+
+def test_a_program_is_written_beside_the_loop(groups: list[Group], monkeypatch: pytest.MonkeyPatch) -> None:
+    threads: list[threading.Thread] = []
+    write = counting.program_for
+
+    def watched(*arguments: Any) -> Program:
+        threads.append(threading.current_thread())
+        return write(*arguments)
+
+    monkeypatch.setattr(counting, "program_for", watched)
+
+    async def act(_: counting.Unread) -> None:
+        await until(lambda: groups and groups[0].programs)
+
+    while_counting(act)
+    assert threads
+    assert threading.main_thread() not in threads
+
+
+async def look(counter: counting.Unread, group: Group) -> None:
+    """Have it see now whether the flood goes on, also when a program that was being written postpones that."""
+    before = group.collected
+
+    def looked() -> bool:
+        if group.collected == before:
+            counter._look_s = 0.0
+            counter._changed.set()
+        return group.collected > before
+
+    await until(looked)
+
+
+def test_in_a_flood_less_is_read_of_who_floods_while_that_is_too_much_and_else_more_until_it_is_over(
+    groups: list[Group], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(counting, "_LOOK_S", 3600)
+    monkeypatch.setattr(counting, "_SETTLE_S", 0)
+    monkeypatch.setattr(counting, "_REWRITE_S", 0)
+    known = Known(lambda: 0.0)
+    known.meet(FLOODING[REQUESTER])
+    tally, crowd = Tally(), make_crowd(known)
+
+    def thin() -> None:
+        crowd.thin([(FLOODING, False)] * 64)
+
+    def hold_many_back() -> None:
+        tally.ended[Outcome.OVERLOADED] += 2 * counting._FLOOD
+
+    async def act(counter: counting.Unread) -> None:
+        async def in_force(share: float) -> None:
+            await until(lambda: counter._program == hold_back(calm, share, *crowd.spared(share)))
+            await asyncio.sleep(0)  # what is thinned from now on is too much
+
+        async def after(happened: Callable[[], None], share: float) -> None:
+            happened()
+            await look(counter, groups[0])
+            await in_force(share)
+
+        await until(lambda: groups and groups[0].programs)
+        (programs,) = (group.programs for group in groups)
+        (calm,) = programs
+        for _ in range(2):
+            thin()
+            counter.flood()
+            await in_force(1 / 8)
+            at_first = counting._MORE_AT_FIRST / 8
+            await after(hold_many_back, at_first)
+            await after(thin, at_first / 2)
+            await after(hold_many_back, at_first / 2 * counting._MORE)
+            await after(hold_many_back, at_first / 2 * counting._MORE * counting._MORE)
+            for _ in range(5):
+                await after(thin, max(1 / 64, counter._share / 2))
+            for _ in range(counting._QUIET_LOOKS):
+                assert counter._crowd.flooded
+                await look(counter, groups[0])
+            await until(lambda: programs[-1] == calm)
+            assert (crowd.total, groups[0].members) == (0, len(COUNTED))
+
+    while_counting(act, tally, crowd)

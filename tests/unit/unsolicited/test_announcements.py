@@ -1,0 +1,125 @@
+"""What is announced, when, and in which octets (RFC 4861 7.2.6)."""
+
+import itertools
+
+from frames import UPLINK_LLADDR, advertisement, lladdr, packed, solicitation
+from sample_responder import addresses
+
+from ndpresponder.unsolicited.announcements import (
+    BURST,
+    INTERVAL_S,
+    INTRODUCED_WITHIN_S,
+    MAX_INTRODUCED,
+    REPEATS,
+    TARGETS_PER_S,
+    Announcer,
+    Introductions,
+    announcement,
+)
+from ndpresponder.wire.layout import OVERRIDE_FLAG, ROUTER_FLAG
+
+ONE, TWO = "2001:db8::1", "2001:db8::2"
+GATEWAY = "fe80::1"
+ALL_NODES = "ff02::1"
+
+
+def made(announcer: Announcer, until_s: float, start_s: float = 0.0) -> list[tuple[float, bytes]]:
+    """Return what is announced and when, by a caller that comes exactly when it is told to."""
+    now_s, announced = start_s, []
+    while now_s <= until_s:
+        announced += [(round(now_s, 6), target) for target in announcer.due(now_s)]
+        wait_s = announcer.wait_s(now_s)
+        if wait_s is None:
+            break
+        now_s += max(wait_s, 1e-6)
+    return announced
+
+
+def test_a_live_target_is_announced_three_times_a_second_apart() -> None:
+    announcer = Announcer()
+    announcer.follow(addresses(ONE))
+    times = [at for at, target in made(announcer, 60) if target == packed(ONE)]
+    assert len(times) == REPEATS == 3
+    assert all(0 <= later - earlier - INTERVAL_S < 0.001 for earlier, later in itertools.pairwise(times))
+    assert announcer.wait_s(60) is None
+
+
+def test_the_same_set_again_announces_nothing() -> None:
+    announcer = Announcer()
+    announcer.follow(addresses(ONE))
+    made(announcer, 60)
+    announcer.follow(addresses(ONE))
+    assert announcer.pending == 0
+
+
+def test_a_target_that_goes_is_announced_no_more() -> None:
+    announcer = Announcer()
+    announcer.follow(addresses(ONE, TWO))
+    assert set(announcer.due(0)) == addresses(ONE, TWO)
+    announcer.follow(addresses(TWO))
+    assert {target for _, target in made(announcer, 60)} == addresses(TWO)
+
+
+def test_a_target_that_comes_back_is_announced_from_the_beginning() -> None:
+    announcer = Announcer()
+    announcer.follow(addresses(ONE))
+    announcer.due(0)
+    announcer.follow(frozenset())
+    announcer.follow(addresses(ONE))
+    assert len(made(announcer, 60, start_s=0.5)) == REPEATS
+
+
+def test_a_link_that_returns_is_told_everything_and_one_that_is_down_nothing() -> None:
+    announcer = Announcer()
+    announcer.follow(addresses(ONE, TWO))
+    announcer.stop()
+    assert announcer.due(1) == []
+    announcer.restart()
+    assert len(made(announcer, 60, start_s=2)) == 2 * REPEATS
+
+
+def test_two_thousand_at_once_are_spread_and_first_announcements_go_first() -> None:
+    announcer = Announcer()
+    targets = frozenset(value.to_bytes(16, "big") for value in range(0x20010DB8 << 96, (0x20010DB8 << 96) + 2000))
+    announcer.follow(targets)
+    announced = made(announcer, 60)
+    assert len(announced) == 2000 * REPEATS
+    assert {target for _, target in announced[:2000]} == targets
+    for first, (start_s, _) in enumerate(announced):
+        in_a_second = sum(at < start_s + 1 for at, _ in announced[first : first + 2 * TARGETS_PER_S])
+        assert in_a_second <= BURST + TARGETS_PER_S
+    assert announced[-1][0] < 2000 * REPEATS / TARGETS_PER_S + 1
+
+
+def test_an_announcement_is_an_advertisement_to_all_nodes_and_a_solicitation_for_each_gateway() -> None:
+    frames = announcement(lladdr(UPLINK_LLADDR), packed(ONE), ROUTER_FLAG | OVERRIDE_FLAG, addresses(GATEWAY, TWO))
+    to_all = advertisement(
+        ONE, ALL_NODES, router=True, solicited=False, override=True, ethernet_destination="33:33:00:00:00:01"
+    )
+    from_the_target = {"source": ONE, "ethernet_source": UPLINK_LLADDR}
+    assert frames == [to_all, solicitation(TWO, **from_the_target), solicitation(GATEWAY, **from_the_target)]
+
+
+def test_so_many_are_introduced_at_once_and_as_many_again_in_a_minute() -> None:
+    introductions = Introductions()
+    targets = [value.to_bytes(16, "big") for value in range(4 * MAX_INTRODUCED)]
+    first = [target for target in targets if introductions.admit(target, 0.0)]
+    assert first == targets[:MAX_INTRODUCED]
+    assert introductions.left_out == 3 * MAX_INTRODUCED
+    assert all(introductions.admit(target, 1.0) for target in first)  # its repeats
+    later = [target for target in targets[MAX_INTRODUCED:] if introductions.admit(target, INTRODUCED_WITHIN_S)]
+    assert later == targets[MAX_INTRODUCED : 2 * MAX_INTRODUCED]
+
+
+def test_what_is_in_use_is_announced_first_after_a_restart() -> None:
+    announcer = Announcer()
+    announcer.follow(addresses(ONE, TWO))
+    announcer.restart((packed(TWO), packed("2001:db8::9")))
+    assert announcer.due(10.0) == [packed(TWO), packed(ONE)]
+
+
+def test_what_is_added_is_announced_in_its_order_and_bounded() -> None:
+    announcer = Announcer(1000)
+    announcer.add((value.to_bytes(16, "big") for value in (3, 1, 2, 4)), 3)
+    assert [int.from_bytes(target, "big") for target in announcer.due(10.0)] == [3, 1, 2]
+    assert announcer.pending == 3
