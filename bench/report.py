@@ -16,7 +16,7 @@ from typing import Final
 from programs import ROOT, BenchError
 
 BENCH_README: Final = ROOT / "bench" / "README.md"
-README: Final = ROOT / "README.md"
+COMPARISON: Final = ROOT / "docs" / "comparison.md"
 
 
 def fill(path: Path, name: str, lines: Iterable[str]) -> None:

@@ -146,7 +146,7 @@ def write(results: Results) -> None:
         how += f" The machine was busy: no quiet round of {', '.join(busy)}."
     head = f"{how} Median (lowest-highest) of the quiet rounds."
     report.fill(report.BENCH_README, "wire", [head, "", *report.markdown(list(table(results)))])
-    report.fill(report.README, "wire", [*report.markdown(list(short_table(results))), "", f"{how} Medians."])
+    report.fill(report.COMPARISON, "wire", [*report.markdown(list(short_table(results))), "", f"{how} Medians."])
 
 
 def bars(results: Results) -> list[Bar]:
@@ -241,7 +241,7 @@ def main() -> int:
     parser.add_argument("--only", action="append", default=[], metavar="NAME", help="measure only this one; repeatable")
     parser.add_argument("--json", action="store_true", help="every sample of every round, for machines")
     parser.add_argument("--bars", action="store_true", help="exit with 1 if a bar is not met")
-    parser.add_argument("--write", action="store_true", help="put the tables into bench/README.md and README.md")
+    parser.add_argument("--write", action="store_true", help="put the tables into both documents")
     options = parser.parse_args()
     options.seconds = options.seconds or (0.4 if options.short else 2)
     options.rounds = options.rounds or (2 if options.short else 5)

@@ -32,7 +32,7 @@ def test_a_document_without_marks_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("document", "name"), [(report.README, "wire"), (report.BENCH_README, "wire"), (report.BENCH_README, "scale")]
+    ("document", "name"), [(report.COMPARISON, "wire"), (report.BENCH_README, "wire"), (report.BENCH_README, "scale")]
 )
 def test_the_documents_have_their_marks(document: Path, name: str) -> None:
     assert len(re.findall(rf"<!-- {name}: .*-->\n(?:.*\n)*?<!-- end of {name} -->\n", document.read_text())) == 1
