@@ -53,7 +53,7 @@ def state_of(uplink: Uplink) -> str:
     if uplink.stalled:
         return "stalled"
     if uplink.link is None:
-        return "not_ethernet" if uplink.narrator.unfit else "missing"
+        return "not_ethernet" if uplink.log.unfit else "missing"
     return "answering" if uplink.ready else "down" if not uplink.link.up else "deaf"
 
 

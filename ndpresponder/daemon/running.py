@@ -233,7 +233,7 @@ class Assembly:
                     if remembered := self._memories.pop(interface.name, None):
                         uplink.requesters.restore(remembered)
                     uplink.findings, uplink.followed = self._belonging.findings, self._belonging.followed
-                    uplink.narrator.who_claims = partial(self.board.claimers, interface.name)
+                    uplink.log.claimers = partial(self.board.claimers, interface.name)
                     undo.callback(uplink.close)
                     if interface.name in links:
                         with contextlib.suppress(LinkNotReady):  # the watcher will find it ready

@@ -19,34 +19,34 @@ from ndpresponder.wire.layout import DESTINATION, ETHERNET_SOURCE, SOURCE, TARGE
 
 # Targets that are remembered as answered: a scan must neither grow memory nor flood the log. Of more, the one that was
 # logged longest ago is forgotten, and few are logged
-MAX_GREETED: Final = 4096
-_GREETINGS_PER_BATCH: Final = 8  # under load the line may come later, the answer never
-_GREETING_BURST: Final = 64
-_GREETINGS_PER_S: Final = 1.0
+MAX_LOGGED_TARGETS: Final = 4096
+_LINES_PER_BATCH: Final = 8  # under load the line may come later, the answer never
+_LINES_BURST: Final = 64
+_LINES_PER_S: Final = 1.0
 _SELDOM_PER_S: Final = 1 / 60
 _DEFENCE_INTERVAL_S: Final = 60.0  # between two lines of one station and one target
 _DEFENCES_PER_S, _DEFENCE_BURST = 1.0, 16  # lines of all of them: a stranger can make up any number
 _MAX_OVERLAPS: Final = 64  # a link has a handful of prefixes; router advertisements can make up any number
 
 
-class Narrator:
+class UplinkLog:
     """The log of one uplink."""
 
     def __init__(self, config: InterfaceConfig, clock: Callable[[], float] = time.monotonic) -> None:
         """Log for the uplink that `config` names."""
-        self.log = get_logger(interface=config.name)
+        self.logger = get_logger(interface=config.name)
         self._prefixes = config.prefixes
         self._clock = clock
         self._limiter = RateLimiter()
-        self._greeted: dict[bytes, None] = {}  # in the order in which they were logged
-        self._greetings = TokenBucket(_GREETINGS_PER_S, _GREETING_BURST, clock)
+        self._logged: dict[bytes, None] = {}  # in the order in which they were logged
+        self._first_lines = TokenBucket(_LINES_PER_S, _LINES_BURST, clock)
         self._seldom = TokenBucket(_SELDOM_PER_S, 1, clock)
         self._warned: set[bytes] = set()
         self._overlaps: set[tuple[bytes, int]] = set()
         self._defences = RateLimiter(_DEFENCE_INTERVAL_S)
         self._defence_lines = TokenBucket(_DEFENCES_PER_S, _DEFENCE_BURST, clock)
         self._undisclosed = 0  # defences without a line
-        self.who_claims: Callable[[Prefix], str] = lambda _: ""
+        self.claimers: Callable[[Prefix], str] = lambda _: ""
         self._missing = False
         self._useless: tuple[int, int] | None = None  # index, hardware type
         self._crowded = False
@@ -62,30 +62,30 @@ class Narrator:
         useless = None if link is None else (link.index, link.hardware_type)
         if link is None:
             if not self._missing:
-                self.log.warning("waiting for the interface to appear")
+                self.logger.warning("waiting for the interface to appear")
         elif useless != self._useless:
-            self.log.error(
+            self.logger.error(
                 "not an Ethernet interface: nobody solicits neighbors there", hardware_type=link.hardware_type
             )
         self._missing, self._useless = link is None, useless
 
-    def follow(self, before: Link | None, link: Link) -> None:
+    def follow_link(self, before: Link | None, link: Link) -> None:
         """Tell what changed about the link."""
         self._missing, self._useless = False, None
         facts = {"index": link.index, "lladdr": link.lladdr.hex(":"), "router": link.forwarding}
         if before is None or before.index != link.index:
             before = None
             found = "answering" if link.hears else "interface found, but nothing can be heard there"
-            self.log.info(found if link.up else "interface found, but it is down", **facts)
+            self.logger.info(found if link.up else "interface found, but it is down", **facts)
         elif before.up != link.up:
             up = "interface is up: answering" if link.hears else "interface is up"
-            self.log.info(up if link.up else "interface is down", **facts)
+            self.logger.info(up if link.up else "interface is down", **facts)
         elif (before.lladdr, before.forwarding) != (link.lladdr, link.forwarding):
-            self.log.info("interface changed", **facts)
+            self.logger.info("interface changed", **facts)
         self._tell_of_use(before, link)
         if len(link.gateways) > MAX_SERVED_GATEWAYS and not self._crowded:
             self._crowded = True
-            self.log.warning(
+            self.logger.warning(
                 "more default gateways than are kept in touch with: does a stranger send router advertisements?",
                 gateways=len(link.gateways),
                 served=MAX_SERVED_GATEWAYS,
@@ -98,16 +98,16 @@ class Narrator:
         """Tell when a link becomes deaf, or IPv6 is disabled there, and when that ends."""
         deaf, was_deaf = deafness(link), deafness(before) if before else ""
         if deaf and deaf != was_deaf:
-            self.log.warning("no solicitation can be heard here", why=deaf)
+            self.logger.warning("no solicitation can be heard here", why=deaf)
         elif was_deaf and not deaf:
-            self.log.info("solicitations can be heard again" + (": answering" if link.up else ""))
+            self.logger.info("solicitations can be heard again" + (": answering" if link.up else ""))
         if link.ipv6_disabled and not (before and before.ipv6_disabled):
-            self.log.warning(
+            self.logger.warning(
                 "IPv6 is disabled on the interface: the kernel forwards nothing from there",
                 mend=f"sysctl net.ipv6.conf.{link.device}.disable_ipv6=0",
             )
         elif before and before.ipv6_disabled and not link.ipv6_disabled:
-            self.log.info("IPv6 is enabled on the interface again")
+            self.logger.info("IPv6 is enabled on the interface again")
 
     @property
     def unfit(self) -> bool:
@@ -119,7 +119,7 @@ class Narrator:
         prefix = next((prefix for prefix in self._prefixes if target in prefix), None)
         if prefix is not None:
             self._warned.add(address)
-            self.log.warning(
+            self.logger.warning(
                 "the prefix covers an address that is not ours to answer for: it is excluded",
                 prefix=str(prefix),
                 target=str(target),
@@ -134,12 +134,12 @@ class Narrator:
             prefix = _claim_over(table, int.from_bytes(network, "big"), length)
             if prefix is not None:
                 self._overlaps.add((network, length))
-                self.log.warning(
+                self.logger.warning(
                     "a claimed prefix covers the uplink's own: other hosts of this link are answered for as well; "
                     "claim a narrower one, exclude them, or use --verify",
                     prefix=str(IPv6Network((prefix.value, prefix.length))),
                     on_link=str(IPv6Network((network, length))),
-                    claimed_by=self.who_claims(prefix),
+                    claimed_by=self.claimers(prefix),
                 )
 
     def defended(self, frame: bytes) -> None:
@@ -148,7 +148,7 @@ class Narrator:
         if self._defences.admit((station, target), now_s) is None or not self._defence_lines.take():
             self._undisclosed += 1
             return
-        self.log.warning(
+        self.logger.warning(
             "another host wants an address of ours: it was told that the address is taken",
             target=str(IPv6Address(target)),
             lladdr=station.hex(":"),
@@ -156,17 +156,17 @@ class Narrator:
         )
         self._undisclosed = 0
 
-    def greet(self, advertisements: list[bytes]) -> None:
+    def first_answers(self, advertisements: list[bytes]) -> None:
         """Log the first answer for each target."""
-        greeted = self._greeted
-        full = len(greeted) >= MAX_GREETED
-        for advertisement in advertisements[: 1 if full else _GREETINGS_PER_BATCH]:
+        logged = self._logged
+        full = len(logged) >= MAX_LOGGED_TARGETS
+        for advertisement in advertisements[: 1 if full else _LINES_PER_BATCH]:
             target = advertisement[TARGET]
-            if target not in greeted and (self._seldom if full else self._greetings).take():
+            if target not in logged and (self._seldom if full else self._first_lines).take():
                 if full:
-                    del greeted[next(iter(greeted))]
-                greeted[target] = None
-                self.log.info(
+                    del logged[next(iter(logged))]
+                logged[target] = None
+                self.logger.info(
                     "first answer for this target",
                     target=str(IPv6Address(target)),
                     destination=str(IPv6Address(advertisement[DESTINATION])),
@@ -183,12 +183,12 @@ class Narrator:
             if len(frame) >= place.stop
         }
         event = "answered" if outcome.answered else "ignored"
-        self.log.debug(event, reason=outcome.label, **addresses, suppressed=held_back)
+        self.logger.debug(event, reason=outcome.label, **addresses, suppressed=held_back)
 
     def limited(self, event: str, **facts: object) -> None:
         """Warn, at most once a second for each event and its facts' text."""
         if (held_back := self._limiter.admit((event, facts.get("error")), self._clock())) is not None:
-            self.log.warning(event, **facts, suppressed=held_back)
+            self.logger.warning(event, **facts, suppressed=held_back)
 
 
 def _claim_over(table: TargetTable, value: int, length: int) -> Prefix | None:

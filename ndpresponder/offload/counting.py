@@ -19,7 +19,7 @@ from typing import Final
 from ndpresponder.linux.packet.fanout import Fanout, join_fanout
 from ndpresponder.linux.packet.packet_socket import PacketSocket
 from ndpresponder.observe.tally import Tally
-from ndpresponder.observe.uplink_log import Narrator
+from ndpresponder.observe.uplink_log import UplinkLog
 from ndpresponder.offload.counting_program import hold_back, steer
 from ndpresponder.offload.fanout_members import ALWAYS_COUNTED, COUNTED, READ_ALL
 from ndpresponder.offload.unattended import left_in_flood
@@ -49,12 +49,12 @@ _MORE_AT_FIRST: Final = 1.5  # until it was too much, and when more is known of 
 class Unread:
     """The unread solicitations of one uplink; `open` it with each packet socket, and `close` it before that."""
 
-    def __init__(self, tally: Tally, crowd: Crowd, read_all: Callable[[], bool], narrator: Narrator) -> None:
+    def __init__(self, tally: Tally, crowd: Crowd, read_all: Callable[[], bool], log: UplinkLog) -> None:
         """Count in `tally`; nothing goes unread while `read_all` says so; `crowd` says who is spared in a flood."""
         self._tally = tally
         self._read_all = read_all
         self._crowd = crowd
-        self._narrator = narrator
+        self._log = log
         self._table: TargetTable = EMPTY
         self._state: UplinkState | None = None
         self._changed = asyncio.Event()
@@ -97,7 +97,7 @@ class Unread:
             self._rewrite_s, self._quiet = 0.0, 0
             self._begin_look()
             self._changed.set()
-            self._narrator.limited(
+            self._log.limited(
                 "in a flood: gateways and requesters that asked before are answered, most others are held back"
             )
 
@@ -166,7 +166,7 @@ class Unread:
         self._leave()
         if self._state is not None and not self._complained:
             self._complained = True
-            self._narrator.log.info("reading foreign solicitations instead of counting them", why=str(error))
+            self._log.logger.info("reading foreign solicitations instead of counting them", why=str(error))
 
     async def _wait(self) -> None:
         """Wait until something has changed, a flood is to be looked at, or what has failed is tried again."""

@@ -16,7 +16,7 @@ from ndpresponder.config import InterfaceConfig, LimitsConfig
 from ndpresponder.errors import LinkNotReady, NdpresponderError, is_shortage
 from ndpresponder.linux.bpf.syscall import Hook
 from ndpresponder.observe.tally import Tally
-from ndpresponder.observe.uplink_log import Narrator
+from ndpresponder.observe.uplink_log import UplinkLog
 from ndpresponder.offload import map_entries
 from ndpresponder.offload.kernel_program import KernelProgram
 from ndpresponder.outcome import Kind, Outcome
@@ -41,7 +41,7 @@ class FastPath:
         limits: LimitsConfig,
         policy: Policy,
         tally: Tally,
-        narrator: Narrator,
+        log: UplinkLog,
         call_soon: Callable[[Callable[[], None]], object],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -49,7 +49,7 @@ class FastPath:
         self._config = config
         self._policy = policy
         self._tally = tally
-        self._narrator = narrator
+        self._log = log
         self._call_soon = call_soon
         self._clock = clock
         self._program = KernelProgram(config.name, Hook.XDP if config.fastpath.startswith("xdp") else Hook.TCX_INGRESS)
@@ -69,7 +69,7 @@ class FastPath:
         why_not = "`rate` limits the answers" if limits.rate else "this is a dry run" if policy.dry_run else ""
         self._off = bool(why_not)
         if why_not:
-            narrator.log.info(_OFF, why=why_not)
+            log.logger.info(_OFF, why=why_not)
 
     def apply(self, table: TargetTable) -> None:
         """Answer for none but the targets of `table` from the next frame on, for all of them soon."""
@@ -118,7 +118,7 @@ class FastPath:
         if none_left and self._program.attached:
             self._program.detach()
             self._deaf = True
-            self._narrator.log.warning(_NONE_LEFT, lost=answered)
+            self._log.logger.warning(_NONE_LEFT, lost=answered)
 
     def _add(self, kind: Kind, outcome: Outcome, number: int) -> None:
         """Count so many answers, and which of them the driver lost."""
@@ -136,7 +136,7 @@ class FastPath:
         try:
             return self._program.recent()
         except OSError as error:
-            self._narrator.limited("what the fast path answered lately cannot be read", error=error.strerror)
+            self._log.limited("what the fast path answered lately cannot be read", error=error.strerror)
             return []
 
     def heal(self) -> None:
@@ -171,10 +171,10 @@ class FastPath:
             auto = self._config.fastpath == "auto"
             if auto and not is_shortage(error):
                 self._off = True
-                self._narrator.log.info(_OFF, why=str(error))
+                self._log.logger.info(_OFF, why=str(error))
             elif auto or self._worked:
                 self._failed_s = self._clock()
-                self._narrator.limited("the fast path failed: every frame is left to user space", error=str(error))
+                self._log.limited("the fast path failed: every frame is left to user space", error=str(error))
             else:
                 raise
         self._tried = True
@@ -210,7 +210,7 @@ class FastPath:
     def _attach(self, program: int) -> None:
         hook = self._program.attach(program, self._index, native=self._config.fastpath == "xdp-native")
         self._worked = True
-        self._narrator.log.info(
+        self._log.logger.info(
             "fast path attached",
             hook=hook,
             targets="live ones only, claimed ones are verified" if self._config.verify else "live and claimed",

@@ -62,7 +62,7 @@ class Equipment:
         self.verification: Verification | None = None
         self.fastpath = self._make_fastpath()
         self._presence = self._make_presence()
-        uplink.responder.on_defence = uplink.narrator.defended
+        uplink.responder.on_defence = uplink.log.defended
         self._uplink.moves.on_expecting = self._leave_claimed
         self._uplink.moves.recent.spared = lambda: uplink.requesters.confirmed.stations
         self._uplink.moves.elsewhere = lambda: self.fastpath.recent() if self.fastpath is not None else []
@@ -113,9 +113,7 @@ class Equipment:
         self._uplink.moves.inherit(handover.kept(self._kept_as))
         self._claim = Claim(index)
         if self._claim.taken:
-            self._uplink.narrator.log.warning(
-                "another ndpresponder answers on this interface: each answer is sent twice"
-            )
+            self._uplink.log.logger.warning("another ndpresponder answers on this interface: each answer is sent twice")
         self._follow_verify()
 
     def check(self) -> None:
@@ -140,7 +138,7 @@ class Equipment:
             self.fastpath.follow(link.index, self._fast_state)
         if self._presence is not None:
             self._presence.follow(link if state is not None else None)
-        self._uplink.narrator.overlap(self._uplink.responder.table, link)
+        self._uplink.log.overlap(self._uplink.responder.table, link)
         self._uplink.moves.follow(link if state is not None else None)
 
     def apply(self, table: TargetTable) -> None:
@@ -151,7 +149,7 @@ class Equipment:
             # In a turn of its own: among thousands of targets this takes milliseconds, and solicitations wait
             _call_soon(partial(self._presence.apply, table))
         if self._uplink.link is not None:
-            self._uplink.narrator.overlap(table, self._uplink.link)
+            self._uplink.log.overlap(table, self._uplink.link)
         _call_soon(partial(self._uplink.moves.apply, table))
 
     def detach(self) -> None:
@@ -203,8 +201,8 @@ class Equipment:
             return None
         from ndpresponder.offload.fastpath import FastPath  # late: who does without must not pay for it
 
-        policy, tally, narrator = self.settings.policy, uplink.tally, uplink.narrator
-        return FastPath(interface, limits, policy, tally, narrator, _call_soon, uplink.clock)
+        policy, tally, log = self.settings.policy, uplink.tally, uplink.log
+        return FastPath(interface, limits, policy, tally, log, _call_soon, uplink.clock)
 
     def _change_fastpath(self, before: Settings) -> None:
         if _fastpath_settings(before) == _fastpath_settings(self.settings):
@@ -239,7 +237,7 @@ class Equipment:
         if self.settings.dry_run:
             return None
         flags, never = uplink.responder.unsolicited_flags, lambda: uplink.gateways
-        log = uplink.narrator.log
+        log = uplink.log.logger
         router, lately = each.mld_router, uplink.moves.lately
         return Presence(each.announce, each.mld_source, uplink.send_unasked, flags, log, never, router, lately)
 

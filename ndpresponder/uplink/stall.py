@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Final
 
 from ndpresponder.linux.packet.packet_socket import PacketSocket
-from ndpresponder.observe.uplink_log import Narrator
+from ndpresponder.observe.uplink_log import UplinkLog
 
 TOLERATED_S: Final = 0.5  # a requester repeats its solicitation after 1 s (RFC 4861 10, RetransTimer)
 
@@ -19,9 +19,9 @@ TOLERATED_S: Final = 0.5  # a requester repeats its solicitation after 1 s (RFC 
 class Stall:
     """The liveness of one uplink's ring."""
 
-    def __init__(self, narrator: Narrator, clock: Callable[[], float] = time.monotonic) -> None:
-        """Say to `narrator` when frames are left waiting; `clock` is a monotonic one, in seconds."""
-        self._narrator = narrator
+    def __init__(self, log: UplinkLog, clock: Callable[[], float] = time.monotonic) -> None:
+        """Say to `log` when frames are left waiting; `clock` is a monotonic one, in seconds."""
+        self._log = log
         self._clock = clock
         self._since_s: float | None = None
         self._moved = 0  # slots that were taken by then
@@ -36,6 +36,6 @@ class Stall:
             self._since_s, self._moved = now_s, socket.moved
         stalled_s = now_s - self._since_s
         if stalled_s > TOLERATED_S:
-            self._narrator.limited("frames wait in the ring and are not taken out", seconds=round(stalled_s, 1))
+            self._log.limited("frames wait in the ring and are not taken out", seconds=round(stalled_s, 1))
             socket.seek_anew()
         return stalled_s

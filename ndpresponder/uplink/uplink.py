@@ -21,7 +21,7 @@ from ndpresponder.linux.packet.sender import BATCH
 from ndpresponder.linux.systemd import Notifier
 from ndpresponder.observe.logs import Logs
 from ndpresponder.observe.tally import Tally
-from ndpresponder.observe.uplink_log import Narrator
+from ndpresponder.observe.uplink_log import UplinkLog
 from ndpresponder.offload.counting import Unread
 from ndpresponder.outcome import Kind, Outcome
 from ndpresponder.policy.known_requesters import Known
@@ -63,7 +63,7 @@ class Uplink:
         self.name = config.name
         self.tally = Tally()
         self.link: Link | None = None
-        self.narrator = Narrator(config, clock)
+        self.log = UplinkLog(config, clock)
         self.clock = clock
         self.uplinks = uplinks
         known = Known(clock)
@@ -72,10 +72,10 @@ class Uplink:
         self.findings: Findings | None = None  # whom `verify` tells of hosts without a route, on the links `followed`
         self.followed: Callable[[], Collection[int]] = tuple
         self.on_lost: Callable[[], None] = lambda: None  # called when the link went from under the socket
-        self.moves = Moves(self.send_unasked, self.responder, self.narrator.log)
+        self.moves = Moves(self.send_unasked, self.responder, self.log.logger)
         self._logs = logs
-        self._stall = Stall(self.narrator, clock)
-        self._unread = Unread(self.tally, self.requesters.crowd, lambda: logs.debug, self.narrator)
+        self._stall = Stall(self.log, clock)
+        self._unread = Unread(self.tally, self.requesters.crowd, lambda: logs.debug, self.log)
         self._handover = handover or Handover(Notifier({}), {}, lambda *_: None)
         self._socket: PacketSocket | None = None
         self._rests = False  # the socket was taken over, and nothing is read yet
@@ -94,7 +94,7 @@ class Uplink:
             SourceUnavailable, PermissionMissing, SystemRefused: the system refuses what they need; nothing was changed.
         """
         self._equipment.change(settings)
-        self.narrator.configure(settings.interface)
+        self.log.configure(settings.interface)
 
     @property
     def ready(self) -> bool:
@@ -141,7 +141,7 @@ class Uplink:
         if link is None or not link.ethernet:
             self._close()
             self._equipment.check()
-            self.narrator.missing(link)
+            self.log.missing(link)
             self.link = None
             return
         if self._socket is not None and (self._socket.index != link.index or not self._socket.bound):
@@ -156,7 +156,7 @@ class Uplink:
             self._unread.follow(state)
         self.tally.up = link.up and link.hears
         self._equipment.follow(link, state)
-        self.narrator.follow(self.link, link)
+        self.log.follow_link(self.link, link)
         self.link = link
 
     def resume(self) -> None:
@@ -183,7 +183,7 @@ class Uplink:
         drops = self._socket.take_drops()
         self.tally.kernel_drops += drops
         if drops:
-            self.narrator.limited("the kernel dropped solicitations: the ring was full", drops=drops)
+            self.log.limited("the kernel dropped solicitations: the ring was full", drops=drops)
 
     def _open(self, link: Link) -> None:
         self._socket, self._rests = self._handover.open(link, self.requesters.was_flooded)
@@ -263,7 +263,7 @@ class Uplink:
                 tally.received[kind_of(frame)] += 1
                 tally.ended[outcome] += 1
             if debug:
-                self.narrator.frame(outcome, frame)
+                self.log.frame(outcome, frame)
         if advertisements:
             refused = socket.sender.send(advertisements)
             for kind, answered in _ANSWERED:
@@ -271,12 +271,12 @@ class Uplink:
                 tally.received[kind] += count
                 tally.ended[answered] += count
             if refused:
-                count_refused(refused, outcomes, tally, self.narrator)
+                count_refused(refused, outcomes, tally, self.log)
             if len(refused) < len(advertisements):
                 tally.last_answer_s = now_s = time.time()
                 tally.durations.observe(now_s - oldest_s)
             if not refused:
-                self.narrator.greet(advertisements)
+                self.log.first_answers(advertisements)
                 self.moves.note(advertisements, now_s)
 
     def finish(self, kept: list[Kept], since_s: float) -> None:
@@ -287,7 +287,7 @@ class Uplink:
     def send_unasked(self, frames: list[bytes]) -> None:
         """Send what nobody solicited: announcements, solicitations of ours, reports."""
         if self._socket is not None:
-            send_unasked(self._socket.sender, frames, self.tally, self.narrator)
+            send_unasked(self._socket.sender, frames, self.tally, self.log)
 
     def _take_error(self, socket: PacketSocket) -> None:
         """Clear what made an empty socket readable, or the loop would spin on it."""
@@ -295,4 +295,4 @@ class Uplink:
         if not socket.bound:  # the link was deleted; another may have taken its place unnoticed
             self.on_lost()
         elif error not in (0, errno.ENETDOWN, errno.ENODEV):  # 0: the kernel is still filling the slot that comes next
-            self.narrator.limited("the packet socket failed", error=os.strerror(error))
+            self.log.limited("the packet socket failed", error=os.strerror(error))

@@ -57,9 +57,9 @@ class Steering(RuleBasedStateMachine):
         self.old = self.table = EMPTY
         self.up = True
         self.calls_left: int | None = None  # until the kernel refuses one
-        narrator: Any = SimpleNamespace(log=SimpleNamespace(info=lambda *_, **__: None), limited=lambda *_, **__: None)
+        log: Any = SimpleNamespace(logger=SimpleNamespace(info=lambda *_, **__: None), limited=lambda *_, **__: None)
         config, limits = InterfaceConfig("none", fastpath="tcx"), LimitsConfig()
-        self.path = FastPath(config, limits, Policy(), Tally(), narrator, self.soon.append, lambda: self.now_s)
+        self.path = FastPath(config, limits, Policy(), Tally(), log, self.soon.append, lambda: self.now_s)
         self.kernel = Unlinked("none", Hook.TCX_INGRESS)
         self.path._program = self.kernel
 

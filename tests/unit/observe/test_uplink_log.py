@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 
 from ndpresponder.config import InterfaceConfig
 from ndpresponder.linux.netlink import MAX_SERVED_GATEWAYS
-from ndpresponder.observe.uplink_log import MAX_GREETED, Narrator
+from ndpresponder.observe.uplink_log import MAX_LOGGED_TARGETS, UplinkLog
 from ndpresponder.policy.table import TargetTable
 from ndpresponder.wire.advertisement import fill, prepare
 
@@ -22,20 +22,20 @@ def advertisement_of(target: bytes) -> bytes:
     return fill(prepare(bytes(6), bytes(6), bytes(16), 0), target, int.from_bytes(target, "big"))
 
 
-def narrator() -> Narrator:
-    return Narrator(InterfaceConfig(name="eth0", prefixes=(IPv6Network("2001:db8:1::/112"),)))
+def uplink_log() -> UplinkLog:
+    return UplinkLog(InterfaceConfig(name="eth0", prefixes=(IPv6Network("2001:db8:1::/112"),)))
 
 
 def test_an_interface_of_no_use_is_told_of_until_it_changes() -> None:
     with capture_logs() as logs:
-        teller = narrator()
+        log = uplink_log()
         for link in (TUNNEL, TUNNEL, dataclasses.replace(TUNNEL, up=False), dataclasses.replace(TUNNEL, index=8)):
-            teller.missing(link)
-        teller.missing(None)
-        teller.missing(None)
-        teller.missing(TUNNEL)
-        teller.follow(None, LINK)
-        teller.missing(TUNNEL)
+            log.missing(link)
+        log.missing(None)
+        log.missing(None)
+        log.missing(TUNNEL)
+        log.follow_link(None, LINK)
+        log.missing(TUNNEL)
     useless, waiting, found = "not an Ethernet", "waiting for the", "answering"
     told = [useless, useless, waiting, useless, found, useless]
     assert [entry["event"].startswith(start) for entry, start in zip(logs, told, strict=True)] == [True] * len(told)
@@ -44,19 +44,19 @@ def test_an_interface_of_no_use_is_told_of_until_it_changes() -> None:
 def test_too_many_gateways_are_told_of_once() -> None:
     crowd = [addresses(*(f"fe80::{number:x}" for number in range(1, more))) for more in (18, 30, 40)]
     with capture_logs() as logs:
-        teller = narrator()
+        log = uplink_log()
         for gateways in crowd:
-            teller.follow(LINK, dataclasses.replace(LINK, gateways=gateways))
+            log.follow_link(LINK, dataclasses.replace(LINK, gateways=gateways))
     assert [(entry["gateways"], entry["served"]) for entry in logs] == [(17, MAX_SERVED_GATEWAYS)]
 
 
 def test_another_host_that_was_denied_an_address_is_named_once_a_minute() -> None:
     now_s = 0.0
-    teller = Narrator(InterfaceConfig(name="eth0"), lambda: now_s)
+    log = UplinkLog(InterfaceConfig(name="eth0"), lambda: now_s)
     told = []
     for now_s in (0.0, 1.0, 2.0, 59.0, 60.5):
         with capture_logs() as logs:
-            teller.defended(solicitation("2001:db8::c1", "::", ethernet_source="02:00:00:00:0a:01"))
+            log.defended(solicitation("2001:db8::c1", "::", ethernet_source="02:00:00:00:0a:01"))
         told += [(now_s, log["log_level"], log["target"], log["lladdr"], log["suppressed"]) for log in logs]
     named = "warning", "2001:db8::c1", "02:00:00:00:0a:01"
     assert told == [(0.0, *named, 0), (60.5, *named, 3)]
@@ -64,21 +64,21 @@ def test_another_host_that_was_denied_an_address_is_named_once_a_minute() -> Non
 
 def test_a_flood_of_conflicts_is_some_lines() -> None:
     now_s = 0.0
-    teller = Narrator(InterfaceConfig(name="eth0"), lambda: now_s)
+    log = UplinkLog(InterfaceConfig(name="eth0"), lambda: now_s)
     with capture_logs() as logs:
         for number in range(20_000):
             now_s = number / 10_000
             station = number.to_bytes(6, "big")
-            teller.defended(solicitation("2001:db8::c1", "::", ethernet_source=b"\x02" + station[1:]))
+            log.defended(solicitation("2001:db8::c1", "::", ethernet_source=b"\x02" + station[1:]))
     assert 16 <= len(logs) <= 18
     assert sum(log["suppressed"] for log in logs) + len(logs) <= 20_000
 
 
 def overlaps(table: TargetTable, *prefixes: tuple[bytes, int]) -> list[tuple[str, str]]:
-    teller, link = narrator(), dataclasses.replace(LINK, subnets=frozenset(prefixes))
+    log, link = uplink_log(), dataclasses.replace(LINK, subnets=frozenset(prefixes))
     with capture_logs() as logs:
         for _ in range(2):
-            teller.overlap(table, link)
+            log.overlap(table, link)
     return [(log["prefix"], log["on_link"]) for log in logs]
 
 
@@ -101,23 +101,23 @@ def test_ever_new_prefixes_of_the_link_are_told_of_so_often_and_no_more() -> Non
 
 def test_after_a_scan_new_targets_are_still_told_of_though_seldom() -> None:
     now_s = 0.0
-    teller = Narrator(InterfaceConfig(name="eth0"), lambda: now_s)
+    log = UplinkLog(InterfaceConfig(name="eth0"), lambda: now_s)
 
     def greeted(number: int) -> bool:
         target = (0x20010DB8 << 96 | number).to_bytes(16, "big")
         with capture_logs() as logs:
-            teller.greet([advertisement_of(target)])
+            log.first_answers([advertisement_of(target)])
         return bool(logs)
 
-    for number in range(2 * MAX_GREETED):
+    for number in range(2 * MAX_LOGGED_TARGETS):
         now_s += 1.0
         greeted(number)
     told = 0
-    for number in range(2 * MAX_GREETED, 2 * MAX_GREETED + 600):
+    for number in range(2 * MAX_LOGGED_TARGETS, 2 * MAX_LOGGED_TARGETS + 600):
         now_s += 1.0
         told += greeted(number)
     assert 9 <= told <= 11
     now_s += 60.0
     assert greeted(1 << 20)
     assert not greeted(1 << 20)
-    assert len(teller._greeted) == MAX_GREETED
+    assert len(log._logged) == MAX_LOGGED_TARGETS

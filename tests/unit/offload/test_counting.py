@@ -12,7 +12,7 @@ from sample_responder import make_responder, uplink_state
 
 from ndpresponder.config import InterfaceConfig
 from ndpresponder.observe.tally import Tally
-from ndpresponder.observe.uplink_log import Narrator
+from ndpresponder.observe.uplink_log import UplinkLog
 from ndpresponder.offload import counting
 from ndpresponder.offload.counting_program import hold_back
 from ndpresponder.offload.fanout_members import COUNTED
@@ -106,7 +106,7 @@ def while_counting(
 
     async def main() -> None:
         counter = counting.Unread(
-            tally or Tally(), crowd or make_crowd(Known(lambda: 0.0)), read_all, Narrator(InterfaceConfig("up0"))
+            tally or Tally(), crowd or make_crowd(Known(lambda: 0.0)), read_all, UplinkLog(InterfaceConfig("up0"))
         )
         counter.open(socket or Socket(), "up0")
         counter.follow(uplink_state())

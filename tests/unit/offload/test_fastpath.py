@@ -102,12 +102,12 @@ class Case:
 
     def __init__(self, mode: Literal["auto", "tcx"] = "tcx", **limits: int) -> None:
         self.log, self.tally, self.kernel = Log(), Tally(), Kernel()
-        narrator: Any = SimpleNamespace(log=self.log, limited=self.log.warning)
+        log: Any = SimpleNamespace(logger=self.log, limited=self.log.warning)
         config = InterfaceConfig("up0", fastpath=mode)
         self.now_s = 1000.0
         limited = LimitsConfig(**limits)
         self.soon: list[Callable[[], None]] = []
-        self.path = FastPath(config, limited, Policy(), self.tally, narrator, self.soon.append, lambda: self.now_s)
+        self.path = FastPath(config, limited, Policy(), self.tally, log, self.soon.append, lambda: self.now_s)
         self.path._program = self.kernel  # type: ignore[assignment]
         self.path.apply(TABLE)
 

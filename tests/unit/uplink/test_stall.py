@@ -3,7 +3,7 @@
 import pytest
 
 from ndpresponder.config import InterfaceConfig
-from ndpresponder.observe.uplink_log import Narrator
+from ndpresponder.observe.uplink_log import UplinkLog
 from ndpresponder.uplink.stall import Stall
 
 
@@ -25,7 +25,7 @@ class Looking:
     def __init__(self) -> None:
         self.now_s = 1000.0
         self.ring = Ring()
-        self._stall = Stall(Narrator(InterfaceConfig("up0")), lambda: self.now_s)
+        self._stall = Stall(UplinkLog(InterfaceConfig("up0")), lambda: self.now_s)
 
     def after(self, seconds: float, ring: Ring | None = None) -> float:
         self.now_s += seconds
