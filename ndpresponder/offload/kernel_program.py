@@ -19,7 +19,16 @@ from ndpresponder.linux.bpf import syscall
 from ndpresponder.linux.bpf.object import BadObject, Program, read_program
 from ndpresponder.linux.bpf.syscall import Hook, MapType, XdpMode
 from ndpresponder.offload.kernel_maps import TargetMaps, fill
-from ndpresponder.offload.map_entries import ADDRESS_SIZE, COUNT, RECENT, SETUP, VALUE_SIZE, Entries
+from ndpresponder.offload.map_entries import (
+    ADDRESS_SIZE,
+    COUNT,
+    RECENT,
+    RECENT_PLACES,
+    SETUP,
+    VALUE_SIZE,
+    Entries,
+    recent_targets,
+)
 from ndpresponder.offload.refusal import explain
 from ndpresponder.policy.table import TargetTable
 
@@ -27,7 +36,6 @@ OBJECT: Final = "responder.bpf.o"
 SECTIONS: Final = ((Hook.TCX_INGRESS, "tc"), (Hook.XDP, "xdp"))
 _NAME: Final = "ndpresponder"
 _DROPPED: Final = re.compile(r"rx_queue_\d+_xdp_tx_errors|tx_queue_\d+_xdp_tx_drops")  # of veth, of virtio_net
-_RECENT_ROOM: Final = 4096  # claimed targets that were answered last; the kernel chooses, mostly by last use
 
 
 class KernelProgram:
@@ -78,7 +86,7 @@ class KernelProgram:
                 self._cpus = syscall.possible_cpus()  # now: to count must need no descriptor, of which none may be left
                 self._counts = syscall.create_map(MapType.PERCPU_ARRAY, "counts", VALUE_SIZE, COUNT.size)
             if self._recent is None:
-                self._recent = syscall.create_map(MapType.LRU_HASH, "recent", ADDRESS_SIZE, RECENT.size, _RECENT_ROOM)
+                self._recent = syscall.create_map(MapType.ARRAY, "recent", VALUE_SIZE, 2 * RECENT.size, RECENT_PLACES)
             settings = syscall.create_map(MapType.ARRAY, "settings", VALUE_SIZE, SETUP.size)
             unneeded.callback(os.close, settings)
             syscall.set_entry(settings, bytes(VALUE_SIZE), setup)
@@ -166,8 +174,7 @@ class KernelProgram:
         """Return the claimed targets that were answered lately, the latest first."""
         if self._recent is None:
             return []
-        rows = syscall.entries(self._recent, ADDRESS_SIZE, RECENT.size, _RECENT_ROOM)
-        return [target for target, _ in sorted(rows, key=lambda row: RECENT.unpack(row[1]), reverse=True)]
+        return recent_targets(syscall.array(self._recent, 2 * RECENT.size, RECENT_PLACES))
 
     def detach(self) -> None:
         """Take it away; when this returns it has answered for the last time."""

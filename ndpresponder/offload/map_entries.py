@@ -18,8 +18,9 @@ PREFIX_SIZE: Final = 20
 VALUE_SIZE: Final = 4
 SETUP: Final = struct.Struct("=8s8sII")  # Ethernet source and type, option, what is answered, flags
 COUNT: Final = struct.Struct("=QQQ")  # multicast, unicast, nanoseconds of CLOCK_MONOTONIC at the last
-
-RECENT: Final = struct.Struct("=Q")  # nanoseconds of CLOCK_MONOTONIC when a target was last answered
+# Halves of a target, nanoseconds of CLOCK_MONOTONIC when it was last answered, and all of that XORed
+RECENT: Final = struct.Struct("=QQQQ")
+RECENT_PLACES: Final = 4096  # for two targets each
 
 _VALUE: Final = struct.Struct("=I")
 _PREFIX: Final = struct.Struct("=I16s")
@@ -99,3 +100,13 @@ def setup(state: UplinkState | None, policy: Policy, claimed: bool) -> bytes:
     of_claimed, of_live = (flags | override_flag(policy, is_live) for is_live in (False, True))
     ethernet = state.lladdr + ETH_P_IPV6.to_bytes(2, "big")
     return SETUP.pack(ethernet, _TARGET_OPTION + state.lladdr, answers, of_claimed | of_live << 8)
+
+
+def recent_targets(octets: bytes) -> list[bytes]:
+    """Return the targets that the program noted, the latest first; `octets` are all its places."""
+    noted = [
+        (answered_ns, struct.pack("=QQ", first, second))
+        for first, second, answered_ns, check in RECENT.iter_unpack(octets)
+        if answered_ns and first ^ second ^ answered_ns == check  # else two processors wrote it at a time
+    ]
+    return [target for _, target in sorted(noted, reverse=True)]

@@ -114,15 +114,23 @@ struct count {
 
 enum { OWN = 1, OTHERS = 2 }; /* values of `own`: neither is ever answered for, the first never asks */
 
+/* A claimed target that was answered. Two processors may write one entry at a time: then `check` is wrong. */
+struct recent {
+	union address target;
+	__u64 answered_ns; /* CLOCK_MONOTONIC, a moment coarse; 0: no target stands here yet */
+	__u64 check; /* all of the above, XORed */
+};
+
+enum { PLACES = 4096, MOMENT_NS = 1 << 26 };
+
 extern char settings; /* array of one struct setup */
 extern char own; /* hash: address -> __u32 OWN, OTHERS */
 extern char live; /* hash: address -> __u32, the value means nothing */
 extern char prefixes; /* longest-prefix trie: __u32 length, address -> __u32, whether an address of it is claimed */
 extern char counts; /* per-CPU array of one struct count */
-extern char recent; /* LRU hash: address -> __u64, CLOCK_MONOTONIC when that claimed target was last answered */
+extern char recent; /* array of PLACES times two struct recent: each target has a place, which holds its last two */
 
 static void *(*const map_lookup)(void *map, const void *key) = (void *)BPF_FUNC_map_lookup_elem;
-static long (*const map_update)(void *map, const void *key, const void *value, __u64) = (void *)BPF_FUNC_map_update_elem;
 static __u64 (*const ktime_coarse_ns)(void) = (void *)BPF_FUNC_ktime_get_coarse_ns;
 static long (*const skb_pull)(struct __sk_buff *, __u32 length) = (void *)BPF_FUNC_skb_pull_data;
 static long (*const skb_set_length)(struct __sk_buff *, __u32 length, __u64) = (void *)BPF_FUNC_skb_change_tail;
@@ -214,17 +222,6 @@ INLINE int is_plain(const void *data, const void *end, int length)
 	return fold(total) == 0xffff; /* RFC 4861 7.1.1: ICMP Checksum is valid */
 }
 
-/* Remember a claimed target, so that neighbors can be told when its answer becomes wrong; a live one is known. */
-INLINE void remember(const union address *target)
-{
-	__u64 now = ktime_coarse_ns(), *last = map_lookup(&recent, target);
-
-	if (last)
-		*last = now;
-	else
-		map_update(&recent, target, &now, 0);
-}
-
 struct answer {
 	const struct setup *setup;
 	__u32 kind; /* NOT_ANSWERED, RESOLVED (address resolution), CONFIRMED (reachability probe) */
@@ -277,8 +274,6 @@ INLINE struct answer judge(const void *data, const void *end, int length, const 
 	found = map_lookup(&own, &ns->source);
 	if (found && *found & OWN)
 		return not_answered;
-	if (!answer.is_live)
-		remember(&ns->target);
 	answer.setup = setup;
 	return answer;
 }
@@ -303,15 +298,45 @@ INLINE void advertise(__u64 *na, const struct frame *ns, const struct answer *an
 	na[10] = setup->option.whole;
 }
 
-INLINE void count(__u32 answered, const __u64 *zero)
+INLINE int is_recent(const struct recent *entry, const __u64 *target)
+{
+	return entry->target.halves[0] == target[0] && entry->target.halves[1] == target[1];
+}
+
+/* Remember a claimed target, so that neighbors can be told when its answer becomes wrong; a live one is known. Mostly it
+ * was noted a moment ago, and nothing is written that other processors read. */
+INLINE void remember(const __u64 *target, __u64 now)
+{
+	__u64 place = pair_32((target[0] ^ target[1]) * 0x9e3779b97f4a7c15 >> 52, 0);
+	struct recent *entry = map_lookup(&recent, &place), *other;
+
+	if (!entry)
+		return;
+	other = entry + 1;
+	OPAQUE(other);
+	if (!is_recent(entry, target) && (is_recent(other, target) || other->answered_ns < entry->answered_ns))
+		entry = other;
+	if (is_recent(entry, target) && now - entry->answered_ns < MOMENT_NS)
+		return;
+	entry->target.halves[0] = target[0];
+	entry->target.halves[1] = target[1];
+	entry->answered_ns = now;
+	entry->check = target[0] ^ target[1] ^ now;
+}
+
+/* Count the advertisement `na`. */
+INLINE void count(const struct answer *answer, const __u64 *na, const __u64 *zero)
 {
 	struct count *count = map_lookup(&counts, zero);
+	__u64 now = ktime_coarse_ns();
 
 	if (!count)
 		return;
-	count->resolved += answered == RESOLVED;
-	count->confirmed += answered == CONFIRMED;
-	count->last_ns = ktime_coarse_ns();
+	count->resolved += answer->kind == RESOLVED;
+	count->confirmed += answer->kind == CONFIRMED;
+	count->last_ns = now;
+	if (!answer->is_live)
+		remember(&na[8], now);
 }
 
 SEC("tc")
@@ -342,7 +367,7 @@ int on_tc(struct __sk_buff *skb)
 	/* not through the pointer: of a checksum that the NIC computed, the kernel would believe the old octets */
 	if (skb_store(skb, 0, (const char *)na + 2, LONG, BPF_F_RECOMPUTE_CSUM))
 		return TC_ACT_UNSPEC;
-	count(answer.kind, &zero);
+	count(&answer, na, &zero);
 	return redirect(skb->ifindex, 0);
 }
 
@@ -385,6 +410,6 @@ int on_xdp(struct xdp_md *context)
 	words[8] = na[8];
 	words[9] = na[9];
 	words[10] = na[10];
-	count(answer.kind, &zero);
+	count(&answer, na, &zero);
 	return XDP_TX;
 }

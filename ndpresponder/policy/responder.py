@@ -244,7 +244,7 @@ class Responder:
         return answer
 
     def _remember_answer(self, frame: bytes, answer: Answer) -> None:
-        if frame[REQUESTER] not in self.known:  # who asks the same question only would never become known
+        if frame[REQUESTER] not in self.known.since_s:  # who asks the same question only would never become known
             return
         if len(self._answers) < MAX_ANSWERS:
             if len(frame) <= ADVERTISEMENT_LENGTH:  # of any other length are few, and a stranger fills a whole frame

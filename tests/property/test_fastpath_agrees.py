@@ -3,6 +3,7 @@
 The program may leave a frame to the responder; what it must take is the plain case, or it would be of no use.
 """
 
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -26,15 +27,27 @@ from protocol_model import World
 from small_prefixes import SPACE, divisions, sets
 
 from ndpresponder.linux.bpf.syscall import Hook
+from ndpresponder.offload.map_entries import RECENT_PLACES
 from ndpresponder.outcome import Outcome
 from ndpresponder.policy.responder import Policy, Responder
 from ndpresponder.policy.table import Match, TargetTable
+
+MANY = 256  # far fewer than there is room for, so that none pushes out another
+LATER_S = 0.1  # more than the moment within which an answer is not noted again
 
 RESOLVED, CONFIRMED = Outcome.ANSWERED_MULTICAST, Outcome.ANSWERED_UNICAST
 
 
 @pytest.fixture(scope="module", params=[Hook.TCX_INGRESS, Hook.XDP], ids=["tcx", "xdp"])
 def kernel(request) -> Iterator[InKernel]:
+    require_bpf()
+    with InKernel(request.param) as kernel:
+        yield kernel
+
+
+@pytest.fixture(params=[Hook.TCX_INGRESS, Hook.XDP], ids=["tcx", "xdp"])
+def fresh_kernel(request) -> Iterator[InKernel]:
+    """Return a program that has not answered anything yet."""
     require_bpf()
     with InKernel(request.param) as kernel:
         yield kernel
@@ -163,6 +176,26 @@ def test_no_pair_of_addresses_is_overlooked(kernel: InKernel) -> None:
                     check(kernel, responder, solicitation(target, source, destination, ethernet_destination=station))
                     check(kernel, responder, solicitation(target, source, destination, ethernet_source=station))
                     check(kernel, responder, solicitation(target, source, destination, slla=station))
+
+
+def test_claimed_targets_that_were_answered_are_remembered_and_of_very_many_the_latest(fresh_kernel: InKernel) -> None:
+    usual(fresh_kernel)
+    targets = [packed(f"2001:db8::5:{number:x}") for number in range(MANY)]
+    for target in targets:
+        assert fresh_kernel.answer(solicitation(target)) is not None
+    assert set(fresh_kernel.recent()) == set(targets)
+    time.sleep(LATER_S)
+    asked = [targets[7], packed("2001:db8::6:1")]
+    for target in (sample_responder.LIVE_TARGET, *asked):
+        assert fresh_kernel.answer(solicitation(target)) is not None
+    assert set(fresh_kernel.recent()[:2]) == set(asked)
+    assert len(fresh_kernel.recent()) == MANY + 1
+    for number in range(4 * RECENT_PLACES):
+        fresh_kernel.answer(solicitation(packed(f"2001:db8::7:{number:x}")))
+    time.sleep(LATER_S)
+    fresh_kernel.answer(solicitation(targets[9]))
+    assert fresh_kernel.recent()[0] == targets[9]
+    assert len(set(fresh_kernel.recent())) <= 2 * RECENT_PLACES
 
 
 @given(any_frames)

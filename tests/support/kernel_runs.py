@@ -102,6 +102,10 @@ class InKernel:
         rows = self._program.counts()
         return sum(row[0] for row in rows), sum(row[1] for row in rows)
 
+    def recent(self) -> list[bytes]:
+        """Return the claimed targets that it says it answered for, the latest first."""
+        return self._program.recent()
+
 
 class Unlinked(KernelProgram):
     """The program with no interface: while it would be attached, it can be asked with frames of ours."""

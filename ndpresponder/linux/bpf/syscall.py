@@ -22,7 +22,6 @@ _MAP_LOOKUP_ELEM: Final = 1
 _MAP_UPDATE_ELEM: Final = 2
 _PROG_LOAD: Final = 5
 _MAP_LOOKUP_BATCH: Final = 24
-_BATCH_COUNT: Final = 32  # where the number of entries stands in the attribute of a batch
 _MAP_UPDATE_BATCH: Final = 26
 _MAP_DELETE_BATCH: Final = 27
 _LINK_CREATE: Final = 28
@@ -42,7 +41,6 @@ class MapType(IntEnum):
     HASH = 1
     ARRAY = 2
     PERCPU_ARRAY = 6
-    LRU_HASH = 9
     LPM_TRIE = 11
 
 
@@ -137,19 +135,14 @@ def delete_entries(map_fd: int, keys: bytes, count: int) -> None:
     _bpf(_MAP_DELETE_BATCH, struct.pack("=QQQQIIQQ", 0, 0, ctypes.addressof(all_keys), 0, count, map_fd, 0, 0))
 
 
-def entries(map_fd: int, key_size: int, value_size: int, most: int) -> list[tuple[bytes, bytes]]:
-    """Return keys and values of a hash map, those of `most` entries at the most."""
-    keys, values = ctypes.create_string_buffer(most * key_size), ctypes.create_string_buffer(most * value_size)
-    position = ctypes.create_string_buffer(max(4, key_size))
+def array(map_fd: int, value_size: int, count: int) -> bytes:
+    """Return the `count` values of an array, one behind the other."""
+    keys, values = ctypes.create_string_buffer(4 * count), ctypes.create_string_buffer(value_size * count)
+    position = ctypes.create_string_buffer(4)
     places = (ctypes.addressof(position), ctypes.addressof(keys), ctypes.addressof(values))
-    attribute = ctypes.create_string_buffer(struct.pack("=QQQQIIQQ", 0, *places, most, map_fd, 0, 0))
     with contextlib.suppress(FileNotFoundError):  # ENOENT: those were all
-        call(_MAP_LOOKUP_BATCH, attribute)
-    count = struct.unpack_from("=I", attribute, _BATCH_COUNT)[0]
-    return [
-        (keys.raw[at * key_size : (at + 1) * key_size], values.raw[at * value_size : (at + 1) * value_size])
-        for at in range(count)
-    ]
+        _bpf(_MAP_LOOKUP_BATCH, struct.pack("=QQQQIIQQ", 0, *places, count, map_fd, 0, 0))
+    return values.raw
 
 
 def per_cpu(map_fd: int, value_size: int, cpus: int) -> list[bytes]:
