@@ -11,7 +11,7 @@ from typing import Any, Final, Literal
 from ndpresponder.config import Config
 from ndpresponder.daemon.supervise import contain, supervise
 from ndpresponder.gateway.keepalive import GatewayKeepalive
-from ndpresponder.linux.netlink import Link, StationWatcher, is_reachable
+from ndpresponder.linux.netlink import GatewayWatcher, Link, is_reachable
 from ndpresponder.observe.logs import get_logger
 from ndpresponder.outcome import Kind, Outcome
 from ndpresponder.targets.board import TargetBoard
@@ -87,16 +87,16 @@ class Services:
     async def _watch_stations(self) -> None:
         uplinks = self._uplinks
 
-        def confirm(link: Link, gateway: bytes, station: bytes) -> None:
+        def confirm(link: Link, gateway: bytes, lladdr: bytes) -> None:
             if uplink := uplinks.get(link.name):
-                uplink.requesters.confirmed.confirm(gateway, station)
+                uplink.requesters.confirmed.confirm(gateway, lladdr)
 
-        watcher = StationWatcher(lambda: [uplink.link for uplink in uplinks.values() if uplink.link], confirm)
-        self._on_links.append(watcher.ring)
+        watcher = GatewayWatcher(lambda: [uplink.link for uplink in uplinks.values() if uplink.link], confirm)
+        self._on_links.append(watcher.notify)
         try:
             await supervise(partial(contain, watcher.run), partial(self._say_retry, "the gateways' stations"))
         finally:
-            self._on_links.remove(watcher.ring)
+            self._on_links.remove(watcher.notify)
 
     async def _watch_hearing(self, name: str) -> None:
         uplink = self._uplinks[name]
@@ -137,11 +137,11 @@ class Services:
             get_logger(),
             lambda: frozenset[bytes]().union(*(uplink.gateways for uplink in uplinks.values())),
         )
-        self._on_links.append(autowire.ring)
-        forget = self._board.on_change(autowire.ring)
+        self._on_links.append(autowire.notify)
+        forget = self._board.on_change(autowire.notify)
         try:
             await supervise(partial(contain, autowire.run), partial(self._say_retry, "routes to live targets"))
         finally:
-            self._on_links.remove(autowire.ring)
+            self._on_links.remove(autowire.notify)
             forget()
             await autowire.clean()

@@ -2,19 +2,20 @@
 
 What a container says is not to be believed. Its address counts only if the kernel forwards to it there what comes in by
 the uplink, and if no neighbor on the uplink has that address. Nothing is published before that is known. Whatever
-changed, the kernel is asked again; strangers ring only by the address of a live target.
+changed, the kernel is asked again; a stranger can cause that only by the address of a live target.
 """
 
 import asyncio
 import contextlib
 import struct
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Final
 
 from ndpresponder.errors import SourceUnavailable
 from ndpresponder.linux.device import index_of
 from ndpresponder.linux.netlink import Link, Links, changes
-from ndpresponder.linux.netlink.changes import Bell
+from ndpresponder.linux.netlink.changes import Changes
 from ndpresponder.linux.netlink.downstream import master_of
 from ndpresponder.linux.netlink.dump import HEADER_LENGTH, attributes, kind_of
 from ndpresponder.linux.netlink.forwarding import Forwarding
@@ -48,10 +49,10 @@ class Admission:
         self._links: dict[str, Link] | None = None
         self._near: dict[str, Scope] = {}
         self._waiting: dict[int, tuple[Entry, TargetSet, Callable[[], None]]] = {}
-        self._changed = asyncio.Event()
+        self._changes = Changes(_GROUPS, self._matters)
         self._routes_changed = True
         self._wired = False  # somebody may have got the route that it lacked
-        doubts.ring = self._changed.set
+        doubts.ring = self._changes.notify
         board.belong({})
 
     def take(self, entry: Entry, targets: TargetSet, then: Callable[[], None]) -> None:
@@ -62,7 +63,7 @@ class Admission:
             then()
         else:
             self._waiting[id(entry)] = (entry, targets, then)
-        self._changed.set()
+        self._changes.notify()
 
     def follow(self, links: Links) -> None:
         """Go by the uplinks as they are now: tell the board what belongs to each."""
@@ -70,7 +71,7 @@ class Admission:
         self._near = {name: Scope(Prefix(*each) for each in link.onlink) for name, link in self._links.items()}
         self._board.belong({name: self._scope(name, link) for name, link in self._links.items()})
         self._board.rebuild()
-        self._changed.set()
+        self._changes.notify()
 
     def _scope(self, name: str, link: Link) -> Scope:
         """Return what is on-link at an uplink, or routed to it as far as one can tell.
@@ -91,29 +92,11 @@ class Admission:
         Raises:
             SourceUnavailable: it cannot be asked now; run again.
         """
-        loop = asyncio.get_running_loop()
-        listening = asyncio.create_task(self._listen())
-        listening.add_done_callback(lambda _: self._changed.set())
         try:
             with contextlib.closing(Forwarding()) as kernel:
-                while not listening.done():
-                    await self._changed.wait()
-                    self._changed.clear()
-                    began_s, whole = loop.time(), self._routes_changed
-                    if self._links is not None:
-                        await self._look(kernel, self._links)
-                    took_s = loop.time() - began_s
-                    await asyncio.sleep(max(_PAUSE_S, took_s) if whole else took_s)
-            await listening
+                await self._changes.follow(partial(self._look, kernel))
         finally:
             self._routes_changed = True
-            listening.cancel()
-            await asyncio.gather(listening, return_exceptions=True)
-
-    async def _listen(self) -> None:
-        async with contextlib.aclosing(Bell(_GROUPS, self._matters).rings()) as rings:
-            async for _ in rings:
-                self._changed.set()
 
     def _matters(self, event: bytes) -> bool:
         """Tell whether an event can change what counts: a route or rule, or a neighbor that has a live target."""
@@ -133,7 +116,11 @@ class Admission:
         said = (entry.targets for entry in self._board.entries)
         return any(address in targets.live for targets in (*said, *waiting))
 
-    async def _look(self, kernel: Forwarding, links: Mapping[str, Link]) -> None:
+    async def _look(self, kernel: Forwarding) -> float | None:
+        """Find out what counts now; return how long to pause at least."""
+        links = self._links
+        if links is None:
+            return None
         again, self._routes_changed = self._routes_changed, False
         wired, self._wired = self._wired, False
         waiting = dict(self._waiting)
@@ -168,6 +155,7 @@ class Admission:
         finally:
             if changed:
                 self._board.ring()
+        return _PAUSE_S if again else None
 
     async def _unrouted(
         self, kernel: Forwarding, entry: Entry, targets: TargetSet, link: Link

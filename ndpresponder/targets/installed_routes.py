@@ -5,7 +5,6 @@ Whatever happened, it asks the kernel for what is there and makes up the differe
 """
 
 import asyncio
-import contextlib
 from collections.abc import Callable, Collection, Mapping
 from typing import Final
 
@@ -13,7 +12,7 @@ from ndpresponder.errors import SourceUnavailable
 from ndpresponder.linux.device import index_of
 from ndpresponder.linux.netlink import Link
 from ndpresponder.linux.netlink.admin import require_net_admin
-from ndpresponder.linux.netlink.changes import Bell
+from ndpresponder.linux.netlink.changes import Changes
 from ndpresponder.linux.netlink.host_routes import GROUPS, HostRoute, HostRoutes, matters, opened
 from ndpresponder.linux.netlink.requests import Interrupted
 from ndpresponder.observe.logs import Logger
@@ -40,12 +39,9 @@ class Autowire:
         self._downstream = downstream
         self._links = links
         self._log = log
-        self._changed = asyncio.Event()
+        self._changes = Changes(GROUPS, matters)
+        self.notify = self._changes.notify  # targets or uplinks changed
         self._gateways = gateways
-
-    def ring(self) -> None:
-        """Look again: targets or uplinks changed."""
-        self._changed.set()
 
     async def run(self) -> None:
         """Keep the routes right until cancelled.
@@ -55,23 +51,7 @@ class Autowire:
             SourceUnavailable: netlink failed; run again.
         """
         await require_net_admin("install_routes")
-        loop = asyncio.get_running_loop()
-        listening = asyncio.create_task(self._listen())
-        listening.add_done_callback(lambda _: self.ring())
-        try:
-            while not listening.done():
-                self._changed.clear()
-                began_s = loop.time()
-                try:
-                    await self._reconcile(self._wanted())
-                except Interrupted:
-                    self.ring()
-                await asyncio.sleep(max(_PAUSE_S, loop.time() - began_s))
-                await self._changed.wait()
-            await listening
-        finally:
-            listening.cancel()
-            await asyncio.gather(listening, return_exceptions=True)
+        await self._changes.follow(self._look)
 
     async def clean(self) -> None:
         """Remove every route of ours."""
@@ -87,10 +67,12 @@ class Autowire:
             return
         self._log.warning("routes may be left: the next start with install_routes removes them", why=why)
 
-    async def _listen(self) -> None:
-        async with contextlib.aclosing(Bell(GROUPS, matters).rings()) as rings:
-            async for _ in rings:
-                self.ring()
+    async def _look(self) -> float:
+        try:
+            await self._reconcile(self._wanted())
+        except Interrupted:
+            self.notify()
+        return _PAUSE_S
 
     def _wanted(self) -> frozenset[HostRoute]:
         """Return the routes to have; whether each is needed the kernel knows."""

@@ -8,7 +8,7 @@ from frames import ROUTER_LLADDR, lladdr, packed, solicitation
 from peer import Peer, Wire
 
 from ndpresponder.lab import wait_until
-from ndpresponder.linux.netlink import MAX_SERVED_GATEWAYS, StationWatcher, ask_links
+from ndpresponder.linux.netlink import MAX_SERVED_GATEWAYS, GatewayWatcher, ask_links
 
 GATEWAY, OWN = "fe80::11", "fe80::2"
 STRANGER_LLADDR = "02:00:00:00:00:66"
@@ -27,7 +27,7 @@ def confirmed(wire: Wire, *commands: str, until: int = 1, deadline_s: float = 3.
     async def main() -> None:
         (link,) = (await ask_links(["up0"])).values()
         assert link is not None
-        watcher = StationWatcher(lambda: [link], lambda _, gateway, station: found.append(station))
+        watcher = GatewayWatcher(lambda: [link], lambda _, gateway, station: found.append(station))
         task = asyncio.create_task(watcher.run())
         for command in commands:
             await asyncio.sleep(0.3)

@@ -1,17 +1,17 @@
-"""A bell that rings when the kernel changed something: netlink events, heard and thrown away.
+"""Wait for the kernel to change something: netlink events are received, counted as a change and thrown away.
 
-Whatever rang it, the listener asks the kernel again for all it needs. So a lost event, an overrun buffer (ENOBUFS),
+After each change the caller asks the kernel again for all it needs. So a lost event, an overrun buffer (ENOBUFS),
 a reconnect and the start are one and the same path, and it cannot end in a wrong state. Events are not decoded
-beyond the question whether they matter, and come on a plain socket, because a pyroute2 object that has overrun its
-buffer is dead.
+beyond the question whether they matter. They come on a plain socket: a pyroute2 object that has overrun its buffer
+is dead.
 """
 
 import asyncio
 import contextlib
 import errno
 import socket
-from collections.abc import AsyncGenerator, Callable
-from typing import Final
+from collections.abc import Awaitable, Callable
+from typing import Final, NoReturn
 
 from ndpresponder.errors import SourceUnavailable
 from ndpresponder.linux.loop import watch
@@ -26,72 +26,82 @@ IPV6_NETCONF: Final = 1 << 24  # forwarding switched
 
 RECEIVE_BUFFER: Final = 4 << 20
 _EVENTS_PER_TURN: Final = 256  # then the event loop gets its turn: solicitations wait on the same loop
-_EVENT_HEAD: Final = 256  # octets of an event that `matters` is shown
+_EVENT_HEAD: Final = 256  # octets of an event that `matters` gets
 _SETTLE_S: Final = 0.005  # one change is several events
-_PAUSE_S: Final = 0.02  # at least between two rings, so that a storm of events costs a bounded share
+_PAUSE_S: Final = 0.02  # at least between two calls, so that a storm of events costs a bounded share
 
 
-class Bell:
-    """Rings for the events of some netlink groups."""
+class Changes:
+    """The changes that some netlink groups tell of, and those that the daemon notifies of itself."""
 
     def __init__(
         self, groups: int, matters: Callable[[bytes], bool] = lambda _: True, buffer: int = RECEIVE_BUFFER
     ) -> None:
-        """Listen to `groups` for events that `matter`; `buffer` is the receive buffer asked for, in octets."""
+        """Receive the events of `groups` that `matter`; `buffer` is the receive buffer asked for, in octets."""
         self._groups = groups
         self._matters = matters
         self._buffer = buffer
-        self.overruns = 0
+        self._changed = asyncio.Event()
+        self.overruns = 0  # how often the kernel dropped events because the buffer was full
 
-    async def rings(self, every_s: float | None = None) -> AsyncGenerator[None, None]:
-        """Yield once at the start and then after each change, or many changes in a row; at least `every_s` seconds.
+    def notify(self) -> None:
+        """Count as a change something that the kernel does not tell of."""
+        self._changed.set()
 
-        Close it (`contextlib.aclosing`), or its socket stays until it is collected.
+    async def follow(self, look: Callable[[], Awaitable[float | None]], every_s: float | None = None) -> NoReturn:
+        """Call `look` at the start, after each change or many in a row, and every `every_s` seconds, until cancelled.
+
+        Between two calls pass at least as many seconds as `look` returns, and as long as it took: half of the event
+        loop is left to others. A change during a call leads to the next call.
 
         Raises:
-            SourceUnavailable: netlink failed in a way that only a new socket heals; start again.
+            SourceUnavailable: netlink failed in a way that only a new socket heals; call it again.
         """
-        rung = asyncio.Event()
         broken: list[OSError] = []
         loop = asyncio.get_running_loop()
         with contextlib.ExitStack() as stack:
             try:
-                events = stack.enter_context(_open(self._groups, self._buffer))
+                events = stack.enter_context(open_events(self._groups, self._buffer))
             except OSError as error:
                 raise SourceUnavailable(f"netlink: {error.strerror}") from error
-            watch(events, self._drain, events, rung, broken)
+            watch(events, self._receive, events, broken)
             stack.callback(loop.remove_reader, events)
             while not broken:
-                yield
-                await asyncio.sleep(_PAUSE_S)
+                self._changed.clear()
+                began_s = loop.time()
+                pause_s = await look() or _PAUSE_S
+                await asyncio.sleep(max(pause_s, loop.time() - began_s))
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(every_s):
-                        await rung.wait()
+                        await self._changed.wait()
                 await asyncio.sleep(_SETTLE_S)
-                rung.clear()
         raise SourceUnavailable(f"netlink: {broken[0].strerror}") from broken[0]
 
-    def _drain(self, events: socket.socket, rung: asyncio.Event, broken: list[OSError]) -> None:
+    def _receive(self, events: socket.socket, broken: list[OSError]) -> None:
         for _ in range(_EVENTS_PER_TURN):
             try:
                 event = events.recv(_EVENT_HEAD)
             except BlockingIOError:
                 return
             except OSError as error:
-                rung.set()
+                self._changed.set()
                 if error.errno == errno.ENOBUFS:  # events were lost, which is one more reason to ask
                     self.overruns += 1
                     continue
                 broken.append(error)
                 return
             if self._matters(event):
-                rung.set()
+                self._changed.set()
 
 
-def _open(groups: int, buffer: int) -> socket.socket:
-    events = socket.socket(
-        socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE
-    )
+def open_events(groups: int, buffer: int = RECEIVE_BUFFER) -> socket.socket:
+    """Return a socket that receives the events of `groups`.
+
+    Raises:
+        OSError: the system refuses it now.
+    """
+    kind = socket.SOCK_RAW | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
+    events = socket.socket(socket.AF_NETLINK, kind, socket.NETLINK_ROUTE)
     try:
         events.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)  # the kernel lowers it to net.core.rmem_max
         events.bind((0, groups))

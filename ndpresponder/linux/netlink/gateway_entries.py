@@ -1,10 +1,9 @@
-"""Which station the kernel has confirmed for a gateway: the link-layer address of a reachable or permanent entry.
+"""Tell which link-layer address the kernel has confirmed for a gateway: that of a reachable or permanent entry.
 
 An entry that is merely there proves nothing: a solicitation that somebody made up leaves one, with the link-layer
 address that it names, and the state STALE. What was confirmed before is the caller's to remember.
 """
 
-import asyncio
 import errno
 import socket
 import struct
@@ -12,7 +11,7 @@ from collections.abc import Callable, Collection
 from typing import Final
 
 from ndpresponder.linux.netlink import changes
-from ndpresponder.linux.netlink.changes import Bell
+from ndpresponder.linux.netlink.changes import Changes
 from ndpresponder.linux.netlink.dump import HEADER_LENGTH, Refused, attribute, attributes, decoding, get, kind_of
 from ndpresponder.linux.netlink.links import Link
 
@@ -27,18 +26,15 @@ _LOOK_S: Final = 10.0  # at the latest; an entry is reachable for 15 s or more (
 _PAUSE_S: Final = 0.1  # at least between two looks
 
 
-class StationWatcher:
-    """Tells which stations are confirmed for the gateways of some links."""
+class GatewayWatcher:
+    """Tells which link-layer addresses are confirmed for the gateways of some links."""
 
     def __init__(self, links: Callable[[], Collection[Link]], confirm: Callable[[Link, bytes, bytes], None]) -> None:
-        """Look at the gateways of `links`; `confirm` is called with a link, a gateway and its station."""
+        """Look at the gateways of `links`; `confirm` is called with a link, a gateway and its link-layer address."""
         self._links = links
         self._confirm = confirm
-        self._changed = asyncio.Event()
-
-    def ring(self) -> None:
-        """Look again: the links changed."""
-        self._changed.set()
+        self._changes = Changes(changes.NEIGHBOR, self._matters)
+        self.notify = self._changes.notify  # the links changed
 
     async def run(self) -> None:
         """Look whenever an entry is confirmed, until cancelled.
@@ -46,30 +42,15 @@ class StationWatcher:
         Raises:
             SourceUnavailable: netlink failed; run again.
         """
-        listening = asyncio.create_task(self._listen())
-        listening.add_done_callback(lambda _: self.ring())
-        try:
-            while not listening.done():
-                self._changed.clear()
-                for link in self._links():
-                    for gateway in link.served_gateways:
-                        station = await ask_station(link.index, gateway)
-                        if station is not None:
-                            self._confirm(link, gateway, station)
-                await asyncio.sleep(_PAUSE_S)
-                await self._changed.wait()
-            await listening
-        finally:
-            listening.cancel()
-            await asyncio.gather(listening, return_exceptions=True)
+        await self._changes.follow(self._look, _LOOK_S)
 
-    async def _listen(self) -> None:
-        rings = Bell(changes.NEIGHBOR, self._matters).rings(_LOOK_S)
-        try:
-            async for _ in rings:
-                self.ring()
-        finally:
-            await rings.aclose()
+    async def _look(self) -> float:
+        for link in self._links():
+            for gateway in link.served_gateways:
+                lladdr = await ask_confirmed(link.index, gateway)
+                if lladdr is not None:
+                    self._confirm(link, gateway, lladdr)
+        return _PAUSE_S
 
     def _matters(self, event: bytes) -> bool:
         """Tell whether `event` says that an entry of one of our gateways is confirmed."""
@@ -82,7 +63,7 @@ class StationWatcher:
         return any(link.index == index and address in link.gateways for link in self._links())
 
 
-async def ask_station(index: int, address: bytes) -> bytes | None:
+async def ask_confirmed(index: int, address: bytes) -> bytes | None:
     """Return the link-layer address that the kernel has confirmed for `address` on the link `index`, None if none.
 
     Raises:

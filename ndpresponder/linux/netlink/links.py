@@ -12,7 +12,7 @@ from pyroute2.netlink.exceptions import NetlinkError
 
 from ndpresponder.errors import SourceUnavailable
 from ndpresponder.linux.netlink import changes
-from ndpresponder.linux.netlink.changes import Bell
+from ndpresponder.linux.netlink.changes import Changes
 from ndpresponder.linux.netlink.frame_takers import taken
 from ndpresponder.linux.netlink.onlink import Onlink, leads_away, of_address, of_route, of_unnumbered
 from ndpresponder.linux.netlink.requests import Interrupted, asking, is_error, packed
@@ -106,13 +106,13 @@ class LinkWatcher:
         """Watch `names`; `buffer` is the receive buffer for events asked for, in octets."""
         self._names = tuple(names)
         self._publish = publish
-        self._bell = Bell(_GROUPS, self._matters, buffer)
+        self._changes = Changes(_GROUPS, self._matters, buffer)
         self._links: Links | None = None
 
     @property
     def overruns(self) -> int:
         """How often the kernel had to drop events because nobody had read them yet."""
-        return self._bell.overruns
+        return self._changes.overruns
 
     def forget(self) -> None:
         """Publish after the next change whatever it finds: somebody knows that the links are not what they were."""
@@ -124,21 +124,19 @@ class LinkWatcher:
         Raises:
             SourceUnavailable: netlink failed; run again.
         """
-        async with contextlib.aclosing(self._bell.rings()) as rings:
-            async for _ in rings:
-                with contextlib.suppress(Interrupted):
-                    await self._ask()
+        await self._changes.follow(self._ask)
 
     def _matters(self, event: bytes) -> bool:
         links = self._links
         return links is None or _matters(event, {link.index for link in links.values() if link})
 
     async def _ask(self) -> None:
-        async with asking() as netlink:
-            links = {name: await _ask_link(netlink, name) for name in self._names}
-        if links != self._links:
-            self._publish(links)  # which may fail: then once more
-            self._links = links
+        with contextlib.suppress(Interrupted):
+            async with asking() as netlink:
+                links = {name: await _ask_link(netlink, name) for name in self._names}
+            if links != self._links:
+                self._publish(links)  # which may fail: then once more
+                self._links = links
 
 
 async def ask_links(names: Collection[str]) -> Links:

@@ -20,7 +20,7 @@ _STALLED_S: Final = 5.0
 
 
 class Interrupted(Exception):
-    """Something changed while the kernel answered: the answer may be inconsistent, and the bell has rung."""
+    """Something changed while the kernel answered: the answer may be inconsistent, and an event follows."""
 
 
 @contextlib.contextmanager

@@ -89,14 +89,10 @@ class Resolver:
         with contextlib.ExitStack() as stack:
             self._kernel = stack.enter_context(contextlib.closing(Forwarding()))
             try:
-                self._events = stack.enter_context(_socket(socket.AF_NETLINK, socket.SOCK_RAW))
-                self._events.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
-                self._events.bind((0, changes.NEIGHBOR))
-                self._sender = stack.enter_context(_socket(socket.AF_PACKET, socket.SOCK_RAW))
+                self._events = stack.enter_context(changes.open_events(changes.NEIGHBOR, _RECEIVE_BUFFER))
+                self._sender = stack.enter_context(_socket())
                 # On all links, since any may be downstream; a socket with its protocol is bound to all from the start
-                self._listener = stack.enter_context(
-                    _socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_IPV6))
-                )
+                self._listener = stack.enter_context(_socket(socket.htons(ETH_P_IPV6)))
                 attach_filter(self._listener, ADVERTISEMENTS)
                 _drain(self._listener)  # of what came before the filter
             except OSError as error:
@@ -212,8 +208,9 @@ class Resolver:
                 yield Neighbor(index, address), state if kind_of(event) == _NEWNEIGH else 0
 
 
-def _socket(family: int, kind: int, protocol: int = 0) -> socket.socket:
-    return socket.socket(family, kind | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC, protocol)
+def _socket(protocol: int = 0) -> socket.socket:
+    kind = socket.SOCK_RAW | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
+    return socket.socket(socket.AF_PACKET, kind, protocol)
 
 
 def _drain(listener: socket.socket) -> None:

@@ -6,12 +6,11 @@ make anything of an interface that leads to the uplink.
 """
 
 import asyncio
-import contextlib
 from collections.abc import Callable, Iterable
 from ipaddress import IPv6Network
 from typing import Final
 
-from ndpresponder.linux.netlink.changes import Bell
+from ndpresponder.linux.netlink.changes import Changes
 from ndpresponder.linux.netlink.downstream import GROUPS, Downstream, ask_downstream, removes
 from ndpresponder.observe.logs import get_logger
 from ndpresponder.policy.table import Prefix
@@ -38,15 +37,16 @@ class BridgeSource:
 
     async def run(self, publish: Callable[[TargetSet], None]) -> None:
         """Follow the interface until cancelled; see `Source.run`."""
-        async with contextlib.aclosing(Bell(GROUPS, self._matters).rings()) as rings:
-            async for _ in rings:
-                while await self._ask(publish):
-                    pass
+        changes = Changes(GROUPS, self._matters)
+
+        async def look() -> None:
+            if await self._ask(publish):
+                changes.notify()
+
+        await changes.follow(look)
 
     async def _ask(self, publish: Callable[[TargetSet], None]) -> bool:
         """Publish what is there now; return whether it changed while we asked."""
-        loop = asyncio.get_running_loop()
-        began_s = loop.time()
         heard = self._heard = []
         before = self._known
         try:
@@ -54,13 +54,11 @@ class BridgeSource:
         finally:
             self._heard = None
         if lacks(self._known, before) and any(map(removes, heard)):
-            await asyncio.sleep(loop.time() - began_s)
             return True  # the kernel may have passed over some that are still there, when others were removed
         self._tell(self._known)
         targets = targets_behind(self.name, self._known)
         await asyncio.sleep(0)  # of thousands of neighbors each step takes a millisecond or two
         publish(targets)
-        await asyncio.sleep(loop.time() - began_s)  # however much there is, half of the loop is left to others
         return any(map(self._matters, heard))
 
     def _matters(self, event: bytes) -> bool:

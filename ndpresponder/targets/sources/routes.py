@@ -7,13 +7,12 @@ reason to take it from the neighbors.
 """
 
 import asyncio
-import contextlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
 from ndpresponder.config import RoutesSourceConfig
-from ndpresponder.linux.netlink.changes import Bell
+from ndpresponder.linux.netlink.changes import Changes
 from ndpresponder.linux.netlink.routes import (
     GROUPS,
     MAX_ROUTES,
@@ -52,7 +51,7 @@ class RoutesSource:
         self._unread: frozenset[int] = frozenset()
         self._log = get_logger(source=self.kind)
         self._routes: frozenset[Route] | None = None  # as they were last
-        self._changes = 0  # events, whether or not they matter
+        self._events = 0  # received, whether or not they matter
         # Since the last answer
         self._named: set[tuple[int, int]] = set()  # routes that an event told of
         self._changed = False  # whether one told of anything else, a link say
@@ -60,34 +59,33 @@ class RoutesSource:
 
     async def run(self, publish: Callable[[TargetSet], None]) -> None:
         """Follow the routes until cancelled; see `Source.run`."""
-        loop = asyncio.get_running_loop()
-        bell = Bell(GROUPS, self._matters)
+        changes = Changes(GROUPS, self._matters)
         self._routes = None
-        async with contextlib.aclosing(bell.rings()) as rings:
-            async for _ in rings:
-                began_s = loop.time()
-                await self._follow_rules()
-                self._routes = await self._ask(bell)
-                publish(targets_of(self._routes, self._selection()))
-                await asyncio.sleep(loop.time() - began_s)  # however much there is, half of the loop is left to others
 
-    async def _ask(self, bell: Bell) -> frozenset[Route]:
+        async def look() -> None:
+            await self._follow_rules()
+            self._routes = await self._ask(changes)
+            publish(targets_of(self._routes, self._selection()))
+
+        await changes.follow(look)
+
+    async def _ask(self, changes: Changes) -> frozenset[Route]:
         """Return the routes.
 
         When others change meanwhile, the kernel can pass over routes that stay as they are, without a word. So one that
         was there stays unless an event told of it; when that is not known, it is asked for again.
         """
-        before = self._routes if bell.overruns == self._overruns and not self._changed else None
-        told, overruns = self._named, bell.overruns
+        before = self._routes if changes.overruns == self._overruns and not self._changed else None
+        told, overruns = self._named, changes.overruns
         self._named, self._changed, self._overruns = set(), False, overruns  # what comes from now on counts twice
         found: frozenset[Route] = frozenset()
         for _ in range(_LOOKS):
-            changes = self._changes
+            events = self._events
             found |= frozenset(await ask_routes(self._wanted))
             await asyncio.sleep(0)  # until the events have been heard
-            if changes == self._changes:
+            if events == self._events:
                 break
-            if before is not None and bell.overruns == overruns and not self._changed:
+            if before is not None and changes.overruns == overruns and not self._changed:
                 told |= self._named
                 found |= {each for each in before - found if (each.value, each.length) not in told}
                 break
@@ -113,7 +111,7 @@ class RoutesSource:
         self._unread = frozenset(unread)
 
     def _matters(self, event: bytes) -> bool:
-        self._changes += 1
+        self._events += 1
         if not concerns(event, self._wanted):
             return False
         route = named(event, self._wanted)

@@ -5,7 +5,6 @@ one after 120 s. So a peer whose last handshake is older is silent, and its addr
 handshake: the interface is asked again and again.
 """
 
-import contextlib
 import socket
 import time
 from collections.abc import Callable
@@ -17,7 +16,7 @@ from ndpresponder.errors import SourceUnavailable
 from ndpresponder.linux import wireguard_uapi as programs
 from ndpresponder.linux.netlink import changes
 from ndpresponder.linux.netlink import wireguard as kernel
-from ndpresponder.linux.netlink.changes import Bell
+from ndpresponder.linux.netlink.changes import Changes
 from ndpresponder.linux.wireguard_uapi import Peer
 from ndpresponder.observe.logs import get_logger
 from ndpresponder.policy.table import Prefix
@@ -45,9 +44,11 @@ class WireguardSource:
         Raises:
             SourceUnavailable: it does not say.
         """
-        async with contextlib.aclosing(Bell(changes.LINK).rings(POLL_S)) as rings:
-            async for _ in rings:
-                publish(await self._ask())
+
+        async def look() -> None:
+            publish(await self._ask())
+
+        await Changes(changes.LINK).follow(look, POLL_S)
 
     async def _ask(self) -> TargetSet:
         peers = await programs.peers(self.name)
