@@ -22,7 +22,7 @@ from ndpresponder.errors import ConfigError, ExitCode, LinkNotReady, Ndpresponde
 from ndpresponder.linux.loop import frame_loop
 from ndpresponder.linux.netlink import Links, LinkWatcher, ask_links
 from ndpresponder.linux.packet.handover import Handover
-from ndpresponder.linux.slow_calls import Patience
+from ndpresponder.linux.slow_calls import SlowCalls
 from ndpresponder.linux.suitability import refuse_unsuitable
 from ndpresponder.linux.systemd import METRICS, Notifier, passed_descriptors, watchdog_interval_s
 from ndpresponder.observe.logs import Logs, RateLimiter, configure, failure_teller, get_logger
@@ -73,7 +73,7 @@ class Daemon:
     ) -> None:
         """Prepare to run by `config`, with the descriptors that were `passed`; nothing is opened yet."""
         self._config, self._logs, self._file = config, logs, file
-        self._read = partial(Patience(file or "the configuration").call, read)
+        self._read = partial(SlowCalls(file or "the configuration").call, read)
         self._log = get_logger()
         self._limiter = RateLimiter(_RETRY_LOG_S)
         self._notifier = notifier or Notifier()

@@ -1,8 +1,7 @@
-"""A bell that rings when a file may hold something else: its directory is watched, and those its links lead through.
+"""Tell when a file may have changed, by watches on its directory and on those that its symbolic links lead through.
 
-A watch on the file itself would stay with the old one when another is renamed over it. Whoever hears the bell looks at
-the file; what happened is looked at only to know whether somebody still writes it. It must never miss a change that
-ends in a new file under the name.
+A watch on the file itself would stay with the old one when another is renamed over it. The caller looks at the file;
+events only tell whether somebody still writes it. No change may be missed that ends in a new file under the name.
 """
 
 import asyncio
@@ -16,22 +15,14 @@ from typing import Final
 
 from ndpresponder.errors import SourceUnavailable
 from ndpresponder.linux.loop import watch
-from ndpresponder.linux.slow_calls import Patience
+from ndpresponder.linux.slow_calls import SlowCalls
 
 # sys/inotify.h. Not IN_MODIFY: who writes in place has not finished before he closes.
-_ATTRIB: Final = 0x004
-_CLOSE_WRITE: Final = 0x008
-_MOVED_FROM: Final = 0x040
-_MOVED_TO: Final = 0x080
-_CREATE: Final = 0x100
-_DELETE: Final = 0x200
-_DELETE_SELF: Final = 0x400
-_MOVE_SELF: Final = 0x800
-_ONLYDIR: Final = 0x0100_0000
+_ATTRIB, _CLOSE_WRITE, _MOVED_FROM, _MOVED_TO = 0x004, 0x008, 0x040, 0x080
+_CREATE, _DELETE, _DELETE_SELF, _MOVE_SELF, _ONLYDIR = 0x100, 0x200, 0x400, 0x800, 0x0100_0000
 _CHANGES: Final = (
     _ATTRIB | _CLOSE_WRITE | _MOVED_FROM | _MOVED_TO | _CREATE | _DELETE | _DELETE_SELF | _MOVE_SELF | _ONLYDIR
 )
-
 _OVERFLOW: Final = 0x4000  # events were lost
 _FINISHED: Final = _CLOSE_WRITE | _MOVED_TO | _OVERFLOW
 _EVENT: Final = struct.Struct("=iIII")  # watch, mask, cookie, length of the name that follows
@@ -43,7 +34,7 @@ _LINKS_MAX: Final = 40  # as many symbolic links as the kernel follows (path_res
 
 
 class Writing:
-    """What the events tell of those who write the file itself."""
+    """How far somebody is with writing the file itself, by the events."""
 
     def __init__(self) -> None:
         self.begun = False  # it was made, and nobody has closed it yet
@@ -57,12 +48,12 @@ class Writing:
             self.begun = True
 
 
-async def rings(
-    path: str, patience: Patience, writing: Writing | None = None
+async def changes(
+    path: str, slow_calls: SlowCalls, writing: Writing | None = None
 ) -> AsyncGenerator[Callable[[], bool], None]:
-    """Yield once at the start, after each change around `path`, and every ten seconds; look at disks with `slow_calls`.
+    """Yield once at the start, after each change around `path`, and every ten seconds; look at disks by `slow_calls`.
 
-    What is yielded tells whether it will ring again at once, for those who take long over one ring. `writing` is told
+    The yielded function tells whether another change has come, for a caller that takes long over one. `writing` takes
     the events of the file itself.
 
     Close it (`contextlib.aclosing`), or its descriptor stays until it is collected.
@@ -70,31 +61,30 @@ async def rings(
     Raises:
         SourceUnavailable: a directory on the way to `path` cannot be watched now, or does not answer.
     """
-    rung = asyncio.Event()
+    changed = asyncio.Event()
     writing, names = writing or Writing(), set[bytes]()
-    loop = asyncio.get_running_loop()
     libc = ctypes.CDLL(None, use_errno=True)
     descriptor = libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
     if descriptor < 0:
         raise SourceUnavailable(f"inotify: {os.strerror(ctypes.get_errno())}")
     with contextlib.ExitStack() as stack:
         stack.callback(os.close, descriptor)
-        watch(descriptor, _drain, descriptor, rung, writing, names)
-        stack.callback(loop.remove_reader, descriptor)
+        watch(descriptor, _drain, descriptor, changed, writing, names)
+        stack.callback(asyncio.get_running_loop().remove_reader, descriptor)
         while True:
-            names |= await patience.call(partial(_watch, libc, descriptor, path))  # again: a link may lead elsewhere
-            yield rung.is_set
+            names |= await slow_calls.call(partial(_watch, libc, descriptor, path))  # again: a link may lead elsewhere
+            yield changed.is_set
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_LOOK_S):
-                    await rung.wait()
+                    await changed.wait()
             await asyncio.sleep(_SETTLE_S)
-            rung.clear()
+            changed.clear()
 
 
 def _watch(libc: ctypes.CDLL, descriptor: int, path: str) -> frozenset[bytes]:
-    """Watch what `directories` names; return the names that the file has in them.
+    """Watch the directories on the way to `path`; return the names that the file has in them.
 
-    Late, it may find the descriptor closed, or another bell that then rings more.
+    A call that returns late may find the descriptor closed, or of another file, which is then looked at more often.
     """
     for directory in directories(path):
         if libc.inotify_add_watch(descriptor, os.fsencode(directory), _CHANGES) < 0:
@@ -122,10 +112,10 @@ def directories(path: str) -> list[str]:
     return list(dict.fromkeys(directory for directory in found if os.path.isdir(directory)))
 
 
-def _drain(descriptor: int, rung: asyncio.Event, writing: Writing, names: Collection[bytes]) -> None:
+def _drain(descriptor: int, changed: asyncio.Event, writing: Writing, names: Collection[bytes]) -> None:
     with contextlib.suppress(BlockingIOError):
         while events := os.read(descriptor, _READ):
-            rung.set()
+            changed.set()
             offset = 0
             while offset < len(events):
                 _, mask, _, length = _EVENT.unpack_from(events, offset)

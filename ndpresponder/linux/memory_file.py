@@ -18,7 +18,7 @@ _ROOM: Final = 1 << 20
 MOST: Final = _ROOM - _LENGTH.size
 
 
-class Keepsake:
+class MemoryFile:
     """What the memory of `descriptor` holds; it stays the caller's."""
 
     def __init__(self, descriptor: int) -> None:

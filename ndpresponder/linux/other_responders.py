@@ -1,7 +1,9 @@
-"""Other programs on this host that answer neighbor solicitations, as far as /proc shows them."""
+"""Find other programs on this host that answer neighbor solicitations: two answers to one make an entry flap."""
 
 import contextlib
+import errno
 import os
+import socket
 from pathlib import Path
 from typing import Final
 
@@ -11,7 +13,7 @@ _NAMES: Final = frozenset({"ndppd", "npd6", "pndpd", "ndproxy", "ndprbrd", "ndp-
 def responders(proc: str = "/proc") -> list[tuple[int, str]]:
     """Return number and name of each such process in the network namespace of this one.
 
-    A process is left out whose namespace may not be seen: another user's, unless this process is root.
+    Only root sees the namespace of another user's process. Without that, such a process is left out.
     """
     found: list[tuple[int, str]] = []
     try:
@@ -31,5 +33,30 @@ def responders(proc: str = "/proc") -> list[tuple[int, str]]:
 
 
 def _is_python(place: Path) -> bool:
-    """Tell whether a process is a script: another daemon of ours, of which the mark on the uplink tells (`claim`)."""
+    """Tell whether a process is a script: another daemon of ours, which `DaemonMark` finds."""
     return b"python" in os.path.basename((place / "cmdline").read_bytes().partition(b"\0")[0])
+
+
+class DaemonMark:
+    """A mark on one interface, by which daemons of ours find each other; `close` it.
+
+    It is an abstract Unix socket (unix(7)), which belongs to one network namespace and goes with its process. Any local
+    process can take the name, so `taken` is a reason to warn, never one to fall silent.
+    """
+
+    def __init__(self, index: int) -> None:
+        """Put the mark on the interface `index`, unless another process has: then `taken` is true."""
+        self.taken = False
+        self._socket: socket.socket | None = None
+        try:
+            self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
+            self._socket.bind(f"\0ndpresponder/{index}")
+        except OSError as error:  # a shortage says nothing about other daemons
+            self.taken = error.errno == errno.EADDRINUSE
+            self.close()
+
+    def close(self) -> None:
+        """Take the mark away."""
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None

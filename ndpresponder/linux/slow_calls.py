@@ -20,7 +20,7 @@ _LONGEST_S: Final = 5.0  # that a disk takes which does not hang
 _RAREST_S: Final = 3600.0  # between two tries: another disk may be there after a night
 
 
-class Patience:
+class SlowCalls:
     """Makes one call after the other."""
 
     def __init__(self, what: str, seconds: float = _LONGEST_S) -> None:

@@ -107,14 +107,14 @@ class Unread:
             self.flood()
             self._share = _LEAST_SHARE  # there is much to do at a start
         elif in_flood:
-            socket.admit(SOLICITATIONS)
+            socket.set_filter(SOLICITATIONS)
 
     def leave(self, socket: PacketSocket) -> None:
         """Have a flood kept off `socket` until a successor reads: half a second would fill the ring."""
         if self._crowd.would_fill_the_ring:
             spared = self._crowd.spared(self._share)
             with contextlib.suppress(OSError):  # then it fills the ring
-                socket.admit(left_in_flood([*spared.stations, *spared.guarded], spared.gateways))
+                socket.set_filter(left_in_flood([*spared.stations, *spared.guarded], spared.gateways))
 
     def collect(self) -> None:
         """Add to the tally what the kernel counted since the last call."""
@@ -162,7 +162,7 @@ class Unread:
         """Have all read until it is tried again; in a shortage any of these steps can fail as well."""
         self._again_s = asyncio.get_running_loop().time() + _AGAIN_S
         with contextlib.suppress(OSError):  # then frames that a router forwarded are not counted
-            socket.admit(SOLICITATIONS)
+            socket.set_filter(SOLICITATIONS)
         self._leave()
         if self._state is not None and not self._complained:
             self._complained = True
@@ -223,18 +223,18 @@ class Unread:
 
     async def _hand_over(self, program: Program, socket: PacketSocket, name: str) -> None:
         if self._reads_all:
-            socket.admit(SOLICITATIONS)
+            socket.set_filter(SOLICITATIONS)
         if program == self._program:
             return
         if self._fanout is None:
             self._fanout = join_fanout(socket.fileno(), name, ALWAYS_COUNTED)
         if self._crowd.flooded:
             self._fanout.add(len(COUNTED) - self._fanout.members)
-        await asyncio.get_running_loop().run_in_executor(None, self._fanout.steer, program)
+        await asyncio.get_running_loop().run_in_executor(None, self._fanout.set_program, program)
         self._program = program
         self._complained = False
         if program != READ_ALL:  # forwarded frames are counted now; between two processes they must not fill the ring
-            socket.admit(SOLICITATIONS_OF_THE_LINK)
+            socket.set_filter(SOLICITATIONS_OF_THE_LINK)
         if self._crowd.flooded:  # what waited before it was in force is not its fault
             await asyncio.sleep(_SETTLE_S)
             self._begin_look()

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from ndpresponder.errors import SystemRefused
-from ndpresponder.linux import ethtool
+from ndpresponder.linux import interface
 from ndpresponder.linux.bpf import syscall
 from ndpresponder.linux.bpf.object import BadObject, Program, read_program
 from ndpresponder.linux.bpf.syscall import Hook, MapType, XdpMode
@@ -122,13 +122,13 @@ class KernelProgram:
             if self._hook is Hook.TCX_INGRESS:
                 self._link = syscall.create_link(program, index, self._hook)
                 return "tcx"
-            if ethtool.takes_tags_away(self._name):
+            if interface.strips_vlan_tags(self._name):
                 raise SystemRefused(
                     f"{self._name} takes VLAN tags away before XDP could see them, so that what belongs to another "
                     f"link would be answered: ethtool -K {self._name} rxvlan off, or use the fast path tcx"
                 )
             # A veth loses what the program sends back unless its far end, which cannot be seen, has one too, or GRO
-            if native or ethtool.driver(self._name) != "veth":
+            if native or interface.driver(self._name) != "veth":
                 try:
                     dropped = self._dropped()
                     self._link = syscall.create_link(program, index, self._hook, XdpMode.NATIVE)
@@ -165,7 +165,7 @@ class KernelProgram:
         return max(0, dropped - before)  # less: another interface has the name
 
     def _dropped(self) -> int | None:
-        counted = ethtool.statistics(self._name)
+        counted = interface.driver_counters(self._name)
         if counted is None:
             return None
         return sum(number for name, number in counted.items() if _DROPPED.fullmatch(name))

@@ -13,7 +13,7 @@ from functools import partial
 from typing import Final
 
 from ndpresponder.errors import SourceUnavailable
-from ndpresponder.linux.device import index_of
+from ndpresponder.linux.interface import index_of
 from ndpresponder.linux.netlink import Link, Links, changes
 from ndpresponder.linux.netlink.changes import Changes
 from ndpresponder.linux.netlink.downstream import master_of

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Final
 
 from ndpresponder.errors import SourceUnavailable
-from ndpresponder.linux.device import index_of
+from ndpresponder.linux.interface import index_of
 from ndpresponder.linux.netlink import Link
 from ndpresponder.linux.netlink.admin import require_net_admin
 from ndpresponder.linux.netlink.changes import Changes

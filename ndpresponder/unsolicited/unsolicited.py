@@ -192,7 +192,7 @@ class Presence:
         if memberships is None or not self._join:
             return
         joined = memberships.joined & groups
-        memberships.follow(joined.union(sorted(groups - joined)[: MAX_JOINED - len(joined)]))
+        memberships.set_groups(joined.union(sorted(groups - joined)[: MAX_JOINED - len(joined)]))
         if len(groups) > MAX_JOINED and not self._stands_in:
             self._stands_in = True
             self._log.info("too many groups to join: they are reported in frames of our own", groups=len(groups))
@@ -205,7 +205,7 @@ class Presence:
         memberships = self._memberships
         if memberships is None:
             return
-        error = memberships.work(_MEMBERSHIPS_PER_TURN)
+        error = memberships.change(_MEMBERSHIPS_PER_TURN)
         if error == errno.EAFNOSUPPORT:  # a sandbox without AF_INET6
             self._join = False
             self._log.info("no IPv6 sockets are allowed: the groups are reported in frames of our own")

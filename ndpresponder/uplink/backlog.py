@@ -7,7 +7,7 @@ from typing import Final
 
 from ndpresponder.linux.packet.packet_socket import PacketSocket
 from ndpresponder.linux.packet.sender import BATCH
-from ndpresponder.linux.packet.timestamps import Ages, stamp_now
+from ndpresponder.linux.packet.timestamps import AgeLimit, stamp_now
 from ndpresponder.observe.tally import Tally
 from ndpresponder.outcome import Outcome
 from ndpresponder.wire.solicitation import kind_of
@@ -24,7 +24,7 @@ def begin(socket: PacketSocket, tally: Tally, step_s: float = 0.0) -> bool:
         return False
     if step_s:
         tally.durations.distrust()
-    ages = Ages(stamp_now(), step_s, BACKLOG_S)
+    ages = AgeLimit(stamp_now(), step_s, BACKLOG_S)
     while count := socket.count_while(ages.is_old, BATCH):
         for frame, _ in socket.receive(count):
             tally.received[kind_of(frame)] += 1

@@ -10,11 +10,11 @@ from ipaddress import IPv6Address
 from typing import Final
 
 from ndpresponder.errors import SourceUnavailable
+from ndpresponder.linux.interface import answers_by_proxy
 from ndpresponder.linux.netlink import Link
 from ndpresponder.linux.netlink.proxies import proxied_on
 from ndpresponder.linux.other_responders import responders
-from ndpresponder.linux.slow_calls import Patience
-from ndpresponder.linux.sysctl import answers_by_proxy
+from ndpresponder.linux.slow_calls import SlowCalls
 from ndpresponder.observe.logs import get_logger
 
 _EVERY_S: Final = 60.0
@@ -48,7 +48,7 @@ async def programs() -> list[str]:
     Raises:
         SourceUnavailable: /proc does not answer.
     """
-    found = await Patience("/proc").call(responders)
+    found = await SlowCalls("/proc").call(responders)
     return [
         f"{name}, process {number}, may answer as well: stop it, or exclude here what it answers for"
         for number, name in found

@@ -14,8 +14,8 @@ from zlib import crc32
 from ndpresponder.config import InterfaceConfig, LimitsConfig
 from ndpresponder.errors import LinkNotReady, NdpresponderError
 from ndpresponder.linux.netlink import Link
+from ndpresponder.linux.other_responders import DaemonMark
 from ndpresponder.linux.packet.handover import Handover
-from ndpresponder.linux.second_daemon import Claim
 from ndpresponder.policy.requester import Policy, UplinkState
 from ndpresponder.policy.table import TargetTable
 from ndpresponder.policy.token_bucket import rate_limit
@@ -57,7 +57,7 @@ class Equipment:
         self._state: UplinkState | None = None
         self._fast_state: UplinkState | None = None
         self._take: Callable[[bool], bool] | None = None
-        self._claim: Claim | None = None
+        self._mark: DaemonMark | None = None
         self.settings = settings
         self.verification: Verification | None = None
         self.fastpath = self._make_fastpath()
@@ -111,8 +111,8 @@ class Equipment:
         """
         self._index = index
         self._uplink.moves.inherit(handover.kept(self._kept_as))
-        self._claim = Claim(index)
-        if self._claim.taken:
+        self._mark = DaemonMark(index)
+        if self._mark.taken:
             self._uplink.log.logger.warning("another ndpresponder answers on this interface: each answer is sent twice")
         self._follow_verify()
 
@@ -155,9 +155,9 @@ class Equipment:
     def detach(self) -> None:
         """Let go of the link."""
         self._index, self._state, self._fast_state = 0, None, None
-        if self._claim is not None:
-            self._claim.close()
-            self._claim = None
+        if self._mark is not None:
+            self._mark.close()
+            self._mark = None
         if self.fastpath is not None:
             self.fastpath.detach()
         if self._presence is not None:

@@ -32,8 +32,8 @@ class Stall:
             self._since_s = None
             return 0.0
         now_s = self._clock()
-        if self._since_s is None or socket.moved != self._moved:
-            self._since_s, self._moved = now_s, socket.moved
+        if self._since_s is None or socket.slots_taken != self._moved:
+            self._since_s, self._moved = now_s, socket.slots_taken
         stalled_s = now_s - self._since_s
         if stalled_s > TOLERATED_S:
             self._log.limited("frames wait in the ring and are not taken out", seconds=round(stalled_s, 1))

@@ -236,11 +236,11 @@ class Uplink:
         """Answer what waits, a batch at most; return how many slots of the ring that took."""
         try:
             frames, received_s = socket.receive(), socket.received_s
-            admitted = self.requesters.admit(frames, bool(socket.crowded))
+            admitted = self.requesters.admit(frames, bool(socket.backlogged))
             self._answer(socket, admitted, received_s)
-            if socket.crowded and not self.requesters.crowd.flooded:
+            if socket.backlogged and not self.requesters.crowd.flooded:
                 was_full_s = time.time() - received_s  # within which half of the ring was filled, if this is the first
-                if was_full_s < _FLOOD_S or max(socket.crowded, self.requesters.crowd.lately) > SLOTS:
+                if was_full_s < _FLOOD_S or max(socket.backlogged, self.requesters.crowd.lately) > SLOTS:
                     self._unread.flood()
         finally:
             socket.release()

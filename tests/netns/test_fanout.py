@@ -47,10 +47,10 @@ def test_without_a_program_all_is_read(wire, read, peer):
 
 def test_each_frame_goes_where_the_program_says_and_is_counted_once(wire, read, peer):
     group = join(wire, read)
-    group.steer(TO_LAST)
+    group.set_program(TO_LAST)
     peer.send(*[solicitation()] * 5000)
     assert group.take_counts() == [0, 0, 5000]
-    group.steer(TO_FIRST)
+    group.set_program(TO_FIRST)
     peer.send(solicitation())
     assert received(read) == [solicitation()]
     assert group.take_counts() == [0, 0, 0]
@@ -62,7 +62,7 @@ def test_members_may_come_later(wire, read, peer):
     with wire.near.enter():
         group.add(2)
     assert group.members == COUNT + 2
-    group.steer((Instruction(RETURN, 0, 0, COUNT + 2),))
+    group.set_program((Instruction(RETURN, 0, 0, COUNT + 2),))
     peer.send(*[solicitation()] * 7)
     assert group.take_counts() == [0, 0, 0, 0, 7]
     group.close()
@@ -70,7 +70,7 @@ def test_members_may_come_later(wire, read, peer):
 
 def test_what_is_sent_is_not_counted(wire, read):
     group = join(wire, read)
-    group.steer(TO_LAST)
+    group.set_program(TO_LAST)
     assert not read.sender.send([solicitation()])
     assert group.take_counts() == [0, 0, 0]
     group.close()
@@ -78,7 +78,7 @@ def test_what_is_sent_is_not_counted(wire, read):
 
 def test_all_is_read_again_when_nobody_counts_any_more(wire, read, peer):
     group = join(wire, read)
-    group.steer(TO_LAST)
+    group.set_program(TO_LAST)
     group.close()
     peer.send(solicitation())
     assert received(read) == [solicitation()]
@@ -89,7 +89,7 @@ def test_a_socket_that_outlived_its_group_is_read_all_through_and_counted_beside
         group = join(wire, read)
         peer.send(solicitation())
         assert received(read) == [solicitation()]
-        group.steer(TO_LAST)
+        group.set_program(TO_LAST)
         peer.send(solicitation())
         assert (received(read), group.take_counts()) == ([], [0, 0, 1])
         group.close()
@@ -97,9 +97,9 @@ def test_a_socket_that_outlived_its_group_is_read_all_through_and_counted_beside
 
 def test_a_program_that_the_kernel_refuses_changes_nothing(wire, read, peer):
     group = join(wire, read)
-    group.steer(TO_LAST)
+    group.set_program(TO_LAST)
     with pytest.raises(OSError, match="Invalid argument"):
-        group.steer(REFUSED)
+        group.set_program(REFUSED)
     peer.send(solicitation())
     assert group.take_counts() == [0, 0, 1]
     group.close()
@@ -108,7 +108,7 @@ def test_a_program_that_the_kernel_refuses_changes_nothing(wire, read, peer):
 def test_each_keeps_its_number_while_the_link_goes_down_and_up(wire, read, peer):
     group = join(wire, read)
     for program, counts in ((TO_FIRST, [0, 0, 0]), (TO_LAST, [0, 0, 1])):
-        group.steer(program)
+        group.set_program(program)
         wire.near.ip("link set up0 down", "link set up0 up")
         await_running(wire.near, "up0")
         assert received(read) == []

@@ -47,11 +47,11 @@ def memberships(near: Namespace) -> Iterator[Memberships]:
 
 def settle(near: Namespace, memberships: Memberships, wanted: frozenset[bytes]) -> int:
     """Follow `wanted` to the end, in portions; new sockets must be made inside."""
-    memberships.follow(wanted)
+    memberships.set_groups(wanted)
     error = 0
     with near.enter():
         while not memberships.settled:
-            error = memberships.work(PER_TURN) or error
+            error = memberships.change(PER_TURN) or error
     return error
 
 
@@ -65,13 +65,13 @@ def test_a_group_is_joined_and_left(near: Namespace, memberships: Memberships) -
 
 
 def test_the_work_is_done_in_portions(near: Namespace, memberships: Memberships) -> None:
-    memberships.follow(groups(10))
+    memberships.set_groups(groups(10))
     with near.enter():
-        assert memberships.work(4) == 0
+        assert memberships.change(4) == 0
     assert (len(joined(near)), memberships.settled) == (4, False)
-    memberships.follow(groups(2))
+    memberships.set_groups(groups(2))
     with near.enter():
-        assert memberships.work(ALL) == 0
+        assert memberships.change(ALL) == 0
     assert joined(near) == groups(2)
     assert memberships.settled
 
@@ -98,12 +98,12 @@ def test_without_another_socket_the_rest_is_not_joined_and_later_it_is(
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     settle(near, memberships, groups(1))
     with near.enter():
-        memberships.follow(groups(5000))
+        memberships.set_groups(groups(5000))
         lowest_free = os.dup(0)
         os.close(lowest_free)
         resource.setrlimit(resource.RLIMIT_NOFILE, (lowest_free, hard))
         try:
-            error = memberships.work(ALL)
+            error = memberships.change(ALL)
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     assert error == errno.EMFILE
@@ -117,9 +117,9 @@ def test_without_another_socket_the_rest_is_not_joined_and_later_it_is(
 def test_a_link_that_is_gone_refuses_and_keeps_no_socket(make_namespace) -> None:
     before = len(list(Path("/proc/self/fd").iterdir()))
     memberships = Memberships(4242)
-    memberships.follow(groups(3))
+    memberships.set_groups(groups(3))
     with make_namespace().enter():
-        assert memberships.work(ALL) == errno.ENODEV
+        assert memberships.change(ALL) == errno.ENODEV
     assert (memberships.joined, memberships.settled) == (frozenset(), True)
     assert len(list(Path("/proc/self/fd").iterdir())) == before
 
@@ -129,9 +129,9 @@ def test_memberships_of_a_deleted_link_can_be_left(make_namespace) -> None:
     namespace.ip("link add name one type veth peer name two", "link set one up")
     with namespace.enter():
         memberships = Memberships(socket.if_nametoindex("one"))
-        memberships.follow(groups(3))
-        assert memberships.work(ALL) == 0
+        memberships.set_groups(groups(3))
+        assert memberships.change(ALL) == 0
     namespace.ip("link del one")
-    memberships.follow(frozenset())
-    assert memberships.work(ALL) == 0
+    memberships.set_groups(frozenset())
+    assert memberships.change(ALL) == 0
     memberships.close()

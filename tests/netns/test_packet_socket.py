@@ -137,13 +137,13 @@ def test_it_counts_since_half_of_the_ring_is_waiting_until_it_is_empty(opened, p
     peer.send(*[solicitation()] * (SLOTS // 2 + BATCH + 1))
     wait_until(lambda: len(take(opened)) == BATCH, 1, "a batch")
     count = BATCH
-    assert opened.crowded == count
+    assert opened.backlogged == count
     while frames := take(opened):
         count += BATCH
-        assert opened.crowded == (count if len(frames) == BATCH else 0)
+        assert opened.backlogged == (count if len(frames) == BATCH else 0)
     peer.send(*[solicitation()] * (SLOTS // 2))
     wait_until(lambda: len(take(opened)) == BATCH, 1, "a batch")
-    assert not opened.crowded
+    assert not opened.backlogged
 
 
 def test_large_frames_that_nothing_has_room_for_are_drops_not_halves(opened, peer):

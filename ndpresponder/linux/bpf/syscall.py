@@ -1,7 +1,7 @@
-"""Extended BPF by the bpf(2) system call itself: maps, programs and links, each a descriptor that we own.
+"""Make maps, programs and links by the bpf(2) system call, each a descriptor that the caller owns.
 
-Nothing is pinned: what is made here goes with its descriptor, at the latest with the process. Errors are OSError;
-`fastpath` knows what each of them means. The structures are those of linux/bpf.h, union bpf_attr.
+Nothing is pinned: all of it ends with its descriptor, at the latest with the process. Errors are OSError; `refusal`
+knows what each of them means. The structures are those of linux/bpf.h, union bpf_attr.
 """
 
 import contextlib
@@ -11,11 +11,30 @@ import os
 import platform
 import re
 import struct
+import sys
+from collections.abc import Mapping
 from enum import IntEnum
 from pathlib import Path
 from typing import Final
 
-from ndpresponder.linux.bpf.call_number import bpf_number
+# The number of bpf(2), which libc has no function for. The kernel reads it by the calling convention of the process:
+# 357 is bpf(2) for 32-bit x86 and another call for 64-bit x86. `uname -m`, which personality(2) can change, tells the
+# family of machines only; the size of a pointer tells the rest.
+_NUMBERS: Final[Mapping[str, tuple[int, int]]] = {  # how `uname -m` begins: with 64-bit pointers, with 32-bit ones
+    **dict.fromkeys(("x86", "amd64", "i386", "i486", "i586", "i686"), (321, 357)),
+    **dict.fromkeys(("arm", "aarch64"), (280, 386)),
+    "ppc": (361, 361),
+    "s390": (351, 351),
+    "sparc": (349, 349),
+    "mips": (5315, 4355),
+    "parisc": (341, 341),
+    "alpha": (515, 515),
+    "m68k": (354, 354),
+}
+_GENERIC: Final = (280, 280)  # asm-generic/unistd.h: every machine that is newer than 2011
+# Two conventions have 32-bit pointers on a 64-bit machine. The triplet that the interpreter was built for names them.
+_OF_TRIPLETS: Final[Mapping[str, int]] = {"gnux32": 0x4000_0000 + 321, "gnuabin32": 6319}
+_POINTER_BYTES: Final = struct.calcsize("P")
 
 _MAP_CREATE: Final = 0
 _MAP_LOOKUP_ELEM: Final = 1
@@ -72,6 +91,19 @@ class XdpMode(IntEnum):
 
     GENERIC = 1 << 1
     NATIVE = 1 << 2
+
+
+def bpf_number(machine: str, pointer_bytes: int = _POINTER_BYTES, triplet: str | None = None) -> int:
+    """Return the number of bpf(2) for a process on a kernel whose `uname -m` is `machine`.
+
+    `triplet` names the convention the interpreter was built for, such as x86_64-linux-gnu.
+    """
+    convention = getattr(sys.implementation, "_multiarch", "") if triplet is None else triplet
+    for end, number in _OF_TRIPLETS.items():
+        if convention.endswith(end) and pointer_bytes == 4:
+            return number
+    wide, narrow = next((numbers for start, numbers in _NUMBERS.items() if machine.startswith(start)), _GENERIC)
+    return wide if pointer_bytes == 8 else narrow
 
 
 def call(command: int, attribute: "ctypes.Array[ctypes.c_char]") -> int:

@@ -11,12 +11,12 @@ from typing import Any, Final
 from pyroute2.netlink.exceptions import NetlinkError
 
 from ndpresponder.errors import SourceUnavailable
+from ndpresponder.linux.interface import accepts_advertisements, forwarding, ipv6_disabled
 from ndpresponder.linux.netlink import changes
 from ndpresponder.linux.netlink.changes import Changes
 from ndpresponder.linux.netlink.frame_takers import taken
 from ndpresponder.linux.netlink.onlink import Onlink, leads_away, of_address, of_route, of_unnumbered
 from ndpresponder.linux.netlink.requests import Interrupted, asking, is_error, packed
-from ndpresponder.linux.sysctl import accepts_advertisements, forwarding, ipv6_disabled
 from ndpresponder.wire.addresses import is_link_local, subnet_router_anycast
 
 # linux/rtnetlink.h, linux/neighbour.h, net/if.h, linux/if_arp.h

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from ndpresponder.errors import SourceUnavailable
-from ndpresponder.linux.device import index_of
+from ndpresponder.linux.interface import index_of
 from ndpresponder.linux.netlink import changes
 from ndpresponder.linux.netlink.dump import HEADER_LENGTH, Refused, attribute, attributes, decoding, dump, kind_of
 

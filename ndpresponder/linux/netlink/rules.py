@@ -10,7 +10,7 @@ import struct
 from collections.abc import Collection
 from typing import Final, NamedTuple
 
-from ndpresponder.linux.device import index_of, name_of
+from ndpresponder.linux.interface import index_of, name_of
 from ndpresponder.linux.netlink.dump import HEADER_LENGTH, attributes, decoding, dump
 
 # linux/fib_rules.h, linux/rtnetlink.h

@@ -44,7 +44,7 @@ class Fanout:
         self._name = name
         self._group = group
         self._counters: list[socket.socket] = []
-        self._deaf: list[socket.socket] = []  # of these, who must not count yet
+        self._not_counting: list[socket.socket] = []  # of these, who must not count yet
         self._program: tuple[Instruction, ...] = _ZERO
         self._lock = threading.Lock()  # whoever steers must not find another file under its descriptor
 
@@ -62,9 +62,9 @@ class Fanout:
         with self._lock:
             for _ in range(count):
                 self._counters.append(_joined(self._name, self._group))
-                self._deaf.append(self._counters[-1])
+                self._not_counting.append(self._counters[-1])
 
-    def steer(self, program: tuple[Instruction, ...]) -> None:
+    def set_program(self, program: tuple[Instruction, ...]) -> None:
         """Let `program` say from the next frame on which member gets it.
 
         This waits for an RCU grace period, some 10 ms, and may be called in a thread: other threads go on meanwhile.
@@ -74,11 +74,11 @@ class Fanout:
         """
         with self._lock:
             member = self._counters[0].fileno()
-            if self._deaf:
-                _steer(member, self._program)  # after that wait nothing is on its way to them as if to no member
-                while self._deaf:
-                    self._deaf.pop().setsockopt(socket.SOL_SOCKET, _SO_DETACH_FILTER, 0)
-            _steer(member, program)
+            if self._not_counting:
+                _set_program(member, self._program)  # after that wait nothing is on its way to them as if to no member
+                while self._not_counting:
+                    self._not_counting.pop().setsockopt(socket.SOL_SOCKET, _SO_DETACH_FILTER, 0)
+            _set_program(member, program)
             self._program = program
 
     def take_counts(self) -> list[int]:
@@ -110,7 +110,7 @@ def join_fanout(descriptor: int, name: str, count: int) -> Fanout:
     with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0, os.dup(descriptor)) as read:
         if not read.getsockopt(_SOL_PACKET, _PACKET_FANOUT):
             read.setsockopt(_SOL_PACKET, _PACKET_FANOUT, _NEW_GROUP)
-        _steer(read.fileno(), _ZERO)  # there may be an old program, and members to come for it
+        _set_program(read.fileno(), _ZERO)  # there may be an old program, and members to come for it
         fanout = Fanout(name, read.getsockopt(_SOL_PACKET, _PACKET_FANOUT))
     try:
         fanout.add(count)
@@ -134,7 +134,7 @@ def _joined(name: str, group: int) -> socket.socket:
     return counter
 
 
-def _steer(member: int, program: tuple[Instruction, ...]) -> None:
+def _set_program(member: int, program: tuple[Instruction, ...]) -> None:
     code = ctypes.create_string_buffer(encode(program), 8 * len(program))
     value = struct.pack("@HP", len(program), ctypes.addressof(code))
     if _setsockopt()(member, _SOL_PACKET, _PACKET_FANOUT_DATA, value, len(value)):

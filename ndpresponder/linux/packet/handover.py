@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from ndpresponder.errors import is_shortage
-from ndpresponder.linux.memory_file import Keepsake, new_memory
+from ndpresponder.linux.memory_file import MemoryFile, new_memory
 from ndpresponder.linux.netlink import Link
 from ndpresponder.linux.packet import timestamps
 from ndpresponder.linux.packet.packet_socket import (
@@ -105,7 +105,7 @@ class Handover:
     def kept(self, name: str) -> bytes:
         """Return what a predecessor kept under `name`, nothing if none did."""
         try:
-            return Keepsake(self.others[name][0]).read() if name in self.others else b""
+            return MemoryFile(self.others[name][0]).read() if name in self.others else b""
         except OSError as error:
             self._say("what was kept cannot be read", f"{name}: {error.strerror}")
             return b""
@@ -116,7 +116,7 @@ class Handover:
             if name not in self.others:
                 self.others[name] = [new_memory(name)]
                 self._notifier.store(name, self.others[name][0])
-            Keepsake(self.others[name][0]).write(data)
+            MemoryFile(self.others[name][0]).write(data)
         except OSError as error:
             self._say("this will not outlive the process", f"{name}: {error.strerror}")
 

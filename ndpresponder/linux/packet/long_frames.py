@@ -13,7 +13,7 @@ _MAX_FRAME: Final = 65536
 _LINK_ERRORS: Final = 2  # that may stand before a frame: each is reported once, and the frame is there the next time
 
 
-class LongFrames:
+class LongFrameQueue:
     """The queue of one packet socket."""
 
     __slots__ = ("_socket", "first")

@@ -30,19 +30,19 @@ class Memberships:
 
     @property
     def settled(self) -> bool:
-        """Whether there is nothing left for `work` to do."""
+        """Whether there is nothing left for `change` to do."""
         return not self._to_leave and not self._to_join
 
-    def follow(self, groups: frozenset[bytes]) -> None:
+    def set_groups(self, groups: frozenset[bytes]) -> None:
         """Plan the changes after which exactly `groups` are joined."""
         self._to_leave = sorted(self._joined.keys() - groups)
         self._to_join = sorted(groups - self._joined.keys(), reverse=True)
 
-    def work(self, changes: int) -> int:
+    def change(self, changes: int) -> int:
         """Leave and join at most so many groups; return 0, or the errno after which the rest is not joined."""
         while self._to_leave and changes:
             group = self._to_leave.pop()
-            self._change(self._joined.pop(group), socket.IPV6_LEAVE_GROUP, group)
+            self._set(self._joined.pop(group), socket.IPV6_LEAVE_GROUP, group)
             changes -= 1
         while self._to_join and changes:
             if error := self._join(self._to_join.pop()):
@@ -57,25 +57,25 @@ class Memberships:
             sock.close()
         self._sockets.clear()
         self._joined.clear()
-        self.follow(frozenset())
+        self.set_groups(frozenset())
 
     def _join(self, group: bytes) -> int:
         # Leaving makes room in any socket; the last one has room unless none has
         for sock in reversed(self._sockets):
-            error = self._change(sock, socket.IPV6_JOIN_GROUP, group)
+            error = self._set(sock, socket.IPV6_JOIN_GROUP, group)
             if error not in _FULL:
                 return error
         try:
             sock = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
         except OSError as failure:
             return failure.errno or errno.EIO
-        if error := self._change(sock, socket.IPV6_JOIN_GROUP, group):
+        if error := self._set(sock, socket.IPV6_JOIN_GROUP, group):
             sock.close()
         else:
             self._sockets.append(sock)
         return error
 
-    def _change(self, sock: socket.socket, option: int, group: bytes) -> int:
+    def _set(self, sock: socket.socket, option: int, group: bytes) -> int:
         try:
             sock.setsockopt(socket.IPPROTO_IPV6, option, group + struct.pack("@I", self._index))
         except OSError as failure:

@@ -21,7 +21,7 @@ from itertools import chain
 from typing import Final
 
 from ndpresponder.errors import LinkNotReady, PermissionMissing, SystemRefused, is_shortage
-from ndpresponder.linux.packet.long_frames import LongFrames
+from ndpresponder.linux.packet.long_frames import LongFrameQueue
 from ndpresponder.linux.packet.raw import attach_filter
 from ndpresponder.linux.packet.ring import (
     NANOSECONDS,
@@ -75,18 +75,18 @@ class PacketSocket:
         "_ring",
         "_socket",
         "_words",
-        "crowded",
+        "backlogged",
         "index",
-        "moved",
         "received_s",
         "sender",
+        "slots_taken",
         "taken",
     )
 
     def __init__(self, sock: socket.socket, ring: mmap.mmap, index: int, sender: Sender) -> None:
         """Wrap a bound socket, its mapped ring and what sends beside it; all belong to this object from now on."""
         self._socket = sock
-        self._long_frames = LongFrames(sock)
+        self._long_frames = LongFrameQueue(sock)
         self._ring = ring
         self._octets = memoryview(ring)
         self._words = self._octets.cast("I")
@@ -96,9 +96,9 @@ class PacketSocket:
         self.sender = sender
         self.index = index
         self.received_s = 0.0
-        self.crowded = 0
+        self.backlogged = 0
         self.taken = 0  # slots, by the last `receive`: more than it returned frames if some held no whole one
-        self.moved = 0  # slots taken since the socket was opened
+        self.slots_taken = 0  # slots taken since the socket was opened
 
     def __enter__(self) -> "PacketSocket":
         return self
@@ -135,7 +135,7 @@ class PacketSocket:
 
         A slot that holds a part of its frame only is a drop: `taken`, not the number of frames, tells whether anything
         waited. `release` the slots before the next call. `received_s` is then when the kernel received the first of
-        them, as Unix time. `crowded` counts those taken since half of the ring was waiting, while a batch waited on.
+        them, as Unix time. `backlogged` counts those taken since half of the ring was waiting, while a batch waited on.
         """
         words, first, here = self._words, self._position, self.index
         self.received_s = words[first * SLOT_WORDS + SECONDS] + words[first * SLOT_WORDS + NANOSECONDS] * 1e-9
@@ -145,7 +145,7 @@ class PacketSocket:
             if length == _USUAL_LENGTH and status & _WHOLE == OURS and index == here:
                 frames.append((frame, packet_type == _PACKET_OTHERHOST))
             elif not status & OURS:
-                self.crowded = 0
+                self.backlogged = 0
                 if self._long_frames.first:  # that of no slot: all of them were taken
                     self._long_frames.clear()
                 break
@@ -154,11 +154,11 @@ class PacketSocket:
             else:
                 cut += 1
         self.taken = taken = len(frames) + cut
-        self.moved += taken
+        self.slots_taken += taken
         self._position = position = (first + taken) % SLOTS
         self._cut += cut
-        if taken == most and (self.crowded or words[(position + SLOTS // 2) % SLOTS * SLOT_WORDS] & OURS):
-            self.crowded += most
+        if taken == most and (self.backlogged or words[(position + SLOTS // 2) % SLOTS * SLOT_WORDS] & OURS):
+            self.backlogged += most
         return frames
 
     def _slots(self, first: int, count: int) -> Iterable[tuple[int, int, int, int, bytes]]:
@@ -216,7 +216,7 @@ class PacketSocket:
         """Return how many of the frames that wait have a stamp, as Unix time, of which `holds` is true."""
         return count_while(self._words, self._position, holds, most)
 
-    def admit(self, program: tuple[Instruction, ...]) -> None:
+    def set_filter(self, program: tuple[Instruction, ...]) -> None:
         """Receive from now on what `program` accepts, instead of what the one before it did."""
         attach_filter(self._socket, program)
 

@@ -55,7 +55,7 @@ def step_since(kept: bytes, now: Callable[[], float] = stamp_now, monotonic: Cal
 
 
 @dataclass(frozen=True, slots=True)
-class Ages:
+class AgeLimit:
     """Which stamps are too old, when the clock may have been set while frames waited, and nobody knows when.
 
     A stamp was made before the step or after it. It is too old if its frame has waited for too long either way.

@@ -21,7 +21,7 @@ from ndpresponder.config.checks import WIDEST
 from ndpresponder.config.problem import Wrong, printable
 from ndpresponder.errors import SourceUnavailable
 from ndpresponder.linux import inotify
-from ndpresponder.linux.slow_calls import Patience
+from ndpresponder.linux.slow_calls import SlowCalls
 from ndpresponder.observe.logs import get_logger
 from ndpresponder.policy.table import Prefix
 from ndpresponder.targets.source import TargetSet
@@ -56,7 +56,7 @@ class FileSource:
         self.name = path
         self.uplinks: frozenset[str] | None = None
         self._log = get_logger(file=path)
-        self._patience = Patience(path)
+        self._slow_calls = SlowCalls(path)
         self._seen: tuple[int, ...] | None = None  # which file was read last, and in which version
         self._digest = b""
         self._targets: TargetSet | None = None
@@ -70,21 +70,21 @@ class FileSource:
             SourceUnavailable: it is missing, cannot be read, does not answer or is too large.
         """
         self._seen = None  # say once more what it says, even if it is the same: it can be read again
-        async with contextlib.aclosing(inotify.rings(self.name, self._patience, self._writing)) as rings:
-            async for rings_again in rings:
-                while version := await self._patience.call(partial(contents, self.name, self._seen)):
+        async with contextlib.aclosing(inotify.changes(self.name, self._slow_calls, self._writing)) as changes:
+            async for changed_again in changes:
+                while version := await self._slow_calls.call(partial(contents, self.name, self._seen)):
                     finished, self._writing.finished = self._writing.finished, False
                     if not finished and self._is_being_written(version.identity):
                         break
                     if version.digest != self._digest:
-                        targets = await self._parse(version, rings_again)
+                        targets = await self._parse(version, changed_again)
                         if targets is None:  # another version is there
                             continue
                         self._digest, self._targets = version.digest, targets
                     self._seen = version.identity
                     if self._targets is not None:
                         publish(self._targets)
-                if not rings_again():  # an event that was nothing new must not vouch for what is written later
+                if not changed_again():  # an event that was nothing new must not vouch for what is written later
                     self._writing.finished = False
 
     def _is_being_written(self, version: tuple[int, ...]) -> bool:
@@ -99,7 +99,7 @@ class FileSource:
             self._unfinished = version, now_s
         return now_s - self._unfinished[1] < _UNFINISHED_S
 
-    async def _parse(self, version: Version, rings_again: Callable[[], bool]) -> TargetSet | None:
+    async def _parse(self, version: Version, changed_again: Callable[[], bool]) -> TargetSet | None:
         """Return what a version lists; None as soon as it is no longer the one that is there."""
         live: set[bytes] = set()
         claimed: set[Prefix] = set()
@@ -111,8 +111,8 @@ class FileSource:
             for number, line in enumerate(lines, first):
                 if number % _LINES_PER_LOOK == 0 and now_s() - turn_s > _TURN_S:
                     await asyncio.sleep(0)
-                    if rings_again() and now_s() - look_s > _LOOK_S:
-                        if await self._patience.call(partial(identity, self.name)) != version.identity:
+                    if changed_again() and now_s() - look_s > _LOOK_S:
+                        if await self._slow_calls.call(partial(identity, self.name)) != version.identity:
                             return None
                         look_s = now_s()
                     turn_s = now_s()

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import Final
 
-from ndpresponder.linux.device import name_of
+from ndpresponder.linux.interface import name_of
 from ndpresponder.linux.netlink.resolver import Neighbor
 from ndpresponder.targets.source import TargetSet
 

@@ -11,17 +11,17 @@ import pytest
 
 from ndpresponder.errors import SourceUnavailable
 from ndpresponder.linux import slow_calls
-from ndpresponder.linux.slow_calls import Patience
+from ndpresponder.linux.slow_calls import SlowCalls
 
 SHORT_S = 0.01
 HANGING = """
 import asyncio, time
 from ndpresponder.errors import SourceUnavailable
-from ndpresponder.linux.slow_calls import Patience
+from ndpresponder.linux.slow_calls import SlowCalls
 
 async def main():
     try:
-        await Patience("a disk", 0.1).call(lambda: time.sleep(60))
+        await SlowCalls("a disk", 0.1).call(lambda: time.sleep(60))
     except SourceUnavailable as error:
         print(error)
 
@@ -31,11 +31,11 @@ asyncio.run(main())
 
 def test_a_call_returns_or_raises_what_is_called() -> None:
     async def main() -> None:
-        patience = Patience("a disk")
-        assert await patience.call(lambda: 1) == 1
+        calls = SlowCalls("a disk")
+        assert await calls.call(lambda: 1) == 1
         with pytest.raises(ZeroDivisionError):
-            await patience.call(lambda: 1 // 0)
-        assert await patience.call(threading.get_ident) != threading.get_ident()
+            await calls.call(lambda: 1 // 0)
+        assert await calls.call(threading.get_ident) != threading.get_ident()
 
     asyncio.run(main())
 
@@ -54,18 +54,18 @@ def test_what_hangs_is_tried_anew_ever_more_rarely() -> None:
         released.wait()
 
     async def main() -> None:
-        patience = Patience("a disk", SHORT_S)
+        calls = SlowCalls("a disk", SHORT_S)
         began_s = time.monotonic()
         while time.monotonic() < began_s + 50 * SHORT_S:
             with pytest.raises(SourceUnavailable):
-                await patience.call(hang)
+                await calls.call(hang)
         assert 2 <= tried <= 6  # at 0, 1, 3, 7, 15 and 31 times that, if not later
         found = None
         while found is None:  # another disk is there now
             with contextlib.suppress(SourceUnavailable):
-                found = await patience.call(lambda: "a file")
+                found = await calls.call(lambda: "a file")
         released.set()
-        assert await patience.call(lambda: "at once") == "at once"
+        assert await calls.call(lambda: "at once") == "at once"
 
     asyncio.run(main())
 
@@ -81,7 +81,7 @@ def test_a_disk_that_hung_for_long_is_tried_again_within_an_hour(monkeypatch: py
         released.wait()
 
     async def main() -> None:
-        slow = Patience("a disk", SHORT_S)
+        slow = SlowCalls("a disk", SHORT_S)
         began_s = time.monotonic()
         while tried < 12:
             with pytest.raises(SourceUnavailable):
@@ -96,11 +96,11 @@ def test_what_returns_late_is_nobodys_answer() -> None:
     released = threading.Event()
 
     async def main() -> None:
-        patience = Patience("a disk", SHORT_S)
+        calls = SlowCalls("a disk", SHORT_S)
         with pytest.raises(SourceUnavailable):
-            await patience.call(lambda: released.wait() and "late")
+            await calls.call(lambda: released.wait() and "late")
         asyncio.get_running_loop().call_later(SHORT_S / 2, released.set)
-        assert await patience.call(lambda: "anew") == "anew"
+        assert await calls.call(lambda: "anew") == "anew"
 
     asyncio.run(main())
 
@@ -108,7 +108,7 @@ def test_what_returns_late_is_nobodys_answer() -> None:
 @pytest.mark.parametrize("turns", range(6))
 def test_a_cancellation_that_comes_as_the_call_returns_is_not_lost(turns: int) -> None:
     async def follow(called: threading.Event) -> None:
-        await Patience("a disk").call(called.set)
+        await SlowCalls("a disk").call(called.set)
         await asyncio.Event().wait()
 
     async def main() -> None:

@@ -40,7 +40,7 @@ class Group:
         self.closed = False
         self.failure: Exception | None = None
 
-    def steer(self, program: Program) -> None:
+    def set_program(self, program: Program) -> None:
         if self.failure is not None:
             raise self.failure
         self.programs.append(program)
@@ -65,7 +65,7 @@ class Socket:
     def fileno(self) -> int:
         return -1
 
-    def admit(self, program: Program) -> None:
+    def set_filter(self, program: Program) -> None:
         self.admitted.append(program)
 
 
@@ -146,7 +146,7 @@ def test_after_a_failure_it_is_tried_again_although_nothing_changes(
     while_counting(act)
 
 
-@pytest.mark.parametrize("refused", ["admit", "take_counts"])
+@pytest.mark.parametrize("refused", ["set_filter", "take_counts"])
 def test_a_shortage_that_also_keeps_it_from_giving_up_does_not_end_it(
     groups: list[Group], monkeypatch: pytest.MonkeyPatch, refused: str
 ) -> None:
@@ -157,7 +157,7 @@ def test_a_shortage_that_also_keeps_it_from_giving_up_does_not_end_it(
         await until(lambda: groups and groups[0].programs)
         groups[0].failure = OSError("short of something")
         with monkeypatch.context() as short:
-            short.setattr(Socket if refused == "admit" else Group, refused, refuse)
+            short.setattr(Socket if refused == "set_filter" else Group, refused, refuse)
             counter.apply(TABLE)
             await until(lambda: groups[0].closed)
         await until(lambda: len(groups) > 1 and groups[-1].programs)

@@ -12,7 +12,7 @@ class Ring:
 
     def __init__(self) -> None:
         self.waiting = True
-        self.moved = 5
+        self.slots_taken = 5
         self.sought = 0
 
     def seek_anew(self) -> None:
@@ -57,7 +57,7 @@ def test_it_begins_anew_when(looking: Looking, ends: str) -> None:
         assert looking.after(1) == 0
         looking.ring.waiting = True
     elif ends == "some were taken":
-        looking.ring.moved += 1
+        looking.ring.slots_taken += 1
     else:
         assert looking.without_ring(1) == 0
     assert looking.after(1) == 0

@@ -11,7 +11,7 @@ import pytest
 from sample_responder import addresses, prefixes
 
 from ndpresponder.config import InterfaceConfig
-from ndpresponder.linux.memory_file import Keepsake, new_memory
+from ndpresponder.linux.memory_file import MemoryFile, new_memory
 from ndpresponder.targets.source import NOTHING, TargetSet
 from ndpresponder.targets.sources.temporary import (
     LONGEST_S,
@@ -243,6 +243,6 @@ def test_memory_that_is_not_as_it_was_written_holds_nothing_or_what_is_there(oct
     descriptor = new_memory("test")
     try:
         os.write(descriptor, octets)
-        assert Keepsake(descriptor).read() in (b"", b"\xff" * 4)
+        assert MemoryFile(descriptor).read() in (b"", b"\xff" * 4)
     finally:
         os.close(descriptor)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ndpresponder.linux.bpf import syscall
-from ndpresponder.linux.bpf.call_number import bpf_number
+from ndpresponder.linux.bpf.syscall import bpf_number
 
 HEADERS = Path("/usr/include/x86_64-linux-gnu/asm")
 

@@ -10,12 +10,11 @@ import pytest
 
 from ndpresponder.config import RoutesSourceConfig
 from ndpresponder.errors import SourceUnavailable
-from ndpresponder.linux import ethtool
+from ndpresponder.linux import interface
 from ndpresponder.linux.bpf import syscall
 from ndpresponder.linux.bpf.syscall import Hook
-from ndpresponder.linux.device import index_of, name_of
+from ndpresponder.linux.interface import forwarding, index_of, name_of
 from ndpresponder.linux.netlink.resolver import Neighbor
-from ndpresponder.linux.sysctl import forwarding
 from ndpresponder.observe.logs import get_logger
 from ndpresponder.offload.kernel_program import KernelProgram
 from ndpresponder.offload.map_entries import COUNT
@@ -80,10 +79,10 @@ def test_without_a_descriptor_the_host_is_not_taken_for_one_that_does_not_forwar
 def test_a_driver_that_cannot_be_asked_has_not_counted_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """All that it counted before would be new to the next look: answers that left, counted as lost."""
     with no_descriptor():
-        assert ethtool.statistics("lo") is None
+        assert interface.driver_counters("lo") is None
     counted: list[dict[str, int] | None] = [{"rx_queue_0_xdp_tx_errors": each} for each in (500, 507)]
     counted.insert(1, None)
-    monkeypatch.setattr(ethtool, "statistics", lambda _: counted.pop(0))
+    monkeypatch.setattr(interface, "driver_counters", lambda _: counted.pop(0))
     program = KernelProgram("up0", Hook.XDP)
     program._dropped_before = 500
     assert [program.lost() for _ in range(3)] == [0, 0, 7]
