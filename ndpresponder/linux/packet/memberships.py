@@ -1,7 +1,7 @@
 """Group memberships on one link, held by as many sockets as the kernel's limit per socket makes necessary.
 
 The kernel announces each join and each leave by MLD itself, from a link-local address. Needs no capability. A join
-takes the longer the more there are (35 us each with 5,000), so the work is done in portions that the caller chooses.
+takes the longer the more there are (35 us each with 5,000), so the caller makes the changes in portions.
 """
 
 import errno
@@ -16,7 +16,6 @@ class Memberships:
     """The groups joined on the link with one index; closing leaves all of them."""
 
     def __init__(self, index: int) -> None:
-        """Join nothing yet on the link `index`."""
         self._index = index
         self._sockets: list[socket.socket] = []
         self._joined: dict[bytes, socket.socket] = {}
@@ -38,17 +37,17 @@ class Memberships:
         self._to_leave = sorted(self._joined.keys() - groups)
         self._to_join = sorted(groups - self._joined.keys(), reverse=True)
 
-    def change(self, changes: int) -> int:
+    def change(self, most: int) -> int:
         """Leave and join at most so many groups; return 0, or the errno after which the rest is not joined."""
-        while self._to_leave and changes:
+        while self._to_leave and most:
             group = self._to_leave.pop()
             self._set(self._joined.pop(group), socket.IPV6_LEAVE_GROUP, group)
-            changes -= 1
-        while self._to_join and changes:
+            most -= 1
+        while self._to_join and most:
             if error := self._join(self._to_join.pop()):
                 self._to_join.clear()
                 return error
-            changes -= 1
+            most -= 1
         return 0
 
     def close(self) -> None:

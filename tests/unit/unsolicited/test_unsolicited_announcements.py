@@ -71,7 +71,7 @@ def test_what_the_kernel_refused_to_join_is_tried_again(monkeypatch: pytest.Monk
     tried: list[frozenset[bytes]] = []
 
     class Refusing(Memberships):
-        def work(self, changes: int) -> int:
+        def change(self, most: int) -> int:
             tried.append(frozenset(self._to_join))
             self._to_join.clear()
             return refusals.pop() if tried[-1] and refusals else 0
