@@ -91,7 +91,7 @@ def pure_stages(runs: int) -> Iterator[Figure]:
     again = Frames(solicit(_ASKER_LLADDR, _ASKER, target) for target in targets[:256])
     responder = Responder(Policy())
     state = UplinkState(_OUR_LLADDR)
-    responder.follow(state)
+    responder.set_state(state)
     respond = responder.respond
 
     def figure(stage: str, call: Callable[[], Any], calls_each: int = 1, baseline: bool = False) -> Figure:
@@ -100,7 +100,7 @@ def pure_stages(runs: int) -> Iterator[Figure]:
     def responding(stage: str, frames: Frames, outcome: Outcome, remember: bool = False) -> Figure:
         def respond_to_all() -> None:
             if not remember:
-                responder.follow(state)  # forgets every requester and every answer
+                responder.set_state(state)  # forgets every requester and every answer
             for frame in frames:
                 respond(frame)
 
@@ -175,7 +175,7 @@ def kernel_stages(runs: int) -> Iterator[Figure]:
         yield Figure("receive: recvfrom()", *_receiving(link, lambda: _drain_plain(plain), runs), baseline=True)
 
         responder = Responder(Policy())
-        responder.follow(UplinkState(_OUR_LLADDR))
+        responder.set_state(UplinkState(_OUR_LLADDR))
         network = IPv6Network(PREFIX)
         responder.table = TargetTable.build(claimed=[Prefix(int(network.network_address), network.prefixlen)])
         _, advertisement = responder.respond(solicit(_ASKER_LLADDR, _ASKER, (network.network_address + 1).packed))

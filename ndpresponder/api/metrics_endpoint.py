@@ -55,14 +55,14 @@ async def serve(
 def _health(uplinks: Collection[Uplink]) -> tuple[bool, str]:
     """Tell whether the daemon works: this loop turns, and what waits in each ring is taken out of it."""
     for uplink in uplinks:
-        uplink.collect_drops()
+        uplink.collect()
     stalled = [f"{uplink.name} for {uplink.tally.stalled_s:.1f} s" for uplink in uplinks if uplink.stalled]
     return not stalled, f"frames wait and none is taken: {', '.join(stalled)}" if stalled else "ok"
 
 
 def _view_uplinks(uplinks: Collection[Uplink]) -> Iterator[UplinkView]:
     for uplink in uplinks:
-        uplink.collect_drops()
+        uplink.collect()
         yield UplinkView(uplink.name, uplink.tally)
 
 

@@ -58,7 +58,7 @@ def state_of(uplink: Uplink) -> str:
 
 
 def _uplink(uplink: Uplink) -> dict[str, Any]:
-    uplink.collect_drops()
+    uplink.collect()
     tally, link = uplink.tally, uplink.link
     return {
         "name": uplink.name,

@@ -218,7 +218,7 @@ class Daemon:
         not_ready = ""  # the words only: the error would refer to itself, and keep open what it refers to
         for name, link in self._assembly.admit(links).items():
             try:
-                self._assembly.uplinks[name].follow(link)
+                self._assembly.uplinks[name].follow_link(link)
             except LinkNotReady as error:
                 not_ready = str(error)
         self._assembly.services.ring()

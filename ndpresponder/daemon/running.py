@@ -57,7 +57,7 @@ class Assembly:
         loop = asyncio.get_running_loop()
         self.config = Config()
         self.uplinks: dict[str, Uplink] = {}  # always this object: others look into it
-        self.board = TargetBoard({}, lambda uplink, table: self.uplinks[uplink].apply(table), loop.call_later)
+        self.board = TargetBoard({}, lambda uplink, table: self.uplinks[uplink].set_table(table), loop.call_later)
         self.temporary = TemporaryPrefixes(loop.call_later, loop.time, partial(handover.keep, _TEMPORARY))
         self.services = Services(self.uplinks, self.board, say_retry)
         self._belonging = Belonging(self.board, self.uplinks)
@@ -160,7 +160,7 @@ class Assembly:
     def stalled(self) -> bool:
         """Collect the counters of all uplinks, and tell whether on one of them frames wait that none takes."""
         for uplink in self.uplinks.values():
-            uplink.collect_drops()
+            uplink.collect()
         return any(uplink.stalled for uplink in self.uplinks.values())
 
     def status(self) -> str:
@@ -205,7 +205,7 @@ class Assembly:
 
     def admit(self, links: Links) -> Links:
         """Find out what belongs to the uplinks as they are now, before they are told; return them."""
-        self._belonging.admission.follow(links)
+        self._belonging.admission.follow_links(links)
         return links
 
     # Uplinks
@@ -237,7 +237,7 @@ class Assembly:
                     undo.callback(uplink.close)
                     if interface.name in links:
                         with contextlib.suppress(LinkNotReady):  # the watcher will find it ready
-                            uplink.follow(links[interface.name])
+                            uplink.follow_link(links[interface.name])
                 uplinks[interface.name] = uplink
             undo.pop_all()
         return uplinks

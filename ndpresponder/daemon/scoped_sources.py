@@ -37,7 +37,7 @@ class Belonging:
         """Go by `config`, and by `links` as far as they are known; return what else it follows."""
         self.admission.install_routes = config.install_routes
         if links:
-            self.admission.follow({name: uplink.link for name, uplink in self._uplinks.items()} | dict(links))
+            self.admission.follow_links({name: uplink.link for name, uplink in self._uplinks.items()} | dict(links))
         if config.install_routes and any(each.verify for each in config.interfaces):
             return {Identity(("verify",)): FoundSource(self.findings)}
         return {}

@@ -57,7 +57,7 @@ def _scene(config: Config, interface: InterfaceConfig, host: Host, link: Link | 
     networks = host.networks(device)
     routers = (subnet_router_anycast(each.network_address.packed, each.prefixlen) for each in networks)
     anycast = frozenset(filter(None, routers))
-    responder.follow(UplinkState(_ANY_LLADDR, own, gateways, anycast=anycast))
+    responder.set_state(UplinkState(_ANY_LLADDR, own, gateways, anycast=anycast))
     responder.table = TargetTable.build(targets.live, targets.claimed, map(as_prefix, interface.exclude))
     notes = [*troubles(link), *rivals_on(link, interface.prefixes)] if link else []
     if config.sources.any:

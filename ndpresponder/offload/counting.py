@@ -78,12 +78,12 @@ class Unread:
         """Count beside `socket`, bound to the link `name`, from when the uplink is ready."""
         self._task = asyncio.get_running_loop().create_task(self._keep(socket, name))
 
-    def apply(self, table: TargetTable) -> None:
+    def set_table(self, table: TargetTable) -> None:
         """Have all read that is for a target of `table`."""
         self._table = table
         self._changed.set()
 
-    def follow(self, state: UplinkState | None) -> None:
+    def set_state(self, state: UplinkState | None) -> None:
         """Have all read that ends for another reason in this state of the uplink: everything if it is None."""
         if state != self._state:
             self._state = state

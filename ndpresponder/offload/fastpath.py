@@ -71,7 +71,7 @@ class FastPath:
         if why_not:
             log.logger.info(_OFF, why=why_not)
 
-    def apply(self, table: TargetTable) -> None:
+    def set_table(self, table: TargetTable) -> None:
         """Answer for none but the targets of `table` from the next frame on, for all of them soon."""
         self._table = table
         if self._state is not None:
@@ -85,7 +85,7 @@ class FastPath:
             with contextlib.suppress(LinkNotReady):  # who follows the link will see
                 self._steer()
 
-    def follow(self, index: int, state: UplinkState | None) -> None:
+    def follow_link(self, index: int, state: UplinkState | None) -> None:
         """Answer on the interface `index` in `state`; for nothing while there is none.
 
         Raises:

@@ -133,7 +133,7 @@ class Responder:
         self._newcomers.clear()
         self._forget_answers()
 
-    def follow(self, state: UplinkState | None) -> None:
+    def set_state(self, state: UplinkState | None) -> None:
         """Answer from now on for an uplink in `state`; None while it cannot be answered on."""
         self._state = state
         self._never = state.never if state else frozenset()
@@ -149,7 +149,7 @@ class Responder:
     def rehearse(self, frame: bytes, is_there: Callable[[bytes], bool] | None) -> Outcome:
         """Return how `frame` would end: no limit is spent, nobody is looked for, nothing is remembered."""
         twin = Responder(self._policy)
-        twin.follow(self._state)
+        twin.set_state(self._state)
         twin.table, twin.is_there = self._table, is_there
         return twin.respond(frame)[0]
 

@@ -65,7 +65,7 @@ class Admission:
             self._waiting[id(entry)] = (entry, targets, then)
         self._changes.notify()
 
-    def follow(self, links: Links) -> None:
+    def follow_links(self, links: Links) -> None:
         """Go by the uplinks as they are now: tell the board what belongs to each."""
         self._links = {name: link for name, link in links.items() if link is not None}
         self._near = {name: Scope(Prefix(*each) for each in link.onlink) for name, link in self._links.items()}

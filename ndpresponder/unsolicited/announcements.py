@@ -40,7 +40,7 @@ class Announcer:
         """How many announcements are still to be made, as far as they are planned."""
         return len(self._fresh) + len(self._repeats)
 
-    def follow(self, live: Iterable[bytes]) -> None:
+    def set_targets(self, live: Iterable[bytes]) -> None:
         """Take the complete set of live targets: new ones will be announced, those that left no longer."""
         live = frozenset(live)
         if not live.issuperset(self._live):

@@ -32,7 +32,7 @@ class GroupTable:
         self.groups: frozenset[bytes] = frozenset()
         self.left_out = 0  # groups there was no room for
 
-    def follow(self, live: frozenset[bytes], claimed: Iterable[tuple[int, frozenset[int]]]) -> bool:
+    def set_targets(self, live: frozenset[bytes], claimed: Iterable[tuple[int, frozenset[int]]]) -> bool:
         """Take the live targets and the claimed prefixes, as a `TargetTable` has them; tell whether `groups` changed.
 
         What has room keeps it while it is needed, so that new targets throw nobody out.

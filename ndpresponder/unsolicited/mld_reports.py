@@ -52,7 +52,7 @@ class Reporter:
         self._waiting: deque[bytes] = deque(maxlen=_V1_MOST)
         self._pace: asyncio.TimerHandle | None = None
 
-    def follow(self, link: Link | None, groups: frozenset[bytes]) -> None:
+    def follow_link(self, link: Link | None, groups: frozenset[bytes]) -> None:
         """Report what changed, or everything if `link` is another or has other addresses; None is down or gone."""
         before, self._link = self._link, link
         if link is None or not (self._from_link_local or self._from_global):
@@ -75,7 +75,7 @@ class Reporter:
         """Report what the kernel cannot join from a link-local address as well, as the kernel would."""
         self._from_link_local = True
         self.close()
-        self.follow(link, groups)
+        self.follow_link(link, groups)
 
     def close(self) -> None:
         """Fall silent."""

@@ -84,7 +84,7 @@ class Moves:
         distinct = dict.fromkeys(target for pair in both for target in pair if target is not None)
         return list(itertools.islice(distinct, most))
 
-    def follow(self, link: Link | None) -> None:
+    def follow_link(self, link: Link | None) -> None:
         """Adapt to the link as it is now; None when it is gone or down."""
         self._link = link
         if link is None:
@@ -100,7 +100,7 @@ class Moves:
                 self._owners.begin(link, targets, (0.0,), self._announce)
         self._announce_now()
 
-    def apply(self, table: TargetTable) -> None:
+    def set_table(self, table: TargetTable) -> None:
         """Go by the targets of `table`."""
         before, self._table = self._table, table
         if before.claims() == table.claims():
@@ -154,7 +154,7 @@ class Moves:
 
     def close(self) -> None:
         """Fall silent for good."""
-        self.follow(None)
+        self.follow_link(None)
         for timer in (self._timer, self._expected_timer):
             if timer is not None:
                 timer.cancel()

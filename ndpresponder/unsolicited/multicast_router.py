@@ -56,7 +56,7 @@ class MulticastRouter:
         """Whether bridges have been told that a multicast router is here."""
         return bool(self._sources)
 
-    def follow(self, link: Link | None, wanted: bool) -> None:
+    def follow_link(self, link: Link | None, wanted: bool) -> None:
         """Pass for a multicast router on `link` while that is `wanted`; None is a link that is down or gone."""
         if link is None or (self._link is not None and self._link.index != link.index):
             self.close()  # nobody there can be told
@@ -80,7 +80,7 @@ class MulticastRouter:
     def terminate(self) -> None:
         """Say that no multicast router is here any more."""
         if self._link is not None:
-            self.follow(self._link, False)
+            self.follow_link(self._link, False)
 
     def close(self) -> None:
         """Fall silent, and leave it to the bridges to forget."""

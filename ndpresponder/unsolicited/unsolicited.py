@@ -1,7 +1,7 @@
 """How an uplink makes itself heard and keeps hearing: announcements, memberships, MLD, multicast router discovery.
 
-Driven by two facts, the link (`follow`) and the targets (`apply`), and by the loop's clock. It sends no more than
-its pace allows, nothing at all while the link is down, and nothing for an address that is not answered for.
+Driven by two facts, the link (`follow_link`) and the targets (`set_table`), and by the loop's clock. It sends no more
+than its pace allows, nothing at all while the link is down, and nothing for an address that is not answered for.
 """
 
 import asyncio
@@ -73,7 +73,7 @@ class Presence:
         self._left_out = 0
         self._join_error = 0
 
-    def follow(self, link: Link | None) -> None:
+    def follow_link(self, link: Link | None) -> None:
         """Adapt to the link as it is now; None when it is gone or down."""
         before, self._link = self._link, link
         if link is None:
@@ -88,14 +88,14 @@ class Presence:
             self._announcer.restart(self._lately())  # whoever hears us now may never have
         if before is None or before.never != link.never:
             self._follow_targets()
-        self._reporter.follow(link, self._groups.groups)
+        self._reporter.follow_link(link, self._groups.groups)
         self._follow_router()
         if before is None or unheard:
             self._announce_now()
         elif not set(before.served_gateways).issuperset(link.served_gateways):
             self._schedule_restart()
 
-    def apply(self, table: TargetTable) -> None:
+    def set_table(self, table: TargetTable) -> None:
         """Announce the live targets of `table` that are new, and listen to the groups of all of them."""
         self._table = table
         self._follow_targets()
@@ -119,11 +119,11 @@ class Presence:
             if not never.isdisjoint(live):  # else spare a copy
                 live -= never
         if self._announce:
-            self._announcer.follow(live)
+            self._announcer.set_targets(live)
             self._announce_now()
-        if self._groups.follow(live, self._table.claims()):
+        if self._groups.set_targets(live, self._table.claims()):
             self._follow_memberships()
-            self._reporter.follow(self._link, self._groups.groups)
+            self._reporter.follow_link(self._link, self._groups.groups)
         self._follow_router()
         if self._groups.left_out != self._left_out:
             self._left_out = self._groups.left_out
@@ -144,7 +144,7 @@ class Presence:
     def _follow_router(self) -> None:
         """Be heard behind a bridge that snoops MLD, whatever the number of groups."""
         wanted = self._mld_router == "always" or (self._mld_router == "auto" and self._groups.left_out > 0)
-        self.router.follow(self._link, wanted)
+        self.router.follow_link(self._link, wanted)
 
     # Announcements
 

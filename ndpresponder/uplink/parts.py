@@ -123,9 +123,9 @@ class Equipment:
             PermissionMissing, SystemRefused: the fast path cannot be had, and a certain one was asked for.
         """
         if self.fastpath is not None:
-            self.fastpath.follow(0, None)
+            self.fastpath.follow_link(0, None)
 
-    def follow(self, link: Link, state: UplinkState | None) -> None:
+    def follow_link(self, link: Link, state: UplinkState | None) -> None:
         """Adapt to the link, and to the state it is answered on in, None while it is not.
 
         Raises:
@@ -135,22 +135,22 @@ class Equipment:
         # Of a port of a bridge or a bond the fast path would answer what belongs to that one, before it gets it
         self._state, self._fast_state = state, state if link.hears else None
         if self.fastpath is not None:
-            self.fastpath.follow(link.index, self._fast_state)
+            self.fastpath.follow_link(link.index, self._fast_state)
         if self._presence is not None:
-            self._presence.follow(link if state is not None else None)
+            self._presence.follow_link(link if state is not None else None)
         self._uplink.log.overlap(self._uplink.responder.table, link)
-        self._uplink.moves.follow(link if state is not None else None)
+        self._uplink.moves.follow_link(link if state is not None else None)
 
-    def apply(self, table: TargetTable) -> None:
+    def set_table(self, table: TargetTable) -> None:
         """Go by the targets of `table`."""
         if self.fastpath is not None:
-            self.fastpath.apply(table)
+            self.fastpath.set_table(table)
         if self._presence is not None:
             # In a turn of its own: among thousands of targets this takes milliseconds, and solicitations wait
-            _call_soon(partial(self._presence.apply, table))
+            _call_soon(partial(self._presence.set_table, table))
         if self._uplink.link is not None:
             self._uplink.log.overlap(table, self._uplink.link)
-        _call_soon(partial(self._uplink.moves.apply, table))
+        _call_soon(partial(self._uplink.moves.set_table, table))
 
     def detach(self) -> None:
         """Let go of the link."""
@@ -161,8 +161,8 @@ class Equipment:
         if self.fastpath is not None:
             self.fastpath.detach()
         if self._presence is not None:
-            self._presence.follow(None)
-        self._uplink.moves.follow(None)
+            self._presence.follow_link(None)
+        self._uplink.moves.follow_link(None)
         self._end_verification()
 
     def collect(self) -> None:
@@ -225,10 +225,10 @@ class Equipment:
     def _attach_fastpath(self) -> None:
         if self.fastpath is not None:
             self.fastpath.leave_claimed(self._uplink.moves.expecting)
-            self.fastpath.apply(self._uplink.responder.table)
+            self.fastpath.set_table(self._uplink.responder.table)
             if self._index:
                 with contextlib.suppress(LinkNotReady):  # who follows the link will see
-                    self.fastpath.follow(self._index, self._fast_state)
+                    self.fastpath.follow_link(self._index, self._fast_state)
 
     # Presence
 
@@ -246,8 +246,8 @@ class Equipment:
             return
         old, self._presence = self._presence, self._make_presence()
         if self._presence is not None:
-            self._presence.follow(self._uplink.link if self._state is not None else None)
-            self._presence.apply(self._uplink.responder.table)
+            self._presence.follow_link(self._uplink.link if self._state is not None else None)
+            self._presence.set_table(self._uplink.responder.table)
         if old is not None:  # after the new one joined the groups, so that they are never left
             if self._presence is None or not self._presence.router.active:
                 old.router.terminate()

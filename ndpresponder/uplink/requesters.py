@@ -35,12 +35,12 @@ class Requesters:
         self._tally = tally
         self.was_flooded = False  # when a predecessor ended
 
-    def follow(self, link: Link) -> Link:
+    def follow_link(self, link: Link) -> Link:
         """Remember the gateways of a link; return it with those first that are to be served first.
 
         A gateway whose station was confirmed goes before one that is merely named in a router advertisement.
         """
-        self.gateways.follow(link)
+        self.gateways.follow_link(link)
         seen = [each for each in self.gateways if each in link.gateways]
         return replace(link, longest_known=tuple(sorted(seen, key=lambda each: not self.confirmed.has(each))))
 
@@ -102,7 +102,7 @@ class GatewaysSeen(Collection[bytes]):
         """Remember those that a predecessor saw, in its order."""
         self.seen_s.update({each: self._clock() for each in gateways[:MAX_GATEWAYS] if len(each) == _ADDRESS_LENGTH})
 
-    def follow(self, link: Link) -> None:
+    def follow_link(self, link: Link) -> None:
         """Remember the gateways of a link as it is now."""
         now_s = self._clock()
         self._fixed |= link.static_gateways

@@ -44,7 +44,7 @@ _ANSWERED: Final = tuple(zip(Kind, Outcome, strict=False))  # they mirror each o
 
 
 class Uplink:
-    """Answers on one interface. Tell it what the kernel says (`follow`) and what is ours (`apply`)."""
+    """Answers on one interface. Tell it what the kernel says (`follow_link`) and what is ours (`set_table`)."""
 
     def __init__(
         self,
@@ -103,7 +103,7 @@ class Uplink:
 
     @property
     def stalled(self) -> bool:
-        """Whether frames wait and none is taken, as of the last `collect_drops`."""
+        """Whether frames wait and none is taken, as of the last `collect`."""
         return self.tally.stalled_s > TOLERATED_S
 
     async def settle(self) -> None:
@@ -125,13 +125,13 @@ class Uplink:
         """Tell whether a target is answered for, by what the sources say."""
         return self.responder.table.match(target, int.from_bytes(target, "big")) in (Match.CLAIMED, Match.LIVE)
 
-    def apply(self, table: TargetTable) -> None:
+    def set_table(self, table: TargetTable) -> None:
         """Answer for the targets of `table` from the next frame on."""
         self.responder.table = table
-        self._unread.apply(table)
-        self._equipment.apply(table)
+        self._unread.set_table(table)
+        self._equipment.set_table(table)
 
-    def follow(self, link: Link | None) -> None:
+    def follow_link(self, link: Link | None) -> None:
         """Adapt to what the kernel says of the link now.
 
         Raises:
@@ -148,14 +148,14 @@ class Uplink:
             self._close()
         if self._socket is None:
             self._open(link)
-        link = self.requesters.follow(link)
+        link = self.requesters.follow_link(link)
         now = UplinkState(link.lladdr, link.addresses, self.gateways, link.forwarding, link.anycast, link.index)
         self._state = state = now if link.up else None
-        self.responder.follow(state)
+        self.responder.set_state(state)
         if not self._rests:
-            self._unread.follow(state)
+            self._unread.set_state(state)
         self.tally.up = link.up and link.hears
-        self._equipment.follow(link, state)
+        self._equipment.follow_link(link, state)
         self.log.follow_link(self.link, link)
         self.link = link
 
@@ -165,7 +165,7 @@ class Uplink:
             self._unread.resume(self._socket, self.requesters.was_flooded)
             read_frames(self._socket, self._on_backlog)
             self._rests = False
-            self._unread.follow(self._state)
+            self._unread.set_state(self._state)
 
     def close(self) -> None:
         """Stop answering."""
@@ -173,7 +173,7 @@ class Uplink:
         self._close()
         self._equipment.close()
 
-    def collect_drops(self) -> None:
+    def collect(self) -> None:
         """Add what the kernel counted, dropped and answered by itself since the last call to the tally."""
         self._equipment.collect()
         self.tally.stalled_s = self._stall.look(None if self._rests else self._socket)
@@ -198,10 +198,10 @@ class Uplink:
 
     def _close(self) -> None:
         self.tally.up = False
-        self.responder.follow(None)
+        self.responder.set_state(None)
         self._equipment.detach()
         if self._socket is not None:
-            self.collect_drops()
+            self.collect()
             if self._handover.leaving:
                 self._unread.leave(self._socket)
             self._unread.close()

@@ -76,7 +76,7 @@ class Subject:
         station, self.forwarding = choices.pick(STATIONS), bool(choices.byte() & 1)
         self.lladdr, self.own, self.gateways = station, choices.some(POOL), choices.some(POOL)
         own, gateways = (frozenset(each.packed for each in some) for some in (self.own, self.gateways))
-        self.responder.follow(UplinkState(frames.lladdr(station), own, gateways, self.forwarding))
+        self.responder.set_state(UplinkState(frames.lladdr(station), own, gateways, self.forwarding))
         self.ready = True
 
     def change_table(self, choices: Octets) -> None:
@@ -97,7 +97,7 @@ class Subject:
         self.responder.is_there = _is_odd if self.verifying else None
 
     def go_down(self) -> None:
-        self.responder.follow(None)
+        self.responder.set_state(None)
         self.ready = False
 
     def check(self, frame: bytes, to_other_host: bool) -> None:

@@ -61,5 +61,5 @@ def test_an_answer_is_never_larger_than_a_solicitation_with_one_option(frame: by
 @given(any_frames)
 def test_an_uplink_that_is_not_ready_answers_nothing(frame: bytes) -> None:
     responder = make_responder()
-    responder.follow(None)
+    responder.set_state(None)
     assert responder.respond(frame) == (Outcome.NOT_READY, None)

@@ -101,13 +101,13 @@ class Steering(RuleBasedStateMachine):
 
     def apply(self, table: TargetTable) -> None:
         self.old, self.table = self.table, table
-        self.path.apply(table)
+        self.path.set_table(table)
         self.old = table
         assert self.kernel.attached or not self.up or self.calls_left is not None
 
     @initialize()
     def start(self) -> None:
-        self.path.follow(1, STATE)
+        self.path.follow_link(1, STATE)
         assert self.kernel.attached
 
     @rule(live=some, claimed=sets, excluded=sets, divided=divisions)
@@ -152,7 +152,7 @@ class Steering(RuleBasedStateMachine):
     @rule(index=st.integers(1, 2))
     def come_up(self, index: int) -> None:
         self.up = True
-        self.path.follow(index, STATE)
+        self.path.follow_link(index, STATE)
         assert self.kernel.attached
 
     @precondition(lambda self: self.up)
@@ -162,7 +162,7 @@ class Steering(RuleBasedStateMachine):
         if is_gone:
             self.path.detach()
         else:
-            self.path.follow(1, None)
+            self.path.follow_link(1, None)
 
     @invariant()
     def what_is_answered_is_right(self) -> None:

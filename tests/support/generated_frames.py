@@ -84,7 +84,7 @@ def state_of(world: World) -> UplinkState:
 def responder_of(world: World) -> Responder:
     """Return the real thing for `world`."""
     responder = Responder(Policy(**world.policy))
-    responder.follow(state_of(world))
+    responder.set_state(state_of(world))
     responder.table = TargetTable.build(
         (address.packed for address in world.live),
         sample_responder.prefixes(*map(str, world.claimed)),

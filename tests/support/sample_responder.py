@@ -49,7 +49,7 @@ def make_responder(
     """Return a responder on the lab's uplink; further arguments are the fields of its `Policy`."""
     responder = Responder(Policy(**policy), take)
     responder.is_there = is_there
-    responder.follow(uplink_state(forwarding=forwarding))
+    responder.set_state(uplink_state(forwarding=forwarding))
     responder.table = TargetTable.build(addresses(*live), prefixes(*claimed), prefixes(*excluded))
     return responder
 

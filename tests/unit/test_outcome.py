@@ -165,7 +165,7 @@ def test_a_frame_ends_so_again_after_a_good_one_of_the_same_requester(row: Row) 
 
 def test_an_uplink_that_is_down_ends_every_frame() -> None:
     responder = make_responder()
-    responder.follow(None)
+    responder.set_state(None)
     assert {responder.respond(row.frame) for row in ENDINGS} == {(Outcome.NOT_READY, None)}
 
 

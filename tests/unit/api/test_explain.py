@@ -42,7 +42,7 @@ REFUSED = "it lies in 2001:db8::/80, refused by routes kernel"
 def scene(*, state: str = "answering", verified: Any = None, notes: tuple[str, ...] = (), **settings: Any) -> Scene:
     responder = make_responder(**settings)
     if state != "answering":
-        responder.follow(None)
+        responder.set_state(None)
     known = [Known(*each) for each in SETS.items()]
     own, gateways = uplink_state().own_addresses, uplink_state().gateways
     lladdr = uplink_state().lladdr

@@ -109,7 +109,7 @@ def while_counting(
             tally or Tally(), crowd or make_crowd(Known(lambda: 0.0)), read_all, UplinkLog(InterfaceConfig("up0"))
         )
         counter.open(socket or Socket(), "up0")
-        counter.follow(uplink_state())
+        counter.set_state(uplink_state())
         await act(counter)
         counter.close()
 
@@ -123,9 +123,9 @@ def test_after_any_failure_everything_is_read_and_the_next_change_tries_again(
     async def act(counter: counting.Unread) -> None:
         await until(lambda: groups and groups[0].programs)
         groups[0].failure = failure
-        counter.apply(TABLE)
+        counter.set_table(TABLE)
         await until(lambda: groups[0].closed)
-        counter.apply(EMPTY)
+        counter.set_table(EMPTY)
         await until(lambda: len(groups) == 2 and groups[1].programs)
 
     while_counting(act)
@@ -140,7 +140,7 @@ def test_after_a_failure_it_is_tried_again_although_nothing_changes(
     async def act(counter: counting.Unread) -> None:
         await until(lambda: groups and groups[0].programs)
         groups[0].failure = OSError("short of something")
-        counter.apply(TABLE)
+        counter.set_table(TABLE)
         await until(lambda: len(groups) == 2 and groups[1].programs)
 
     while_counting(act)
@@ -158,7 +158,7 @@ def test_a_shortage_that_also_keeps_it_from_giving_up_does_not_end_it(
         groups[0].failure = OSError("short of something")
         with monkeypatch.context() as short:
             short.setattr(Socket if refused == "set_filter" else Group, refused, refuse)
-            counter.apply(TABLE)
+            counter.set_table(TABLE)
             await until(lambda: groups[0].closed)
         await until(lambda: len(groups) > 1 and groups[-1].programs)
 
@@ -175,7 +175,7 @@ def test_counters_that_cannot_be_read_in_a_flood_do_not_end_it(
         with monkeypatch.context() as short:
             short.setattr(Group, "take_counts", refuse)
             await until(lambda: groups[0].closed)
-        counter.apply(TABLE)
+        counter.set_table(TABLE)
         await until(lambda: len(groups) == 2 and groups[1].programs)
 
     while_counting(act)
@@ -193,7 +193,7 @@ def test_forwarded_frames_pass_the_filter_only_while_nobody_else_counts_them(gro
         counter.collect()
         await until(lambda: socket.admitted[2:] == [SOLICITATIONS_OF_THE_LINK])
         groups[0].failure = OSError("short of something")
-        counter.apply(TABLE)
+        counter.set_table(TABLE)
         await until(lambda: socket.admitted[3:] == [SOLICITATIONS])
 
     while_counting(act, socket=socket, read_all=lambda: watched[0])
@@ -208,7 +208,7 @@ def test_without_a_thread_for_it_the_group_is_closed_all_the_same(groups: list[G
         await until(lambda: groups and groups[0].programs)
         loop: Any = asyncio.get_running_loop()
         loop.run_in_executor = refuse
-        counter.apply(TABLE)
+        counter.set_table(TABLE)
         await until(lambda: groups[0].closed)
 
     while_counting(act)

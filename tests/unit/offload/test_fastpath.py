@@ -109,7 +109,7 @@ class Case:
         self.soon: list[Callable[[], None]] = []
         self.path = FastPath(config, limited, Policy(), self.tally, log, self.soon.append, lambda: self.now_s)
         self.path._program = self.kernel  # type: ignore[assignment]
-        self.path.apply(TABLE)
+        self.path.set_table(TABLE)
 
     def said(self) -> list[str]:
         return [event for event, _ in self.log.said]
@@ -117,7 +117,7 @@ class Case:
 
 def attached(mode: Literal["auto", "tcx"] = "tcx") -> Case:
     case = Case(mode)
-    case.path.follow(1, STATE)
+    case.path.follow_link(1, STATE)
     assert case.kernel.attached
     assert case.said() == ["fast path attached"]
     return case
@@ -127,18 +127,18 @@ def attached(mode: Literal["auto", "tcx"] = "tcx") -> Case:
 def test_a_table_that_cannot_be_told_ends_it_until_one_can(step: str) -> None:
     case = attached()
     case.kernel.refuse[step] = REFUSED
-    case.path.apply(TABLE)
+    case.path.set_table(TABLE)
     assert not case.kernel.attached
     assert case.said()[-1] == FAILED
     case.kernel.refuse.clear()
-    case.path.apply(TABLE)
+    case.path.set_table(TABLE)
     assert case.kernel.attached
 
 
 def test_a_state_that_cannot_be_told_ends_it() -> None:
     case = attached()
     case.kernel.refuse["load"] = REFUSED
-    case.path.follow(1, uplink_state(forwarding=True))
+    case.path.follow_link(1, uplink_state(forwarding=True))
     assert not case.kernel.attached
 
 
@@ -148,7 +148,7 @@ def test_what_was_asked_for_and_never_worked_is_an_error(step: str, error: Ndpre
     case = Case()
     case.kernel.refuse[step] = error
     with pytest.raises(type(error)):
-        case.path.follow(1, STATE)
+        case.path.follow_link(1, STATE)
     assert not case.kernel.attached
 
 
@@ -157,8 +157,8 @@ def test_auto_gives_up_once_and_for_all_and_says_so_once(step: str) -> None:
     case = attached("auto") if step == "exchange" else Case("auto")
     case.kernel.refuse[step] = REFUSED
     for forwarding in (True, False, True):
-        case.path.follow(1, uplink_state(forwarding=forwarding))
-        case.path.apply(TABLE)
+        case.path.follow_link(1, uplink_state(forwarding=forwarding))
+        case.path.set_table(TABLE)
     assert not case.kernel.attached
     assert case.said().count(OFF) == 1
 
@@ -167,10 +167,10 @@ def test_auto_gives_up_once_and_for_all_and_says_so_once(step: str) -> None:
 def test_a_shortage_is_no_reason_for_auto_to_give_up(step: str) -> None:
     case = attached("auto") if step == "exchange" else Case("auto")
     case.kernel.refuse[step] = SHORT
-    case.path.follow(1, uplink_state(forwarding=True))
+    case.path.follow_link(1, uplink_state(forwarding=True))
     assert (case.kernel.attached, case.said()[-1], OFF in case.said()) == (False, FAILED, False)
     case.kernel.refuse.clear()
-    case.path.apply(TABLE)
+    case.path.set_table(TABLE)
     assert case.kernel.attached
 
 
@@ -180,7 +180,7 @@ def test_what_failed_is_tried_again_though_nothing_changes_but_not_at_once(
 ) -> None:
     case = attached(mode)
     case.kernel.refuse["load"] = error
-    case.path.apply(TABLE)
+    case.path.set_table(TABLE)
     for pause_s in (1, 9.5, 1, 9.5):
         case.now_s += pause_s
         case.path.heal()
@@ -200,11 +200,11 @@ def test_what_failed_is_tried_again_though_nothing_changes_but_not_at_once(
 def test_until_all_is_told_what_is_claimed_is_left_to_user_space_and_the_loop_has_its_turns() -> None:
     case = attached()
     case.kernel.steps = 4
-    case.path.apply(TABLE)
+    case.path.set_table(TABLE)
     assert case.kernel.setup == map_entries.setup(STATE, Policy(), claimed=False)
     case.kernel.other_map = False
     loaded = case.kernel.loaded
-    case.path.apply(TABLE)
+    case.path.set_table(TABLE)
     for left in (1, 0):
         assert case.kernel.loaded == loaded
         (go_on,) = case.soon
@@ -218,7 +218,7 @@ def test_until_all_is_told_what_is_claimed_is_left_to_user_space_and_the_loop_ha
 def test_what_is_refused_later_ends_it_as_well() -> None:
     case = attached()
     case.kernel.steps = 9
-    case.path.apply(TABLE)
+    case.path.set_table(TABLE)
     case.kernel.refuse["tell"] = SHORT
     case.soon.pop()()
     assert (case.kernel.attached, case.said()[-1], case.soon) == (False, FAILED, [])
@@ -227,44 +227,44 @@ def test_what_is_refused_later_ends_it_as_well() -> None:
 def test_without_a_link_no_more_is_told_until_there_is_one() -> None:
     case = attached()
     case.kernel.steps = 9
-    case.path.apply(TABLE)
+    case.path.set_table(TABLE)
     case.path.detach()
     loaded = case.kernel.loaded
     case.soon.pop()()
     assert (case.kernel.loaded, case.soon) == (loaded, [])
-    case.path.follow(1, STATE)
+    case.path.follow_link(1, STATE)
     assert (case.kernel.attached, len(case.soon)) == (True, 1)
 
 
 def test_without_a_link_it_is_tried_but_not_attached() -> None:
     case = Case()
-    case.path.follow(0, None)
+    case.path.follow_link(0, None)
     assert (case.kernel.loaded, case.kernel.attached) == (1, False)
-    case.path.follow(0, None)
+    case.path.follow_link(0, None)
     assert case.kernel.loaded == 1
 
 
 def test_a_link_that_goes_meanwhile_is_for_its_follower_to_see() -> None:
     case = attached()
     case.kernel.refuse["exchange"] = LinkNotReady("gone")
-    case.path.apply(TABLE)
+    case.path.set_table(TABLE)
     assert not case.kernel.attached
     case.kernel.refuse["attach"] = LinkNotReady("gone")
     with pytest.raises(LinkNotReady):
-        case.path.follow(1, uplink_state(forwarding=True))
+        case.path.follow_link(1, uplink_state(forwarding=True))
 
 
 def test_down_it_stays_attached_and_another_link_is_another_attachment() -> None:
     case = attached()
-    case.path.follow(1, None)
+    case.path.follow_link(1, None)
     assert case.kernel.attached
-    case.path.follow(2, STATE)
+    case.path.follow_link(2, STATE)
     assert case.said() == ["fast path attached"] * 2
 
 
 def test_what_changed_nothing_loads_nothing() -> None:
     case = attached()
-    case.path.follow(1, STATE)
+    case.path.follow_link(1, STATE)
     assert case.kernel.loaded == 1
 
 
@@ -282,7 +282,7 @@ def test_the_counts_of_all_processors_go_to_the_tally_once() -> None:
 
 def test_a_limit_leaves_it_off() -> None:
     case = Case(rate=10)
-    case.path.follow(1, STATE)
+    case.path.follow_link(1, STATE)
     assert (case.kernel.loaded, case.said()) == (0, ["no fast path: every frame is left to user space"])
 
 
@@ -319,10 +319,10 @@ def test_a_driver_that_sends_nothing_is_not_left_to_answer_until_the_link_comes_
     case.path.collect()
     assert (case.kernel.attached, case.tally.last_answer_s) == (False, 0.0)
     assert case.said()[-1].startswith("the driver sends no answer")
-    case.path.apply(TABLE)
+    case.path.set_table(TABLE)
     case.path.heal()
-    case.path.follow(1, uplink_state(forwarding=True))
+    case.path.follow_link(1, uplink_state(forwarding=True))
     assert not case.kernel.attached
-    case.path.follow(1, None)
-    case.path.follow(1, STATE)
+    case.path.follow_link(1, None)
+    case.path.follow_link(1, STATE)
     assert case.kernel.attached

@@ -241,7 +241,7 @@ def test_each_defence_is_told_of_and_nothing_else() -> None:
 def test_the_anycast_address_of_the_links_routers_is_theirs(live: tuple[str, ...]) -> None:
     responder = make_responder(live=live, dad="defend")
     assert responder.respond(solicitation("2001:db8::"))[0] is Outcome.ANSWERED_MULTICAST
-    responder.follow(replace(uplink_state(), anycast=addresses("2001:db8::")))
+    responder.set_state(replace(uplink_state(), anycast=addresses("2001:db8::")))
     asked = (solicitation("2001:db8::"), solicitation("2001:db8::", "::"), solicitation("2001:db8::1"))
     endings = [Outcome.EXCLUDED, Outcome.EXCLUDED, Outcome.ANSWERED_MULTICAST]
     assert [responder.respond(frame)[0] for frame in asked] == endings
@@ -268,7 +268,7 @@ def test_one_frame_has_one_answer_for_each_of_two_targets_in_one_group() -> None
 def test_a_new_link_layer_address_applies_to_the_next_frame() -> None:
     responder = make_responder()
     responder.respond(solicitation())
-    responder.follow(uplink_state(NEW_LLADDR))
+    responder.set_state(uplink_state(NEW_LLADDR))
     assert responder.respond(solicitation())[1] == advertisement(ethernet_source=NEW_LLADDR)
     probe = solicitation(destination=CLAIMED_TARGET)
     assert responder.respond(probe) == (Outcome.OTHER_LLADDR, None)
@@ -277,7 +277,7 @@ def test_a_new_link_layer_address_applies_to_the_next_frame() -> None:
 def test_forwarding_switched_on_applies_to_the_next_frame() -> None:
     responder = make_responder()
     responder.respond(solicitation())
-    responder.follow(uplink_state(forwarding=True))
+    responder.set_state(uplink_state(forwarding=True))
     assert responder.respond(solicitation())[1] == advertisement(router=True)
 
 
@@ -292,9 +292,9 @@ def test_a_target_that_becomes_live_or_goes_away_applies_to_the_next_frame() -> 
 
 def test_a_link_that_comes_back_is_answered_on_again() -> None:
     responder = make_responder()
-    responder.follow(None)
+    responder.set_state(None)
     assert responder.respond(solicitation()) == (Outcome.NOT_READY, None)
-    responder.follow(uplink_state())
+    responder.set_state(uplink_state())
     assert responder.respond(solicitation())[1] == advertisement()
 
 

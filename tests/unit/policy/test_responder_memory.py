@@ -151,9 +151,9 @@ def test_no_number_of_strangers_and_no_change_of_the_link_displaces_who_is_known
         stranger = solicitation(source=packed("fe80::bad:0:0")[:12] + number.to_bytes(4, "big"))
         for _ in range(times):
             responder.respond(stranger)
-    responder.follow(uplink_state(forwarding=True))
+    responder.set_state(uplink_state(forwarding=True))
     assert VALID[6:38] in responder.known
-    responder.follow(uplink_state())
+    responder.set_state(uplink_state())
     assert responder.respond(solicitation("2001:db8::c3"))[1] == advertisement("2001:db8::c3")
 
 
@@ -173,9 +173,9 @@ def test_an_answer_that_is_remembered_is_forgotten_with_what_it_came_from() -> N
     assert responder.respond(VALID) == (Outcome.NOT_OURS, None)
     responder.table = table
     assert responder.respond(VALID) == (Outcome.ANSWERED_MULTICAST, advertisement())
-    responder.follow(None)
+    responder.set_state(None)
     assert responder.respond(VALID) == (Outcome.NOT_READY, None)
-    responder.follow(state)
+    responder.set_state(state)
     assert responder.respond(VALID) == (Outcome.ANSWERED_MULTICAST, advertisement())
     responder.is_there = lambda target: False
     assert responder.respond(VALID) == (Outcome.NOT_VERIFIED, None)

@@ -37,7 +37,7 @@ def made(announcer: Announcer, until_s: float, start_s: float = 0.0) -> list[tup
 
 def test_a_live_target_is_announced_three_times_a_second_apart() -> None:
     announcer = Announcer()
-    announcer.follow(addresses(ONE))
+    announcer.set_targets(addresses(ONE))
     times = [at for at, target in made(announcer, 60) if target == packed(ONE)]
     assert len(times) == REPEATS == 3
     assert all(0 <= later - earlier - INTERVAL_S < 0.001 for earlier, later in itertools.pairwise(times))
@@ -46,32 +46,32 @@ def test_a_live_target_is_announced_three_times_a_second_apart() -> None:
 
 def test_the_same_set_again_announces_nothing() -> None:
     announcer = Announcer()
-    announcer.follow(addresses(ONE))
+    announcer.set_targets(addresses(ONE))
     made(announcer, 60)
-    announcer.follow(addresses(ONE))
+    announcer.set_targets(addresses(ONE))
     assert announcer.pending == 0
 
 
 def test_a_target_that_goes_is_announced_no_more() -> None:
     announcer = Announcer()
-    announcer.follow(addresses(ONE, TWO))
+    announcer.set_targets(addresses(ONE, TWO))
     assert set(announcer.due(0)) == addresses(ONE, TWO)
-    announcer.follow(addresses(TWO))
+    announcer.set_targets(addresses(TWO))
     assert {target for _, target in made(announcer, 60)} == addresses(TWO)
 
 
 def test_a_target_that_comes_back_is_announced_from_the_beginning() -> None:
     announcer = Announcer()
-    announcer.follow(addresses(ONE))
+    announcer.set_targets(addresses(ONE))
     announcer.due(0)
-    announcer.follow(frozenset())
-    announcer.follow(addresses(ONE))
+    announcer.set_targets(frozenset())
+    announcer.set_targets(addresses(ONE))
     assert len(made(announcer, 60, start_s=0.5)) == REPEATS
 
 
 def test_a_link_that_returns_is_told_everything_and_one_that_is_down_nothing() -> None:
     announcer = Announcer()
-    announcer.follow(addresses(ONE, TWO))
+    announcer.set_targets(addresses(ONE, TWO))
     announcer.stop()
     assert announcer.due(1) == []
     announcer.restart()
@@ -81,7 +81,7 @@ def test_a_link_that_returns_is_told_everything_and_one_that_is_down_nothing() -
 def test_two_thousand_at_once_are_spread_and_first_announcements_go_first() -> None:
     announcer = Announcer()
     targets = frozenset(value.to_bytes(16, "big") for value in range(0x20010DB8 << 96, (0x20010DB8 << 96) + 2000))
-    announcer.follow(targets)
+    announcer.set_targets(targets)
     announced = made(announcer, 60)
     assert len(announced) == 2000 * REPEATS
     assert {target for _, target in announced[:2000]} == targets
@@ -113,7 +113,7 @@ def test_so_many_are_introduced_at_once_and_as_many_again_in_a_minute() -> None:
 
 def test_what_is_in_use_is_announced_first_after_a_restart() -> None:
     announcer = Announcer()
-    announcer.follow(addresses(ONE, TWO))
+    announcer.set_targets(addresses(ONE, TWO))
     announcer.restart((packed(TWO), packed("2001:db8::9")))
     assert announcer.due(10.0) == [packed(TWO), packed(ONE)]
 

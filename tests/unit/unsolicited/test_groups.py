@@ -18,7 +18,7 @@ SAME_GROUP = ("2001:db8::aa:1", "2001:db8:1::aa:1")  # the low 24 bits are equal
 def follow(table: GroupTable, *live: str, claimed: tuple[str, ...] = ()) -> bool:
     """Let `table` follow targets given as text."""
     targets = TargetTable.build(addresses(*live), prefixes(*claimed))
-    return table.follow(targets.live, targets.claimed)
+    return table.set_targets(targets.live, targets.claimed)
 
 
 def test_a_group_is_left_with_its_last_target() -> None:
@@ -67,7 +67,7 @@ def test_live_targets_come_before_claimed_prefixes_and_new_ones_throw_nobody_out
 def test_no_more_groups_than_a_bridge_can_learn() -> None:
     groups = GroupTable()
     live = frozenset(packed(f"2001:db8::{number:x}") for number in range(1, MAX_GROUPS + 101))
-    groups.follow(live, ())
+    groups.set_targets(live, ())
     assert (len(groups.groups), groups.left_out) == (MAX_GROUPS, 100)
 
 
@@ -93,7 +93,7 @@ def test_what_is_searched_is_what_an_enumeration_finds(
             else:
                 left_out += 1 << shift if 1 << shift > room else len(missing)
     table = GroupTable(room)
-    table.follow(frozenset(low.to_bytes(16, "big") for low in live), lengths)
+    table.set_targets(frozenset(low.to_bytes(16, "big") for low in live), lengths)
     assert table.groups == {solicited_node(f"::{low:x}") for low in joined}
     assert table.left_out == left_out
 
@@ -102,7 +102,7 @@ def test_prefixes_without_room_take_no_time() -> None:
     groups = GroupTable()
     networks = frozenset(range(1000))
     began = time.monotonic()
-    groups.follow(frozenset(), [(12, networks)])
+    groups.set_targets(frozenset(), [(12, networks)])
     assert time.monotonic() - began < 0.1
     assert (len(groups.groups), groups.left_out) == (MAX_GROUPS, 999 * 4096)
 
@@ -125,7 +125,7 @@ class GroupMachine(RuleBasedStateMachine):
     )
     def follow(self, live: frozenset[bytes]) -> None:
         self.live = live
-        changed = self.table.follow(live, ())
+        changed = self.table.set_targets(live, ())
         assert changed == (self.table.groups != self.before)
         kept = self.before & {solicited_node(target) for target in live}
         assert kept <= self.table.groups

@@ -78,17 +78,17 @@ def said(
 def test_the_source_follows_that_of_the_reports(
     link_local: bool, routed: bool, link: Link, sources: Sequence[str]
 ) -> None:
-    assert said(lambda router: router.follow(link, True), link_local, routed) == [
+    assert said(lambda router: router.follow_link(link, True), link_local, routed) == [
         (mrd.ADVERTISEMENT, source) for source in sources
     ]
 
 
 def test_what_is_wanted_no_more_is_terminated_once() -> None:
     def act(router: MulticastRouter) -> None:
-        router.follow(LINK, True)
-        router.follow(LINK, True)
-        router.follow(LINK, False)
-        router.follow(LINK, False)
+        router.follow_link(LINK, True)
+        router.follow_link(LINK, True)
+        router.follow_link(LINK, False)
+        router.follow_link(LINK, False)
         router.terminate()
 
     assert said(act) == [(mrd.ADVERTISEMENT, "local"), (mrd.TERMINATION, "local")]
@@ -96,18 +96,18 @@ def test_what_is_wanted_no_more_is_terminated_once() -> None:
 
 def test_another_link_local_address_ends_the_old_one_first() -> None:
     def act(router: MulticastRouter) -> None:
-        router.follow(LINK, True)
-        router.follow(dataclasses.replace(LINK, addresses=addresses(OWN, "fe80::3")), True)
+        router.follow_link(LINK, True)
+        router.follow_link(dataclasses.replace(LINK, addresses=addresses(OWN, "fe80::3")), True)
 
     assert said(act) == [(mrd.ADVERTISEMENT, "local"), (mrd.TERMINATION, "local"), (mrd.ADVERTISEMENT, "routed")]
 
 
 def test_a_link_that_goes_down_is_told_nothing_and_told_anew_when_it_is_up() -> None:
     def act(router: MulticastRouter) -> None:
-        router.follow(LINK, True)
-        router.follow(None, True)
+        router.follow_link(LINK, True)
+        router.follow_link(None, True)
         router.terminate()
-        router.follow(LINK, True)
+        router.follow_link(LINK, True)
 
     assert said(act) == [(mrd.ADVERTISEMENT, "local")] * 2
 
@@ -128,7 +128,7 @@ def test_three_follow_each_other_soon_and_the_others_as_promised(monkeypatch: py
                 five.set()
 
         router = MulticastRouter(send, True, False)
-        router.follow(LINK, True)
+        router.follow_link(LINK, True)
         await asyncio.wait_for(five.wait(), 5)
         router.close()
 

@@ -30,37 +30,37 @@ Send = Callable[[list[bytes]], None]
 
 def report(send: Send) -> Any:
     reporter = Reporter(send, from_link_local=False, from_global=True)
-    reporter.follow(LINK, GROUPS)
+    reporter.follow_link(LINK, GROUPS)
     return reporter
 
 
 def report_in_version_1(send: Send) -> Any:
     reporter = Reporter(send, from_link_local=False, from_global=True)
     reporter._version_1_until_s = float("inf")
-    reporter.follow(LINK, frozenset(solicited_node(f"2001:db8::{number:x}") for number in range(400)))
+    reporter.follow_link(LINK, frozenset(solicited_node(f"2001:db8::{number:x}") for number in range(400)))
     return reporter
 
 
 def pass_for_a_router(send: Send) -> Any:
     router = MulticastRouter(send, True, False)
-    router.follow(LINK, True)
+    router.follow_link(LINK, True)
     return router
 
 
 def announce_live_targets(send: Send) -> Any:
     presence = Presence("live", "linklocal", send, lambda: 0, get_logger(), mld_router="never")
-    presence.apply(TargetTable.build(addresses(TARGET)))
-    presence.follow(LINK)
+    presence.set_table(TargetTable.build(addresses(TARGET)))
+    presence.follow_link(LINK)
     return presence
 
 
 def announce_a_prefix(send: Send) -> Any:
     responder = Responder(Policy())
-    responder.follow(uplink_state())
+    responder.set_state(uplink_state())
     moves = Moves(send, responder, get_logger())
     moves.configure(silent=False, speaks=True, takes_over=True)
-    moves.follow(LINK)
-    moves.apply(TargetTable.build(claimed=prefixes("2001:db8:5::/122")))
+    moves.follow_link(LINK)
+    moves.set_table(TargetTable.build(claimed=prefixes("2001:db8:5::/122")))
     return moves
 
 

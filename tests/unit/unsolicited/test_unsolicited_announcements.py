@@ -35,12 +35,12 @@ def test_new_gateways_restart_the_announcements_once_in_a_while(monkeypatch: pyt
     async def run() -> float:
         loop = asyncio.get_running_loop()
         uplink = speaker(frames)
-        uplink.apply(TargetTable.build(addresses(TARGET)))
-        uplink.follow(LINK)
+        uplink.set_table(TargetTable.build(addresses(TARGET)))
+        uplink.follow_link(LINK)
         frames.clear()
         began = loop.time()
         for number in range(0x100, 0x200):
-            uplink.follow(dataclasses.replace(LINK, gateways=LINK.gateways | addresses(f"fe80::{number:x}")))
+            uplink.follow_link(dataclasses.replace(LINK, gateways=LINK.gateways | addresses(f"fe80::{number:x}")))
             await asyncio.sleep(0)
         await until(lambda: any(frame[ASKED_FOR] == packed("fe80::1ff") for frame in frames), "the last gateway")
         uplink.close()
@@ -56,9 +56,9 @@ def test_a_target_is_announced_to_so_many_gateways_and_no_more() -> None:
 
     async def run() -> None:
         uplink = speaker(frames)
-        uplink.apply(TargetTable.build(addresses(TARGET)))
+        uplink.set_table(TargetTable.build(addresses(TARGET)))
         crowd = addresses(*(f"fe80::{number:x}" for number in range(256, 512)))
-        uplink.follow(dataclasses.replace(LINK, gateways=crowd))
+        uplink.follow_link(dataclasses.replace(LINK, gateways=crowd))
         uplink.close()
 
     asyncio.run(run())
@@ -84,8 +84,8 @@ def test_what_the_kernel_refused_to_join_is_tried_again(monkeypatch: pytest.Monk
 
     async def run() -> None:
         uplink = speaker([])
-        uplink.follow(LINK)
-        uplink.apply(TargetTable.build(addresses(TARGET)))
+        uplink.follow_link(LINK)
+        uplink.set_table(TargetTable.build(addresses(TARGET)))
         await until(lambda: joins() == [wanted] * 3, "a third attempt")  # refused, refused, joined
         with pytest.raises(AssertionError, match="another attempt"):
             await until(lambda: len(joins()) > 3, "another attempt", 0.05)

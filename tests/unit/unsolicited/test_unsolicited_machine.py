@@ -80,19 +80,19 @@ class Listening(RuleBasedStateMachine):
     @rule(live=st.frozensets(st.sampled_from(LIVE)), claimed=st.frozensets(st.sampled_from(sorted(CLAIMED))))
     def targets_change(self, live: frozenset[str], claimed: frozenset[str]) -> None:
         self.live, self.claimed = live, claimed
-        self.act(self.presence.apply, TargetTable.build(addresses(*live), prefixes(*claimed)))
+        self.act(self.presence.set_table, TargetTable.build(addresses(*live), prefixes(*claimed)))
 
     @rule(link=st.sampled_from(LINKS))
     def link_is(self, link: Link) -> None:
         if self.link is None or self.link.index != link.index:
             self.heard.clear()  # another port, or one that was down
         self.link = link
-        self.act(self.presence.follow, link)
+        self.act(self.presence.follow_link, link)
 
     @precondition(lambda self: self.link is not None)
     @rule()
     def link_goes(self) -> None:
-        self.act(self.presence.follow, None)
+        self.act(self.presence.follow_link, None)
         self.link = None
 
     @rule(seconds=st.sampled_from([0.5, 3.0, 130.0, 300.0]))

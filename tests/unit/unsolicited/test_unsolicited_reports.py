@@ -35,7 +35,7 @@ def test_all_groups_there_can_be_are_reported_in_88_kb() -> None:
 
     async def run() -> None:
         reporter = reporting.Reporter(frames.extend, from_link_local=False, from_global=True)
-        reporter.follow(LINK, groups)
+        reporter.follow_link(LINK, groups)
         reporter.close()
 
     groups = frozenset(solicited_node(f"2001:db8::{number:x}") for number in range(MAX_GROUPS))
@@ -66,9 +66,9 @@ def test_a_group_is_reported_again_and_again(reports: list[bytes]) -> None:
     async def run() -> None:
         four = asyncio.Event()
         speaker = reporter(reports, four.set)
-        speaker.apply(TargetTable.build(addresses(TARGET)))
+        speaker.set_table(TargetTable.build(addresses(TARGET)))
         assert reports == []
-        speaker.follow(LINK)
+        speaker.follow_link(LINK)
         await asyncio.wait_for(four.wait(), 5)
         speaker.close()
 
@@ -80,9 +80,9 @@ def test_a_group_is_reported_again_and_again(reports: list[bytes]) -> None:
 def test_changes_that_never_end_do_not_put_the_repeat_off(reports: list[bytes]) -> None:
     async def run() -> None:
         speaker = reporter(reports)
-        speaker.follow(LINK)
+        speaker.follow_link(LINK)
         for number in itertools.count(1):
-            speaker.apply(TargetTable.build(addresses(TARGET, f"2001:db8::{number:x}")))
+            speaker.set_table(TargetTable.build(addresses(TARGET, f"2001:db8::{number:x}")))
             await asyncio.sleep(0.005)
             repeated = [report for report in reports if report[RECORD] == mld.IS_EXCLUDE]
             if len(repeated) > 3:
@@ -96,11 +96,11 @@ def test_changes_that_never_end_do_not_put_the_repeat_off(reports: list[bytes]) 
 def test_only_the_difference_is_reported_at_once_and_in_frames_that_fit(reports: list[bytes]) -> None:
     async def run() -> None:
         speaker = reporter(reports)
-        speaker.follow(LINK)
-        speaker.apply(TargetTable.build(claimed=prefixes("2001:db8::/120")))
+        speaker.follow_link(LINK)
+        speaker.set_table(TargetTable.build(claimed=prefixes("2001:db8::/120")))
         assert len(reports) == -(-256 // mld.MAX_RECORDS)
         reports.clear()
-        speaker.apply(TargetTable.build(claimed=prefixes("2001:db8::/121")))
+        speaker.set_table(TargetTable.build(claimed=prefixes("2001:db8::/121")))
         assert {report[RECORD] for report in reports} == {mld.TO_INCLUDE}
         assert len(reports) == -(-128 // mld.MAX_RECORDS)
         speaker.close()
@@ -111,10 +111,10 @@ def test_only_the_difference_is_reported_at_once_and_in_frames_that_fit(reports:
 def test_a_new_source_reports_everything_anew(reports: list[bytes]) -> None:
     async def run() -> None:
         speaker = reporter(reports)
-        speaker.apply(TargetTable.build(addresses(TARGET)))
-        speaker.follow(dataclasses.replace(LINK, addresses=addresses("fe80::2")))
+        speaker.set_table(TargetTable.build(addresses(TARGET)))
+        speaker.follow_link(dataclasses.replace(LINK, addresses=addresses("fe80::2")))
         assert reports == []
-        speaker.follow(LINK)
+        speaker.follow_link(LINK)
         assert [report[RECORD] for report in reports] == [mld.TO_EXCLUDE]
         speaker.close()
 
@@ -132,13 +132,13 @@ def test_what_the_kernel_may_not_join_is_reported_from_link_local(
 
     async def run() -> None:
         speaker = Presence("never", mld_source, reports.extend, lambda: 0, get_logger())
-        speaker.follow(LINK)
+        speaker.follow_link(LINK)
         with monkeypatch.context() as sandbox:
             sandbox.setattr(socket, "socket", refused)
-            speaker.apply(TargetTable.build(addresses(TARGET)))
+            speaker.set_table(TargetTable.build(addresses(TARGET)))
         assert {report[SOURCE] for report in reports} == sources
         reports.clear()
-        speaker.follow(
+        speaker.follow_link(
             dataclasses.replace(LINK, addresses=addresses(OWN))
         )  # its link-local address is not found unique
         assert {report[SOURCE] for report in reports} == sources - {packed("fe80::2")} | {bytes(16)}
@@ -151,10 +151,10 @@ def test_what_the_kernel_may_not_join_is_reported_from_link_local(
 def test_reports_begin_anew_once_the_source_is_proven(reports: list[bytes]) -> None:
     async def run() -> None:
         speaker = reporter(reports)
-        speaker.apply(TargetTable.build(addresses(TARGET)))
-        speaker.follow(dataclasses.replace(LINK, unproven=addresses(OWN)))
+        speaker.set_table(TargetTable.build(addresses(TARGET)))
+        speaker.follow_link(dataclasses.replace(LINK, unproven=addresses(OWN)))
         assert reports == []
-        speaker.follow(LINK)
+        speaker.follow_link(LINK)
         assert [frame[SOURCE] for frame in reports] == [packed(OWN)]
         speaker.close()
 

@@ -24,7 +24,7 @@ class Scene:
 
     def follow(self, *gateways: bytes, static: tuple[bytes, ...] = ()) -> Link:
         self.now_s += 1
-        return self.requesters.follow(
+        return self.requesters.follow_link(
             dataclasses.replace(LINK, gateways=frozenset((*gateways, *static)), static_gateways=frozenset(static))
         )
 
