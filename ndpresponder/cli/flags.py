@@ -124,7 +124,8 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
         if not setting.flags:
             continue
         dest = ".".join(path)
-        group = answered if path[0] == "source" else groups[setting.group]
+        seen = "what is seen" if path[0] in ("log", "metrics", "control") else "how it is answered"
+        group = answered if path[0] == "source" else groups[seen]
         words = get_args(key.kind) if get_origin(key.kind) is Literal else ()
         text = f"{setting.help}: {', '.join(words)}" if words else setting.help
         if key.kind is bool:

@@ -3,10 +3,15 @@
 The daemon imports the finished tree from here and must never need anything else of this package.
 """
 
-from ndpresponder.config.settings import Config, ControlConfig, InterfaceConfig, LimitsConfig, LogConfig, MetricsConfig
-from ndpresponder.config.source_settings import (
+from ndpresponder.config.settings import (
+    Config,
+    ControlConfig,
     DockerSourceConfig,
     FileSourceConfig,
+    InterfaceConfig,
+    LimitsConfig,
+    LogConfig,
+    MetricsConfig,
     RoutesSourceConfig,
     SourcesConfig,
     WireguardSourceConfig,

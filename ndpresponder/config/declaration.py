@@ -1,7 +1,14 @@
-"""How a field of the settings tree declares its setting."""
+"""How a field of the settings tree declares its setting, and how such declarations are read.
+
+Validation, `--help`, `ndpresponder check` and the test of the reference file read them.
+"""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, fields, is_dataclass
+from types import NoneType
+from typing import Any, Literal, get_args, get_origin
+
+from ndpresponder.config import values
 
 
 @dataclass(frozen=True, slots=True)
@@ -10,10 +17,66 @@ class Setting:
 
     help: str
     parse: Callable[[object], object] | None = None  # one raw value; None: the annotation says it all
-    key: str = ""  # in TOML, when it is not the field's name
-    flags: tuple[str, ...] = ()
+    flag: str = ""  # as --help shows it: "-l, --log-level LEVEL"; a value in brackets may be left out
     env: str = ""
-    metavar: str = ""
+    key: str = ""  # in TOML, when it is not the field's name
     example: str = '"eth0"'  # of a value that must be written
-    bare: bool = False  # the flag may stand without a value
-    group: str = "how it is answered"  # heading in --help; sources have their own
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """The spellings of the flag, the long one last."""
+        return tuple(word for word in self.flag.replace(",", " ").split() if word.startswith("-"))
+
+    @property
+    def metavar(self) -> str:
+        """What stands for the flag's value."""
+        return self.flag.rpartition(" ")[2].strip("[]")
+
+    @property
+    def bare(self) -> bool:
+        """Whether the flag may stand without a value."""
+        return self.flag.endswith("]")
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """One key of a TOML table, as its field declares it."""
+
+    name: str
+    attribute: str
+    setting: Setting
+    default: Any  # MISSING: the key must be written
+    kind: Any  # of the value, or of each element
+    many: bool  # an array
+
+    @property
+    def required(self) -> bool:
+        """Whether there is no default."""
+        return self.default is MISSING
+
+    @property
+    def table(self) -> type[Any] | None:
+        """The dataclass behind a table or an array of tables."""
+        return self.kind if isinstance(self.kind, type) and is_dataclass(self.kind) else None
+
+    def parse(self, raw: object) -> object:
+        """Return the setting's value, or that of an element.
+
+        Raises:
+            Wrong: it is none.
+        """
+        if self.setting.parse is not None:
+            return self.setting.parse(raw)
+        return values.choice(get_args(self.kind))(raw) if get_origin(self.kind) is Literal else values.boolean(raw)
+
+
+def keys(table: type[Any]) -> dict[str, Key]:
+    """Return the keys a TOML table may hold, by name."""
+    found = {}
+    for field in fields(table):
+        kind, setting = get_args(field.type)
+        many = get_origin(kind) is tuple
+        element = get_args(kind)[0] if many or NoneType in get_args(kind) else kind  # a table may be absent
+        name = setting.key or field.name
+        found[name] = Key(name, field.name, setting, field.default, element, many)
+    return found

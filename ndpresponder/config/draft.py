@@ -1,27 +1,40 @@
-"""Settings on their way to the tree: each checked value together with the place it came from.
+"""Check raw tables, of a file, of flags or of the environment, against the declared keys.
 
-A draft is what a file, the environment and the flags are merged in; `build` turns it into the tree.
-It must never hold a value that its key's parser has not accepted.
+A raw table is what `tomllib` would return, with the place of each value beside it. Of these the checker makes a draft,
+in which layers are merged and which becomes the settings tree. A draft never holds a value that its key refuses.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from ndpresponder.config.problem import Problem, Wrong
-from ndpresponder.config.settings import Config, Key, keys
+from ndpresponder.config.declaration import Key, keys
+from ndpresponder.config.problem import Problem, Wrong, listed, nearest
+from ndpresponder.config.settings import Config, leaves
+from ndpresponder.config.values import kind_of
 
 T = TypeVar("T")
+Path = tuple[str | int, ...]
+
+VERSION = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """A checked value and where it stands; for an array also where each element stands."""
+    """A checked value and where it stands; for an array also its elements."""
 
     value: Any
     where: str
     path: str = ""  # "interface[0].prefixes"; empty outside a file
-    items: tuple[str, ...] = ()
+    items: tuple["Given", ...] = ()
+
+    def problem(self, message: str, hint: str) -> Problem:
+        """Return what is wrong with this value."""
+        return Problem(self.where, self.path, message, hint)
+
+    def joined(self, other: "Given") -> "Given":
+        """Return the array of both, as if all stood where this one does."""
+        return Given(self.value + other.value, self.where, self.path, self.items + other.items)
 
 
 @dataclass(slots=True)
@@ -40,48 +53,142 @@ class Table:
         given = self.values.get(key)
         return given.value if given else None
 
-    def origin(self, key: str) -> str:
-        """Say where a key's value came from."""
+    def items(self, key: str) -> tuple[Given, ...]:
+        """Return the elements of an array."""
         given = self.values.get(key)
-        return given.where if given else "default"
+        return given.items if given else ()
 
-    def set(self, key: Key, raw: object, where: str, problems: list[Problem], path: str = "") -> None:
-        """Check a raw value and keep it, or note what is wrong with it."""
+    def problem(self, message: str, hint: str) -> Problem:
+        """Return what is wrong with this table."""
+        return Problem(self.where, self.path, message, hint)
+
+
+class Checker:
+    """Check the raw tables of one file, or of one layer of flags or variables."""
+
+    def __init__(self, places: Mapping[Path, str], problems: list[Problem], is_file: bool) -> None:
+        self._places = places  # a path that is not there stands where the table around it does
+        self._problems = problems
+        self._is_file = is_file  # only there keys can be missing, and paths tell a person something
+
+    def _where(self, path: Path) -> tuple[str, str]:
+        """Return the place of a path, and the path as text."""
+        place = path
+        while place and place not in self._places:
+            place = place[:-1]
+        return self._places.get(place, ""), dotted(path) if self._is_file else ""
+
+    def _report(self, path: Path, message: str, hint: str) -> None:
+        self._problems.append(Problem(*self._where(path), message, hint))
+
+    def document(self, raw: dict[str, Any]) -> Table:
+        """Check a whole file."""
+        if "version" not in raw:
+            self._report(("version",), "missing", f"write version = {VERSION} as the first line")
+        elif type(raw["version"]) is not int or raw["version"] != VERSION:
+            self._report(("version",), f"must be {VERSION}, the only version there is", f"write version = {VERSION}")
+        return self.table(Config, {name: raw[name] for name in raw if name != "version"})
+
+    def table(self, cls: type[Any], raw: dict[str, Any], path: Path = ()) -> Table:
+        """Check one table."""
+        known = keys(cls)
+        table = Table(*self._where(path))
+        for name, value in raw.items():
+            here = (*path, name)
+            key = known.get(name)
+            if key is None:
+                self._report(here, "unknown key", _advise(name, known, root=not path))
+            elif key.table is None:
+                self.value(table, key, value, here)
+            elif key.many:
+                self._array_of_tables(table, key, value, here)
+            elif isinstance(value, dict):
+                table.tables[name] = self.table(key.table, value, here)
+            else:
+                self._report(here, f"must be a table, not {kind_of(value)}", f"write [{name}] on its own line")
+        for name, key in known.items():
+            if key.required and name not in raw and self._is_file:
+                self._report((*path, name), "missing", f"write {name} = {key.setting.example} in the table")
+                table.broken.add(name)
+        return table
+
+    def value(self, table: Table, key: Key, value: object, path: Path) -> None:
+        """Check one value, or each element of an array."""
+        if not key.many:
+            found = self._parsed(table, key, value, path)
+            if found is not None:
+                table.values[key.name] = found
+        elif isinstance(value, list):
+            each = (self._parsed(table, key, element, (*path, n)) for n, element in enumerate(value))
+            items = tuple(filter(None, each))
+            table.values[key.name] = Given(tuple(item.value for item in items), *self._where(path), items)
+        else:
+            table.broken.add(key.name)
+            fix = f'write {key.name} = ["{value}"]' if isinstance(value, str) else "write it in square brackets"
+            self._report(path, f"must be an array, not {kind_of(value)}", fix)
+
+    def _parsed(self, table: Table, key: Key, raw: object, path: Path) -> Given | None:
         try:
-            self.values[key.name] = Given(key.parse(raw), where, path)
+            return Given(key.parse(raw), *self._where(path))
         except Wrong as wrong:
-            self.broken.add(key.name)
-            problems.append(Problem(where, path, wrong.message, wrong.hint))
+            table.broken.add(key.name)
+            self._report(path, wrong.message, wrong.hint)
+            return None
 
-    def set_each(self, key: Key, raws: Sequence[object], where: str, problems: list[Problem]) -> None:
-        """Check the elements of an array, which all stand in one place, and keep them."""
-        found = []
-        for raw in raws:
-            try:
-                found.append(key.parse(raw))
-            except Wrong as wrong:
-                self.broken.add(key.name)
-                problems.append(Problem(where, "", wrong.message, wrong.hint))
-        self.values[key.name] = Given(tuple(found), where, items=(where,) * len(found))
+    def _array_of_tables(self, table: Table, key: Key, value: object, path: Path) -> None:
+        assert key.table is not None
+        if not isinstance(value, list) or not all(isinstance(each, dict) for each in value):
+            kind = kind_of(value) if not isinstance(value, list) else "an array of other things"
+            self._report(path, f"must be an array of tables, not {kind}", f"write [[{key.name}]] in double brackets")
+            table.broken.add(key.name)
+            value = [value] if isinstance(value, dict) else []
+        table.arrays[key.name] = [self.table(key.table, each, (*path, n)) for n, each in enumerate(value)]
+
+
+def dotted(path: Path) -> str:
+    """Write a path as text: interface[0].prefixes[1]."""
+    return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path).removeprefix(".")
+
+
+def _advise(name: str, known: dict[str, Key], root: bool) -> str:
+    """Say what an unknown key was probably meant to be."""
+    candidates = [*known, "version"] if root else list(known)
+    near = nearest(name, candidates)
+    if near:
+        return f"did you mean {near}?"
+    for path, _ in leaves():
+        if path[-1] == name and len(path) > 1:
+            return f"it belongs into {_header(path[:-1])}"
+    return f"known here: {listed(candidates)}"
+
+
+def _header(path: tuple[str, ...]) -> str:
+    """Write the line that opens a table."""
+    table: Any = Config
+    for step in path:
+        key = keys(table)[step]
+        table = key.table
+    return f"[[{'.'.join(path)}]]" if key.many else f"[{'.'.join(path)}]"
+
+
+def lay(base: Table, over: Table) -> None:
+    """Lay one table over another, whose values it replaces; arrays of tables grow."""
+    base.values |= over.values
+    base.broken |= over.broken
+    for name, table in over.tables.items():
+        lay(base.tables.setdefault(name, Table(table.where)), table)
+    for name, tables in over.arrays.items():
+        base.arrays.setdefault(name, []).extend(tables)
 
 
 def build(cls: type[T], table: Table) -> T:
-    """Make the dataclass of a draft; what is not given has its default.
-
-    The draft must be free of problems: a required key that is missing is the caller's to find.
-    """
+    """Return the dataclass of a draft without problems, with the default of each key that is not given."""
     arguments: dict[str, Any] = {}
-    for key in keys(cls).values():
-        if key.table is None:
-            if key.name in table.values:
-                arguments[key.attribute] = table.values[key.name].value
-        elif key.many:
-            arguments[key.attribute] = tuple(build(key.table, each) for each in table.arrays.get(key.name, []))
-        elif key.name in table.tables:
-            arguments[key.attribute] = build(key.table, table.tables[key.name])
+    for name, key in keys(cls).items():
+        if name in table.values:
+            arguments[key.attribute] = table.values[name].value
+        elif key.table is not None and name in table.arrays:
+            arguments[key.attribute] = tuple(build(key.table, each) for each in table.arrays[name])
+        elif key.table is not None and name in table.tables:
+            arguments[key.attribute] = build(key.table, table.tables[name])
     return cls(**arguments)
-
-
-def build_config(table: Table) -> Config:
-    """Make the settings tree of a whole draft."""
-    return build(Config, table)

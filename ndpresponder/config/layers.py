@@ -1,25 +1,27 @@
-"""Merge flags, environment and file into the settings tree: flag before environment before file before default.
+"""Merge file, environment and flags into the settings tree.
 
-It must never start anything: `ndpresponder check` and a reload call it just as `run` does.
+Flags override environment variables, which override the file. Flags and variables are written as raw tables, with
+their name as the place, and checked like the tables of a file. Nothing is started here: `check` and a reload call
+`load` as `run` does.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from ipaddress import IPv6Network
 from typing import Any
 
 from ndpresponder.config import values
 from ndpresponder.config.checks import judge
-from ndpresponder.config.draft import Given, Table, build_config
+from ndpresponder.config.declaration import Key, keys
+from ndpresponder.config.draft import Checker, Given, Table, build, lay
 from ndpresponder.config.host import Host
 from ndpresponder.config.problem import Problem, Wrong
-from ndpresponder.config.settings import Config, InterfaceConfig, Key, LimitsConfig, keys, leaves, names_source
-from ndpresponder.config.source_settings import SourcesConfig
+from ndpresponder.config.settings import Config, SourcesConfig, leaves, names_source
 from ndpresponder.errors import ConfigError, ExitCode
 
 _SEPARATOR = re.compile(r"[,\s]+")
 _LINE = re.compile(r":(\d+)$")
+_UPLINK_FLAGS = (("name", "iface"), ("prefixes", "prefix"), ("exclude", "exclude"))
 
 
 class NothingToDo(ConfigError):
@@ -40,130 +42,134 @@ class Loaded:
     warnings: tuple[Problem, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """A prefix or exclusion for one uplink, or for all (an empty name)."""
-
-    network: IPv6Network
-    uplink: str
-    where: str
-
-
 @dataclass(slots=True)
 class Layer:
-    """What the flags, or the environment, say."""
+    """What the flags say, or the environment: tables as a file has them.
+
+    Each word about uplinks has a table of its own, and one without a name is for all uplinks. Likewise a table of a
+    source that names nothing to follow is for all sources of its kind.
+    """
 
     problems: list[Problem]
-    uplinks: dict[str, str] = field(default_factory=dict)  # name -> where
-    claims: dict[str, list[Claim]] = field(default_factory=lambda: {"prefixes": [], "exclude": []})
-    settings: list[tuple[tuple[str, ...], Key, object, str]] = field(default_factory=list)
-    sources: dict[str, list[Table]] = field(default_factory=dict)  # kind -> in place of the file's
-    broken: bool = False  # an uplink or prefix could not be read
+    table: Table = field(default_factory=Table)
 
-    def uplink(self, word: str, where: str) -> None:
-        """Take an uplink."""
-        try:
-            self.uplinks.setdefault(values.interface_name(word), where)
-        except Wrong as wrong:
-            self.broken = True
-            self.problems.append(Problem(where, "", wrong.message, wrong.hint))
+    def say(self, raw: dict[str, Any], where: str) -> None:
+        """Check raw tables that all stand in one place, and add them."""
+        lay(self.table, Checker({(): where}, self.problems, is_file=False).table(Config, raw))
 
-    def claim(self, key: str, word: str, where: str) -> None:
-        """Take `PFX[@IF]` for `prefixes` or `exclude`."""
-        prefix, at, uplink = word.partition("@")
-        try:
-            network: Any = keys(InterfaceConfig)[key].parse(prefix)
-            name = values.interface_name(uplink) if at else ""
-        except Wrong as wrong:
-            self.broken = True
-            self.problems.append(Problem(where, "", wrong.message, wrong.hint))
-        else:
-            self.claims[key].append(Claim(network, name, where))
+    def say_uplink(self, key: str, word: str, where: str) -> None:
+        """Take the name of an uplink, or `PFX[@IF]` for `prefixes` or `exclude`."""
+        prefix, at, name = word.partition("@")
+        table = {"name": word} if key == "name" else {key: [prefix]} | ({"name": name} if at else {})
+        self.say({"interface": [table]}, where)
 
-    def rate(self, word: str, where: str) -> None:
-        """Take `N[/BURST]`."""
-        try:
-            rate, burst = values.rate(word)
-        except Wrong as wrong:
-            self.problems.append(Problem(where, "", wrong.message, wrong.hint))
-            return
-        limits = keys(LimitsConfig)
-        self.settings.append((("limits", "rate"), limits["rate"], rate, where))
-        if burst is not None:
-            self.settings.append((("limits", "burst"), limits["burst"], burst, where))
+    @property
+    def uplinks(self) -> list[Table]:
+        """The tables about uplinks."""
+        return self.table.arrays.get("interface", [])
 
-    def source(self, kind: str, key: Key, words: Sequence[object], where: str) -> None:
-        """Take what to follow: one source of all `words`, or one for each where the key holds one value."""
-        if key.setting.bare:
-            words = [part for word in words for part in str(word).split(",") if part]
-            tables = self.sources[kind] = [Table(where)]
-            if words:
-                tables[0].set_each(key, words, where, self.problems)
-            return
-        words = tuple(dict.fromkeys(words))
-        if not words:
-            return
-        tables = self.sources[kind] = [Table(where)] if key.many else [Table(where) for _ in words]
-        if key.many:
-            tables[0].set_each(key, words, where, self.problems)
-        else:
-            for table, word in zip(tables, words, strict=True):
-                table.set(key, word, where, self.problems)
+    @property
+    def sources(self) -> Table:
+        """The tables of sources."""
+        return self.table.tables.get("source", Table())
 
-    def within(self, words: Sequence[object]) -> None:
-        """Take the prefixes that the targets of all these sources must lie in."""
-        where = "flag --within"
-        if not self.sources:
-            message = "there is no source among the flags to set this for"
-            self.problems.append(Problem(where, "", message, "leave it out, or say what to follow"))
-        for kind, tables in self.sources.items():
-            key = keys(keys(SourcesConfig)[kind].table or SourcesConfig)["within"]
-            for table in tables:
-                if not table.of("within"):  # --routes PFX says it already
-                    table.set_each(key, words, where, self.problems)
+    def followed(self, kind: str) -> list[Table]:
+        """Return the tables of a kind of source that name what to follow."""
+        required = {key.name for key in keys(keys(SourcesConfig)[kind].table or Config).values() if key.required}
+        tables = self.sources.arrays.get(kind, [])
+        return [table for table in tables if required & (table.values.keys() | table.broken)]
 
-    def named(self) -> dict[str, str]:
-        """Return the uplinks that stand after an @."""
-        return {claim.uplink: claim.where for claim in self.claims["prefixes"] if claim.uplink}
+    @property
+    def broken(self) -> bool:
+        """Whether the name or a prefix of an uplink is wrong."""
+        return any(each.broken & {key for key, _ in _UPLINK_FLAGS} for each in self.uplinks)
+
+    def names(self, *beside: str) -> dict[str, str]:
+        """Return the uplinks whose names stand alone, or beside a key, with their places."""
+        said = {"name", *beside}
+        return {each.of("name"): each.where for each in self.uplinks if not each.broken and each.values.keys() == said}
+
+    def lay_uplinks(self, table: Table) -> None:
+        """Lay all that is said for one uplink over its table."""
+        said: dict[str, Given] = {}
+        for each in self.uplinks:
+            if not each.broken and each.of("name") in (None, table.of("name")):
+                for key, given in each.values.items():
+                    said[key] = said[key].joined(given) if key in said and given.items else given
+        table.values |= {key: given for key, given in said.items() if key != "name"}
+        if self.broken:
+            table.broken.add("prefixes")
 
 
 def from_flags(options: Mapping[str, Any], problems: list[Problem]) -> Layer:
     """Read parsed flags; `options` holds them by their `argparse` destination."""
     layer = Layer(problems)
-    for word in options.get("iface") or ():
-        layer.uplink(word, "flag --iface")
-    for word in options.get("prefix") or ():
-        layer.claim("prefixes", word, "flag --prefix")
-    for word in options.get("exclude") or ():
-        layer.claim("exclude", word, "flag --exclude")
+    for name, flag in _UPLINK_FLAGS:
+        for word in options.get(flag) or ():
+            layer.say_uplink(name, word, f"flag --{flag}")
     if options.get("rate") is not None:
-        layer.rate(options["rate"], "flag --rate")
-    for path, key in leaves():
-        given = options.get(".".join(path))
-        if given is None:
-            continue
-        where = f"flag {key.setting.flags[-1]}"
-        if names_source(path, key):
-            layer.source(path[1], key, given, where)
+        try:
+            rate, burst = values.rate(options["rate"])
+        except Wrong as wrong:
+            problems.append(Problem("flag --rate", "", wrong.message, wrong.hint))
         else:
-            layer.settings.append((path, key, given, where))
+            layer.say({"limits": {"rate": rate} | ({} if burst is None else {"burst": burst})}, "flag --rate")
+    given = [(path, key, options[".".join(path)]) for path, key in leaves() if options.get(".".join(path)) is not None]
+    for path, key, words in given:
+        if names_source(path, key):
+            layer.say({"source": {path[1]: _followed(key, words)}}, f"flag {key.setting.flags[-1]}")
     if options.get("within") is not None:
-        layer.within([word for given in options["within"] for word in given.split(",") if word])
+        _say_within(layer, [word for words in options["within"] for word in words.split(",") if word])
+    for path, key, word in given:
+        if not names_source(path, key):
+            layer.say(_at(path, word), f"flag {key.setting.flags[-1]}")
     return layer
+
+
+def _followed(key: Key, words: Sequence[object]) -> object:
+    """Return the tables of what to follow: one source of all words, or one for each."""
+    if key.setting.bare:
+        parts = [part for word in words for part in str(word).split(",") if part]
+        return {key.name: parts} if parts else {}
+    unique = list(dict.fromkeys(words))
+    return [{key.name: unique}] if key.many and unique else [{key.name: word} for word in unique]
+
+
+def _say_within(layer: Layer, prefixes: list[str]) -> None:
+    """Limit the targets of all sources that flags name."""
+    arrays, tables = layer.sources.arrays, layer.sources.tables
+    kinds: dict[str, Any] = {kind: [{"within": prefixes}] for kind in arrays}
+    kinds |= {kind: {"within": prefixes} for kind in tables if not tables[kind].of("within")}  # --routes PFX says it
+    if not (arrays or tables):
+        message = "there is no source among the flags to set this for"
+        layer.problems.append(Problem("flag --within", "", message, "leave it out, or say what to follow"))
+    layer.say({"source": kinds}, "flag --within")
 
 
 def from_environment(environ: Mapping[str, str], problems: list[Problem]) -> Layer:
     """Read NDPRESPONDER_*; a variable that is empty counts as not set."""
     layer = Layer(problems)
-    for word in filter(None, _SEPARATOR.split(environ.get("NDPRESPONDER_IFACE", ""))):
-        layer.uplink(word, "environment NDPRESPONDER_IFACE")
-    for word in filter(None, _SEPARATOR.split(environ.get("NDPRESPONDER_PREFIX", ""))):
-        layer.claim("prefixes", word, "environment NDPRESPONDER_PREFIX")
-    for path, key in leaves():
-        given = environ.get(key.setting.env) if key.setting.env else None
-        if given:
-            layer.settings.append((path, key, given, f"environment {key.setting.env}"))
+    for key, variable in (("name", "NDPRESPONDER_IFACE"), ("prefixes", "NDPRESPONDER_PREFIX")):
+        for word in filter(None, _SEPARATOR.split(environ.get(variable, ""))):
+            layer.say_uplink(key, word, f"environment {variable}")
+    for path, variable in _variables():
+        if environ.get(variable) and variable.startswith("NDPRESPONDER_"):
+            layer.say(_at(path, environ[variable]), f"environment {variable}")
     return layer
+
+
+def _variables() -> Iterator[tuple[tuple[str, ...], str]]:
+    return ((path, key.setting.env) for path, key in leaves() if key.setting.env)
+
+
+def _at(path: Sequence[str], raw: object, cls: Any = Config) -> dict[str, Any]:
+    """Return the raw tables that hold one value, as a file would."""
+    name, *rest = path
+    key = keys(cls)[name]
+    if rest:
+        raw = _at(rest, raw, key.table)
+        raw = [raw] if key.many else raw
+    return {name: raw}
 
 
 def load(options: Mapping[str, Any], environ: Mapping[str, str], host: Host | None = None) -> Loaded:
@@ -173,28 +179,28 @@ def load(options: Mapping[str, Any], environ: Mapping[str, str], host: Host | No
     """
     problems: list[Problem] = []
     warnings: list[Problem] = []
-    flags = from_flags(options, problems)
-    environment = from_environment(environ, problems)
+    flags, environment = from_flags(options, problems), from_environment(environ, problems)
     name = options.get("config")
     if name is None:
         name = environ.get("NDPRESPONDER_CONFIG")
-    draft = _read(name, problems) if name else Table()
-    _merge(draft, environment, flags)
-    for layer in (environment, flags):
-        _apply_settings(draft, layer)
-    if not (draft.arrays["interface"] or draft.broken or environment.broken or flags.broken):
+    draft = Table()
+    if name:
+        from ndpresponder.config import toml_file  # flags alone need not wait for tomllib
+
+        draft = toml_file.read(name, problems)
+    uplinks = draft.arrays["interface"] = _in_play(draft.arrays.get("interface", []), environment, flags)
+    if not (uplinks or draft.broken or environment.broken or flags.broken):
         problems.append(_no_uplink(name, environment, flags, host or Host()))
+    for layer in (environment, flags):
+        _lay_over(draft, layer)
+    _share(draft, environ, problems)
     judge(draft, problems, warnings)
-    _judge_named_exclusions(draft, flags)
+    for uplink, where in flags.names("exclude").items():
+        if uplink not in {table.of("name") for table in uplinks}:
+            problems.append(Problem(where, "", f"{uplink!r} is not an uplink here", f"add --iface {uplink}"))
     if problems:
-        raise ConfigError(tuple(str(problem) for problem in sorted(problems, key=_line)))
-    return Loaded(build_config(draft), draft, tuple(sorted(warnings, key=_line)))
-
-
-def _read(name: str, problems: list[Problem]) -> Table:
-    from ndpresponder.config import toml_file  # flags alone need not wait for tomllib
-
-    return toml_file.read(name, problems)
+        raise ConfigError(tuple(dict.fromkeys(str(problem) for problem in sorted(problems, key=_line))))
+    return Loaded(build(Config, draft), draft, tuple(sorted(warnings, key=_line)))
 
 
 def _line(problem: Problem) -> int:
@@ -203,74 +209,48 @@ def _line(problem: Problem) -> int:
     return int(match[1]) if match else 0
 
 
-def _merge(draft: Table, environment: Layer, flags: Layer) -> None:
-    """Settle which uplinks are in play and which prefixes and exclusions each has."""
-    written = draft.arrays.get("interface", [])
-    tables = {str(table.of("name")): table for table in reversed(written)}
-    if flags.uplinks or environment.uplinks:
-        chosen = flags.uplinks | flags.named()
-        if not flags.uplinks:
-            chosen = environment.uplinks | environment.named() | chosen
-        in_play = []
-    else:
-        chosen = environment.named() | flags.named()
-        chosen = {name: where for name, where in chosen.items() if name not in tables}
-        in_play = list(written)
-    for name, where in chosen.items():
-        in_play.append(tables.get(name) or Table(where, values={"name": Given(name, where)}))
-    draft.arrays["interface"] = in_play
-    if flags.sources:
-        sources = draft.tables.setdefault("source", Table())
-        for kind, followed in flags.sources.items():
-            if keys(SourcesConfig)[kind].many:
-                sources.arrays[kind] = followed
-            else:
-                sources.tables.setdefault(kind, Table()).values.update(followed[0].values)
-    for layer in (environment, flags):
-        for table in in_play:
-            for key, claims in layer.claims.items():
-                mine = [claim for claim in claims if claim.uplink in ("", table.of("name"))]
-                if mine:
-                    networks, places = tuple(claim.network for claim in mine), tuple(claim.where for claim in mine)
-                    table.values[key] = Given(networks, places[0], items=places)
-            if layer.broken:
-                table.broken.add("prefixes")
+def _in_play(written: list[Table], environment: Layer, flags: Layer) -> list[Table]:
+    """Return the tables of the uplinks: all of the file, or those that flags or environment choose."""
+    tables = {table.of("name"): table for table in reversed(written)}
+    chosen = flags.names() or environment.names()
+    in_play = [] if chosen else list(written)
+    if not flags.names():
+        chosen |= environment.names("prefixes")
+    for name, where in (chosen | flags.names("prefixes")).items():
+        if name not in (table.of("name") for table in in_play):
+            in_play.append(tables.get(name) or Table(where, values={"name": Given(name, where)}))
+    return in_play
 
 
-def _apply_settings(draft: Table, layer: Layer) -> None:
-    """Set what a layer says; a setting of an uplink goes to all uplinks in play, likewise for a kind of source."""
-    for path, key, raw, where in layer.settings:
-        tables = _reached(draft, path[:-1], where)
-        if not tables and path[0] == "source" and where.startswith("flag "):
-            message, hint = f"there is no {path[1]} source to set this for", "leave it out, or say what to follow"
-            layer.problems.append(Problem(where, "", message, hint))
-        for table in tables:
-            # A variable that is shared with other programs must not outdo what was written for this one.
-            if where.startswith(("flag ", "environment NDPRESPONDER_")) or key.name not in table.values:
-                table.set(key, raw, where, layer.problems)
+def _lay_over(draft: Table, layer: Layer) -> None:
+    """Lay flags or environment over what is known so far."""
+    for table in draft.arrays["interface"]:
+        layer.lay_uplinks(table)
+    sources = draft.tables.setdefault("source", Table())
+    for kind, said in layer.sources.arrays.items():
+        named = layer.followed(kind)
+        if named:
+            sources.arrays[kind] = named
+        for loose in (table for table in said if table not in named):
+            for table in sources.arrays.get(kind, []):
+                table.values |= loose.values
+            if not sources.arrays.get(kind):
+                message = f"there is no {kind} source to set this for"
+                layer.problems.append(loose.problem(message, "leave it out, or say what to follow"))
+    lay(
+        draft,
+        Table(values=layer.table.values, tables=layer.table.tables | {"source": Table(tables=layer.sources.tables)}),
+    )
 
 
-def _reached(draft: Table, path: tuple[str, ...], where: str) -> list[Table]:
-    """Return all tables of a path."""
-    cls: Any = Config
-    tables = [draft]
-    for step in path:
-        key = keys(cls)[step]
-        cls = key.table
-        if key.many:
-            tables = [inner for table in tables for inner in table.arrays.get(step, [])]
-        else:
-            tables = [table.tables.setdefault(step, Table(where)) for table in tables]
-    return tables
-
-
-def _judge_named_exclusions(draft: Table, flags: Layer) -> None:
-    """Find `--exclude PFX@IF` for an interface that is no uplink."""
-    names = {table.of("name") for table in draft.arrays["interface"]}
-    for claim in flags.claims["exclude"]:
-        if claim.uplink and claim.uplink not in names:
-            message = f"{claim.uplink!r} is not an uplink here"
-            flags.problems.append(Problem(claim.where, "", message, f"add --iface {claim.uplink}"))
+def _share(draft: Table, environ: Mapping[str, str], problems: list[Problem]) -> None:
+    """Take a variable that other programs share for each source that does not say it itself."""
+    for path, variable in _variables():
+        for table in draft.tables["source"].arrays.get(path[1], []):
+            if not variable.startswith("NDPRESPONDER_") and path[2] not in table.values and environ.get(variable):
+                shared = Layer(problems)
+                shared.say(_at(path, environ[variable]), f"environment {variable}")
+                table.values |= shared.sources.arrays[path[1]][0].values
 
 
 def _no_uplink(name: str | None, environment: Layer, flags: Layer, host: Host) -> Problem:
@@ -279,13 +259,16 @@ def _no_uplink(name: str | None, environment: Layer, flags: Layer, host: Host) -
     Raises: NothingToDo when there is neither a file nor a prefix.
     """
     uplink = host.default_uplink()
-    claims = flags.claims["prefixes"] or environment.claims["prefixes"]
-    if claims:
-        known = f"add --iface {uplink}, where this host's IPv6 default route leads" if uplink else "add --iface eth0"
-        return Problem(claims[0].where, "", f"no uplink to answer for {claims[0].network} on", known)
-    if flags.sources:
-        where = next(iter(flags.sources.values()))[0].where
-        return Problem(where, "", "no uplink to answer on", f"add --iface {uplink or 'eth0'}")
+    prefixes = [each for layer in (flags, environment) for table in layer.uplinks for each in table.items("prefixes")]
+    sources = [
+        *(table for kind in flags.sources.arrays for table in flags.followed(kind)),
+        *flags.sources.tables.values(),
+    ]
+    if prefixes:
+        hint = f"add --iface {uplink}, where this host's IPv6 default route leads" if uplink else "add --iface eth0"
+        return prefixes[0].problem(f"no uplink to answer for {prefixes[0].value} on", hint)
+    if sources:
+        return sources[0].problem("no uplink to answer on", f"add --iface {uplink or 'eth0'}")
     if name:
         hint = f'write [[interface]], name = "{uplink or "eth0"}" and prefixes = ["2001:db8::/112"]'
         return Problem(name, "", "no uplink", hint)

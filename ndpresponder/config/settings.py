@@ -1,22 +1,132 @@
-"""The settings tree: frozen, validated, built once from flags, environment and TOML file.
+"""The settings tree: frozen dataclasses that mirror the tables of the TOML file.
 
-Every setting is declared here, or in `sources` for a source of targets, and nowhere else: its type, its
-default, its meaning, its flag, its environment variable. Validation, `--help`, `ndpresponder check` and the
-test of the reference file read the declarations. The daemon reads only the finished tree, which must never
-hold an unchecked value.
+A setting is declared here and nowhere else: its type, its default, its meaning, its flag, its environment variable.
+The daemon reads only the finished tree, which never holds an unchecked value.
 """
 
-from collections.abc import Callable, Iterator
-from dataclasses import MISSING, dataclass, fields, is_dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
 from ipaddress import IPv6Network
-from types import NoneType
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import Annotated, Any, Literal
 
 from ndpresponder.config import values
-from ndpresponder.config.declaration import Setting
-from ndpresponder.config.source_settings import SourcesConfig
+from ndpresponder.config.declaration import Key, Setting, keys
 
-_NO_SOURCES = SourcesConfig()
+_Choice = Literal["auto", "always", "never"]
+_Within = Annotated[
+    tuple[IPv6Network, ...],
+    Setting("only targets in these prefixes; none: only targets on-link at, or routed to, the uplink", values.prefix),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class BridgeSourceConfig:
+    """One downstream interface; its prefixes are claimed, its neighbors live."""
+
+    name: Annotated[
+        str,
+        Setting(
+            "follow the addresses behind this downstream interface, a bridge or any other; repeatable",
+            values.interface_name,
+            "-b, --bridge IF",
+        ),
+    ]
+    within: _Within = ()
+
+
+@dataclass(frozen=True, slots=True)
+class DockerSourceConfig:
+    """Networks of a container engine that speaks Docker's API."""
+
+    networks: Annotated[
+        tuple[str, ...],
+        Setting(
+            "follow the containers in this network of Docker or Podman; '*': in all with IPv6; repeatable",
+            values.network_name,
+            "-N, --docker-network NAME",
+            example='["ipv6exposed"]',
+        ),
+    ]
+    url: Annotated[
+        str,
+        Setting(
+            "socket of Docker, or of another engine with its API",
+            values.socket_url,
+            "--docker-url unix://PATH",
+            "DOCKER_HOST",
+        ),
+    ] = "unix:///var/run/docker.sock"
+    within: _Within = ()
+
+
+@dataclass(frozen=True, slots=True)
+class FileSourceConfig:
+    """One file of addresses and prefixes."""
+
+    path: Annotated[
+        str,
+        Setting(
+            "follow this file: an address or a prefix in each line; repeatable",
+            values.file_path,
+            "-f, --address-file FILE",
+            example='"/etc/ndpresponder/addresses"',
+        ),
+    ]
+    within: _Within = ()
+
+
+@dataclass(frozen=True, slots=True)
+class WireguardSourceConfig:
+    """One WireGuard interface; the allowed-ips of its peers are claimed."""
+
+    name: Annotated[
+        str,
+        Setting(
+            "follow the allowed-ips of this WireGuard interface's peers; repeatable",
+            values.interface_name,
+            "--wireguard IF",
+            example='"wg0"',
+        ),
+    ]
+    within: _Within = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RoutesSourceConfig:
+    """The kernel's routes; an empty tuple does not narrow them."""
+
+    within: Annotated[
+        tuple[IPv6Network, ...],
+        Setting(
+            "follow the kernel's routes, all or only those within these prefixes; repeatable",
+            values.prefix,
+            "--routes [PFX,...]",
+        ),
+    ] = ()
+    tables: Annotated[
+        tuple[int, ...],
+        Setting(
+            "routing tables, by number; none: the ones that rules select for the uplinks", values.integer(1, 2**32 - 1)
+        ),
+    ] = ()
+    protocols: Annotated[tuple[int, ...], Setting("only routes of these protocols", values.integer(0, 255))] = ()
+    through: Annotated[tuple[str, ...], Setting("only routes out of these interfaces", values.interface_name)] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SourcesConfig:
+    """Where targets come from, beside the prefixes of the uplinks."""
+
+    bridge: Annotated[tuple[BridgeSourceConfig, ...], Setting("one table for each downstream interface")] = ()
+    docker: Annotated[tuple[DockerSourceConfig, ...], Setting("networks of Docker or Podman")] = ()
+    file: Annotated[tuple[FileSourceConfig, ...], Setting("one table for each file")] = ()
+    wireguard: Annotated[tuple[WireguardSourceConfig, ...], Setting("one table for each interface")] = ()
+    routes: Annotated[RoutesSourceConfig | None, Setting("the kernel's routes")] = None
+
+    @property
+    def any(self) -> bool:
+        """Whether there is a source at all."""
+        return any(getattr(self, each.name) for each in fields(self))
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,23 +135,14 @@ class LogConfig:
 
     level: Annotated[
         Literal["debug", "info", "warning", "error"],
-        Setting(
-            "least severe events to log",
-            parse=values.log_level,
-            flags=("-l", "--log-level"),
-            env="NDPRESPONDER_LOG",
-            metavar="LEVEL",
-            group="what is seen",
-        ),
+        Setting("least severe events to log", values.log_level, "-l, --log-level LEVEL", "NDPRESPONDER_LOG"),
     ] = "info"
     format: Annotated[
         Literal["auto", "console", "json", "logfmt", "journal"],
         Setting(
             "form of the log; auto: journal fields under systemd, console on a terminal, else logfmt",
-            flags=("-o", "--log-format"),
+            flag="-o, --log-format FORMAT",
             env="NDPRESPONDER_LOG_FORMAT",
-            metavar="FORMAT",
-            group="what is seen",
         ),
     ] = "auto"
 
@@ -53,12 +154,10 @@ class MetricsConfig:
     listen: Annotated[
         str,
         Setting(
-            'serve /metrics, /healthz and /readyz there; "" is nowhere',
-            parse=values.listen,
-            flags=("-m", "--metrics"),
-            env="NDPRESPONDER_METRICS",
-            metavar="ADDR:PORT|unix:PATH",
-            group="what is seen",
+            'serve /metrics, /healthz and /readyz at this address; "" turns them off',
+            values.listen,
+            "-m, --metrics ADDR:PORT|unix:PATH",
+            "NDPRESPONDER_METRICS",
         ),
     ] = ""
 
@@ -70,12 +169,10 @@ class ControlConfig:
     socket: Annotated[
         str,
         Setting(
-            'unix socket on which the commands ask this daemon; "" is nowhere',
-            parse=values.control_socket,
-            flags=("--control",),
-            env="NDPRESPONDER_CONTROL",
-            metavar="PATH",
-            group="what is seen",
+            'unix socket on which commands reach this daemon; "" turns it off',
+            values.control_socket,
+            "--control PATH",
+            "NDPRESPONDER_CONTROL",
         ),
     ] = "/run/ndpresponder/control.sock"
 
@@ -85,82 +182,67 @@ class LimitsConfig:
     """How much is answered at most."""
 
     rate: Annotated[
-        int,
-        Setting("advertisements per second and uplink; 0 is unlimited", parse=values.integer(0, 10_000_000)),
+        int, Setting("advertisements per second and uplink; 0 is unlimited", values.integer(0, 10_000_000))
     ] = 0
     burst: Annotated[
-        int,
-        Setting("advertisements sent at once before the rate counts", parse=values.integer(1, 10_000_000)),
+        int, Setting("advertisements sent at once before the rate counts", values.integer(1, 10_000_000))
     ] = 400
 
 
 @dataclass(frozen=True, slots=True)
 class InterfaceConfig:
-    """One uplink and what is answered there."""
+    """One uplink and how solicitations are answered on it."""
 
-    name: Annotated[str, Setting("uplink: the interface towards the router", parse=values.interface_name)]
+    name: Annotated[str, Setting("uplink: the interface towards the router", values.interface_name)]
     prefixes: Annotated[
-        tuple[IPv6Network, ...], Setting("claimed prefixes; a bare address is a live host", parse=values.prefix)
+        tuple[IPv6Network, ...], Setting("claimed prefixes; a bare address is a live host", values.prefix)
     ] = ()
-    exclude: Annotated[tuple[IPv6Network, ...], Setting("never answer for these", parse=values.network)] = ()
-    allow_wide: Annotated[bool, Setting("allow prefixes wider than /64", flags=("--allow-wide",))] = False
-    router_flag: Annotated[
-        Literal["auto", "always", "never"], Setting("the Router flag; auto: as the uplink forwards")
-    ] = "auto"
-    override: Annotated[Literal["auto", "always", "never"], Setting("the Override flag; auto: live targets only")] = (
-        "auto"
-    )
+    exclude: Annotated[tuple[IPv6Network, ...], Setting("never answer for these", values.network)] = ()
+    allow_wide: Annotated[bool, Setting("allow prefixes wider than /64", flag="--allow-wide")] = False
+    router_flag: Annotated[_Choice, Setting("the Router flag; auto: as the uplink forwards")] = "auto"
+    override: Annotated[_Choice, Setting("the Override flag; auto: live targets only")] = "auto"
     unicast: Annotated[
         Literal["always", "live", "never"], Setting("targets whose reachability probes are answered")
     ] = "always"
     dad: Annotated[
         Literal["live", "defend", "ignore"],
         Setting(
-            "addresses that another host is told are taken; live: those known to be there, defend: all that is claimed",
-            flags=("--dad",),
-            metavar="MODE",
+            "targets to defend when another host wants one; live: live targets only, defend: claimed ones too",
+            flag="--dad MODE",
         ),
     ] = "live"
     announce: Annotated[
         Literal["live", "never"],
-        Setting("announce live targets when they or the link appear", flags=("-a", "--announce"), metavar="live|never"),
+        Setting("announce live targets when they or the link appear", flag="-a, --announce live|never"),
     ] = "live"
     take_over: Annotated[
         bool,
-        Setting(
-            "a claimed prefix that is new was another host's: announce what is solicited there next",
-            flags=("--take-over",),
-        ),
+        Setting("a new claimed prefix was another host's: announce targets as they are solicited", flag="--take-over"),
     ] = False
     gateway_keepalive: Annotated[
-        Literal["auto", "always", "never"],
-        Setting("keep the kernel's entry of the gateway alive; auto: while the uplink forwards and it needs it"),
+        _Choice, Setting("keep the kernel's entry of the gateway alive; auto: when forwarding needs it")
     ] = "auto"
     pin_gateway: Annotated[
         bool,
-        Setting("pin the gateway's link-layer address in the kernel; needs CAP_NET_ADMIN", flags=("--pin-gateway",)),
+        Setting("pin the gateway's link-layer address in the kernel; needs CAP_NET_ADMIN", flag="--pin-gateway"),
     ] = False
     mld_source: Annotated[
-        Literal["linklocal", "global", "both"],
-        Setting("where the reports of joined groups come from, on a link that snoops MLD"),
+        Literal["linklocal", "global", "both"], Setting("the source addresses of the reports of joined groups")
     ] = "linklocal"
     mld_router: Annotated[
-        Literal["auto", "always", "never"],
+        _Choice,
         Setting(
-            "pass for a multicast router, so that a bridge that snoops MLD hides no group; auto: while there are too "
-            "many to join",
-            flags=("--mld-router",),
-            metavar="auto|always|never",
+            "act as a multicast router, so that a bridge that snoops MLD forwards all groups; "
+            "auto: when there are too many groups to join",
+            flag="--mld-router auto|always|never",
         ),
     ] = "auto"
-    verify: Annotated[bool, Setting("answer for claimed targets only once found there", flags=("--verify",))] = False
+    verify: Annotated[
+        bool, Setting("check that a claimed target exists behind this host before answering", flag="--verify")
+    ] = False
     fastpath: Annotated[
         Literal["auto", "tcx", "xdp", "xdp-native", "off"],
-        Setting(
-            "answer the plain case in the kernel; auto: on tcx where that can be had",
-            flags=("--fastpath",),
-            metavar="MODE",
-        ),
+        Setting("answer the plain case in the kernel; auto: on tcx where possible", flag="--fastpath MODE"),
     ] = "off"
 
 
@@ -171,57 +253,19 @@ class Config:
     interfaces: Annotated[tuple[InterfaceConfig, ...], Setting("one table for each uplink", key="interface")] = ()
     log: Annotated[LogConfig, Setting("what is logged")] = LogConfig()
     metrics: Annotated[MetricsConfig, Setting("Prometheus metrics")] = MetricsConfig()
-    control: Annotated[ControlConfig, Setting("asking and steering the daemon")] = ControlConfig()
+    control: Annotated[ControlConfig, Setting("the socket for commands")] = ControlConfig()
     limits: Annotated[LimitsConfig, Setting("protection against floods")] = LimitsConfig()
-    sources: Annotated[SourcesConfig, Setting("what is followed behind the host", key="source")] = _NO_SOURCES
-    dry_run: Annotated[bool, Setting("decide, count and log, but send nothing", flags=("-d", "--dry-run"))] = False
+    sources: Annotated[SourcesConfig, Setting("where targets come from", key="source")] = SourcesConfig()
+    dry_run: Annotated[bool, Setting("decide, count and log, but send nothing", flag="-d, --dry-run")] = False
     install_routes: Annotated[
         bool,
-        Setting(
-            "give live targets the routes they lack to where they live; needs CAP_NET_ADMIN",
-            flags=("--install-routes",),
-        ),
+        Setting("install missing routes to live targets; needs CAP_NET_ADMIN", flag="--install-routes"),
     ] = False
 
     @property
     def followed(self) -> frozenset[str]:
         """The downstream interfaces whose neighbors are followed."""
         return frozenset(bridge.name for bridge in self.sources.bridge)
-
-
-@dataclass(frozen=True, slots=True)
-class Key:
-    """One key of a TOML table, as its field declares it."""
-
-    name: str
-    attribute: str
-    setting: Setting
-    default: Any  # MISSING: the key must be written
-    kind: Any  # of the value, or of each element
-    parse: Callable[[object], object]
-    table: type[Any] | None  # the dataclass behind a table or an array of tables
-    many: bool  # an array
-
-    @property
-    def required(self) -> bool:
-        """Whether there is no default."""
-        return self.default is MISSING
-
-
-def keys(table: type[Any]) -> dict[str, Key]:
-    """Return the keys a TOML table may hold, by name."""
-    found = {}
-    for field in fields(table):
-        kind, setting = get_args(field.type)
-        many = get_origin(kind) is tuple
-        element = get_args(kind)[0] if many or NoneType in get_args(kind) else kind  # a table may be absent
-        parse = setting.parse
-        if parse is None:
-            parse = values.choice(get_args(element)) if get_origin(element) is Literal else values.boolean
-        nested: Any = element if is_dataclass(element) else None
-        name = setting.key or field.name
-        found[name] = Key(name, field.name, setting, field.default, element, parse, nested, many)
-    return found
 
 
 def leaves(table: type[Any] = Config, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Key]]:
@@ -234,5 +278,5 @@ def leaves(table: type[Any] = Config, path: tuple[str, ...] = ()) -> Iterator[tu
 
 
 def names_source(path: tuple[str, ...], key: Key) -> bool:
-    """Tell whether a key says what a source follows; each use of its flag adds to what is followed."""
+    """Tell whether each use of a key's flag adds a source of targets."""
     return path[0] == "source" and (key.required or key.setting.bare)

@@ -10,7 +10,6 @@ import sys
 from collections.abc import Iterator, Mapping
 from ipaddress import IPv6Address
 
-from ndpresponder.config.checks import EMPTY
 from ndpresponder.config.draft import Table
 from ndpresponder.config.host import ARPHRD_ETHER, Host
 from ndpresponder.config.layers import NothingToDo, load
@@ -58,54 +57,39 @@ def _compare(draft: Table, host: Host, links: Links) -> Iterator[Problem]:
         if link is None and known and name.value not in known:
             near = nearest(name.value, known)
             hint = "ndpresponder waits for it" + (f"; did you mean {near}?" if near else "")
-            yield Problem(name.where, name.path, f"there is no interface {name.value!r} now", hint)
+            yield name.problem(f"there is no interface {name.value!r} now", hint)
             continue
         device = link.device if link else name.value  # an alternative name is none to /proc and /sys
-        for trouble in troubles(link) if link else ():
+        for trouble in (*troubles(link), *rivals_on(link, table.of("prefixes") or ())) if link else ():
             message, _, hint = trouble.partition(": ")
-            yield Problem(name.where, name.path, message, hint)
-        for rival in rivals_on(link, table.of("prefixes") or ()) if link else ():
-            message, _, hint = rival.partition(": ")
-            yield Problem(name.where, name.path, message, hint)
+            yield name.problem(message, hint)
         link_type = host.link_type(device)
         if link_type not in (None, ARPHRD_ETHER):
             message = f"{name.value!r} is not an Ethernet interface (link type {link_type})"
-            yield Problem(name.where, name.path, message, "name the interface towards the router")
-        for kind, addresses in (
-            ("its default gateway", host.gateways(device)),
-            ("its own address", host.addresses(device)),
-        ):
-            yield from _covered(table, kind, addresses)
+            yield name.problem(message, "name the interface towards the router")
+        yield from _covered(table, "its default gateway", host.gateways(device))
+        yield from _covered(table, "its own address", host.addresses(device))
         yield from _overlaps(table, draft, host, device)
 
 
 def _overlaps(table: Table, draft: Table, host: Host, device: str) -> Iterator[Problem]:
     """Yield the claims, by a prefix or a followed bridge, of all of a prefix of the uplink's own link."""
-    prefixes = table.values.get("prefixes", EMPTY)
-    claims = [
-        (where, f"{prefixes.path}[{number}]" if prefixes.path else "", prefix)
-        for number, (prefix, where) in enumerate(zip(prefixes.value, prefixes.items, strict=False))
-    ]
+    claims = [(given, given.value) for given in table.items("prefixes")]
     for bridge in draft.tables.get("source", Table()).arrays.get("bridge", []):
         name = bridge.values["name"]
-        claims += [(name.where, name.path, network) for network in host.networks(name.value)]
+        claims += [(name, network) for network in host.networks(name.value)]
     for own in host.networks(device):
-        for where, path, prefix in claims:
+        for given, prefix in claims:
             if own.subnet_of(prefix) and not any(own.subnet_of(each) for each in table.of("exclude") or ()):
                 message = f"{prefix} covers {own}, the prefix of the link of {table.of('name')!r} itself"
                 hint = "other hosts live there: claim a narrower prefix, exclude them, or use verify"
-                yield Problem(where, path, message, hint)
+                yield given.problem(message, hint)
 
 
 def _covered(table: Table, kind: str, addresses: list[IPv6Address]) -> Iterator[Problem]:
     """Yield the addresses that lie in a prefix of an uplink and are not excluded by hand."""
-    prefixes = table.values.get("prefixes", EMPTY)
     for address in addresses:
-        if any(address in exclusion for exclusion in table.of("exclude") or ()):
-            continue
-        for number, prefix in enumerate(prefixes.value):
-            if address in prefix:
-                path = f"{prefixes.path}[{number}]" if prefixes.path else ""
-                message = f"{prefix} covers {kind} {address} on {table.of('name')!r}"
-                yield Problem(prefixes.items[number], path, message, "excluded automatically: nothing to do")
-                break
+        covering = [given for given in table.items("prefixes") if address in given.value]
+        if covering and not any(address in exclusion for exclusion in table.of("exclude") or ()):
+            message = f"{covering[0].value} covers {kind} {address} on {table.of('name')!r}"
+            yield covering[0].problem(message, "excluded automatically: nothing to do")

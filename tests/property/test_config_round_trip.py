@@ -18,12 +18,13 @@ from ndpresponder.config import (
     SourcesConfig,
 )
 from ndpresponder.config.checks import judge
+from ndpresponder.config.declaration import keys
 from ndpresponder.config.draft import Table, build
 from ndpresponder.config.host import Host
 from ndpresponder.config.layers import load
 from ndpresponder.config.problem import Problem
 from ndpresponder.config.render import as_data, as_toml
-from ndpresponder.config.settings import keys, leaves
+from ndpresponder.config.settings import leaves
 from ndpresponder.config.toml_file import parse
 from ndpresponder.errors import ConfigError
 

@@ -194,9 +194,9 @@ def test_all_wrong_flags_and_variables_are_reported_at_once() -> None:
         "flag --prefix: the interface name is empty",
         "flag --exclude: 'x' is not an IPv6 prefix",
         "flag --rate: 'x' is not N or N/BURST",
+        "flag --metrics: 'x' is neither ADDR:PORT nor unix:PATH",
         "environment NDPRESPONDER_IFACE: 'a/b' is not an interface name: no slash, colon or space can be in one",
         "environment NDPRESPONDER_LOG: 'inof' is not one of debug, info, warning, error",
-        "flag --metrics: 'x' is neither ADDR:PORT nor unix:PATH",
     ]
 
 

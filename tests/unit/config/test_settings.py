@@ -18,8 +18,9 @@ from ndpresponder.config import (
     MetricsConfig,
     SourcesConfig,
 )
+from ndpresponder.config.declaration import Key, keys
 from ndpresponder.config.layers import load
-from ndpresponder.config.settings import Key, keys, leaves
+from ndpresponder.config.settings import leaves
 
 REFERENCE = Path(__file__).parents[3] / "systemd/ndpresponder.toml"
 WHOLE = re.sub(r"(?m)^#(?! |$)", "", REFERENCE.read_text())  # the tables of sources stand there as comments
