@@ -20,7 +20,7 @@ from ndpresponder.outcome import Outcome
 from ndpresponder.policy.responder import Responder
 from ndpresponder.policy.table import Prefix
 from ndpresponder.targets.board import Entry
-from ndpresponder.targets.counted import Counted
+from ndpresponder.targets.scope import Counted
 from ndpresponder.targets.source import TargetSet
 from ndpresponder.uplink.other_responders import rivals
 from ndpresponder.uplink.uplink import Uplink

@@ -199,9 +199,7 @@ def _left_out(owners: Iterable[Entry], uplinks: Iterable[str], target: bytes | P
     found: dict[str, str] = {}
     for uplink in uplinks:
         known = [owner.counted[uplink] for owner in owners if uplink in owner.counted and owner.serves(uplink)]
-        causes = [
-            each.left_out_prefix(target) if isinstance(target, Prefix) else each.left_out(target) for each in known
-        ]
+        causes = [each.left_out(target) for each in known]
         if causes and all(causes):
             found[uplink] = str(causes[0])
     return found

@@ -195,7 +195,7 @@ class Assembly:
 
     async def _run_source(self, source: Source, running: _Running) -> None:
         def publish(targets: TargetSet) -> None:
-            self._belonging.admission.take(running.entry, targets, running.published.set)
+            self._belonging.admission.publish(running.entry, targets, running.published.set)
 
         def failed(error: Exception, pause_s: float) -> None:
             self.board.fail(running.entry)
@@ -271,7 +271,7 @@ def _inherit(gone: dict[Identity, _Running], new: dict[Identity, _Running]) -> N
             for other, before in gone.items():
                 if other.subject == identity.subject:
                     running.entry.targets |= before.entry.targets
-                    running.entry.astray = before.entry.astray
+                    running.entry.withheld = before.entry.withheld
 
 
 def _say_removed(reasons: Collection[str]) -> None:

@@ -9,13 +9,13 @@ from collections.abc import Mapping
 from ndpresponder.config import Config
 from ndpresponder.linux.netlink import Links
 from ndpresponder.observe.logs import get_logger
+from ndpresponder.targets.address_conflicts import AddressConflicts
 from ndpresponder.targets.admission import Admission
 from ndpresponder.targets.board import TargetBoard
-from ndpresponder.targets.left_out import LeftOut
-from ndpresponder.targets.shared_addresses import Doubts
 from ndpresponder.targets.source import Source
 from ndpresponder.targets.sources import Identity
 from ndpresponder.targets.sources.verified import Findings, FoundSource, followed
+from ndpresponder.targets.uncounted_log import UncountedLog
 from ndpresponder.uplink.uplink import Uplink
 from ndpresponder.wire.addresses import best_source
 from ndpresponder.wire.solicitation import probe
@@ -29,8 +29,8 @@ class Belonging:
         loop = asyncio.get_running_loop()
         self._board = board
         self._uplinks = uplinks
-        self._left_out = LeftOut(board, get_logger().warning)
-        self.admission = Admission(board, Doubts(self._ask_resident, loop.call_later, loop.time))
+        UncountedLog(board, get_logger().warning)
+        self.admission = Admission(board, AddressConflicts(self._ask_resident, loop.call_later, loop.time))
         self.findings = Findings(loop.time)
 
     def prepare(self, config: Config, links: Links) -> dict[Identity, Source]:

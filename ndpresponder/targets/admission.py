@@ -1,8 +1,8 @@
-"""Finds out which live targets count on which uplink: whose route leads to where they were found, and whose they are.
+"""Decide which live targets count on which uplink: the kernel routes to them, and no neighbor has their address.
 
-What a container says is not to be believed. Its address counts only if the kernel forwards to it there what comes in by
-the uplink, and if no neighbor on the uplink has that address. Nothing is published before that is known. Whatever
-changed, the kernel is asked again; a stranger can cause that only by the address of a live target.
+A container may use any address. Its address counts only if the kernel forwards to it the packets that come in by the
+uplink, and if no neighbor on the uplink has that address. Nothing is published before that is known. After every change
+the kernel is asked again; a solicitation of a requester leads to a look only if it is for the address of a live target.
 """
 
 import asyncio
@@ -18,16 +18,15 @@ from ndpresponder.linux.netlink import Link, Links, changes
 from ndpresponder.linux.netlink.changes import Changes
 from ndpresponder.linux.netlink.downstream import master_of
 from ndpresponder.linux.netlink.dump import HEADER_LENGTH, attributes, kind_of
-from ndpresponder.linux.netlink.forwarding import Forwarding
-from ndpresponder.linux.netlink.uplink_neighbors import Resident, residents
+from ndpresponder.linux.netlink.forwarding import Forwarding, Way
+from ndpresponder.linux.netlink.uplink_neighbors import residents
 from ndpresponder.policy.table import Prefix
+from ndpresponder.targets.address_conflicts import AddressConflicts
 from ndpresponder.targets.board import Entry, TargetBoard
-from ndpresponder.targets.counted import Cause
-from ndpresponder.targets.scope import NOWHERE, Scope
-from ndpresponder.targets.shared_addresses import Doubts
+from ndpresponder.targets.scope import NOWHERE, Cause, Scope, Withheld
 from ndpresponder.targets.source import TargetSet
 
-_SITE: Final = 48  # what one network is given, RFC 6177
+_SITE: Final = 48  # the prefix length that one site gets, RFC 6177
 _GROUPS: Final = changes.NEIGHBOR | changes.IPV6_ROUTE | changes.IPV6_RULE
 _NEIGHBOR_EVENTS, _NEW_ROUTE = (28, 29), 24
 _NDMSG: Final = struct.Struct("=BxxxiHBB")  # family, index, state, flags, type
@@ -39,50 +38,56 @@ _OWN_PROTOCOL: Final = 110  # routes that `install_routes` adds
 
 
 class Admission:
-    """Stands between the sources and the board."""
+    """Passes the sets of the sources to the board."""
 
-    def __init__(self, board: TargetBoard, doubts: Doubts) -> None:
-        """Publish to `board`; nothing that a source finds counts on an uplink before `follow` tells of it."""
+    def __init__(self, board: TargetBoard, conflicts: AddressConflicts) -> None:
+        """Publish to `board`; nothing that a source finds counts on an uplink before `follow_links`."""
         self.install_routes = False
         self._board = board
-        self._doubts = doubts
+        self._conflicts = conflicts
         self._links: dict[str, Link] | None = None
-        self._near: dict[str, Scope] = {}
+        self._uplinks: frozenset[int] = frozenset()  # their indexes
+        self._near: dict[str, Scope] = {}  # on-link at each uplink
         self._waiting: dict[int, tuple[Entry, TargetSet, Callable[[], None]]] = {}
+        # The kernel's answers, by the id of an entry: where packets go, by index of uplink and downstream interface,
+        self._ways: dict[tuple[int, int, int], dict[bytes, Way]] = {}
+        # and by uplink the targets that are not routed to, and the question that this answers
+        self._unrouted: dict[tuple[int, str], tuple[Mapping[str, frozenset[bytes]], object, Mapping[bytes, Cause]]] = {}
         self._changes = Changes(_GROUPS, self._matters)
         self._routes_changed = True
-        self._wired = False  # somebody may have got the route that it lacked
-        doubts.ring = self._changes.notify
-        board.belong({})
+        self._routes_installed = False  # targets may have got the route that they lacked
+        conflicts.on_news = self._changes.notify
+        board.scopes = {}
 
-    def take(self, entry: Entry, targets: TargetSet, then: Callable[[], None]) -> None:
-        """Publish what a source says once it is known what of it counts, and call `then`."""
+    def publish(self, entry: Entry, targets: TargetSet, published: Callable[[], None]) -> None:
+        """Publish the set of a source once it is known which of it counts, and call `published`."""
         if entry.configured or not targets.live:
             self._waiting.pop(id(entry), None)
             self._board.publish(entry, targets)
-            then()
+            published()
         else:
-            self._waiting[id(entry)] = (entry, targets, then)
+            self._waiting[id(entry)] = (entry, targets, published)
         self._changes.notify()
 
     def follow_links(self, links: Links) -> None:
-        """Go by the uplinks as they are now: tell the board what belongs to each."""
+        """Take the uplinks as they are now: tell the board the scope of each."""
         self._links = {name: link for name, link in links.items() if link is not None}
+        self._uplinks = frozenset(link.index for link in self._links.values())
         self._near = {name: Scope(Prefix(*each) for each in link.onlink) for name, link in self._links.items()}
-        self._board.belong({name: self._scope(name, link) for name, link in self._links.items()})
+        self._board.scopes = {name: self._scope(name, link) for name, link in self._links.items()}
         self._board.rebuild()
         self._changes.notify()
 
     def _scope(self, name: str, link: Link) -> Scope:
-        """Return what is on-link at an uplink, or routed to it as far as one can tell.
+        """Return the prefixes that are on-link at an uplink, or may be routed to it.
 
-        A prefix of the same site as an address of the uplink's may be routed to it, if this host routes it on to where
-        targets are; nothing shows more. What is on-link at another uplink belongs there.
+        A prefix of the same site as an address of the uplink may be routed to it, if this host routes it on to where
+        targets are; nothing tells for sure. A prefix that is on-link at another uplink belongs there.
         """
         near = self._near[name]
         values = (int.from_bytes(address, "big") for address in link.addresses if address[0] >> 5 == 1)
         sites = Scope(Prefix(value >> 128 - _SITE << 128 - _SITE, _SITE) for value in values)
-        wide = Scope(near.prefixes | sites.prefixes)
+        wide = near | sites
         others = frozenset().union(*(scope.prefixes for other, scope in self._near.items() if other != name))
         return Scope(wide.prefixes, filter(wide.takes_prefix, others - near.prefixes))
 
@@ -104,80 +109,86 @@ class Admission:
             return True
         if kind_of(event) not in _NEIGHBOR_EVENTS:
             if kind_of(event) == _NEW_ROUTE and event[21] == _OWN_PROTOCOL:
-                self._wired = True
+                self._routes_installed = True
             else:
                 self._routes_changed = True
             return True
-        index = struct.unpack_from("=i", event, HEADER_LENGTH + 4)[0]
-        if all(link.index != index for link in (self._links or {}).values()):
+        if struct.unpack_from("=i", event, HEADER_LENGTH + 4)[0] not in self._uplinks:
             return False
         address = dict(attributes(event, HEADER_LENGTH + _NDMSG.size)).get(_NDA_DST, b"")
         waiting = (targets for _, targets, _ in self._waiting.values())
-        said = (entry.targets for entry in self._board.entries)
-        return any(address in targets.live for targets in (*said, *waiting))
+        published = (entry.targets for entry in self._board.entries)
+        return any(address in targets.live for targets in (*published, *waiting))
 
     async def _look(self, kernel: Forwarding) -> float | None:
-        """Find out what counts now; return how long to pause at least."""
+        """Ask the kernel about all live targets, and publish the sets that wait for that; return the least pause."""
         links = self._links
         if links is None:
             return None
         again, self._routes_changed = self._routes_changed, False
-        wired, self._wired = self._wired, False
+        installed, self._routes_installed = self._routes_installed, False
         waiting = dict(self._waiting)
-        known = {id(entry): (entry, entry.targets) for entry in self._board.entries}
-        known |= {key: (entry, targets) for key, (entry, targets, _) in waiting.items()}
-        known = {key: (entry, targets) for key, (entry, targets) in known.items() if targets.live}
+        sets = {id(entry): (entry, entry.targets) for entry in self._board.entries}
+        sets |= {key: (entry, targets) for key, (entry, targets, _) in waiting.items()}
+        sets = {key: each for key, each in sets.items() if each[1].live}
+        self._ways = {} if again else {key: ways for key, ways in self._ways.items() if key[0] in sets}
+        self._unrouted = {} if again or installed else {k: each for k, each in self._unrouted.items() if k[0] in sets}
+        if installed:  # ask again for the targets that were not routed to their interface
+            for key, ways in self._ways.items():
+                self._ways[key] = {target: way for target, way in ways.items() if way.link == key[2]}
         own = {link.lladdr for link in links.values()}
-        on = {name: await residents(link.index, own) for name, link in links.items()} if known else {}
+        neighbors = {name: await residents(link.index, own) for name, link in links.items()} if sets else {}
         changed = False
         try:
-            for key, (entry, targets) in known.items():
-                if again:
-                    entry.ways.clear()
-                if again or wired:
-                    entry.routed.clear()
-                if wired:
-                    for pair, ways in entry.ways.items():
-                        entry.ways[pair] = {each: way for each, way in ways.items() if way.link == pair[1]}
-                astray: dict[str, Mapping[bytes, Cause] | None] = {}
+            for entry_id, (entry, targets) in sets.items():
+                withheld: dict[str, Withheld] = {}
                 for name, link in links.items():
                     if entry.serves(name):
-                        unrouted = await self._unrouted(kernel, entry, targets, link)
-                        taken = self._taken(name, entry, targets, on[name])
-                        astray[name] = {**unrouted, **taken} if taken else unrouted
-                if astray != entry.astray:
-                    entry.astray = astray
+                        unrouted = await self._ask(kernel, entry, targets, link)
+                        counted = entry.counted.get(name)
+                        answered = counted.live if counted is not None else frozenset()
+                        taken = {
+                            target: Cause.NEIGHBOR
+                            for target in targets.live & neighbors[name].keys()
+                            if self._conflicts.belongs_to(name, target, neighbors[name][target], target in answered)
+                        }
+                        withheld[name] = {**unrouted, **taken} if taken else unrouted
+                if withheld != entry.withheld:
+                    entry.withheld = withheld
                     changed = True
-                if key in waiting and self._waiting.get(key) is waiting[key]:
-                    del self._waiting[key]
+                if entry_id in waiting and self._waiting.get(entry_id) is waiting[entry_id]:
+                    del self._waiting[entry_id]
                     self._board.publish(entry, targets)
-                    waiting[key][2]()
+                    waiting[entry_id][2]()
         finally:
             if changed:
-                self._board.ring()
+                self._board.request_rebuild()
         return _PAUSE_S if again else None
 
-    async def _unrouted(
-        self, kernel: Forwarding, entry: Entry, targets: TargetSet, link: Link
-    ) -> Mapping[bytes, Cause]:
-        """Return the live targets of interfaces that the kernel would not forward to there."""
+    async def _ask(self, kernel: Forwarding, entry: Entry, targets: TargetSet, link: Link) -> Mapping[bytes, Cause]:
+        """Return the live targets that the kernel would not forward to their downstream interface.
+
+        Raises:
+            SourceUnavailable: the kernel does not answer.
+        """
         if entry.configured:
             return {}
-        uplinks = frozenset(each.index for each in (self._links or {}).values())
-        given = self._given(entry, link)
-        asked = (targets.downstream, link.index, uplinks, given)
-        known = entry.routed.get(link.name)
-        if known is not None and known[0][0] is targets.downstream and known[0][1:] == asked[1:]:
-            return known[1]
+        given = None  # the prefixes in which `install_routes` adds a missing route
+        if self.install_routes:
+            given = entry.within or self._near.get(link.name, NOWHERE) | self._board.configured(link.name)
+        question = (link.index, self._uplinks, given)
+        known = self._unrouted.get((id(entry), link.name))
+        if known is not None and known[0] is targets.downstream and known[1] == question:
+            return known[2]
         found: dict[bytes, Cause] = {}
         work = 0
         for interface, live in targets.downstream.items():
             index = index_of(interface)
-            if not index:  # of an interface that is not here nothing can be said
+            if not index:  # it is not there: nothing is known of its targets
                 continue
-            there = {index, await master_of(interface)} - uplinks  # where it is a part of a VRF, routes lead to that
-            before = entry.ways.get((link.index, index), {})
-            entry.ways[link.index, index] = ways = {}
+            there = {index, await master_of(interface)} - self._uplinks  # routes lead to the VRF that it is a part of
+            before = self._ways.get((id(entry), link.index, index), {})
+            self._ways[id(entry), link.index, index] = ways = {}
             for target in live:
                 way = before.get(target)
                 work += 1
@@ -191,23 +202,7 @@ class Admission:
                     await asyncio.sleep(0)
                 ways[target] = way
                 if way.link not in there:
-                    lacks = given is not None and (way.missing or way.link in uplinks) and given.takes(target)
+                    lacks = given is not None and (way.missing or way.link in self._uplinks) and given.takes(target)
                     found[target] = Cause.WIRING if lacks else Cause.UNROUTED
-        entry.routed[link.name] = (asked, found)
+        self._unrouted[id(entry), link.name] = (targets.downstream, question, found)
         return found
-
-    def _given(self, entry: Entry, link: Link) -> Scope | None:
-        """Return what `install_routes` gives a route where there is none: what is on-link, configured or named."""
-        if not self.install_routes:
-            return None
-        return entry.within or self._near.get(link.name, NOWHERE) | self._board.configured(link.name)
-
-    def _taken(self, uplink: str, entry: Entry, targets: TargetSet, on: Mapping[bytes, Resident]) -> dict[bytes, Cause]:
-        """Return the live targets that a neighbor on the uplink has."""
-        counted = entry.counted.get(uplink)
-        answered = counted.live if counted is not None else frozenset()
-        return {
-            target: Cause.NEIGHBOR
-            for target in targets.live & on.keys()
-            if self._doubts.has(uplink, target, on[target], target in answered)
-        }

@@ -1,14 +1,37 @@
-"""Which addresses may be made known on an uplink: a set of prefixes, and what of a source's targets lies in it.
+"""Decide which targets of a source count on an uplink, and say why the others do not.
 
-Pure. A scope never widens what a source says; it only leaves parts of it out.
+Pure. A scope is a set of prefixes. It never adds to the targets of a source; it only leaves out parts of them.
 """
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
 from typing import Final
 
 from ndpresponder.policy.table import Prefix
+from ndpresponder.targets.source import NOTHING, TargetSet
 
 _OCTET: Final = 8
+
+
+class Cause(StrEnum):
+    """Why a target does not count on an uplink, in the words of the log."""
+
+    FOREIGN = "it is not in a prefix that is on-link at, or routed to, the uplink"
+    OUT_OF_SCOPE = "it is not in what `within` names"
+    UNROUTED = "this host would not forward packets for it to where it was found"
+    WIRING = "`install_routes` is about to give it its route"
+    NEIGHBOR = "a neighbor on the uplink has this address"
+    UNEXAMINED = "its route was not asked for yet"
+
+
+# Live target in scope -> why it does not count all the same; None: the kernel was not asked yet
+Withheld = Mapping[bytes, Cause] | None
+
+
+def host_prefix(address: bytes) -> Prefix:
+    """Return the /128 of an address."""
+    return Prefix(int.from_bytes(address, "big"), 128)
 
 
 def contains(outer: Prefix, inner: Prefix) -> bool:
@@ -18,14 +41,17 @@ def contains(outer: Prefix, inner: Prefix) -> bool:
 
 
 class Scope:
-    """The addresses in some prefixes, but for those in others; never changed once it is made."""
+    """The addresses in some prefixes, except those in others; immutable."""
 
-    def __init__(self, prefixes: Iterable[Prefix], besides: Iterable[Prefix] = ()) -> None:
-        """Take the addresses in `prefixes`, without those in `besides`."""
+    def __init__(
+        self, prefixes: Iterable[Prefix], besides: Iterable[Prefix] = (), cause: Cause = Cause.FOREIGN
+    ) -> None:
+        """Take the addresses in `prefixes`, without those in `besides`; `cause` is why others do not count."""
         self.prefixes = frozenset(prefixes)
         self.besides = frozenset(besides)
+        self.cause = cause
         self._heads = _by_octets(self.prefixes)
-        self._others = tuple(prefix for prefix in self.prefixes if prefix.length % _OCTET)
+        self._others = any(prefix.length % _OCTET for prefix in self.prefixes)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Scope) and (self.prefixes, self.besides) == (other.prefixes, other.besides)
@@ -34,12 +60,12 @@ class Scope:
         return hash((self.prefixes, self.besides))
 
     def __or__(self, other: "Scope") -> "Scope":
-        """Return a scope that takes what either does, where `other` leaves nothing out."""
+        """Return the union; `other` has no `besides`."""
         return Scope(self.prefixes | other.prefixes, self.besides - other.prefixes)
 
     def takes(self, target: bytes) -> bool:
         """Tell whether an address is in this scope."""
-        return self.takes_prefix(Prefix(int.from_bytes(target, "big"), 128))
+        return self.takes_prefix(host_prefix(target))
 
     def takes_prefix(self, prefix: Prefix) -> bool:
         """Tell whether all of a prefix is in this scope; the longest of the prefixes around it decides."""
@@ -47,12 +73,10 @@ class Scope:
         return best >= 0 and not any(each.length > best and contains(each, prefix) for each in self.besides)
 
     def select(self, targets: frozenset[bytes]) -> frozenset[bytes]:
-        """Return those of many addresses that are in this scope; `targets` itself if all of them are."""
+        """Return the addresses that are in this scope, of up to 100,000."""
         if self.besides or self._others:
-            found = [target for target in targets if self.takes(target)]
-        else:
-            found = [target for target in targets if any(target[:size] in heads for size, heads in self._heads)]
-        return targets if len(found) == len(targets) else frozenset(found)
+            return frozenset(filter(self.takes, targets))
+        return frozenset(target for target in targets if any(target[:size] in heads for size, heads in self._heads))
 
     def clip(self, claimed: frozenset[Prefix], refused: Collection[Prefix] = ()) -> frozenset[Prefix]:
         """Return the parts of claimed prefixes that are in this scope; `claimed` itself if all of it is.
@@ -75,7 +99,7 @@ class Scope:
 
 
 def _by_octets(prefixes: Iterable[Prefix]) -> tuple[tuple[int, frozenset[bytes]], ...]:
-    """Return the first octets of the prefixes that end with an octet, by their number: how many addresses are told."""
+    """Return the first octets of the prefixes that end with an octet, by their number: a fast look-up for `select`."""
     heads: dict[int, set[bytes]] = {}
     for value, length in prefixes:
         if length % _OCTET == 0:
@@ -86,3 +110,46 @@ def _by_octets(prefixes: Iterable[Prefix]) -> tuple[tuple[int, frozenset[bytes]]
 
 EVERYTHING: Final = Scope((Prefix(0, 0),))
 NOWHERE: Final = Scope(())
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """The part of a source's targets that counts on one uplink."""
+
+    targets: TargetSet  # all of them
+    scope: Scope
+    withheld: Withheld = None
+    inside: frozenset[bytes] = frozenset()  # the live ones in scope
+    live: frozenset[bytes] = frozenset()
+    claimed: frozenset[Prefix] = frozenset()
+
+    def left_out(self, target: bytes | Prefix) -> Cause | None:
+        """Return why a target or a claimed prefix does not count; None if it, or a part of the prefix, does."""
+        if isinstance(target, Prefix):
+            kept = target in self.claimed or any(contains(target, each) for each in self.claimed)
+            return None if kept else self.scope.cause
+        if target in self.targets.live and target not in self.live:
+            if target in self.inside:
+                return (self.withheld or {}).get(target, Cause.UNEXAMINED)
+            return self.scope.cause
+        host = host_prefix(target)
+        claimed, kept = (
+            any(contains(prefix, host) for prefix in each) for each in (self.targets.claimed, self.claimed)
+        )
+        return self.scope.cause if claimed and not kept else None
+
+
+def count(targets: TargetSet, scope: Scope, withheld: Withheld, before: Counted | None) -> Counted:
+    """Return which of `targets` count in `scope`; with the last result, `before`, only new targets are examined."""
+    if before is None or before.scope != scope:
+        before = Counted(NOTHING, scope)
+    elif before.targets is targets and before.withheld is withheld:
+        return before
+    inside, claimed = before.inside, before.claimed
+    if before.targets is not targets:
+        inside = inside & targets.live | scope.select(targets.live - before.targets.live)
+        if len(inside) == len(targets.live):
+            inside = targets.live  # the same object: nothing is left out
+        claimed = scope.clip(targets.claimed, targets.refused)
+    live = frozenset() if withheld is None else inside.difference(withheld) if withheld else inside
+    return Counted(targets, scope, withheld, inside, live, claimed)

@@ -11,7 +11,7 @@ from typing import Final, Protocol
 
 from ndpresponder.linux.netlink.resolver import CONFIRMED, FAILED, STALE, Neighbor, Unknown
 from ndpresponder.policy.token_bucket import TokenBucket
-from ndpresponder.targets.schedule import Schedule
+from ndpresponder.targets.source import Schedule
 from ndpresponder.wire.layout import TARGET
 
 KNOWN_S: Final = 30.0  # REACHABLE_TIME, RFC 4861 10

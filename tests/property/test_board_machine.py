@@ -47,7 +47,7 @@ class Board(RuleBasedStateMachine):
         self.board.on_change(self.note_rebuild)
         self.board.rebuild()
         sources = [Named(f"s{number}", uplinks) for number, uplinks in enumerate(served)]
-        self.entries = [self.board.add(source) for source in sources]
+        self.board.entries = self.entries = [Entry(source) for source in sources]
         self.said = [TargetSet()] * len(sources)
         self.up = [False] * len(sources)
 

@@ -41,7 +41,8 @@ THIRD_PARTY: Mapping[str, str] = {
 }
 # These import nothing but each other and PURE_STDLIB: no clock, no socket, no file.
 PURE = (
-    "outcome wire policy unsolicited.announcements unsolicited.groups unsolicited.recent_answers targets.schedule "
+    "outcome wire policy unsolicited.announcements unsolicited.groups unsolicited.recent_answers "
+    "targets.source targets.scope "
     "offload.counting_program offload.fanout_members offload.many_requesters offload.unattended offload.map_entries"
 )
 # A person runs them; the daemon must not pay for them

@@ -6,7 +6,7 @@ Modules are imported when they are configured, so that what nobody uses costs no
 from typing import Any, NamedTuple
 
 from ndpresponder.config import Config
-from ndpresponder.targets.scope import EVERYTHING, Scope
+from ndpresponder.targets.scope import EVERYTHING, Cause, Scope
 from ndpresponder.targets.source import Source
 from ndpresponder.targets.sources.static import StaticSource, as_prefix
 from ndpresponder.targets.sources.temporary import TemporaryPrefixes, TemporarySource
@@ -26,7 +26,7 @@ def within_of(identity: Identity) -> Scope | None:
     settings: Any = identity.settings
     config = settings[0] if isinstance(settings, tuple) else settings
     within = getattr(config, "within", ())
-    return Scope(map(as_prefix, within)) if within else None
+    return Scope(map(as_prefix, within), cause=Cause.OUT_OF_SCOPE) if within else None
 
 
 def build_sources(config: Config, temporary: TemporaryPrefixes) -> dict[Identity, Source]:

@@ -14,8 +14,7 @@ from typing import Any, Final
 from ndpresponder.config import InterfaceConfig, values
 from ndpresponder.config.checks import WIDEST, too_wide
 from ndpresponder.config.problem import Wrong, listed, nearest
-from ndpresponder.targets.schedule import Schedule, Timer
-from ndpresponder.targets.source import TargetSet
+from ndpresponder.targets.source import Schedule, TargetSet, Timer
 from ndpresponder.targets.sources.static import of_networks
 
 MAX_PREFIXES: Final = 1024

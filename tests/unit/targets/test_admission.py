@@ -13,9 +13,9 @@ from sample_responder import addresses
 from ndpresponder.errors import SourceUnavailable
 from ndpresponder.linux.netlink.forwarding import Forwarding, Way
 from ndpresponder.linux.netlink.host_routes import HostRoutes
+from ndpresponder.targets.address_conflicts import AddressConflicts
 from ndpresponder.targets.admission import Admission
-from ndpresponder.targets.board import TargetBoard
-from ndpresponder.targets.shared_addresses import Doubts
+from ndpresponder.targets.board import Entry, TargetBoard
 from ndpresponder.targets.source import TargetSet
 
 (TARGET,) = addresses("2001:db8::c1")
@@ -68,12 +68,13 @@ def test_what_is_not_known_takes_no_live_target_away() -> None:
         kind, name, uplinks = "docker", "web", None
 
     async def main() -> None:
-        board = TargetBoard({"eth0": frozenset()}, lambda *_: None, asyncio.get_running_loop().call_later)
-        admission = Admission(board, Doubts(lambda *_: None, asyncio.get_running_loop().call_later, lambda: 0.0))
-        entry: Any = board.add(Container())  # type: ignore[arg-type]
+        call_later = asyncio.get_running_loop().call_later
+        board = TargetBoard({"eth0": frozenset()}, lambda *_: None, call_later)
+        admission = Admission(board, AddressConflicts(lambda *_: None, call_later, lambda: 0.0))
+        entry = Entry(Container())  # type: ignore[arg-type]
         targets = TargetSet(frozenset((TARGET,)), downstream={"lo": frozenset((TARGET,))})
         with pytest.raises(SourceUnavailable):
-            await admission._unrouted(asking(refused), entry, targets, LINK)
-        assert entry.routed == {}
+            await admission._ask(asking(refused), entry, targets, LINK)
+        assert admission._unrouted == {}
 
     asyncio.run(main())

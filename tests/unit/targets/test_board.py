@@ -41,7 +41,8 @@ class Bench:
         )
 
     def add(self, *arguments: Any) -> Entry:
-        return self.board.add(Named(*arguments))
+        self.board.entries.append(Entry(Named(*arguments)))
+        return self.board.entries[-1]
 
     def expire(self) -> None:
         timers, self.timers = self.timers, []
@@ -238,7 +239,7 @@ def test_a_table_that_an_uplink_could_not_take_is_handed_over_again_and_the_othe
             raise failing.pop()
         bench.applied.append((uplink, table))
 
-    bench.board._apply = apply
+    bench.board._set_table = apply
     bench.board.publish(bench.add(), ONE)
     with pytest.raises(ZeroDivisionError):
         bench.expire()

@@ -7,12 +7,11 @@ import pytest
 from sample_responder import addresses, prefixes
 
 from ndpresponder.linux.netlink.uplink_neighbors import Resident
-from ndpresponder.targets.board import TargetBoard
-from ndpresponder.targets.counted import Cause, count
-from ndpresponder.targets.left_out import MAX_SAID, LeftOut
-from ndpresponder.targets.scope import EVERYTHING, NOWHERE, Scope
-from ndpresponder.targets.shared_addresses import ATTEMPTS, INTERVAL_S, MAX_DOUBTS, SILENT_S, Doubts
+from ndpresponder.targets.address_conflicts import ATTEMPTS, INTERVAL_S, MAX_CONFLICTS, SILENT_S, AddressConflicts
+from ndpresponder.targets.board import Entry, TargetBoard
+from ndpresponder.targets.scope import EVERYTHING, NOWHERE, Cause, Scope, count
 from ndpresponder.targets.source import TargetSet
+from ndpresponder.targets.uncounted_log import MAX_NAMED, UncountedLog
 
 ON_LINK = Scope(prefixes("2001:db8::/64"))
 IN, OUT, PRIVATE = (next(iter(addresses(each))) for each in ("2001:db8::1", "2001:db8:1::1", "fd00::1"))
@@ -66,7 +65,8 @@ def test_it_is_known_why_a_target_does_not_count() -> None:
     assert counted.left_out(IN) is Cause.NEIGHBOR
     assert counted.left_out(OUT) is counted.left_out(PRIVATE) is Cause.FOREIGN
     assert counted.left_out(next(iter(addresses("2001:db8:7::1")))) is None
-    assert count(targets, ON_LINK, {}, None, own=True).left_out(OUT) is Cause.OUT_OF_SCOPE
+    within = Scope(ON_LINK.prefixes, cause=Cause.OUT_OF_SCOPE)
+    assert count(targets, within, {}, None).left_out(OUT) is Cause.OUT_OF_SCOPE
     assert count(targets, ON_LINK, None, None).left_out(IN) is Cause.UNEXAMINED
 
 
@@ -80,28 +80,31 @@ class Named:
 def test_what_is_left_out_is_said_once_for_each_prefix_and_at_most_so_often() -> None:
     said: list[dict[str, Any]] = []
     board = TargetBoard({"eth0": frozenset()}, lambda *_: None, lambda *_: None)  # type: ignore[arg-type, return-value]
-    LeftOut(board, lambda event, **facts: said.append(facts))
-    board.belong({"eth0": ON_LINK})
-    entry = board.add(Named())
-    entry.astray["eth0"] = {}
+    UncountedLog(board, lambda event, **facts: said.append(facts))
+    board.scopes = {"eth0": ON_LINK}
+    entry = Entry(Named())
+    board.entries.append(entry)
+    entry.withheld["eth0"] = {}
     for number in range(3):  # other addresses of the same prefixes
         entry.targets = TargetSet(addresses(f"fd00::{number}", "fd00:0:0:1::1", "2001:db8::1"))
         board.rebuild()
     assert [facts["prefixes"] for facts in said] == ["fd00::/64, fd00:0:0:1::/64"]
-    for number in range(2, 3 * MAX_SAID):
+    for number in range(2, 3 * MAX_NAMED):
         entry.targets = TargetSet(addresses(f"fd00:0:0:{number:x}::1"))
         board.rebuild()
-    assert len(said) == 1 + (MAX_SAID - 2) + 2  # the last line says that there are more
+    assert len(said) == 1 + (MAX_NAMED - 2) + 2  # the last line says that there are more
 
 
 class Time:
     def __init__(self) -> None:
         self.now_s = 0.0
         self.asked: list[bytes] = []
-        self.doubts = Doubts(lambda _, target, __: self.asked.append(target), lambda *_: None, lambda: self.now_s)  # type: ignore[arg-type, return-value]
+        self.conflicts = AddressConflicts(
+            lambda _, target, __: self.asked.append(target), lambda *_: None, lambda: self.now_s
+        )  # type: ignore[arg-type, return-value]
 
     def has(self, target: bytes = IN, stale: bool = True, answered: bool = False, lladdr: bytes = b"\2") -> bool:
-        return self.doubts.has("eth0", target, Resident(lladdr, stale), answered)
+        return self.conflicts.belongs_to("eth0", target, Resident(lladdr, stale), answered)
 
 
 def test_a_stale_neighbor_is_asked_three_times_and_then_taken_to_be_gone_for_a_while() -> None:
@@ -139,8 +142,8 @@ def test_a_strangers_entry_alone_silences_nobody_that_was_answered_for() -> None
 
 def test_doubts_are_bounded_and_those_beyond_stay_as_they_were() -> None:
     time = Time()
-    for number in range(MAX_DOUBTS):
+    for number in range(MAX_CONFLICTS):
         time.has(number.to_bytes(16, "big"))
     assert time.has(OUT)
     assert not time.has(OUT, answered=True)
-    assert len(time.asked) == MAX_DOUBTS
+    assert len(time.asked) == MAX_CONFLICTS
