@@ -1,9 +1,9 @@
-"""Counts frames that nobody reads: sockets beside the one that is read, and a program that says which gets a frame.
+"""Count frames that no process reads, by sockets beside the one that is read.
 
-They form a packet fanout group (packet(7), PACKET_FANOUT): one program is run once for each frame, and its result is
-the number of the member, so that a frame is either read or counted and never both or neither, also while the program is
-exchanged. Member 0 is the socket that is read. The others have almost no buffer: the kernel drops what they get and
-counts it, which PACKET_STATISTICS tells. CAP_NET_RAW is enough, and all ends with the sockets.
+They form a packet fanout group (packet(7), PACKET_FANOUT). The kernel runs one program once for each frame, and its
+result is the number of the member that gets the frame. So a frame is either read or counted, never both or neither,
+also while the program is exchanged. Member 0 is the socket that is read. The others have almost no buffer: the kernel
+drops their frames and counts them (PACKET_STATISTICS). CAP_NET_RAW is enough, and the group ends with its sockets.
 
 Members are numbered as they join. After a link went down and up the kernel numbers them anew in the order in which
 they were created, which is the same here.
@@ -13,19 +13,15 @@ import ctypes
 import functools
 import os
 import socket
-import struct
 import threading
 from typing import Final
 
-from ndpresponder.linux.packet.raw import attach_filter
-from ndpresponder.wire.filters import RETURN, Instruction, encode
+from ndpresponder.linux.packet.raw import SOL_PACKET, raw_socket, sock_fprog, take_counts
+from ndpresponder.wire.filters import RETURN, Instruction
 from ndpresponder.wire.layout import ETH_P_IPV6
 
 # linux/if_packet.h, asm/socket.h
-_SOL_PACKET: Final = 263
-_PACKET_STATISTICS: Final = 6
-_PACKET_FANOUT: Final = 18
-_PACKET_FANOUT_DATA: Final = 22
+_PACKET_FANOUT, _PACKET_FANOUT_DATA = 18, 22
 _PACKET_FANOUT_CBPF: Final = 6
 _PACKET_FANOUT_FLAG_UNIQUEID: Final = 0x2000
 _PACKET_FANOUT_FLAG_IGNORE_OUTGOING: Final = 0x4000
@@ -44,9 +40,9 @@ class Fanout:
         self._name = name
         self._group = group
         self._counters: list[socket.socket] = []
-        self._not_counting: list[socket.socket] = []  # of these, who must not count yet
+        self._not_counting: list[socket.socket] = []  # of these, those that have a filter still
         self._program: tuple[Instruction, ...] = _ZERO
-        self._lock = threading.Lock()  # whoever steers must not find another file under its descriptor
+        self._lock = threading.Lock()  # a thread that sets the program must not find another file under a descriptor
 
     @property
     def members(self) -> int:
@@ -83,11 +79,7 @@ class Fanout:
 
     def take_counts(self) -> list[int]:
         """Return how many frames each of the members 1 and up got since the last call."""
-        # tp_packets includes tp_drops; both start anew
-        return [
-            struct.unpack("=II", counter.getsockopt(_SOL_PACKET, _PACKET_STATISTICS, 8))[0]
-            for counter in self._counters
-        ]
+        return [take_counts(counter)[0] for counter in self._counters]
 
     def close(self) -> None:
         """Close the sockets, each of which takes an RCU grace period; all frames then go to member 0."""
@@ -108,10 +100,10 @@ def join_fanout(descriptor: int, name: str, count: int) -> Fanout:
     if _kernel_version() < _KEEPS_ORDER:
         raise OSError(f"Linux {'.'.join(map(str, _KEEPS_ORDER))} or newer is needed")
     with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0, os.dup(descriptor)) as read:
-        if not read.getsockopt(_SOL_PACKET, _PACKET_FANOUT):
-            read.setsockopt(_SOL_PACKET, _PACKET_FANOUT, _NEW_GROUP)
+        if not read.getsockopt(SOL_PACKET, _PACKET_FANOUT):
+            read.setsockopt(SOL_PACKET, _PACKET_FANOUT, _NEW_GROUP)
         _set_program(read.fileno(), _ZERO)  # there may be an old program, and members to come for it
-        fanout = Fanout(name, read.getsockopt(_SOL_PACKET, _PACKET_FANOUT))
+        fanout = Fanout(name, read.getsockopt(SOL_PACKET, _PACKET_FANOUT))
     try:
         fanout.add(count)
     except OSError:
@@ -121,23 +113,17 @@ def join_fanout(descriptor: int, name: str, count: int) -> Fanout:
 
 
 def _joined(name: str, group: int) -> socket.socket:
-    """Return a new member of `group`: it must not count what comes before it is one, and so has a filter."""
-    counter = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0)
-    try:
-        attach_filter(counter, _ZERO)
+    """Return a new member of `group`. Its filter keeps it from counting frames that came before it was a member."""
+    with raw_socket(_ZERO) as counter:
         counter.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 0)  # the kernel raises it to its minimum
         counter.bind((name, ETH_P_IPV6))
-        counter.setsockopt(_SOL_PACKET, _PACKET_FANOUT, group)
-    except OSError:
-        counter.close()
-        raise
+        counter.setsockopt(SOL_PACKET, _PACKET_FANOUT, group)
     return counter
 
 
 def _set_program(member: int, program: tuple[Instruction, ...]) -> None:
-    code = ctypes.create_string_buffer(encode(program), 8 * len(program))
-    value = struct.pack("@HP", len(program), ctypes.addressof(code))
-    if _setsockopt()(member, _SOL_PACKET, _PACKET_FANOUT_DATA, value, len(value)):
+    fprog, _code = sock_fprog(program)
+    if _setsockopt()(member, SOL_PACKET, _PACKET_FANOUT_DATA, fprog, len(fprog)):
         error = ctypes.get_errno()
         raise OSError(error, os.strerror(error))
 

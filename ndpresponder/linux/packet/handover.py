@@ -1,8 +1,8 @@
-"""What outlives its process: packet sockets, left to a successor and taken over from a predecessor, and a few octets.
+"""Hand packet sockets and a few octets from one process to the next.
 
-systemd keeps them meanwhile (its file descriptor store), or a process hands them to the program that takes its place.
-What they receive until then waits in the ring. One is used only if it is what its name says it is and fits the link as
-it is now; nothing that fits no link stays open, since its ring would cost memory and its membership go on.
+systemd keeps them meanwhile (its file descriptor store), or a process passes them to the program that takes its place.
+Frames that arrive until then wait in the ring. A socket is taken over only if it is what its name says and fits the
+link as it is now. A socket that fits no link is closed: its ring costs memory, and its membership goes on.
 """
 
 import errno
@@ -12,18 +12,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from ndpresponder.errors import is_shortage
-from ndpresponder.linux.memory_file import MemoryFile, new_memory
+from ndpresponder.linux import memory_file
 from ndpresponder.linux.netlink import Link
 from ndpresponder.linux.packet import timestamps
-from ndpresponder.linux.packet.packet_socket import (
-    PACKET_VERSION,
-    SOL_PACKET,
-    TPACKET_V2,
-    PacketSocket,
-    map_ring,
-    open_packet_socket,
-)
-from ndpresponder.linux.packet.raw import attach_filter
+from ndpresponder.linux.packet.packet_socket import PacketSocket, map_ring, open_packet_socket
+from ndpresponder.linux.packet.raw import PACKET_VERSION, SOL_PACKET, TPACKET_V2, attach_filter
 from ndpresponder.linux.packet.ring import SLOT_SIZE, SLOTS
 from ndpresponder.linux.packet.sender import open_sender
 from ndpresponder.linux.systemd import Notifier
@@ -33,7 +26,7 @@ from ndpresponder.wire.layout import ETH_P_IPV6
 # The kernel does not tell the shape of a ring, so the name does; the interface index follows
 _PREFIX: Final = f"ring-{SLOTS}x{SLOT_SIZE}-"
 _ANY_RING: Final = "ring-"
-_CLOCK: Final = "clock"  # under this name the offset of the clock by which frames are stamped
+_CLOCK: Final = "clock"  # the name of the offset of the clock by which frames are stamped
 _OF_NO_USE: Final = "a packet socket that was kept is of no use"
 _SO_NETNS_COOKIE: Final = 71  # asm/socket.h, Linux 5.14
 
@@ -48,26 +41,26 @@ class Handover:
     def __init__(
         self, notifier: Notifier, passed: Mapping[str, Sequence[int]], say: Callable[[str, str], None]
     ) -> None:
-        """Take over from `passed`; `say` what is of no use, and why."""
+        """Take over from `passed`; `say` which event makes a descriptor useless, and why."""
         self._notifier = notifier
         self._say = say
         self._waiting = {name: list(several) for name, several in passed.items() if name.startswith(_ANY_RING)}
-        self.leaving = False  # what is closed from now on is kept for a successor
+        self.leaving = False  # sockets that are closed from now on are kept for a successor
         self.step_s = 0.0  # by how much the clock of the stamps was set since frames began to wait
-        self.to_successor = False  # what is closed now goes to a process that begins at once
+        self.to_successor = False  # a process that begins at once takes over what is closed now
         self._left: dict[str, list[int]] = {}
         self.others = {name: several for name, several in passed.items() if name not in self._waiting}
 
     @property
     def to_pass(self) -> list[tuple[str, int]]:
-        """What a successor in this process is to be passed, by name."""
+        """The descriptors to pass to a successor in this process, by name."""
         everything = {**self.others, **self._left}
         return [(name, descriptor) for name, several in everything.items() for descriptor in several]
 
     def open(self, link: Link, in_flood: bool = False) -> tuple[PacketSocket, bool]:
         """Return a packet socket on `link`, and whether it was taken over, so that frames may wait in it.
 
-        One that was left `in_flood` goes on to receive what its predecessor admitted, until another filter is given.
+        One that was left `in_flood` keeps its predecessor's filter until it is given another.
 
         Raises:
             LinkNotReady, PermissionMissing, SystemRefused: as `open_packet_socket`.
@@ -83,10 +76,9 @@ class Handover:
                 os.close(descriptor)
                 self._notifier.drop(name)
                 self._say(_OF_NO_USE, f"{link.name}: {why}")
-        taken_over = found is not None
-        found = found or open_packet_socket(link.device, link.index, SOLICITATIONS)
-        self._notifier.store(name, found.fileno())
-        return found, taken_over
+        opened = found or open_packet_socket(link.device, link.index, SOLICITATIONS)
+        self._notifier.store(name, opened.fileno())
+        return opened, opened is found
 
     def close(self, opened: PacketSocket) -> None:
         """Close a packet socket: for good, or after `leave` only for this process."""
@@ -98,14 +90,14 @@ class Handover:
             opened.close()
 
     def compare_clocks(self) -> None:
-        """Find out by how much the clock was set since the predecessor began or ended, and tell the successor of it."""
+        """Find out by how much the clock was set since the predecessor began or ended; keep its offset anew."""
         self.step_s = timestamps.step_since(self.kept(_CLOCK))
         self.keep(_CLOCK, timestamps.offset())
 
     def kept(self, name: str) -> bytes:
-        """Return what a predecessor kept under `name`, nothing if none did."""
+        """Return the octets that a predecessor kept under `name`, none if it kept none."""
         try:
-            return MemoryFile(self.others[name][0]).read() if name in self.others else b""
+            return memory_file.read(self.others[name][0]) if name in self.others else b""
         except OSError as error:
             self._say("what was kept cannot be read", f"{name}: {error.strerror}")
             return b""
@@ -114,9 +106,9 @@ class Handover:
         """Keep `data` for a successor, instead of what was kept under `name` before."""
         try:
             if name not in self.others:
-                self.others[name] = [new_memory(name)]
+                self.others[name] = [memory_file.create(name)]
                 self._notifier.store(name, self.others[name][0])
-            MemoryFile(self.others[name][0]).write(data)
+            memory_file.write(self.others[name][0], data)
         except OSError as error:
             self._say("this will not outlive the process", f"{name}: {error.strerror}")
 
@@ -128,7 +120,7 @@ class Handover:
         self.to_successor = upgrading or self._notifier.keeps
 
     def discard(self) -> None:
-        """Close what no link has asked for."""
+        """Close the sockets that no link has asked for."""
         for name, descriptors in self._waiting.items():
             for descriptor in descriptors:
                 os.close(descriptor)
@@ -145,9 +137,9 @@ def name_of(index: int) -> str:
 def adopt(
     descriptor: int, link: Link, program: tuple[Instruction, ...] | None = SOLICITATIONS_OF_THE_LINK
 ) -> PacketSocket:
-    """Return the packet socket that `descriptor` is, if it is bound to `link`; it belongs to that one then.
+    """Return the packet socket of `descriptor`, if it is bound to `link`, and own the descriptor from now on.
 
-    It receives what `program` accepts, or what it did before for None.
+    It receives what `program` accepts; with None it keeps its filter.
 
     Raises:
         Unusable: it is not; the descriptor is still open.
@@ -173,8 +165,9 @@ def adopt(
 def _check(found: socket.socket, link: Link) -> None:
     if found.family != socket.AF_PACKET or found.type != socket.SOCK_RAW:
         raise Unusable("it is not a packet socket")
-    if _namespace(found) != _namespace(None):
-        raise Unusable("it belongs to another network namespace")
+    with socket.socket(socket.AF_UNIX) as ours:
+        if _namespace(found) != _namespace(ours):
+            raise Unusable("it belongs to another network namespace")
     device, protocol, _, _, lladdr = found.getsockname()
     if not device:
         raise Unusable("its link is gone")
@@ -192,12 +185,11 @@ def _check(found: socket.socket, link: Link) -> None:
         raise Unusable("its ring is of another version")
 
 
-def _namespace(of: socket.socket | None) -> bytes:
-    """Return the cookie of a socket's network namespace, of ours for None; nothing where the kernel tells none."""
-    with socket.socket(socket.AF_UNIX) if of is None else socket.socket(fileno=os.dup(of.fileno())) as asked:
-        try:
-            return asked.getsockopt(socket.SOL_SOCKET, _SO_NETNS_COOKIE, 8)
-        except OSError as error:
-            if error.errno == errno.ENOPROTOOPT:
-                return b""
-            raise
+def _namespace(sock: socket.socket) -> bytes:
+    """Return the cookie of a socket's network namespace; nothing if this kernel has none."""
+    try:
+        return sock.getsockopt(socket.SOL_SOCKET, _SO_NETNS_COOKIE, 8)
+    except OSError as error:
+        if error.errno == errno.ENOPROTOOPT:
+            return b""
+        raise

@@ -1,14 +1,11 @@
 """A small packet socket for the few frames that are not solicitations but must be heard. Needs CAP_NET_RAW only."""
 
-import errno
 import os
-import socket
 from typing import Final
 
 from ndpresponder.errors import LinkNotReady
-from ndpresponder.linux.packet.raw import attach_filter
+from ndpresponder.linux.packet.raw import bind, index_of, raw_socket
 from ndpresponder.wire.filters import Instruction, of_link
-from ndpresponder.wire.layout import ETH_P_IPV6
 
 _MAX_FRAME: Final = 2048
 _BATCH: Final = 64  # frames between two returns to the event loop
@@ -24,15 +21,9 @@ class Listener:
             LinkNotReady: there is no such link now, or the socket was refused.
         """
         try:
-            # With protocol 0 nothing is received before the bind, so no frame passes by the filter
-            self._socket = socket.socket(
-                socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC, 0
-            )
-            try:
-                _bind(self._socket, name, program)
-            except OSError:
-                self._socket.close()
-                raise
+            index = index_of(name)
+            with raw_socket(of_link(index, program)) as self._socket:
+                bind(self._socket, name, index)
         except OSError as error:
             raise LinkNotReady(f"{name}: {os.strerror(error.errno or 0)}") from error
 
@@ -58,18 +49,3 @@ class Listener:
             except OSError:  # nothing is left, or the link went down, which netlink says as well
                 break
         return frames
-
-
-def _bind(sock: socket.socket, name: str, program: tuple[Instruction, ...]) -> None:
-    index = _index(name)
-    attach_filter(sock, of_link(index, program))
-    sock.bind((name, ETH_P_IPV6))
-    if _index(name) != index:  # another link has the name, and the program would let nothing of it be heard
-        raise OSError(errno.ENODEV, "it changed")
-
-
-def _index(name: str) -> int:
-    try:
-        return socket.if_nametoindex(name)
-    except OSError as error:  # without an errno
-        raise OSError(errno.ENODEV, "no such link") from error

@@ -1,9 +1,8 @@
 """Frames that are larger than a slot of the ring: the kernel puts the whole of each into the socket's queue as well.
 
 It does both under one lock, so the queue has the order of the slots (net/packet/af_packet.c, tpacket_rcv). But the
-queue may be full when a slot is filled, and a process may end after it took a frame and before it released the
-slot. So a frame is taken for that of a slot only if it begins like it. A frame that belongs to no slot any more is
-thrown away.
+queue may be full when a slot is filled, and a process may end after it took a frame and before it released the slot.
+So a frame is taken for that of a slot only if it begins like it. A frame without a slot is thrown away.
 """
 
 import socket
@@ -14,17 +13,16 @@ _LINK_ERRORS: Final = 2  # that may stand before a frame: each is reported once,
 
 
 class LongFrameQueue:
-    """The queue of one packet socket."""
+    """The queue of one packet socket, which never blocks."""
 
     __slots__ = ("_socket", "first")
 
     def __init__(self, sock: socket.socket) -> None:
-        """Read the queue of `sock`, which never blocks."""
         self._socket = sock
         self.first = b""  # taken from the queue, and not yet the frame of a slot
 
     def take(self, beginning: bytes, length: int) -> bytes | None:
-        """Return the frame of the slot that holds this `beginning` of its `length` octets; None if nobody has it."""
+        """Return the frame of the slot that holds this `beginning` of its `length` octets; None if it is lost."""
         frame = self.first or self._receive()
         if len(frame) == length and frame.startswith(beginning):
             self.first = b""
@@ -33,7 +31,7 @@ class LongFrameQueue:
         return None
 
     def clear(self) -> None:
-        """Throw away what belongs to no slot: while it waits, the socket is readable."""
+        """Throw away the frames that belong to no slot: while one waits, the socket is readable."""
         self.first = b""
         while self._receive():
             continue

@@ -1,7 +1,7 @@
-"""One AF_PACKET socket on one uplink: solicitations in from a shared ring; `sender` sends the answers.
+"""Receive the solicitations of one uplink from a ring that the kernel shares; `sender` sends the answers.
 
-Needs CAP_NET_RAW and nothing else. It never reads a frame that was queued before the filter was in place, never
-blocks, and leaves nothing behind when it is closed: filter, ALLMULTI membership and ring go with the socket.
+Needs CAP_NET_RAW and nothing else. It never reads a frame that was queued before the filter was in place, and never
+blocks. Filter, ALLMULTI membership and ring end with the socket.
 
 The receive ring (TPACKET_V2, packet(7)) is memory that the kernel fills and we read, so a burst is bounded by
 `SLOTS` instead of by net.core.rmem_max, which on a stock host holds some 500 frames. V2 and not V3, because V3
@@ -22,7 +22,15 @@ from typing import Final
 
 from ndpresponder.errors import LinkNotReady, PermissionMissing, SystemRefused, is_shortage
 from ndpresponder.linux.packet.long_frames import LongFrameQueue
-from ndpresponder.linux.packet.raw import attach_filter
+from ndpresponder.linux.packet.raw import (
+    PACKET_VERSION,
+    SOL_PACKET,
+    TPACKET_V2,
+    attach_filter,
+    bind,
+    raw_socket,
+    take_counts,
+)
 from ndpresponder.linux.packet.ring import (
     NANOSECONDS,
     OURS,
@@ -35,19 +43,11 @@ from ndpresponder.linux.packet.ring import (
 )
 from ndpresponder.linux.packet.sender import BATCH, Sender, open_sender
 from ndpresponder.wire.filters import Instruction
-from ndpresponder.wire.layout import ETH_P_IPV6
 
-# linux/if_packet.h, asm/socket.h
-SOL_PACKET: Final = 263
-_PACKET_ADD_MEMBERSHIP: Final = 1
-_PACKET_RX_RING: Final = 5
-_PACKET_STATISTICS: Final = 6
-_PACKET_COPY_THRESH: Final = 7
-PACKET_VERSION: Final = 10
-_PACKET_IGNORE_OUTGOING: Final = 23
+# linux/if_packet.h
+_PACKET_ADD_MEMBERSHIP, _PACKET_RX_RING, _PACKET_COPY_THRESH, _PACKET_IGNORE_OUTGOING = 1, 5, 7, 23
 _PACKET_MR_ALLMULTI: Final = 2
 _PACKET_OTHERHOST: Final = 3
-TPACKET_V2: Final = 1
 _TP_STATUS_COPY: Final = 2
 
 _BLOCK_SIZE: Final = 1 << 16
@@ -84,7 +84,7 @@ class PacketSocket:
     )
 
     def __init__(self, sock: socket.socket, ring: mmap.mmap, index: int, sender: Sender) -> None:
-        """Wrap a bound socket, its mapped ring and what sends beside it; all belong to this object from now on."""
+        """Take over a bound socket, its mapped ring and its sender."""
         self._socket = sock
         self._long_frames = LongFrameQueue(sock)
         self._ring = ring
@@ -226,46 +226,37 @@ class PacketSocket:
 
     def take_drops(self) -> int:
         """Return how many frames the kernel had no room for since the last call."""
-        _, drops = struct.unpack("=II", self._socket.getsockopt(SOL_PACKET, _PACKET_STATISTICS, 8))
         cut, self._cut = self._cut, 0
-        return int(drops) + cut
+        return take_counts(self._socket)[1] + cut
 
 
 def open_packet_socket(name: str, index: int, program: tuple[Instruction, ...]) -> PacketSocket:
     """Open a socket on the Ethernet link `name`, which must have `index`, that receives what `program` accepts.
 
-    The order is what makes it safe: with protocol 0 the socket receives nothing until it is bound, and it is
-    bound last, so that no unfiltered frame is ever queued.
-
     Raises:
         PermissionMissing: CAP_NET_RAW is missing.
         LinkNotReady: there is no such link now, or it has another index, or the system is short of something now.
-        SystemRefused: the kernel will not have it at all.
+        SystemRefused: the kernel refuses it for good.
     """
+    sock = None
     try:
-        sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC, 0)
-    except PermissionError as error:
-        raise PermissionMissing(
-            "raw sockets need CAP_NET_RAW: run as root, or give the systemd unit AmbientCapabilities=CAP_NET_RAW"
-        ) from error
+        with raw_socket() as sock:
+            attach_filter(sock, program)
+            ring = _prepare(sock, index)
+            bind(sock, name, index)
+            return PacketSocket(sock, ring, index, open_sender(index, sock))
     except OSError as error:
-        kind = LinkNotReady if is_shortage(error) else SystemRefused
-        raise kind(f"cannot open a packet socket: {error.strerror}") from error
-    try:
-        return PacketSocket(sock, _bind(sock, name, index, program), index, open_sender(index, sock))
-    except OSError as error:
-        sock.close()
+        if sock is None and isinstance(error, PermissionError):
+            raise PermissionMissing(
+                "raw sockets need CAP_NET_RAW: run as root, or give the systemd unit AmbientCapabilities=CAP_NET_RAW"
+            ) from error
         if error.errno in _LINK_ERRORS or is_shortage(error):
             raise LinkNotReady(f"{name}: {error.strerror}") from error
         raise SystemRefused(f"cannot listen on {name}: {error.strerror}") from error
-    except LinkNotReady:
-        sock.close()
-        raise
 
 
-def _bind(sock: socket.socket, name: str, index: int, program: tuple[Instruction, ...]) -> mmap.mmap:
-    """Make `sock` ready and bind it to the link, last; return its receive ring."""
-    attach_filter(sock, program)
+def _prepare(sock: socket.socket, index: int) -> mmap.mmap:
+    """Give a socket that is not bound yet its buffer, its ring and its membership; return the ring."""
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
     sock.setsockopt(SOL_PACKET, PACKET_VERSION, TPACKET_V2)
     sock.setsockopt(SOL_PACKET, _PACKET_COPY_THRESH, 1)
@@ -281,13 +272,6 @@ def _bind(sock: socket.socket, name: str, index: int, program: tuple[Instruction
     except OSError as error:
         if error.errno != errno.ENOPROTOOPT:  # before Linux 4.20; our own frames then end as `own_frame`
             raise
-    sock.bind((name, ETH_P_IPV6))
-    try:
-        present = socket.if_nametoindex(name)
-    except OSError as error:  # without an errno
-        raise LinkNotReady(f"{name} vanished while it was being opened") from error
-    if present != index:
-        raise LinkNotReady(f"{name} changed while it was being opened")
     return ring
 
 

@@ -1,16 +1,82 @@
-"""What every packet socket needs before it is bound: its filter."""
+"""Open packet sockets in the one order that is safe.
 
+With protocol 0 a socket receives nothing until it is bound. So the filter comes first and the bind last: no unfiltered
+frame is ever queued. The kernel binds by name, which another link may have taken since its index was read. So the index
+is read again after the bind.
+"""
+
+import contextlib
 import ctypes
+import errno
+import os
 import socket
 import struct
+from collections.abc import Iterator
 from typing import Final
 
+from ndpresponder.errors import LinkNotReady
 from ndpresponder.wire.filters import Instruction, encode
+from ndpresponder.wire.layout import ETH_P_IPV6
 
 _SO_ATTACH_FILTER: Final = 26  # asm/socket.h
+
+# linux/socket.h, linux/if_packet.h
+SOL_PACKET: Final = 263
+PACKET_STATISTICS: Final = 6
+PACKET_VERSION: Final = 10
+TPACKET_V2: Final = 1
+
+
+@contextlib.contextmanager
+def raw_socket(program: tuple[Instruction, ...] | None = None) -> Iterator[socket.socket]:
+    """Yield a packet socket that is not bound, and has `program` for its filter; close it if the block raises."""
+    sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC, 0)
+    try:
+        if program is not None:
+            attach_filter(sock, program)
+        yield sock
+    except BaseException:
+        sock.close()
+        raise
+
+
+def sock_fprog(program: tuple[Instruction, ...]) -> "tuple[bytes, ctypes.Array[ctypes.c_char]]":
+    """Return struct sock_fprog (linux/filter.h), and the instructions that it points at: keep them for the call."""
+    code = ctypes.create_string_buffer(encode(program), 8 * len(program))
+    return struct.pack("@HP", len(program), ctypes.addressof(code)), code
 
 
 def attach_filter(sock: socket.socket, program: tuple[Instruction, ...]) -> None:
     """Attach `program`; on a socket that has a filter already the two are exchanged atomically (socket(7))."""
-    code = ctypes.create_string_buffer(encode(program), 8 * len(program))
-    sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("@HP", len(program), ctypes.addressof(code)))
+    fprog, _code = sock_fprog(program)
+    sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, fprog)
+
+
+def bind(sock: socket.socket, name: str, index: int) -> None:
+    """Receive IPv6 from the link `name`, which must have `index`, from now on.
+
+    Raises:
+        LinkNotReady: another link has the name now.
+        OSError: there is none, or the kernel refuses.
+    """
+    sock.bind((name, ETH_P_IPV6))
+    if index_of(name) != index:
+        raise LinkNotReady(f"{name} changed while it was being opened")
+
+
+def index_of(name: str) -> int:
+    """Return the index of a link.
+
+    Raises:
+        OSError: there is none (ENODEV, which if_nametoindex(3) does not say).
+    """
+    try:
+        return socket.if_nametoindex(name)
+    except OSError as error:
+        raise OSError(errno.ENODEV, os.strerror(errno.ENODEV)) from error
+
+
+def take_counts(sock: socket.socket) -> tuple[int, int]:
+    """Return how many frames a socket got since the last call, and how many of them the kernel had no room for."""
+    packets, drops = struct.unpack("=II", sock.getsockopt(SOL_PACKET, PACKET_STATISTICS, 8))
+    return packets, drops

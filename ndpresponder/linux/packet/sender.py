@@ -1,40 +1,24 @@
-"""Sends advertisements in batches: one copy and one system call for many (sendmmsg(2)), never waiting.
+"""Send advertisements in batches: one copy and one system call for many (sendmmsg(2)), never waiting.
 
-By a socket of its own. Each frame that leaves a socket wakes whoever waits for that socket, if only to find that it is
-not readable: with the one that is read, a tenth of what an answer costs.
+The sender has a socket of its own. Each frame that leaves a socket wakes the loop if it waits for that socket, only to
+find that it is not readable: a tenth of what an answer costs.
 """
 
+import contextlib
 import ctypes
 import errno
 import socket
+import struct
 from typing import Final
 
+from ndpresponder.linux.packet.raw import raw_socket
 from ndpresponder.wire.layout import ADVERTISEMENT_LENGTH
 
 BATCH: Final = 64  # advertisements in one system call
 _SEND_BUFFER: Final = 1 << 20  # the kernel lowers it to net.core.wmem_max
-
-
-class _IoVec(ctypes.Structure):
-    _fields_ = (("base", ctypes.c_void_p), ("length", ctypes.c_size_t))
-
-
-class _MsgHdr(ctypes.Structure):
-    _fields_ = (
-        ("name", ctypes.c_void_p),
-        ("name_length", ctypes.c_uint32),
-        ("iov", ctypes.POINTER(_IoVec)),
-        ("iov_length", ctypes.c_size_t),
-        ("control", ctypes.c_void_p),
-        ("control_length", ctypes.c_size_t),
-        ("flags", ctypes.c_int),
-    )
-
-
-class _MessageHeader(ctypes.Structure):
-    """struct mmsghdr."""
-
-    _fields_ = (("header", _MsgHdr), ("sent", ctypes.c_uint))
+_IOVEC: Final = struct.Struct("@PN")  # address, length
+# struct mmsghdr (recvmmsg(2)): name, its length, iovec, how many, control, its length, flags; what was sent
+_MMSGHDR: Final = struct.Struct("@PIPNPNi0PI0P")
 
 
 class Sender:
@@ -44,6 +28,7 @@ class Sender:
 
     def __init__(self, sock: socket.socket) -> None:
         """Send through `sock`, a bound packet socket."""
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
         self._socket = sock
         self._arena = bytearray(BATCH * ADVERTISEMENT_LENGTH)
         self._messages = _prepare_messages(self._arena)
@@ -64,15 +49,12 @@ class Sender:
         refused: list[tuple[int, int]] = []
         done = 0
         while done < count:
-            first = ctypes.byref(self._messages, done * ctypes.sizeof(_MessageHeader))
+            first = ctypes.byref(self._messages, done * _MMSGHDR.size)
             sent = self._sendmmsg(self._socket.fileno(), first, count - done, 0)
             if sent > 0:
                 done += sent
-            else:
-                # sendmmsg(2) reports the error of the first message it could not send
-                error = ctypes.get_errno()
-                if error == errno.EINTR:
-                    continue
+            # sendmmsg(2) reports the error of the first message it could not send
+            elif (error := ctypes.get_errno()) != errno.EINTR:
                 refused.append((done, error))
                 done += 1
         return refused
@@ -87,36 +69,20 @@ class Sender:
 
 
 def open_sender(index: int, otherwise: socket.socket) -> Sender:
-    """Return what sends on the link with `index`: through `otherwise`, bound to it, if no other socket can be had."""
-    sock = _bound(index) or otherwise
-    try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
-    except OSError:
-        if sock is not otherwise:  # that one its owner closes
-            sock.close()
-        raise
-    return Sender(sock)
+    """Return a sender on the link with `index`: by `otherwise`, bound to it, if the system refuses another socket."""
+    with contextlib.suppress(OSError), raw_socket() as sock:  # too few descriptors, or the link has gone
+        sock.bind((socket.if_indextoname(index), 0))  # to no protocol, so that it receives nothing
+        return Sender(sock)
+    return Sender(otherwise)
 
 
-def _bound(index: int) -> socket.socket | None:
-    """Return a packet socket that is bound to a link and, being bound to no protocol, receives nothing."""
-    try:
-        sender = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC, 0)
-    except OSError:
-        return None
-    try:
-        sender.bind((socket.if_indextoname(index), 0))
-    except OSError:  # the link has gone
-        sender.close()
-        return None
-    return sender
-
-
-def _prepare_messages(arena: bytearray) -> "ctypes.Array[_MessageHeader]":
-    """Point one message header at each advertisement's place in `arena`."""
+def _prepare_messages(arena: bytearray) -> "ctypes.Array[ctypes.c_char]":
+    """Return one message header for each advertisement's place in `arena`, and behind them what they point at."""
+    messages = ctypes.create_string_buffer(BATCH * (_MMSGHDR.size + _IOVEC.size))
     base = ctypes.addressof(ctypes.c_char.from_buffer(arena))
-    messages = (_MessageHeader * BATCH)()
-    for i, message in enumerate(messages):
-        message.header.iov = ctypes.pointer(_IoVec(base + i * ADVERTISEMENT_LENGTH, ADVERTISEMENT_LENGTH))
-        message.header.iov_length = 1
+    for position in range(BATCH):
+        iovec = BATCH * _MMSGHDR.size + position * _IOVEC.size
+        _IOVEC.pack_into(messages, iovec, base + position * ADVERTISEMENT_LENGTH, ADVERTISEMENT_LENGTH)
+        header = (0, 0, ctypes.addressof(messages) + iovec, 1, 0, 0, 0, 0)
+        _MMSGHDR.pack_into(messages, position * _MMSGHDR.size, *header)
     return messages

@@ -1,7 +1,7 @@
 """The clock by which the kernel stamps frames, and how far it was set between two processes.
 
-Frames that waited are stamped with the wall clock, which an administrator, NTP or a resumed virtual machine can set.
-Between processes the offset of that clock to one that nobody can set tells by how much.
+The stamps are of the wall clock, which an administrator, NTP or a resumed virtual machine can set while frames wait.
+Its offset to a clock that nobody can set, kept from one process to the next, tells by how much it was set.
 """
 
 import math
@@ -28,35 +28,33 @@ def stamp_now() -> float:
             there.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
             here.send(b"\0")
             _, ancillary, _, _ = there.recvmsg(1, socket.CMSG_SPACE(_TIMESPEC.size), socket.MSG_DONTWAIT)
-            for _, _, data in ancillary:
-                seconds, nanoseconds = _TIMESPEC.unpack(data[: _TIMESPEC.size])
-                return float(seconds + nanoseconds * 1e-9)
-    except (OSError, struct.error):  # no descriptors, no memory, a sandbox: libc's clock is nearly always the same
+            _, _, data = ancillary[0]
+            seconds, nanoseconds = _TIMESPEC.unpack(data[: _TIMESPEC.size])
+            return float(seconds + nanoseconds * 1e-9)
+    except (OSError, IndexError, struct.error):  # a shortage, a sandbox: libc's clock is nearly always the same
         return time.time()
-    return time.time()
 
 
-def _monotonic() -> float:
+def _boot_time() -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME)  # goes on while the machine sleeps, as the wall clock does
 
 
-def offset(now: Callable[[], float] = stamp_now, monotonic: Callable[[], float] = _monotonic) -> bytes:
+def offset(now: Callable[[], float] = stamp_now, monotonic: Callable[[], float] = _boot_time) -> bytes:
     """Return, for a successor, how far the clock of the stamps is ahead of the one that nobody can set."""
     return _OFFSET.pack(now() - monotonic())
 
 
-def step_since(kept: bytes, now: Callable[[], float] = stamp_now, monotonic: Callable[[], float] = _monotonic) -> float:
-    """Return by how many seconds the clock was set since `offset` was `kept`; 0.0: it was not, or nobody can tell."""
+def step_since(kept: bytes, now: Callable[[], float] = stamp_now, monotonic: Callable[[], float] = _boot_time) -> float:
+    """Return by how many seconds the clock was set since `offset` was `kept`; 0.0: it was not, or that is unknown."""
     if len(kept) != _OFFSET.size:
         return 0.0
-    (before_s,) = _OFFSET.unpack(kept)
-    step_s = now() - monotonic() - before_s
+    step_s: float = now() - monotonic() - _OFFSET.unpack(kept)[0]
     return step_s if math.isfinite(step_s) and abs(step_s) > STEP_S else 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class AgeLimit:
-    """Which stamps are too old, when the clock may have been set while frames waited, and nobody knows when.
+    """Which stamps are too old. The clock may have been set by `step_s` at an unknown moment while frames waited.
 
     A stamp was made before the step or after it. It is too old if its frame has waited for too long either way.
     """
@@ -67,9 +65,7 @@ class AgeLimit:
 
     def is_old(self, stamp_s: float) -> bool:
         """Tell whether a frame with this stamp has waited for longer than `longest_s`."""
-        if stamp_s > max(self.now_s, self.now_s - self.step_s) + _SLACK_S:
+        clocks_s = (self.now_s, self.now_s - self.step_s)
+        if stamp_s > max(clocks_s) + _SLACK_S:
             return False  # from no time that is known: answered, rather than not
-        return not any(now_s - self.longest_s <= stamp_s <= now_s + _SLACK_S for now_s in self._now())
-
-    def _now(self) -> tuple[float, ...]:
-        return (self.now_s, self.now_s - self.step_s) if self.step_s else (self.now_s,)
+        return not any(now_s - self.longest_s <= stamp_s <= now_s + _SLACK_S for now_s in clocks_s)

@@ -11,7 +11,7 @@ import pytest
 from sample_responder import addresses, prefixes
 
 from ndpresponder.config import InterfaceConfig
-from ndpresponder.linux.memory_file import MemoryFile, new_memory
+from ndpresponder.linux import memory_file
 from ndpresponder.targets.source import NOTHING, TargetSet
 from ndpresponder.targets.sources.temporary import (
     LONGEST_S,
@@ -240,9 +240,9 @@ def test_another_configuration_removes_what_is_too_wide_for_it(temporary: Tempor
     "octets", [b"\0" * 4096 + b"\1", b"\0" * 4096 + b"\xff" * 8, b"\1"], ids=["cut", "too long", "empty"]
 )
 def test_memory_that_is_not_as_it_was_written_holds_nothing_or_what_is_there(octets: bytes) -> None:
-    descriptor = new_memory("test")
+    descriptor = memory_file.create("test")
     try:
         os.write(descriptor, octets)
-        assert MemoryFile(descriptor).read() in (b"", b"\xff" * 4)
+        assert memory_file.read(descriptor) in (b"", b"\xff" * 4)
     finally:
         os.close(descriptor)
