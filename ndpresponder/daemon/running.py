@@ -232,7 +232,7 @@ class Assembly:
                     uplink.on_lost = self._on_lost
                     if remembered := self._memories.pop(interface.name, None):
                         uplink.requesters.restore(remembered)
-                    uplink.findings, uplink.followed = self._belonging.findings, self._belonging.followed
+                    uplink.unrouted_hosts, uplink.followed = self._belonging.unrouted_hosts, self._belonging.followed
                     uplink.log.claimers = partial(self.board.claimers, interface.name)
                     undo.callback(uplink.close)
                     if interface.name in links:

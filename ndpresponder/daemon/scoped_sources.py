@@ -14,7 +14,7 @@ from ndpresponder.targets.admission import Admission
 from ndpresponder.targets.board import TargetBoard
 from ndpresponder.targets.source import Source
 from ndpresponder.targets.sources import Identity
-from ndpresponder.targets.sources.verified import Findings, FoundSource, followed
+from ndpresponder.targets.sources.unrouted_hosts import UnroutedHosts, followed
 from ndpresponder.targets.uncounted_log import UncountedLog
 from ndpresponder.uplink.uplink import Uplink
 from ndpresponder.wire.addresses import best_source
@@ -22,7 +22,7 @@ from ndpresponder.wire.solicitation import probe
 
 
 class Belonging:
-    """The admission of what sources find, and the findings of `verify`."""
+    """The admission of what sources find, and the hosts that `verify` found."""
 
     def __init__(self, board: TargetBoard, uplinks: Mapping[str, Uplink]) -> None:
         """Serve `uplinks`, by the tables of `board`."""
@@ -31,7 +31,7 @@ class Belonging:
         self._uplinks = uplinks
         UncountedLog(board, get_logger().warning)
         self.admission = Admission(board, AddressConflicts(self._ask_resident, loop.call_later, loop.time))
-        self.findings = Findings(loop.time)
+        self.unrouted_hosts = UnroutedHosts(loop.time)
 
     def prepare(self, config: Config, links: Links) -> dict[Identity, Source]:
         """Go by `config`, and by `links` as far as they are known; return what else it follows."""
@@ -39,7 +39,7 @@ class Belonging:
         if links:
             self.admission.follow_links({name: uplink.link for name, uplink in self._uplinks.items()} | dict(links))
         if config.install_routes and any(each.verify for each in config.interfaces):
-            return {Identity(("verify",)): FoundSource(self.findings)}
+            return {Identity(("verify",)): self.unrouted_hosts}
         return {}
 
     def followed(self) -> list[int]:

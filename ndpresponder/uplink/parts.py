@@ -19,7 +19,7 @@ from ndpresponder.linux.packet.handover import Handover
 from ndpresponder.policy.requester import Policy, UplinkState
 from ndpresponder.policy.table import TargetTable
 from ndpresponder.policy.token_bucket import rate_limit
-from ndpresponder.targets.verification import Verification
+from ndpresponder.targets.verify import Verifier, open_verifier
 from ndpresponder.unsolicited.unsolicited import Presence
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class Equipment:
         self._take: Callable[[bool], bool] | None = None
         self._mark: DaemonMark | None = None
         self.settings = settings
-        self.verification: Verification | None = None
+        self.verifier: Verifier | None = None
         self.fastpath = self._make_fastpath()
         self._presence = self._make_presence()
         uplink.responder.on_defence = uplink.log.defended
@@ -79,7 +79,7 @@ class Equipment:
         before, self.settings = self.settings, settings
         if before == settings:
             return
-        verified = self.verification is not None
+        verified = self.verifier is not None
         try:
             self._follow_verify()
             self._change_fastpath(before)
@@ -180,17 +180,17 @@ class Equipment:
     # Verification
 
     def _follow_verify(self) -> None:
-        if self.settings.verify and self.verification is None and self._index:
+        if self.settings.verify and self.verifier is None and self._index:
             uplink = self._uplink
-            self.verification = Verification(
-                self._index, uplink.finish, uplink.clock, uplink.uplinks, uplink.followed, uplink.findings
+            self.verifier = open_verifier(
+                self._index, uplink.finish, uplink.clock, uplink.uplinks, uplink.followed, uplink.unrouted_hosts
             )
-            uplink.responder.is_there = self.verification.verifier.is_there
+            uplink.responder.is_there = self.verifier.is_there
 
     def _end_verification(self) -> None:
-        if self.verification is not None:
-            self.verification.close()
-            self.verification = None
+        if self.verifier is not None:
+            self.verifier.close()
+            self.verifier = None
             self._uplink.responder.is_there = None
 
     # Fast path

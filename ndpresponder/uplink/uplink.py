@@ -28,7 +28,8 @@ from ndpresponder.policy.known_requesters import Known
 from ndpresponder.policy.requester import Policy, UplinkState
 from ndpresponder.policy.responder import Responder
 from ndpresponder.policy.table import Match, TargetTable
-from ndpresponder.targets.verify import Findings, Kept
+from ndpresponder.targets.sources.unrouted_hosts import UnroutedHosts
+from ndpresponder.targets.verify import Kept
 from ndpresponder.unsolicited.moved_targets import Moves
 from ndpresponder.uplink import backlog
 from ndpresponder.uplink.parts import Equipment, Settings
@@ -69,7 +70,7 @@ class Uplink:
         known = Known(clock)
         self.responder = Responder(Policy(), known=known)
         self.requesters = Requesters(known, self.responder.recall, self.tally, clock)
-        self.findings: Findings | None = None  # whom `verify` tells of hosts without a route, on the links `followed`
+        self.unrouted_hosts: UnroutedHosts | None = None  # takes those that `verify` finds on the links `followed`
         self.followed: Callable[[], Collection[int]] = tuple
         self.on_lost: Callable[[], None] = lambda: None  # called when the link went from under the socket
         self.moves = Moves(self.send_unasked, self.responder, self.log.logger)
@@ -118,8 +119,8 @@ class Uplink:
 
     def knows(self, target: bytes) -> bool | None:
         """Tell whether a target was verified of late; None where nothing is verified."""
-        verification = self._equipment.verification
-        return verification.verifier.knows(target) if verification else None
+        verifier = self._equipment.verifier
+        return verifier.knows(target) if verifier else None
 
     def is_ours(self, target: bytes) -> bool:
         """Tell whether a target is answered for, by what the sources say."""
@@ -249,7 +250,7 @@ class Uplink:
     def _answer(self, socket: PacketSocket, frames: Iterable[Kept], oldest_s: float) -> None:
         tally, debug = self.tally, self._logs.debug
         recall, respond = self.responder.recall, self.responder.respond
-        verification = self._equipment.verification
+        verifier = self._equipment.verifier
         outcomes: list[Outcome] = []
         advertisements: list[bytes] = []
         for frame, to_other_host in frames:
@@ -257,7 +258,7 @@ class Uplink:
             if advertisement is not None:
                 outcomes.append(outcome)
                 advertisements.append(advertisement)
-            elif outcome is _NOT_VERIFIED and verification and verification.verifier.keep(frame, to_other_host):
+            elif outcome is _NOT_VERIFIED and verifier and verifier.keep(frame, to_other_host):
                 continue  # it ends later, and is counted then
             else:
                 tally.received[kind_of(frame)] += 1

@@ -20,7 +20,7 @@ from ndpresponder.offload.kernel_program import KernelProgram
 from ndpresponder.offload.map_entries import COUNT
 from ndpresponder.targets.installed_routes import Autowire
 from ndpresponder.targets.sources.routes import RoutesSource
-from ndpresponder.targets.sources.verified import Findings
+from ndpresponder.targets.sources.unrouted_hosts import UnroutedHosts
 
 LOOPBACK = 1  # index of `lo` in every network namespace
 
@@ -56,14 +56,14 @@ def of_wiring() -> object:
     return Autowire(lambda: {bytes(16): "lo"}, list, get_logger())._wanted()
 
 
-def of_findings() -> object:
+def of_unrouted_hosts() -> object:
     """Without the names of their links, all hosts that `verify` has found would be forgotten until another is found."""
-    findings = Findings()
-    findings.found(Neighbor(LOOPBACK, bytes(16)))
-    return findings.targets()
+    hosts = UnroutedHosts()
+    hosts.add(Neighbor(LOOPBACK, bytes(16)))
+    return hosts.targets()
 
 
-@pytest.mark.parametrize("ask", [of_routes, of_wiring, of_findings])
+@pytest.mark.parametrize("ask", [of_routes, of_wiring, of_unrouted_hosts])
 def test_without_a_descriptor_no_interface_is_taken_for_gone(ask: Callable[[], object]) -> None:
     with no_descriptor(), pytest.raises(SourceUnavailable):
         ask()

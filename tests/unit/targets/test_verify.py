@@ -45,6 +45,12 @@ class World:
         self.asked.append(unknown.neighbor.address)
         return unknown.neighbor.address in self.unaskable
 
+    def sockets(self) -> tuple[()]:
+        return ()
+
+    def close(self) -> None:
+        pass
+
     def heard(self) -> Iterator[tuple[Neighbor, int]]:
         while self.news:
             yield self.news.pop(0)
@@ -65,7 +71,7 @@ class World:
 
     def hear(self, state: int, address: bytes = TARGET, link: int = LINK) -> None:
         self.news.append((Neighbor(link, address), state))
-        self.verifier.hear()
+        self.verifier.read()
 
 
 @pytest.fixture
@@ -77,7 +83,7 @@ def test_what_happened_before_is_no_answer_to_a_question_asked_now(world: World)
     world.stale.add(TARGET)
     world.news.append((Neighbor(LINK, TARGET), CONFIRMED))  # not read yet: the loop was busy
     assert not world.verifier.is_there(TARGET)
-    world.verifier.hear()
+    world.verifier.read()
     assert not world.verifier.is_there(TARGET)
     world.hear(CONFIRMED)
     assert world.verifier.is_there(TARGET)
@@ -262,7 +268,7 @@ def test_who_was_there_before_is_found_again_through_a_scan(world: World) -> Non
 
 
 def test_strangers_who_wait_leave_room_for_who_was_there_before(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(verify, "MAX_STRANGERS", 10)
+    monkeypatch.setattr(verify, "MAX_NEW", 10)
     known = [numbered(number) for number in range(1, 4)]
     world.there.update(known)
     assert all(map(world.verifier.is_there, known))
