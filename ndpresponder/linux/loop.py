@@ -43,7 +43,18 @@ class _FrameSelector(selectors.EpollSelector):
         return others
 
 
-def frame_loop() -> "FrameLoop":
+class FrameLoop(asyncio.SelectorEventLoop):
+    """The event loop of the daemon. Make it with `frame_loop`."""
+
+    def __init__(self) -> None:
+        self.frames = _FrameSelector()
+        self.frames.on_error = lambda error: self.call_exception_handler(
+            {"message": "reading frames failed", "exception": error}
+        )
+        super().__init__(self.frames)
+
+
+def frame_loop() -> FrameLoop:
     """Return a new event loop.
 
     Raises:
@@ -55,43 +66,32 @@ def frame_loop() -> "FrameLoop":
     return FrameLoop()
 
 
-class FrameLoop(asyncio.SelectorEventLoop):
-    """The event loop of the daemon."""
-
-    def __init__(self) -> None:
-        self._frames = _FrameSelector()
-        self._frames.on_error = self._tell
-        super().__init__(self._frames)
-
-    def read_frames(self, source: HasFileno, callback: Callable[[], None]) -> None:
-        """Call `callback`, and no other, first of all whenever `source` is readable."""
-        if source.fileno() not in self._frames.callbacks:
-            self._frames.register(source, selectors.EVENT_READ)
-        self._frames.callbacks[source.fileno()] = callback
-
-    def _tell(self, error: Exception) -> None:
-        self.call_exception_handler({"message": "reading frames failed", "exception": error})
-
-    def stop_reading(self, source: HasFileno) -> None:
-        """Undo `read_frames`, if it took the source."""
-        if self._frames.callbacks.pop(source.fileno(), None) is not None:
-            self._frames.unregister(source)
-
-
 def read_frames(source: HasFileno, callback: Callable[[], None]) -> None:
-    """Call `callback` alone whenever `source` is readable: first of all on a `FrameLoop`, else like any reader.
+    """Call `callback`, and no other, first of all whenever `source` is readable; only on a `FrameLoop`.
 
     Raises:
         LinkNotReady: epoll(7) refuses it now.
     """
-    loop = asyncio.get_running_loop()
+    selector, descriptor = _running_selector(), source.fileno()
     try:
-        if isinstance(loop, FrameLoop):
-            loop.read_frames(source, callback)
-        else:
-            loop.add_reader(source, callback)
+        if descriptor not in selector.callbacks:
+            selector.register(source, selectors.EVENT_READ)
     except OSError as error:
         raise LinkNotReady(f"no frame can be waited for: {error.strerror}") from error
+    selector.callbacks[descriptor] = callback
+
+
+def stop_reading(source: HasFileno) -> None:
+    """Undo `read_frames`, if it took the source."""
+    selector = _running_selector()
+    if selector.callbacks.pop(source.fileno(), None) is not None:
+        selector.unregister(source)
+
+
+def _running_selector() -> _FrameSelector:
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, FrameLoop)
+    return loop.frames
 
 
 def watch(source: HasFileno, callback: Callable[..., object], *arguments: object) -> None:
@@ -104,12 +104,3 @@ def watch(source: HasFileno, callback: Callable[..., object], *arguments: object
         asyncio.get_running_loop().add_reader(source, callback, *arguments)
     except OSError as error:
         raise SourceUnavailable(f"it cannot be waited for: {error.strerror}") from error
-
-
-def stop_reading(source: HasFileno) -> None:
-    """Undo `read_frames`."""
-    loop = asyncio.get_running_loop()
-    if isinstance(loop, FrameLoop):
-        loop.stop_reading(source)
-    else:
-        loop.remove_reader(source)

@@ -1,8 +1,8 @@
-"""Calls that may never return, since a disk or the host behind it hangs, made where they hold up nothing.
+"""Make calls that may never return, since a disk or the host behind it hangs, where they hold up nothing.
 
-Each is made in a thread that nobody waits for in the end, as the interpreter would for the threads of a pool. What does
-not return is tried anew, since another disk may be there by then, but after twice as long each time, up to an hour: few
-threads are ever under way.
+Each is made in a daemon thread, for which the interpreter does not wait at its end as it does for those of a pool. A
+call that does not return is tried anew, since another disk may be there by then. The time until then doubles, up to an
+hour, so that few threads are ever under way.
 """
 
 import asyncio
@@ -39,8 +39,8 @@ class SlowCalls:
             SourceUnavailable: it, or the call before it, does not return in time, or there is no thread for it.
         """
         loop = asyncio.get_running_loop()
-        if loop.time() < self._again_s and not await self._wait():
-            raise self._hung()
+        if loop.time() < self._again_s:
+            await self._wait()
         outcome: Future[T] = Future()
         returned = asyncio.Event()
 
@@ -53,7 +53,7 @@ class SlowCalls:
                 outcome.set_result(function())
             except BaseException as error:  # it is raised where it is waited for
                 outcome.set_exception(error)
-            with contextlib.suppress(RuntimeError):  # nobody waits any more: the loop is closed
+            with contextlib.suppress(RuntimeError):  # the loop is closed
                 loop.call_soon_threadsafe(end)
 
         try:
@@ -63,16 +63,13 @@ class SlowCalls:
         self._returned = returned
         self._under_way += 1
         self._again_s = loop.time() + min(self._seconds * 2 ** (self._under_way - 1), _RAREST_S)
-        if not await self._wait():
-            raise self._hung()
+        await self._wait()
         return outcome.result()
 
-    async def _wait(self) -> bool:
-        """Return whether the last call returns in time."""
+    async def _wait(self) -> None:
+        """Wait until the last call returns, no longer than it may take."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._seconds):  # not wait_for, which may swallow a cancellation before 3.12
                 await self._returned.wait()
-        return self._returned.is_set()
-
-    def _hung(self) -> SourceUnavailable:
-        return SourceUnavailable(f"{self._what} does not answer: does its disk hang?")
+        if not self._returned.is_set():
+            raise SourceUnavailable(f"{self._what} does not answer: does its disk hang?")

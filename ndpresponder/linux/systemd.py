@@ -1,17 +1,16 @@
-"""What the daemon tells systemd: ready, reloading, stopping, status, heartbeat; and which descriptors it was passed.
+"""Tell systemd how the daemon is: ready, reloading, stopping, status, heartbeat; and take the descriptors it passes.
 
 Without NOTIFY_SOCKET and LISTEN_FDS everything in here does nothing. It must never raise for a manager that went away,
 nor hold up the loop for long for one that does not read.
 """
 
 import os
-import socket
-import struct
 import time
 from collections.abc import Mapping
 from typing import Final
 
-_TIMEOUT_S: Final = 0.1  # what is solicited meanwhile waits in the ring, which holds four times as much at 20,000/s
+from ndpresponder.linux.unix_socket import DatagramSender
+
 _FIRST_PASSED: Final = 3  # SD_LISTEN_FDS_START
 
 METRICS: Final = "metrics"  # FileDescriptorName= in ndpresponder-metrics.socket
@@ -23,12 +22,11 @@ class Notifier:
     def __init__(self, environ: Mapping[str, str] = os.environ) -> None:
         path = environ.get("NOTIFY_SOCKET", "")
         # "@name" is an abstract socket: its first octet is NUL. Other forms (vsock:) are not for a process on a host.
-        self._address = {"@": "\0" + path[1:], "/": path}.get(path[:1], "")
+        address = {"@": "\0" + path[1:], "/": path}.get(path[:1], "")
+        self._sender = DatagramSender(address) if address else None
         # systemd alone sets these, INVOCATION_ID since 232, FDSTORE since 254; others that read sd_notify keep nothing
-        self.keeps = bool(self._address and (environ.get("INVOCATION_ID") or environ.get("FDSTORE", "0") != "0"))
-        self._socket: socket.socket | None = None
-        self._patience_s = _TIMEOUT_S
-        # What the manager must be told and has not taken: it would wait for the one, and lose the others at our end
+        self.keeps = bool(address and (environ.get("INVOCATION_ID") or environ.get("FDSTORE", "0") != "0"))
+        # Messages that the manager has not taken: it would wait for the one, and lose the descriptors at our end
         self._ready: tuple[str, ...] = ()
         self._to_store: dict[str, int] = {}
 
@@ -59,7 +57,7 @@ class Notifier:
         self._send("WATCHDOG=1")
 
     def store(self, name: str, descriptor: int) -> None:
-        """Have a descriptor kept for whoever is started after us; one that is kept already stays as it is."""
+        """Have a descriptor kept for the next process; one that is kept already stays as it is."""
         self._to_store[name] = descriptor
         self._repeat()
 
@@ -70,9 +68,8 @@ class Notifier:
 
     def close(self) -> None:
         """Close the socket; a later message opens another."""
-        if self._socket is not None:
-            self._socket.close()
-            self._socket = None
+        if self._sender is not None:
+            self._sender.close()
 
     def _repeat(self) -> None:
         if self._ready and self._send(*self._ready):
@@ -84,29 +81,14 @@ class Notifier:
 
     def _send(self, *lines: str, descriptor: int | None = None) -> bool:
         """Return whether the manager took the message."""
-        if not self._address:
-            return False
-        try:
-            if self._socket is None:
-                self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-            self._socket.settimeout(self._patience_s)
-            data = "\n".join(lines).encode("utf-8", "backslashreplace")
-            rights = struct.pack("i", descriptor) if descriptor is not None else b""
-            control = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)] if rights else []
-            self._socket.sendmsg([data], control, 0, self._address)
-        except OSError:  # the manager went away, or its queue stayed full: it is not waited for again until it reads
-            self._patience_s = 0.0
-            return False
-        self._patience_s = _TIMEOUT_S
-        return True
+        data = "\n".join(lines).encode("utf-8", "backslashreplace")
+        return self._sender is not None and self._sender.send(data, descriptor)
 
 
 def watchdog_interval_s(environ: Mapping[str, str] = os.environ, pid: int | None = None) -> float | None:
-    """Return how often to call `watchdog`, half of what the unit allows, or None when nobody watches this process."""
+    """Return how often to call `watchdog`, half of what the unit allows, or None if the unit sets no watchdog."""
     usec, watched = environ.get("WATCHDOG_USEC", ""), environ.get("WATCHDOG_PID", "")
-    if not usec.isdecimal() or int(usec) == 0:
-        return None
-    if watched and watched != str(os.getpid() if pid is None else pid):
+    if not usec.isdecimal() or int(usec) == 0 or watched not in ("", str(os.getpid() if pid is None else pid)):
         return None
     return int(usec) / 2e6
 
@@ -114,8 +96,7 @@ def watchdog_interval_s(environ: Mapping[str, str] = os.environ, pid: int | None
 def passed_descriptors(environ: Mapping[str, str] = os.environ, pid: int | None = None) -> dict[str, list[int]]:
     """Return by name the descriptors that were passed to this process (sd_listen_fds_with_names(3)).
 
-    They stay open for as long as the process lives, so that a successor can be passed them again: who uses one takes
-    a duplicate.
+    They stay open for as long as the process lives, so that a successor can be passed them again: use a duplicate.
     """
     count = environ.get("LISTEN_FDS", "")
     if environ.get("LISTEN_PID") != str(os.getpid() if pid is None else pid) or not count.isdecimal():

@@ -1,6 +1,6 @@
-"""Opens a listening unix socket, and knows who is at its other end.
+"""Unix sockets: one that listens and knows its clients, and one that sends datagrams and hardly waits.
 
-It may replace the socket file that a dead process left behind, and must never remove anything else.
+The listening socket may replace the file that a dead process left behind, and must never remove anything else.
 """
 
 import contextlib
@@ -15,10 +15,11 @@ from typing import Final, NamedTuple
 _MODE: Final = 0o660
 _SO_PEERGROUPS: Final = 59  # asm-generic/socket.h
 _MOST_GROUPS: Final = 1024  # octets, all that Python lets us ask for
+_TIMEOUT_S: Final = 0.1  # what is solicited meanwhile waits in the ring, which holds four times as much at 20,000/s
 
 
 class Peer(NamedTuple):
-    """Who made a connection, as the kernel says."""
+    """The process that made a connection, as the kernel says."""
 
     uid: int
     groups: frozenset[int]
@@ -53,7 +54,7 @@ def open_unix_socket(path: Path) -> UnixSocket:
     """Listen at `path`.
 
     Raises:
-        OSError: it cannot be had, ENOTSOCK: because there is something else.
+        OSError: the system refuses it; ENOTSOCK: there is something else.
     """
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
@@ -71,7 +72,7 @@ def open_unix_socket(path: Path) -> UnixSocket:
 
 
 def peer_of(connection: socket.socket) -> Peer:
-    """Return who is at the other end of a connected unix socket (SO_PEERCRED, SO_PEERGROUPS)."""
+    """Return the process at the other end of a connected socket (SO_PEERCRED, SO_PEERGROUPS)."""
     _, uid, gid = struct.unpack("=iII", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
     try:
         octets = connection.getsockopt(socket.SOL_SOCKET, _SO_PEERGROUPS, _MOST_GROUPS)
@@ -92,3 +93,39 @@ def _clear(path: Path) -> None:
         probe.setblocking(False)
         if probe.connect_ex(str(path)) == errno.ECONNREFUSED:
             path.unlink(missing_ok=True)
+
+
+class DatagramSender:
+    """Sends datagrams; a receiver that does not read is waited for once, and not again until it reads.
+
+    It is not connected, so that a receiver that was started anew is found again.
+    """
+
+    def __init__(self, address: str, timeout_s: float = _TIMEOUT_S) -> None:
+        """Send to a path, or an abstract address; open nothing yet."""
+        self._address = address
+        self._timeout_s = self._wait_s = timeout_s
+        self._socket: socket.socket | None = None
+
+    def send(self, data: bytes, descriptor: int | None = None) -> bool:
+        """Return whether the receiver took `data`, with a descriptor if one is given; never raise."""
+        rights = struct.pack("i", descriptor) if descriptor is not None else b""
+        try:
+            if self._socket is None:
+                self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+            self._socket.settimeout(self._wait_s)
+            control = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)] if rights else []
+            self._socket.sendmsg([data], control, 0, self._address)
+        except (TimeoutError, BlockingIOError):  # full
+            self._wait_s = 0.0
+            return False
+        except OSError:  # gone or too large (EMSGSIZE)
+            return False
+        self._wait_s = self._timeout_s
+        return True
+
+    def close(self) -> None:
+        """Close the socket; a later `send` opens another."""
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None

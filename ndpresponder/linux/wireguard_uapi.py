@@ -1,11 +1,12 @@
-"""What a WireGuard interface says of its peers when a program implements it (wireguard-go, boringtun).
+"""Read the peers of a WireGuard interface that a program implements (wireguard-go, boringtun).
 
 Such a program answers on a Unix socket beside the interface, by a protocol of lines (wireguard.com/xplatform). The
-answer holds private keys: nothing but what a `Peer` has is ever kept.
+answer holds private keys: only the fields of a `Peer` are ever kept.
 """
 
 import asyncio
 import contextlib
+import itertools
 import os
 import socket
 from collections.abc import AsyncGenerator
@@ -70,29 +71,25 @@ async def _get(path: str) -> list[Peer]:
     reader, writer = await asyncio.open_unix_connection(path, limit=_LONGEST_LINE)
     try:
         writer.write(b"get=1\n\n")
-        found: list[Peer] = []
-        handshake_s, allowed = 0, list[tuple[bytes, int]]()
-        in_peer = whole = False
+        handshakes_s, allowed = [0], [list[tuple[bytes, int]]()]  # in front, of no peer: lines of the interface
+        whole = False
         async with contextlib.aclosing(_lines(reader)) as lines:
             async for key, value in lines:
                 if key == "public_key":
-                    if in_peer:
-                        found.append(Peer(handshake_s, tuple(allowed)))
-                    in_peer, handshake_s, allowed = True, 0, []
+                    handshakes_s.append(0)
+                    allowed.append([])
                 elif key == "last_handshake_time_sec":
-                    handshake_s = int(value)
+                    handshakes_s[-1] = int(value)
                 elif key == "allowed_ip" and ":" in value:
                     address, _, length = value.partition("/")
-                    allowed.append(allowed_ip(socket.inet_pton(socket.AF_INET6, address), int(length)))
+                    allowed[-1].append(allowed_ip(socket.inet_pton(socket.AF_INET6, address), int(length)))
                 elif key == "errno":
                     if value != "0":
                         raise ValueError(os.strerror(min(abs(int(value)), _ERRNO_MAX)))
                     whole = True
         if not whole:
             raise ValueError("the answer does not say how it ended")
-        if in_peer:
-            found.append(Peer(handshake_s, tuple(allowed)))
-        return found
+        return [Peer(when_s, tuple(prefixes)) for when_s, prefixes in zip(handshakes_s[1:], allowed[1:], strict=True)]
     finally:
         writer.close()
         with contextlib.suppress(OSError):
@@ -101,8 +98,7 @@ async def _get(path: str) -> list[Peer]:
 
 async def _lines(reader: asyncio.StreamReader) -> AsyncGenerator[tuple[str, str], None]:
     """Yield each line as key and value, up to the empty line that ends the answer."""
-    number = 0
-    while True:
+    for number in itertools.count(1):
         line = await reader.readline()
         if line == b"\n":
             return
@@ -110,6 +106,5 @@ async def _lines(reader: asyncio.StreamReader) -> AsyncGenerator[tuple[str, str]
             raise ValueError("the answer broke off")
         key, _, value = line.decode("ascii").rstrip("\n").partition("=")
         yield key, value
-        number += 1
         if number % _LINES_PER_TURN == 0:
             await asyncio.sleep(0)

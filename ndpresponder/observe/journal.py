@@ -6,9 +6,10 @@ datagram must never cost more than the event: `send` says so and never raises.
 
 import os
 import re
-import socket
 from collections.abc import Mapping
 from typing import Final
+
+from ndpresponder.linux.unix_socket import DatagramSender
 
 SOCKET_PATH: Final = "/run/systemd/journal/socket"
 IDENTIFIER: Final = "ndpresponder"
@@ -44,13 +45,11 @@ def encode(fields: Mapping[str, object]) -> bytes:
 
 
 class Journal:
-    """A lazily opened way to the journal; unconnected, so a restarted journald is found again."""
+    """A lazily opened way to the journal."""
 
     def __init__(self, path: str = SOCKET_PATH, timeout_s: float = 0.1) -> None:
-        self._path = path
-        self._timeout_s = timeout_s  # how long a stuck journald may hold up the caller, once until it reads again
-        self._patience_s = timeout_s
-        self._socket: socket.socket | None = None
+        """Send to the socket `path`; a journald that does not read holds up the caller for `timeout_s`, once."""
+        self._sender = DatagramSender(path, timeout_s)
 
     def send(self, level: str, message: str, event: Mapping[str, object]) -> bool:
         """Send one event and return whether the journal took it."""
@@ -60,21 +59,8 @@ class Journal:
             "SYSLOG_IDENTIFIER": IDENTIFIER,
         }
         fields.update((field_name(key), value) for key, value in event.items())
-        try:
-            if self._socket is None:
-                self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-            self._socket.settimeout(self._patience_s)
-            self._socket.sendto(encode(fields), self._path)
-        except (TimeoutError, BlockingIOError):  # full
-            self._patience_s = 0.0
-            return False
-        except OSError:  # gone or too large (EMSGSIZE)
-            return False
-        self._patience_s = self._timeout_s
-        return True
+        return self._sender.send(encode(fields))
 
     def close(self) -> None:
         """Close the socket; a later `send` opens another."""
-        if self._socket is not None:
-            self._socket.close()
-            self._socket = None
+        self._sender.close()

@@ -96,8 +96,7 @@ class Refused:
         return self._descriptor
 
 
-@pytest.mark.parametrize("loop", [FrameLoop, asyncio.SelectorEventLoop])
-def test_what_epoll_refuses_is_tried_again_by_who_asked_and_may_be_let_go_all_the_same(loop, tmp_path):
+def test_what_epoll_refuses_is_tried_again_by_who_asked_and_may_be_let_go_all_the_same(tmp_path):
     async def main():
         with (tmp_path / "file").open("wb") as file:
             refused = Refused(file.fileno())
@@ -107,8 +106,7 @@ def test_what_epoll_refuses_is_tried_again_by_who_asked_and_may_be_let_go_all_th
             with pytest.raises(SourceUnavailable, match="Operation not permitted"):
                 watch(refused, lambda: None)
 
-    with asyncio.Runner(loop_factory=loop) as runner:
-        runner.run(main())
+    run(main)
 
 
 def test_one_callback_takes_the_place_of_another():
