@@ -9,15 +9,15 @@ import contextlib
 import platform
 import signal
 import time
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
-from typing import Any
 
 from ndpresponder import __version__
 from ndpresponder.config import Config
-from ndpresponder.daemon.endpoint import Endpoint
-from ndpresponder.daemon.running import Assembly
-from ndpresponder.daemon.supervise import contain, leaves, on_demand, supervise
+from ndpresponder.daemon import services
+from ndpresponder.daemon.running import Running
+from ndpresponder.daemon.supervise import contain, on_demand
+from ndpresponder.daemon.tasks import Life, Run, Task, Tasks
 from ndpresponder.errors import ConfigError, ExitCode, LinkNotReady, NdpresponderError
 from ndpresponder.linux.loop import frame_loop
 from ndpresponder.linux.netlink import Links, LinkWatcher, ask_links
@@ -26,6 +26,7 @@ from ndpresponder.linux.slow_calls import SlowCalls
 from ndpresponder.linux.suitability import refuse_unsuitable
 from ndpresponder.linux.systemd import METRICS, Notifier, passed_descriptors, watchdog_interval_s
 from ndpresponder.observe.logs import Logs, RateLimiter, configure, failure_teller, get_logger
+from ndpresponder.targets.sources import Identity
 
 _HOUSEKEEPING_S = 1.0  # at most: frames that nobody takes are seen by then
 _FIRST_WAIT_S = 1.0  # for the first answers, which go before all that can be asked
@@ -36,6 +37,7 @@ _BACKLOG_WAIT_S = 1.0  # likewise, before frames that were left to us are answer
 _ANSWER_S = 0.1  # for whoever asked for an upgrade to hear that it is under way
 _LAST_SIGNALS_S = 0.01
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2)
+_CONTROL, _METRICS = "control", "metrics"
 _PROBLEMS_SHOWN = 20  # in the log, of one reading of the configuration
 
 
@@ -49,7 +51,9 @@ def run(config: Config, read: Callable[[], Config], file: str = "") -> ExitCode:
         fatal, unexpected = group.split(NdpresponderError)
         if unexpected is not None or fatal is None:
             raise
-        error = next(leaves(fatal))
+        error: NdpresponderError | BaseExceptionGroup[NdpresponderError] = fatal
+        while isinstance(error, BaseExceptionGroup):
+            error = error.exceptions[0]
         get_logger().error("stopped", why=str(error))
         return error.exit_code
     if daemon.upgrading:
@@ -81,9 +85,7 @@ class Daemon:
         self._started_s = self._loaded_s = time.time()
         self._problem = ""  # why the last reload was refused
         self._reloading = asyncio.Lock()
-        self._running: set[asyncio.Task[Any]] = set()
-        self._watching: asyncio.Task[None] | None = None
-        self._links_known, self._stop = asyncio.Event(), asyncio.Event()
+        self._links_known = asyncio.Event()
         self.upgrading = False
 
     async def run(self) -> ExitCode:
@@ -94,28 +96,22 @@ class Daemon:
         for number, act in zip(_SIGNALS, (self._end, self._end, reload_wanted.set, upgrade_wanted.set), strict=True):
             loop.add_signal_handler(number, act)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)  # a predecessor in this process has blocked them
-        self._assembly = Assembly(self._logs, self._start, self._say_retry, self._on_lost, self.handover)
-        self._metrics = Endpoint(self._serve_metrics, self._start, partial(self._say_retry, "metrics"))
-        self._control = Endpoint(self._serve_control, self._start, partial(self._say_retry, "control socket"))
+        self._tasks = Tasks(self._say_retry)
+        self._running = Running(self._logs, self._tasks, self.handover, self._on_lost)
         self._log.info("starting", version=__version__, python=platform.python_version(), dry_run=self._config.dry_run)
         try:
-            async with asyncio.TaskGroup() as self._tasks:
-                self._assembly.inherit(self._config)
-                await self._assembly.change(self._config, {})
-                self._watch_links()
-                self._start(supervise(self._keep_house, partial(self._say_retry, "housekeeping")))
-                socket, metrics = self._config.control.socket, self._metrics_address(self._config)
-                self._opening = [self._start(self._control.move(socket)), self._start(self._metrics.move(metrics))]
-                self._start(on_demand(reload_wanted, self.reload))
-                self._start(on_demand(upgrade_wanted, self.upgrade))
-                await self._stop.wait()
+            async with self._tasks.group:
+                self._running.inherit(self._config)
+                await self._running.change(self._config, {}, self._wanted(self._config))
+                self._tasks.start(on_demand(reload_wanted, self.reload))
+                self._tasks.start(on_demand(upgrade_wanted, self.upgrade))
+                await self._tasks.stop.wait()
                 if not self.upgrading:
                     self._notifier.stopping()
-                for task in self._running:
-                    task.cancel()
+                self._tasks.end_all()
         finally:  # answering to the end, whatever the others have to tidy up
             self.handover.leave(self.upgrading)
-            self._assembly.close()
+            self._running.close()
             self._notifier.watchdog()  # the next time it is a successor's turn
             self._notifier.close()
         if self.upgrading:
@@ -127,16 +123,21 @@ class Daemon:
 
     def _end(self) -> None:
         self.upgrading = False
-        self._stop.set()
+        self._tasks.stop.set()
 
-    def _start(self, part: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
-        if self._stop.is_set():  # nobody would end it
-            part.close()
-            raise asyncio.CancelledError
-        task = self._tasks.create_task(part)
-        self._running.add(task)
-        task.add_done_callback(self._running.discard)
-        return task
+    def _wanted(self, config: Config) -> dict[Identity, Task]:
+        """Return the tasks that `config` asks for, beside its sources of targets."""
+        names = tuple(interface.name for interface in config.interfaces)
+        socket, listen = config.control.socket, self._metrics_address(config)
+        tasks = {
+            Identity(("links",), frozenset(names)): Task("netlink", partial(self._watch_links, names), vital=True),
+            Identity(("housekeeping",)): Task("housekeeping", lambda _: self._keep_house, vital=True),
+        }
+        if socket:
+            tasks[Identity((_CONTROL,), socket)] = Task("control socket", partial(self._serve_control, socket))
+        if listen:
+            tasks[Identity((_METRICS,), listen)] = Task("metrics", partial(self._serve_metrics, listen), refusable=True)
+        return tasks | services.wanted(config, self._running)
 
     # Reload
 
@@ -158,18 +159,12 @@ class Daemon:
 
     async def _reload(self) -> None:
         config = await self._read()
-        links, now = await ask_links([interface.name for interface in config.interfaces]), self._assembly.config
+        links = await ask_links([interface.name for interface in config.interfaces])
         refuse_unsuitable(links, config.followed)
-        await self._assembly.services.admit(config, now)
-        await self._metrics.move(self._metrics_address(config))
-        try:
-            await self._assembly.change(config, links, _FIRST_SETS_S)
-        except BaseException:
-            await self._metrics.move(self._metrics_address(now))
-            raise
-        self._start(self._control.move(config.control.socket))  # not awaited: it may be whom this was asked through
-        if links.keys() != {interface.name for interface in now.interfaces}:
-            self._watch_links()
+        wanted = self._wanted(config)
+        await services.require_permissions(self._tasks.lacking(wanted))
+        async with self._tasks.tried(wanted):
+            await self._running.change(config, links, wanted, _FIRST_SETS_S)
 
     @property
     def reload_state(self) -> tuple[bool, float]:
@@ -197,59 +192,52 @@ class Daemon:
                 return str(error)
             self._notifier.reloading()  # which ends when the successor says that it is ready
             self.upgrading = True
-            asyncio.get_running_loop().call_later(_ANSWER_S, self._stop.set)
+            asyncio.get_running_loop().call_later(_ANSWER_S, self._tasks.stop.set)
         return None
 
     # Uplinks
 
-    def _watch_links(self) -> None:
-        """Watch the links of all uplinks there are now, and no others."""
-        if self._watching is not None:
-            self._watching.cancel()
-        self._watcher = LinkWatcher(self._assembly.uplinks, self._follow)
-        self._watching = self._start(supervise(self._watcher.run, partial(self._say_retry, "netlink")))
+    def _watch_links(self, names: Collection[str], _: Life) -> Run:
+        self._watcher = LinkWatcher(names, self._set_links)
+        return self._watcher.run
 
     def _on_lost(self) -> None:
         self._watcher.forget()
 
-    def _follow(self, links: Links) -> None:
+    def _set_links(self, links: Links) -> None:
         if not self._links_known.is_set():
-            refuse_unsuitable(links, self._config.followed)
-        not_ready = ""  # the words only: the error would refer to itself, and keep open what it refers to
-        for name, link in self._assembly.admit(links).items():
-            try:
-                self._assembly.uplinks[name].follow_link(link)
-            except LinkNotReady as error:
-                not_ready = str(error)
-        self._assembly.services.ring()
+            refuse_unsuitable(links, self._running.config.followed)
+        not_ready = self._running.set_links(links)
         if self._links_known.is_set():
             self._notifier.status(self._status())
         else:  # what exists is served; what does not exist yet must not hold up the start of the host
             self._links_known.set()
             self.handover.discard()
-            self._start(self._assembly.resume(_BACKLOG_WAIT_S))
-            self._start(self._say_ready())
+            self._tasks.start(self._running.resume(_BACKLOG_WAIT_S))
+            self._tasks.start(self._say_ready())
         if not_ready:
             raise LinkNotReady(not_ready)
 
     async def _say_ready(self) -> None:
         """Tell systemd, once the daemon can be asked, on the control socket and for metrics, and counts as it will."""
-        await asyncio.wait([*self._opening, self._start(self._assembly.settle())], timeout=_READY_WAIT_S)
+        served = [key for key in self._wanted(self._running.config) if key.subject[0] in (_CONTROL, _METRICS)]
+        parts = (self._tasks.ready(served, _READY_WAIT_S), self._running.settle())
+        await asyncio.wait([self._tasks.start(part) for part in parts], timeout=_READY_WAIT_S)
         self._notifier.ready(self._status())
 
     def _status(self) -> str:
-        status = self._assembly.status()
+        status = self._running.status()
         return f"{status}; configuration not reloaded: {self._problem.splitlines()[0]}" if self._problem else status
 
     def _readiness(self) -> tuple[bool, str]:
-        return self._links_known.is_set() and self._assembly.ready, self._status()
+        return self._links_known.is_set() and self._running.ready, self._status()
 
     # Housekeeping
 
     async def _keep_house(self) -> None:
         watchdog_s = watchdog_interval_s()
         while True:
-            if not self._assembly.stalled():
+            if not self._running.keep_house():
                 self._notifier.watchdog()
             await asyncio.sleep(min(watchdog_s or _HOUSEKEEPING_S, _HOUSEKEEPING_S))
 
@@ -261,38 +249,47 @@ class Daemon:
             async with asyncio.timeout(_FIRST_WAIT_S):  # not wait_for, which may swallow a cancellation before 3.12
                 await self._links_known.wait()
 
-    async def _serve_metrics(self, address: str, on_listening: Callable[[], None]) -> None:
-        await self._answer_first()
-        from ndpresponder.api.metrics_endpoint import serve  # late: see there
-
+    def _serve_metrics(self, address: str, life: Life) -> Run:
+        life.on_failure = life.ready.set  # nobody is to wait for it
         passed = self.handover.others.get(METRICS, [])
         listen = self._config.metrics.listen if address == METRICS else address
+        uplinks, board = self._running.uplinks.values(), self._running.board
 
         def listening(where: str) -> None:
             other = {"instead_of": listen} if passed and listen not in ("", where) else {}
             self._log.info(f"serving metrics{' on the socket that was passed' if other else ''}", listen=where, **other)
-            on_listening()
+            life.ready.set()
 
-        uplinks, board = self._assembly.uplinks.values(), self._assembly.board
-        await serve(listen, passed, uplinks, board, self._readiness, lambda: self.reload_state, listening)
+        async def run() -> None:
+            await self._answer_first()
+            from ndpresponder.api.metrics_endpoint import serve  # late: see there
 
-    async def _serve_control(self, address: str, on_listening: Callable[[], None]) -> None:
-        await self._answer_first()
-        from ndpresponder.api import access
-        from ndpresponder.api.subject import Loaded, Subject
+            await serve(listen, passed, uplinks, board, self._readiness, lambda: self.reload_state, listening)
 
-        assembly = self._assembly
-        subject = Subject(
-            started_s=self._started_s,
-            loaded=lambda: Loaded(assembly.config, self._loaded_s, self._problem or None, self._file),
-            uplinks=assembly.uplinks.values,
-            board=lambda: assembly.board,
-            temporary=assembly.temporary,
-            logs=self._logs,
-            reload=lambda: self._start(self.reload()),
-            upgrade=lambda: self._start(self.upgrade()),
-        )
-        await access.serve(address, subject, on_listening)
+        return run
+
+    def _serve_control(self, address: str, life: Life) -> Run:
+        life.on_failure = life.ready.set
+        running = self._running
+
+        async def run() -> None:
+            await self._answer_first()
+            from ndpresponder.api import access
+            from ndpresponder.api.subject import Loaded, Subject
+
+            subject = Subject(
+                started_s=self._started_s,
+                loaded=lambda: Loaded(running.config, self._loaded_s, self._problem or None, self._file),
+                uplinks=running.uplinks.values,
+                board=lambda: running.board,
+                temporary=running.temporary,
+                logs=self._logs,
+                reload=lambda: self._tasks.start(self.reload()),
+                upgrade=lambda: self._tasks.start(self.upgrade()),
+            )
+            await access.serve(address, subject, life.ready.set)
+
+        return run
 
     def _say_retry(self, what: str, error: Exception, pause_s: float) -> None:
         if (held_back := self._limiter.admit(what, time.monotonic())) is not None:

@@ -1,75 +1,65 @@
-"""What a configuration amounts to while it is in force: uplinks, sources of targets, services; and its exchange.
+"""The configuration in force: its uplinks, its sources of targets and its tasks; and its exchange for another one.
 
-Another configuration takes over in one turn of the event loop, or not at all. What both ask for goes on undisturbed;
-what is new has time to say what it knows before the old is let go.
+Another configuration takes over in one turn of the event loop, or not at all. What both ask for goes on undisturbed.
+New sources have time to say what they know before the old ones end.
 """
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Collection, Coroutine
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
 from ndpresponder.config import Config
-from ndpresponder.daemon.scoped_sources import Belonging
-from ndpresponder.daemon.services import Key, SayRetry, Services
-from ndpresponder.daemon.supervise import contain, supervise
+from ndpresponder.daemon.tasks import Life, Run, Task, Tasks
 from ndpresponder.errors import LinkNotReady
-from ndpresponder.linux.netlink import Links
+from ndpresponder.linux.netlink import Link, Links
 from ndpresponder.linux.packet.handover import Handover
 from ndpresponder.linux.suitability import deafness
 from ndpresponder.observe.logs import Logs, get_logger
+from ndpresponder.targets.address_conflicts import AddressConflicts
+from ndpresponder.targets.admission import Admission
 from ndpresponder.targets.board import Entry, TargetBoard
-from ndpresponder.targets.source import Source, TargetSet
+from ndpresponder.targets.source import Source
 from ndpresponder.targets.sources import Identity, build_sources, within_of
 from ndpresponder.targets.sources.static import as_prefix
 from ndpresponder.targets.sources.temporary import TemporaryPrefixes
+from ndpresponder.targets.sources.unrouted_hosts import UnroutedHosts, followed
+from ndpresponder.targets.uncounted_log import UncountedLog
 from ndpresponder.uplink import memory
 from ndpresponder.uplink.memory import MAX_KNOWN, Memory
 from ndpresponder.uplink.parts import Settings
 from ndpresponder.uplink.uplink import Uplink
+from ndpresponder.wire.addresses import best_source
+from ndpresponder.wire.solicitation import probe
 
 _TEMPORARY: Final = "temporary-prefixes"  # kept for a successor under this name
 _REQUESTERS: Final = "requesters"
-_REMEMBER_S: Final = 10.0  # how often what is known of requesters is kept for a successor
+_REMEMBER_S: Final = 10.0  # how often the daemon keeps for a successor what it knows of requesters
 _REASONS_SHOWN: Final = 20  # in the log, of temporary prefixes that are removed at once
 
-Start = Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
 
-
-@dataclass(slots=True, eq=False)
-class _Running:
-    """A source at work."""
-
-    entry: Entry
-    task: asyncio.Task[None] | None = None
-    published: asyncio.Event = field(default_factory=asyncio.Event)
-
-
-class Assembly:
+class Running:
     """The configuration in force; at first one that asks for nothing."""
 
-    def __init__(
-        self, logs: Logs, start: Start, say_retry: SayRetry, on_lost: Callable[[], None], handover: Handover
-    ) -> None:
-        """Run tasks with `start`; `on_lost` is called when a link went from under an uplink."""
+    def __init__(self, logs: Logs, tasks: Tasks, handover: Handover, on_lost: Callable[[], None]) -> None:
+        """Run the sources in `tasks`; `on_lost` is called when a link went from under an uplink."""
         loop = asyncio.get_running_loop()
         self.config = Config()
-        self.uplinks: dict[str, Uplink] = {}  # always this object: others look into it
+        self.uplinks: dict[str, Uplink] = {}  # always this object: the tasks look into it
         self.board = TargetBoard({}, lambda uplink, table: self.uplinks[uplink].set_table(table), loop.call_later)
         self.temporary = TemporaryPrefixes(loop.call_later, loop.time, partial(handover.keep, _TEMPORARY))
-        self.services = Services(self.uplinks, self.board, say_retry)
-        self._belonging = Belonging(self.board, self.uplinks)
-        self._admitting: asyncio.Task[None] | None = None
+        self._admission = Admission(self.board, AddressConflicts(self._ask_resident, loop.call_later, loop.time))
+        UncountedLog(self.board, get_logger().warning)
+        self._unrouted_hosts = UnroutedHosts(loop.time)
         self._logs = logs
-        self._start = start
-        self._say_retry = say_retry
-        self._on_lost = on_lost
+        self._tasks = tasks
         self._handover = handover
-        self._sources: dict[Identity, _Running] = {}
-        self._serving: dict[Key, asyncio.Task[None]] = {}
+        self._on_lost = on_lost
+        self._on_links: list[Callable[[], None]] = []
+        self._entries: dict[Identity, Entry] = {}
         self._memories: dict[str, Memory] = {}  # of a predecessor, for the uplinks to come
+        self._remembered_s = 0.0
 
     def inherit(self, config: Config) -> None:
         """Take over what a predecessor kept for us, as far as `config` allows it."""
@@ -86,63 +76,57 @@ class Assembly:
                 get_logger().warning("the requesters that were known are forgotten", why=str(error))
         else:
             self._remember()
-        self._start(self._go_on_remembering())
-
-    async def _go_on_remembering(self) -> None:
-        """Keep for a successor, again and again, what is known of requesters."""
-        while True:
-            await asyncio.sleep(_REMEMBER_S)
-            self._remember()
+        self._remembered_s = asyncio.get_running_loop().time()
 
     def _remember(self) -> None:
         most = MAX_KNOWN // max(1, len(self.uplinks))
-        self._handover.keep(
-            _REQUESTERS,
-            memory.encode({name: uplink.requesters.remember(most) for name, uplink in self.uplinks.items()}),
-        )
+        known = {name: uplink.requesters.remember(most) for name, uplink in self.uplinks.items()}
+        self._handover.keep(_REQUESTERS, memory.encode(known))
+        self._remembered_s = asyncio.get_running_loop().time()
 
-    async def change(self, config: Config, links: Links, wait_s: float = 0.0) -> None:
-        """Put `config` into force, once what is new of its sources has said what it knows, or after `wait_s`.
+    async def change(self, config: Config, links: Links, others: Mapping[Identity, Task], wait_s: float = 0.0) -> None:
+        """Put `config` into force, once its new sources have said what they know, or after `wait_s`.
 
-        `links` is the present state of new uplinks, as far as it is known.
+        `links` is the present state of new uplinks, as far as it is known; `others` are the tasks beside the sources.
 
         Raises:
             NdpresponderError: the system refuses what it asks for; all is as it was.
         """
-        sources = build_sources(config, self.temporary)
-        sources |= self._belonging.prepare(config, links)
-        if self._admitting is None:
-            failed = partial(self._say_retry, "what counts of the live targets")
-            self._admitting = self._start(supervise(partial(contain, self._belonging.admission.run), failed))
-        new = {
-            identity: self._begin(source, identity)
+        sources = build_sources(config, self.temporary) | self._look_at(config, links)
+        entries = {
+            identity: self._entries.get(identity) or Entry(source, within=within_of(identity))
             for identity, source in sources.items()
-            if identity not in self._sources
         }
+        tasks = {identity: self._task(entry) for identity, entry in entries.items()}
+        new = self._tasks.lacking(tasks)
+        for identity in new:
+            self._tasks.begin(identity, tasks[identity])
         try:
             await asyncio.sleep(0)  # what is known without asking anybody is known from the first frame on
-            await _published(new.values(), wait_s)
+            await self._tasks.ready(new, wait_s)
             uplinks = self._change_uplinks(config, links)
         except BaseException:
-            _cancel(new.values())
+            self._tasks.end(new)
+            self._admission.install_routes = self.config.install_routes
             raise
-        gone = {identity: self._sources.pop(identity) for identity in list(self._sources) if identity not in sources}
-        _inherit(gone, new)
-        self._sources |= new
+        gone = {identity: entry for identity, entry in self._entries.items() if identity not in entries}
+        added = {identity: entries[identity] for identity in new}
+        _inherit(gone, added)
+        self._entries = entries
         for name in self.uplinks.keys() - uplinks.keys():
             self.uplinks.pop(name).close()
         self.uplinks |= uplinks
         _say_removed(self.temporary.review(config.interfaces))
         excluded = {each.name: frozenset(map(as_prefix, each.exclude)) for each in config.interfaces}
-        self.board.exchange(excluded, [each.entry for each in gone.values()], [each.entry for each in new.values()])
-        _cancel(gone.values())
+        self.board.exchange(excluded, gone.values(), added.values())
         self._logs.apply(config.log)
         self.config = config
-        self._change_services()
+        admission = Task("what counts of the live targets", lambda _: self._admission.run)
+        self._tasks.keep({Identity(("admission",)): admission, **tasks, **others})
 
     async def resume(self, wait_s: float) -> None:
         """Read sockets that were taken over, once the sources have said what is ours, or after `wait_s`."""
-        await _published(self._sources.values(), wait_s)
+        await self._tasks.ready(self._entries, wait_s)
         self.board.rebuild()
         for uplink in self.uplinks.values():
             uplink.resume()
@@ -157,8 +141,10 @@ class Assembly:
         """Whether all uplinks are answered on."""
         return all(uplink.ready for uplink in self.uplinks.values())
 
-    def stalled(self) -> bool:
-        """Collect the counters of all uplinks, and tell whether on one of them frames wait that none takes."""
+    def keep_house(self) -> bool:
+        """Collect the counters, remember requesters; tell whether frames wait on some uplink and none is taken."""
+        if asyncio.get_running_loop().time() >= self._remembered_s + _REMEMBER_S:
+            self._remember()
         for uplink in self.uplinks.values():
             uplink.collect()
         return any(uplink.stalled for uplink in self.uplinks.values())
@@ -188,27 +174,57 @@ class Assembly:
 
     # Sources
 
-    def _begin(self, source: Source, identity: Identity) -> _Running:
-        running = _Running(Entry(source, within=within_of(identity)))
-        running.task = self._start(self._run_source(source, running))
-        return running
+    def _task(self, entry: Entry) -> Task:
+        """Return the task of a source, which is ready once it has said what it knows."""
 
-    async def _run_source(self, source: Source, running: _Running) -> None:
-        def publish(targets: TargetSet) -> None:
-            self._belonging.admission.publish(running.entry, targets, running.published.set)
+        def prepare(life: Life) -> Run:
+            life.on_failure = partial(self.board.fail, entry)
+            return partial(entry.source.run, lambda targets: self._admission.publish(entry, targets, life.ready.set))
 
-        def failed(error: Exception, pause_s: float) -> None:
-            self.board.fail(running.entry)
-            self._say_retry(f"{source.kind} {source.name}", error, pause_s)
+        return Task(f"{entry.source.kind} {entry.source.name}", prepare)
 
-        await supervise(partial(contain, partial(source.run, publish)), failed)
+    def _look_at(self, config: Config, links: Links) -> dict[Identity, Source]:
+        """Have `admission` go by `config`, and by `links` as far as they are known; return what else is a source."""
+        self._admission.install_routes = config.install_routes
+        if links:
+            self._admission.follow_links({name: uplink.link for name, uplink in self.uplinks.items()} | dict(links))
+        if config.install_routes and any(each.verify for each in config.interfaces):
+            return {Identity(("verify",)): self._unrouted_hosts}
+        return {}
 
-    def admit(self, links: Links) -> Links:
-        """Find out what belongs to the uplinks as they are now, before they are told; return them."""
-        self._belonging.admission.follow_links(links)
-        return links
+    def _followed(self) -> list[int]:
+        """Return the indexes of the links where `verify` may find hosts that lack a route: none if they get none."""
+        if not self._admission.install_routes:
+            return []
+        return followed((entry.source.kind, entry.targets.downstream) for entry in self.board.entries)
 
     # Uplinks
+
+    def links(self) -> list[Link]:
+        """Return the links of the uplinks that exist."""
+        return [uplink.link for uplink in self.uplinks.values() if uplink.link]
+
+    def gateways(self) -> frozenset[bytes]:
+        """Return every default gateway that was ever seen on the uplinks."""
+        return frozenset[bytes]().union(*(uplink.gateways for uplink in self.uplinks.values()))
+
+    def on_links(self, tell: Callable[[], None], life: Life) -> None:
+        """Call `tell` each time after a link changed, until the end of `life`."""
+        self._on_links.append(tell)
+        life.at_end.callback(self._on_links.remove, tell)
+
+    def set_links(self, links: Links) -> str:
+        """Adapt to the links as they are now; return why one of them is to be tried again."""
+        self._admission.follow_links(links)  # first: what belongs to each is known when it is told
+        not_ready = ""  # the words only: the error would refer to itself, and keep open what it refers to
+        for name, link in links.items():
+            try:
+                self.uplinks[name].follow_link(link)
+            except LinkNotReady as error:
+                not_ready = str(error)
+        for tell in self._on_links:
+            tell()
+        return not_ready
 
     def _change_uplinks(self, config: Config, links: Links) -> dict[str, Uplink]:
         """Make new uplinks and give the others their settings; return all. On failure undo all of it."""
@@ -216,24 +232,11 @@ class Assembly:
         with contextlib.ExitStack() as undo:
             for interface in config.interfaces:
                 settings = Settings(interface, config.limits, config.dry_run)
-                uplink = self.uplinks.get(interface.name)
-                if uplink is not None:
+                if (uplink := self.uplinks.get(interface.name)) is not None:
                     undo.callback(uplink.configure, uplink.settings)
                     uplink.configure(settings)
                 else:
-                    uplink = Uplink(
-                        interface,
-                        config.limits,
-                        self._logs,
-                        config.dry_run,
-                        uplinks=self.indexes,
-                        handover=self._handover,
-                    )
-                    uplink.on_lost = self._on_lost
-                    if remembered := self._memories.pop(interface.name, None):
-                        uplink.requesters.restore(remembered)
-                    uplink.unrouted_hosts, uplink.followed = self._belonging.unrouted_hosts, self._belonging.followed
-                    uplink.log.claimers = partial(self.board.claimers, interface.name)
+                    uplink = self._new_uplink(settings)
                     undo.callback(uplink.close)
                     if interface.name in links:
                         with contextlib.suppress(LinkNotReady):  # the watcher will find it ready
@@ -242,36 +245,41 @@ class Assembly:
             undo.pop_all()
         return uplinks
 
-    def indexes(self) -> list[int]:
-        """Return the interface indexes of the uplinks."""
-        return [uplink.link.index for uplink in self.uplinks.values() if uplink.link]
+    def _new_uplink(self, settings: Settings) -> Uplink:
+        interface, limits, dry_run = settings
+        uplink = Uplink(
+            interface,
+            limits,
+            self._logs,
+            dry_run,
+            uplinks=lambda: [link.index for link in self.links()],
+            handover=self._handover,
+        )
+        uplink.on_lost = self._on_lost
+        if remembered := self._memories.pop(interface.name, None):
+            uplink.requesters.restore(remembered)
+        uplink.unrouted_hosts, uplink.followed = self._unrouted_hosts, self._followed
+        uplink.log.claimers = partial(self.board.claimers, interface.name)
+        return uplink
 
-    # Services
-
-    def _change_services(self) -> None:
-        wanted = self.services.wanted(self.config)
-        for key in self._serving.keys() - wanted.keys():
-            self._serving.pop(key).cancel()
-        for key in wanted.keys() - self._serving.keys():
-            self._serving[key] = self._start(wanted[key]())
-
-
-async def _published(sources: Collection[_Running], wait_s: float) -> None:
-    """Wait until each source has said what it knows, or for `wait_s`."""
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(wait_s):
-            for running in sources:
-                await running.published.wait()
+    def _ask_resident(self, uplink: str, target: bytes, lladdr: bytes) -> None:
+        """Ask a neighbor on an uplink whether it still is there."""
+        each = self.uplinks.get(uplink)
+        if each is None or each.link is None or not each.ready or each.settings.dry_run:
+            return
+        source = best_source(each.link.sources, target) or min(each.link.sources, default=None)
+        if source is not None:
+            each.send_unasked([probe(each.link.lladdr, source, target, lladdr)])
 
 
-def _inherit(gone: dict[Identity, _Running], new: dict[Identity, _Running]) -> None:
+def _inherit(gone: Mapping[Identity, Entry], new: Mapping[Identity, Entry]) -> None:
     """Let a source that cannot be read yet go on with what the one before it, about the same subject, had said."""
-    for identity, running in new.items():
-        if not running.published.is_set():
+    for identity, entry in new.items():
+        if not entry.last_sync_s:
             for other, before in gone.items():
                 if other.subject == identity.subject:
-                    running.entry.targets |= before.entry.targets
-                    running.entry.withheld = before.entry.withheld
+                    entry.targets |= before.targets
+                    entry.withheld = before.withheld
 
 
 def _say_removed(reasons: Collection[str]) -> None:
@@ -279,9 +287,3 @@ def _say_removed(reasons: Collection[str]) -> None:
         get_logger().warning("a temporary prefix is no longer answered for: it could not be added now", why=why)
     if len(reasons) > _REASONS_SHOWN:
         get_logger().warning("more temporary prefixes likewise", count=len(reasons) - _REASONS_SHOWN)
-
-
-def _cancel(sources: Collection[_Running]) -> None:
-    for running in sources:
-        if running.task is not None:
-            running.task.cancel()

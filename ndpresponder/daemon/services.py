@@ -1,147 +1,135 @@
-"""The parts that run beside the answering, one task each: what each is made of, and the key it runs under.
+"""The tasks that a configuration asks for beside its sources and its sockets, and how each is made.
 
-A key holds everything its part depends on, so that a reload goes on with a part whose key is asked for again, and ends
-one whose key is not. None of them may hold anything back from the uplinks and the board that it was given.
+None of them may keep anything of the uplinks: a reload adds and removes them at any time.
 """
 
-from collections.abc import Callable, Coroutine, Mapping
+import asyncio
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 from ndpresponder.config import Config
-from ndpresponder.daemon.supervise import contain, supervise
+from ndpresponder.daemon.running import Running
+from ndpresponder.daemon.tasks import Life, Run, Task
 from ndpresponder.gateway.keepalive import GatewayKeepalive
 from ndpresponder.linux.netlink import GatewayWatcher, Link, is_reachable
 from ndpresponder.observe.logs import get_logger
 from ndpresponder.outcome import Kind, Outcome
-from ndpresponder.targets.board import TargetBoard
+from ndpresponder.targets.sources import Identity
 from ndpresponder.unsolicited.hearing import Hearing
-from ndpresponder.uplink.other_responders import RivalWatch
+from ndpresponder.uplink.other_responders import rivals
 from ndpresponder.uplink.uplink import Uplink
 
-Key = tuple[str, ...]  # the first word says which service
-Service = Callable[[], Coroutine[Any, Any, None]]
-SayRetry = Callable[[str, Exception, float], None]
+_PIN, _ROUTES = "pin", "installed routes"
+_RIVALS_EVERY_S: Final = 60.0
+_RIVALS_FIRST_S: Final = 1.0  # the start comes first
+_NET_ADMIN: Final[Mapping[str, str]] = {_PIN: "pin_gateway", _ROUTES: "install_routes"}  # task -> its setting
 
-_NET_ADMIN: Final[Mapping[str, str]] = {"pin": "pin_gateway", "wire": "install_routes"}  # service -> its setting
+
+def wanted(config: Config, running: Running) -> dict[Identity, Task]:
+    """Return the tasks that `config` asks for, by key; they work on the uplinks and the board of `running`."""
+    tasks = {Identity(("rivals",)): Task("other proxies", partial(_watch_rivals, running))}
+    if config.dry_run:
+        return tasks
+    tasks[Identity(("stations",))] = Task("the gateways' stations", partial(_watch_stations, running))
+    for interface in config.interfaces:
+        name, keepalive = interface.name, interface.gateway_keepalive
+        if keepalive != "never":
+            prepare: Callable[[Life], Run] = partial(_keep_gateways, running, name, keepalive)
+            tasks[Identity(("keepalive", name), keepalive)] = Task(f"keep-alive on {name}", prepare)
+        if interface.mld_source == "linklocal":
+            prepare = partial(_watch_hearing, running, name)
+            tasks[Identity(("hearing", name))] = Task(f"watch over {name}", prepare)
+        if interface.pin_gateway:
+            tasks[Identity((_PIN, name))] = Task(f"pinned gateway on {name}", partial(_pin_gateways, running, name))
+    if config.install_routes:
+        tasks[Identity((_ROUTES,))] = Task("routes to live targets", partial(_install_routes, running))
+    return tasks
 
 
-class Services:
-    """Makes the parts that a configuration asks for."""
+async def require_permissions(new: Collection[Identity]) -> None:
+    """Refuse what would end the process, were it to start now, of the tasks under the `new` keys.
 
-    def __init__(self, uplinks: Mapping[str, Uplink], board: TargetBoard, say_retry: SayRetry) -> None:
-        """Work on `uplinks` and `board`, both of which may change at any time."""
-        self._uplinks = uplinks
-        self._board = board
-        self._say_retry = say_retry
-        self._on_links: list[Callable[[], None]] = []
+    Raises:
+        PermissionMissing: CAP_NET_ADMIN is missing.
+        SourceUnavailable: the kernel cannot be asked now.
+    """
+    for word, setting in _NET_ADMIN.items():
+        if any(key.subject[0] == word for key in new):
+            from ndpresponder.linux.netlink.admin import require_net_admin
 
-    def wanted(self, config: Config) -> dict[Key, Service]:
-        """Return what `config` asks for, by key."""
-        found: dict[Key, Service] = {("rivals",): self._watch_rivals}
-        if config.dry_run:
-            return found
-        found[("stations",)] = self._watch_stations
-        for interface in config.interfaces:
-            name, keepalive = interface.name, interface.gateway_keepalive
-            if keepalive != "never":
-                found["keepalive", name, keepalive] = partial(self._keep_gateways, name, keepalive)
-            if interface.mld_source == "linklocal":
-                found["hearing", name] = partial(self._watch_hearing, name)
-            if interface.pin_gateway:
-                found["pin", name] = partial(self._pin_gateways, name)
-        if config.install_routes:
-            found[("wire",)] = self._wire
-        return found
+            await require_net_admin(setting)
 
-    async def admit(self, config: Config, running: Config) -> None:
-        """Refuse what would end the process, were it to start now, of what `config` asks for beyond `running`.
 
-        Raises:
-            PermissionMissing: CAP_NET_ADMIN is missing.
-            SourceUnavailable: the kernel cannot be asked now.
-        """
-        new = self.wanted(config).keys() - self.wanted(running).keys()
-        for word, feature in _NET_ADMIN.items():
-            if any(key[0] == word for key in new):
-                from ndpresponder.linux.netlink.admin import require_net_admin
+def _link_of(uplink: Uplink) -> Link | None:
+    return uplink.link if uplink.ready else None
 
-                await require_net_admin(feature)
 
-    def ring(self) -> None:
-        """Tell those who look at the links that one changed."""
-        for tell in self._on_links:
-            tell()
+def _watch_rivals(running: Running, _: Life) -> Run:
+    log, told = get_logger(), set[str]()
 
-    async def _watch_rivals(self) -> None:
-        watch = RivalWatch(lambda: [(uplink.link, uplink.is_ours) for uplink in self._uplinks.values()])
-        await supervise(partial(contain, watch.run), partial(self._say_retry, "other proxies"))
+    async def run() -> None:
+        """Warn of each rival once when it is found, and again only after it was gone."""
+        nonlocal told
+        await asyncio.sleep(_RIVALS_FIRST_S)
+        while True:
+            uplinks = [(uplink.link, uplink.is_ours) for uplink in running.uplinks.values()]
+            found = {why for link, is_ours in uplinks if link for why in await rivals(link, is_ours)}
+            for why in sorted(found - told):
+                log.warning("another proxy is at work on this host", why=why)
+            told = found
+            await asyncio.sleep(_RIVALS_EVERY_S)
 
-    async def _keep_gateways(self, name: str, policy: Literal["auto", "always", "never"]) -> None:
-        uplink = self._uplinks[name]
-        keepalive = GatewayKeepalive(
-            policy, lambda: uplink.link if uplink.ready else None, is_reachable, uplink.send_unasked
-        )
-        await supervise(partial(contain, keepalive.run), partial(self._say_retry, f"keep-alive on {name}"))
+    return run
 
-    async def _watch_stations(self) -> None:
-        uplinks = self._uplinks
 
-        def confirm(link: Link, gateway: bytes, lladdr: bytes) -> None:
-            if uplink := uplinks.get(link.name):
-                uplink.requesters.confirmed.confirm(gateway, lladdr)
+def _keep_gateways(running: Running, name: str, policy: Literal["auto", "always", "never"], _: Life) -> Run:
+    uplink = running.uplinks[name]
+    return GatewayKeepalive(policy, partial(_link_of, uplink), is_reachable, uplink.send_unasked).run
 
-        watcher = GatewayWatcher(lambda: [uplink.link for uplink in uplinks.values() if uplink.link], confirm)
-        self._on_links.append(watcher.notify)
-        try:
-            await supervise(partial(contain, watcher.run), partial(self._say_retry, "the gateways' stations"))
-        finally:
-            self._on_links.remove(watcher.notify)
 
-    async def _watch_hearing(self, name: str) -> None:
-        uplink = self._uplinks[name]
-        tally, responder = uplink.tally, uplink.responder
-        hearing = Hearing(
-            lambda: uplink.link if uplink.ready else None,
-            # A reachability probe that is answered shows that the gateway has heard of us before
-            lambda: tally.received[Kind.MULTICAST] + tally.received[Kind.DAD] + tally.ended[Outcome.ANSWERED_UNICAST],
-            lambda: bool(responder.table.live or responder.table.claims()),
-            uplink.send_unasked,
-            get_logger(interface=name),
-        )
-        await supervise(partial(contain, hearing.run), partial(self._say_retry, f"watch over {name}"))
+def _watch_stations(running: Running, life: Life) -> Run:
+    def confirm(link: Link, gateway: bytes, lladdr: bytes) -> None:
+        if uplink := running.uplinks.get(link.name):
+            uplink.requesters.confirmed.confirm(gateway, lladdr)
 
-    # What only CAP_NET_ADMIN may do; imported by those who ask for it
+    watcher = GatewayWatcher(running.links, confirm)
+    running.on_links(watcher.notify, life)
+    return watcher.run
 
-    async def _pin_gateways(self, name: str) -> None:
-        from ndpresponder.gateway.pin import GatewayPin
 
-        uplink = self._uplinks[name]
-        log = get_logger(interface=name)
-        confirmed = uplink.requesters.confirmed.of
-        pin = GatewayPin(lambda: uplink.link if uplink.ready else None, uplink.send_unasked, log, confirmed)
-        self._on_links.append(pin.ring)
-        try:
-            await supervise(partial(contain, pin.run), partial(self._say_retry, f"pinned gateway on {name}"))
-        finally:
-            self._on_links.remove(pin.ring)
-            await pin.release()
+def _watch_hearing(running: Running, name: str, _: Life) -> Run:
+    uplink = running.uplinks[name]
+    tally, responder = uplink.tally, uplink.responder
+    return Hearing(
+        partial(_link_of, uplink),
+        # A reachability probe that is answered shows that the gateway has heard of us before
+        lambda: tally.received[Kind.MULTICAST] + tally.received[Kind.DAD] + tally.ended[Outcome.ANSWERED_UNICAST],
+        lambda: bool(responder.table.live or responder.table.claims()),
+        uplink.send_unasked,
+        get_logger(interface=name),
+    ).run
 
-    async def _wire(self) -> None:
-        from ndpresponder.targets.installed_routes import Autowire
 
-        uplinks = self._uplinks
-        autowire = Autowire(
-            self._board.downstream,
-            lambda: [uplink.link for uplink in uplinks.values() if uplink.link],
-            get_logger(),
-            lambda: frozenset[bytes]().union(*(uplink.gateways for uplink in uplinks.values())),
-        )
-        self._on_links.append(autowire.notify)
-        forget = self._board.on_change(autowire.notify)
-        try:
-            await supervise(partial(contain, autowire.run), partial(self._say_retry, "routes to live targets"))
-        finally:
-            self._on_links.remove(autowire.notify)
-            forget()
-            await autowire.clean()
+# What only CAP_NET_ADMIN may do; imported by the configurations that ask for it
+
+
+def _pin_gateways(running: Running, name: str, life: Life) -> Run:
+    from ndpresponder.gateway.pin import GatewayPin
+
+    uplink = running.uplinks[name]
+    log = get_logger(interface=name)
+    pin = GatewayPin(partial(_link_of, uplink), uplink.send_unasked, log, uplink.requesters.confirmed.of)
+    life.at_end.push_async_callback(pin.release)
+    running.on_links(pin.ring, life)
+    return pin.run
+
+
+def _install_routes(running: Running, life: Life) -> Run:
+    from ndpresponder.targets.installed_routes import Autowire
+
+    autowire = Autowire(running.board.downstream, running.links, get_logger(), running.gateways)
+    life.at_end.push_async_callback(autowire.clean)
+    life.at_end.callback(running.board.on_change(autowire.notify))
+    running.on_links(autowire.notify, life)
+    return autowire.run

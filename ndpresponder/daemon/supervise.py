@@ -2,7 +2,7 @@
 
 import asyncio
 import traceback
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Final
 
@@ -86,12 +86,3 @@ def _is_cancelled() -> bool:
     """
     task = asyncio.current_task()
     return task is None or task.cancelling() > 0
-
-
-def leaves(group: BaseExceptionGroup[NdpresponderError]) -> Iterator[NdpresponderError]:
-    """Yield the exceptions themselves that a group, or one in it, holds."""
-    for exception in group.exceptions:
-        if isinstance(exception, NdpresponderError):
-            yield exception
-        else:
-            yield from leaves(exception)

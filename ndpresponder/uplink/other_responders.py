@@ -1,13 +1,10 @@
 """Who else answers for our addresses: the kernel, by its proxy entries, and other programs on this host.
 
-Two answers from two places make a router's entry flap. Each rival is told once when it is found, and again only after
-it was gone.
+Two answers from two places make a router's entry flap.
 """
 
-import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from ipaddress import IPv6Address
-from typing import Final
 
 from ndpresponder.errors import SourceUnavailable
 from ndpresponder.linux.interface import answers_by_proxy
@@ -15,12 +12,6 @@ from ndpresponder.linux.netlink import Link
 from ndpresponder.linux.netlink.proxies import proxied_on
 from ndpresponder.linux.other_responders import responders
 from ndpresponder.linux.slow_calls import SlowCalls
-from ndpresponder.observe.logs import get_logger
-
-_EVERY_S: Final = 60.0
-_FIRST_S: Final = 1.0  # the start comes first
-
-Uplinks = Callable[[], Iterable[tuple[Link | None, Callable[[bytes], bool]]]]
 
 
 async def rivals(link: Link, is_ours: Callable[[bytes], bool]) -> list[str]:
@@ -53,23 +44,3 @@ async def programs() -> list[str]:
         f"{name}, process {number}, may answer as well: stop it, or exclude here what it answers for"
         for number, name in found
     ]
-
-
-class RivalWatch:
-    """Looks for rivals now and then."""
-
-    def __init__(self, uplinks: Uplinks) -> None:
-        """Look at the links of `uplinks`, each with what tells whether a target is answered for there."""
-        self._uplinks = uplinks
-        self._said: set[str] = set()
-        self._log = get_logger()
-
-    async def run(self) -> None:
-        """Look until cancelled."""
-        await asyncio.sleep(_FIRST_S)
-        while True:
-            found = {said for link, is_ours in self._uplinks() if link for said in await rivals(link, is_ours)}
-            for why in sorted(found - self._said):
-                self._log.warning("another proxy is at work on this host", why=why)
-            self._said = found
-            await asyncio.sleep(_EVERY_S)

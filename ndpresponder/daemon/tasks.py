@@ -1,0 +1,152 @@
+"""One table of tasks: what runs beside the answering is started, kept and ended here.
+
+A configuration declares its tasks. The key of each holds everything that the task depends on, so that a reload keeps a
+task whose key is asked for again. A task begins once the ended ones about the same subject have tidied up. Nothing is
+started once the end of the process has begun.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from ndpresponder.daemon.supervise import contain, supervise
+from ndpresponder.errors import NdpresponderError
+from ndpresponder.targets.sources import Identity
+
+Run = Callable[[], Awaitable[None]]
+
+
+@dataclass(slots=True, eq=False)
+class Life:
+    """One task from its start to its end."""
+
+    task: "Task"
+    work: asyncio.Task[None] | None = None
+    ready: asyncio.Event = field(default_factory=asyncio.Event)  # nobody need wait for it: it works, or has ended
+    on_failure: Callable[[], None] = lambda: None  # called when it is tried again
+    at_end: contextlib.AsyncExitStack = field(default_factory=contextlib.AsyncExitStack)
+    refused: NdpresponderError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What a configuration asks for."""
+
+    name: str  # in the log, when it fails
+    prepare: Callable[[Life], Run]  # called once, when it begins; what it returns is run, and again after a failure
+    refusable: bool = False  # a reload waits until it is ready, and is refused if it is
+    vital: bool = False  # a fault of ours in it ends the process
+
+
+class Tasks:
+    """Every task of the daemon."""
+
+    def __init__(self, on_failure: Callable[[str, Exception, float], None]) -> None:
+        """Tell `on_failure` the name of a task that is tried again, its error, and the pause in seconds before."""
+        self.group = asyncio.TaskGroup()
+        self.stop = asyncio.Event()  # the end of the process has begun
+        self._on_failure = on_failure
+        self._lives: dict[Identity, Life] = {}
+        self._awaited: Life | None = None
+        self._ending: dict[asyncio.Task[None], tuple[str, ...]] = {}
+        self._all: set[asyncio.Task[Any]] = set()
+
+    def start(self, part: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        """Run `part`, which is in no table, until it returns or the process ends."""
+        if self.stop.is_set():  # nobody would end it
+            part.close()
+            raise asyncio.CancelledError
+        task = self.group.create_task(part)
+        self._all.add(task)
+        task.add_done_callback(self._all.discard)
+        return task
+
+    def end_all(self) -> None:
+        """End everything."""
+        for task in self._all:
+            task.cancel()
+
+    def lacking(self, wanted: Iterable[Identity]) -> list[Identity]:
+        """Return the keys of which no task was begun."""
+        return [key for key in wanted if key not in self._lives]
+
+    def begin(self, key: Identity, task: Task) -> Life:
+        """Begin a task, beside one about the same subject that goes on."""
+        life = Life(task)
+        before = [each for each, subject in self._ending.items() if subject == key.subject]
+        life.work = self.start(self._run(life, before))
+        life.work.add_done_callback(lambda _: life.ready.set())
+        self._lives[key] = life
+        return life
+
+    def end(self, keys: Iterable[Identity]) -> None:
+        """End the tasks under `keys`, as far as there are any."""
+        for key in list(keys):
+            if (life := self._lives.pop(key, None)) is not None and life.work is not None:
+                life.work.cancel()
+                self._ending[life.work] = key.subject
+                life.work.add_done_callback(self._ending.pop)
+
+    def keep(self, wanted: Mapping[Identity, Task]) -> None:
+        """Go on with the tasks that are `wanted`: end all others, and begin those that are lacking."""
+        self.end(self._lives.keys() - wanted.keys())
+        for key in self.lacking(wanted):
+            self.begin(key, wanted[key])
+
+    @contextlib.asynccontextmanager
+    async def tried(self, wanted: Mapping[Identity, Task]) -> AsyncIterator[None]:
+        """Begin what may be refused, each in place of the task about the same subject; undo that if anything fails.
+
+        The new task begins only once the old one has ended, since an address may contain another.
+
+        Raises:
+            NdpresponderError: one is refused.
+        """
+        new = [key for key in self.lacking(wanted) if wanted[key].refusable]
+        subjects = {key.subject for key in new}
+        before = {key: life.task for key, life in self._lives.items() if key.subject in subjects}
+        try:
+            self.end(before)
+            for key in new:
+                await self._begin_or_refuse(key, wanted[key])
+            yield
+        except BaseException:
+            self.end(new)
+            for key, task in before.items():
+                await self._begin_or_refuse(key, task)
+            raise
+
+    async def ready(self, keys: Collection[Identity], within_s: float) -> None:
+        """Wait until the tasks under `keys` are ready, or for `within_s`."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                for life in [self._lives[key] for key in keys if key in self._lives]:
+                    await life.ready.wait()
+
+    async def _begin_or_refuse(self, key: Identity, task: Task) -> None:
+        self._awaited = life = self.begin(key, task)
+        try:
+            await life.ready.wait()
+        finally:
+            self._awaited = None
+        if life.refused is not None:
+            raise life.refused
+
+    async def _run(self, life: Life, before: Collection[asyncio.Task[None]]) -> None:
+        def failed(error: Exception, pause_s: float) -> None:
+            life.on_failure()
+            self._on_failure(life.task.name, error, pause_s)
+
+        if before:
+            await asyncio.wait(before)
+        async with life.at_end:
+            run = life.task.prepare(life)
+            try:
+                await supervise(run if life.task.vital else partial(contain, run), failed)
+            except NdpresponderError as error:
+                if self._awaited is not life or life.ready.is_set():
+                    raise
+                life.refused = error
