@@ -15,6 +15,10 @@ from ndpresponder.config.settings import leaves, names_source
 from ndpresponder.errors import ExitCode
 
 WIDTH = 100
+_PREFIX = "claimed prefix, on all uplinks or on one; a bare address is a live host; repeatable"
+_WITHIN = (
+    "only targets of sources in these prefixes (default: only targets on-link at, or routed to, an uplink); repeatable"
+)
 
 
 class Formatter(argparse.RawDescriptionHelpFormatter):
@@ -33,9 +37,7 @@ class Formatter(argparse.RawDescriptionHelpFormatter):
 class Parser(argparse.ArgumentParser):
     """A parser that answers a misspelt flag with the nearest one."""
 
-    def __init__(
-        self, prog: str, epilog: str, usage: str, description: str, commands: Collection[str] = frozenset()
-    ) -> None:
+    def __init__(self, prog: str, epilog: str, usage: str | None, description: str, commands: Collection[str]) -> None:
         super().__init__(
             prog=prog,
             usage=usage,
@@ -82,59 +84,44 @@ def environment_help() -> str:
         "NDPRESPONDER_PREFIX": "prefixes, likewise, each PFX or PFX@IF",
         "NDPRESPONDER_CONFIG": "as --config",
     }
-    for _, key in leaves():
-        if key.setting.env:
-            rows[key.setting.env] = f"as {key.setting.flags[-1]}"
+    rows |= {key.setting.env: f"as {key.setting.flags[-1]}" for _, key in leaves() if key.setting.env}
     rows["NDPRESPONDER_LOG"] += "; a letter (V D I W E F N) does as well"
     return "\n".join(f"  {name:<24} {meaning}" for name, meaning in rows.items())
 
 
 def add_settings(parser: argparse.ArgumentParser) -> None:
     """Add the flags that make up a configuration."""
-    titles = ("what is answered", "where settings come from", "how it is answered", "what is seen")
-    groups = {title: parser.add_argument_group(title) for title in titles}
-    answered = groups["what is answered"]
-    answered.add_argument(
-        "-i", "--iface", metavar="IF", action="append", help="uplink: the interface towards the router; repeatable"
-    )
-    answered.add_argument(
-        "-n",
-        "--prefix",
-        metavar="PFX[@IF]",
-        action="append",
-        help="claimed prefix, on all uplinks or on one; a bare address is a live host; repeatable",
-    )
-    answered.add_argument(
-        "-x", "--exclude", metavar="PFX[@IF]", action="append", help="never answer for these addresses; repeatable"
-    )
-    answered.add_argument(
-        "--within",
-        metavar="PFX,...",
-        action="append",
-        help="of what is followed only this counts (default: what is on-link at, or routed to, an uplink); repeatable",
-    )
-    groups["where settings come from"].add_argument(
-        "-c", "--config", metavar="FILE", help="TOML file; flags and environment go before it"
-    )
-    groups["how it is answered"].add_argument(
-        "-r", "--rate", metavar="N[/BURST]", help="advertisements per second and uplink; 0, the default: unlimited"
-    )
+    answered = parser.add_argument_group("what is answered")
+    where_from = parser.add_argument_group("where settings come from")
+    how = parser.add_argument_group("how it is answered")
+    seen = parser.add_argument_group("what is seen")
+    for group, action, flag, text in (
+        (answered, "append", "-i, --iface IF", "uplink: the interface towards the router; repeatable"),
+        (answered, "append", "-n, --prefix PFX[@IF]", _PREFIX),
+        (answered, "append", "-x, --exclude PFX[@IF]", "never answer for these addresses; repeatable"),
+        (answered, "append", "--within PFX,...", _WITHIN),
+        (where_from, "store", "-c, --config FILE", "TOML file; flags and environment override it"),
+        (how, "store", "-r, --rate N[/BURST]", "advertisements per second and uplink; 0, the default: unlimited"),
+    ):
+        *names, metavar = flag.replace(", ", " ").split()
+        group.add_argument(*names, metavar=metavar, action=action, help=text)
     for path, key in leaves():
         setting = key.setting
         if not setting.flags:
             continue
-        dest = ".".join(path)
-        seen = "what is seen" if path[0] in ("log", "metrics", "control") else "how it is answered"
-        group = answered if path[0] == "source" else groups[seen]
-        words = get_args(key.kind) if get_origin(key.kind) is Literal else ()
-        text = f"{setting.help}: {', '.join(words)}" if words else setting.help
+        group = answered if path[0] == "source" else seen if path[0] in ("log", "metrics", "control") else how
+        common: dict[str, Any] = {"dest": ".".join(path), "help": setting.help}
         if key.kind is bool:
-            group.add_argument(*setting.flags, dest=dest, action="store_const", const=True, help=text)
-        else:
-            text += f" (default: {key.default})" if key.default and not key.required else ""
-            action = "append" if names_source(path, key) else "store"
-            bare: dict[str, Any] = {"nargs": "?", "const": ""} if setting.bare else {}
-            group.add_argument(*setting.flags, dest=dest, metavar=setting.metavar, action=action, help=text, **bare)
+            group.add_argument(*setting.flags, **common, action="store_const", const=True)
+            continue
+        words = ", ".join(get_args(key.kind)) if get_origin(key.kind) is Literal else ""
+        default = f"default: {key.default}" if key.default and not key.required else ""
+        if words or default:
+            common["help"] += f" ({'; '.join(filter(None, (words, default)))})"
+        if setting.bare:
+            common |= {"nargs": "?", "const": ""}
+        action = "append" if names_source(path, key) else "store"
+        group.add_argument(*setting.flags, **common, metavar=setting.metavar, action=action)
 
 
 def add_common(parser: argparse.ArgumentParser) -> None:

@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 
-from ndpresponder.cli.commands import COMMANDS, run, run_parser
+from ndpresponder.cli.commands import COMMANDS, parser_of, run_command
 from ndpresponder.config.problem import nearest
 from ndpresponder.errors import ConfigError, ExitCode, NdpresponderError, is_shortage
 
@@ -18,18 +18,17 @@ from ndpresponder.errors import ConfigError, ExitCode, NdpresponderError, is_sho
 def dispatch(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     """Find the command, parse its flags and run it."""
     if not argv or argv[0].startswith("-"):
-        return run(run_parser("ndpresponder").parse(argv), environ)
+        return run_command("run", parser_of().parse(argv), environ)
     name, rest = argv[0], argv[1:]
     if name == "help":
         name, rest = (rest[0], ["--help"]) if rest else ("run", ["--help"])
-    command = COMMANDS.get(name)
-    if command is None:
+    if name not in COMMANDS:
         near = nearest(name, COMMANDS)
         hint = f"did you mean {near}?" if near else f"the commands are {', '.join(COMMANDS)}"
         if ":" in name:
             hint = f"did you mean --prefix {name}?"
-        run_parser("ndpresponder").error(f"unknown command {name!r}; {hint}")
-    return command.run(command.parser(f"ndpresponder {name}").parse(rest), environ)
+        parser_of().error(f"unknown command {name!r}; {hint}")
+    return run_command(name, parser_of(name).parse(rest), environ)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

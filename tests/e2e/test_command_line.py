@@ -84,7 +84,7 @@ def test_output_that_the_locale_cannot_show_is_escaped() -> None:
 
 
 BEGUN = "import resource, sys; from ndpresponder.cli import main; few = int(sys.argv.pop(1)); "
-LIMITED = BEGUN + "resource.setrlimit(resource.RLIMIT_NOFILE, (few, few)); sys.exit(main())"
+LIMITED = BEGUN + "resource.setrlimit(resource.RLIMIT_NOFILE, (few, few)); sys.exit(main.main())"
 CLAIM = ("-i", "uplink", "-n", "2001:db8::/112")
 TOO_FEW = "ndpresponder: Too many open files; allow more open files (LimitNOFILE= in the unit, ulimit -n)\n"
 

@@ -16,7 +16,7 @@ from daemon_process import Installed
 from requirements import require
 from wireguard_tunnel import PEER, tunnel
 
-from ndpresponder.cli.main import run_parser
+from ndpresponder.cli.commands import parser_of
 from ndpresponder.lab import Lab, wait_until
 from ndpresponder.lab.topology import CONTAINER
 from ndpresponder.targets import sources
@@ -69,7 +69,7 @@ def await_reached(lab: Lab, target: str) -> None:
 
 @pytest.mark.parametrize("line", COMMAND.findall(README))
 def test_each_command_is_one(line: str) -> None:
-    run_parser("ndpresponder").parse(flags(line))
+    parser_of().parse(flags(line))
 
 
 def test_each_section_with_a_command_is_run_here() -> None:

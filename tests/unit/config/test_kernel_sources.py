@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ndpresponder.cli.main import run_parser
+from ndpresponder.cli.commands import parser_of
 from ndpresponder.config import Config, RoutesSourceConfig
 from ndpresponder.config.host import Host
 from ndpresponder.config.layers import load
@@ -28,7 +28,7 @@ through = ["gre1"]
 
 
 def loaded(*flags: str) -> Config:
-    return load(vars(run_parser("ndpresponder").parse(flags)), {}, Host("/nonexistent")).config
+    return load(vars(parser_of().parse(flags)), {}, Host("/nonexistent")).config
 
 
 def nets(*texts: str) -> tuple[IPv6Network, ...]:
