@@ -93,8 +93,8 @@ def test_more_long_frames_than_there_is_room_for_are_counted_once_and_the_daemon
 
 STOCK = """
 import sys
-from ndpresponder.linux import packet_socket
-from ndpresponder.cli import main
+from ndpresponder.linux.packet import packet_socket
+from ndpresponder.cli.main import main
 packet_socket._RECEIVE_BUFFER = 212992
 sys.exit(main(sys.argv[1:]))
 """
@@ -144,7 +144,7 @@ def test_while_it_is_replaced_neither_long_nor_forwarded_frames_cost_others_thei
 STUCK = """
 import os, sys
 from ndpresponder.linux.packet.packet_socket import PacketSocket
-from ndpresponder.cli import main
+from ndpresponder.cli.main import main
 receive = PacketSocket.receive
 def stuck(self, most=64):
     if os.path.exists(sys.argv[0]):
