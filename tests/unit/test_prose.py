@@ -1,13 +1,12 @@
 """The documents, the help, the reference configuration and the log are written in short sentences."""
 
-import argparse
 from pathlib import Path
 
 import prose
 import pytest
 
 import ndpresponder
-from ndpresponder.cli.commands import COMMANDS
+from ndpresponder.cli.commands import COMMANDS, parser_of
 
 PACKAGE = Path(ndpresponder.__file__).parent
 ROOT = PACKAGE.parent
@@ -40,9 +39,7 @@ def test_the_log_is_plain() -> None:
 
 @pytest.mark.parametrize("word", COMMANDS)
 def test_the_help_of_a_command_is_plain(word: str) -> None:
-    parser = COMMANDS[word].parser(f"ndpresponder {word}")
-    assert isinstance(parser, argparse.ArgumentParser)
-    assert_plain(list(prose.of_help(parser.format_help())))
+    assert_plain(list(prose.of_help(parser_of(word).format_help())))
 
 
 def test_the_readme_is_read_in_one_sitting() -> None:
