@@ -16,9 +16,10 @@ import pytest
 from kernel_runs import Fastpath
 from peer import Peer, Wire
 from requirements import LAB_COMMANDS, OURS, require
+from shared_lab import SharedLab
 
 from ndpresponder.lab import Lab, Namespace
-from ndpresponder.lab.namespace import delete_all, processes
+from ndpresponder.lab.namespace import create_all, delete_all, processes
 from ndpresponder.lab.topology import Uplink
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def make_lab() -> Iterator[Callable[..., Lab]]:
     with contextlib.ExitStack() as stack:
 
         def make(uplink: Uplink = "veth", containers: int = 2) -> Lab:
-            return stack.enter_context(Lab(f"{OURS}x{next(numbers)}", uplink, containers))
+            return stack.enter_context(SharedLab(f"{OURS}x{next(numbers)}", uplink, containers))
 
         yield make
 
@@ -53,7 +54,7 @@ def fresh_lab(make_lab: Callable[..., Lab]) -> Lab:
 @pytest.fixture(scope="session")
 def session_lab() -> Iterator[Lab]:
     require(*LAB_COMMANDS)
-    with Lab(f"{OURS}s") as lab:
+    with SharedLab(f"{OURS}s") as lab:
         yield lab
 
 
@@ -72,7 +73,7 @@ def make_namespace() -> Iterator[Callable[[str], Namespace]]:
 
     def make(word: str = "a") -> Namespace:
         namespace = Namespace(f"{OURS}-{word}")
-        namespace.create()
+        create_all([namespace])
         made.append(namespace)
         return namespace
 

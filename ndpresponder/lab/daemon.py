@@ -9,7 +9,6 @@ import os
 import subprocess
 import sys
 import tempfile
-from types import TracebackType
 from typing import Self
 
 from ndpresponder.lab.topology import Lab, wait_until
@@ -48,9 +47,7 @@ class Daemon:
             self._stack = stack.pop_all()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         with self._stack, contextlib.suppress(subprocess.TimeoutExpired):
             self.stop()
 

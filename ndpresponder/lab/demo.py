@@ -17,10 +17,9 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from ndpresponder.errors import ExitCode, PermissionMissing, SystemRefused
 from ndpresponder.lab.daemon import Daemon
@@ -32,6 +31,7 @@ _FLAGS = ("--prefix", CONTAINER_PREFIX, "--iface", "uplink")
 _NOTHING, _KERNEL, _DAEMON = "nothing", "kernel proxy_ndp", "ndpresponder"
 _PACKAGES: Mapping[str, str] = {"ip": "iproute2", "nft": "nftables", "ping": "iputils-ping"}
 _REPLY_DEADLINE_S = 3.0  # the keep-alive asks for the gateway once a second; the kernel waits three for an answer
+_Say = Callable[[str], None]
 _COUNTERS = ("solicitations_received_total", "advertisements_sent_total", "solicitations_ignored_total")
 
 
@@ -104,15 +104,14 @@ def _name(text: str) -> str:
     return text
 
 
-class _Say:
-    """Prints progress, one line per step, with the seconds since the start."""
+def _progress(to_stderr: bool) -> _Say:
+    """Return what prints one line per step, with the seconds since the start."""
+    start_s = time.monotonic()
 
-    def __init__(self, to_stderr: bool) -> None:
-        self._file = sys.stderr if to_stderr else sys.stdout
-        self._start = time.monotonic()
+    def say(text: str) -> None:
+        print(f"{time.monotonic() - start_s:5.1f} s  {text}", file=sys.stderr if to_stderr else sys.stdout, flush=True)
 
-    def __call__(self, text: str) -> None:
-        print(f"{time.monotonic() - self._start:5.1f} s  {text}", file=self._file, flush=True)
+    return say
 
 
 @contextlib.contextmanager
@@ -155,7 +154,7 @@ def _cleaned_up(args: argparse.Namespace) -> Iterator[_Say]:
         signal.signal(number, end)
     keep = False
     try:
-        yield _Say(args.json)
+        yield _progress(args.json)
         keep = args.keep and not args.down
     finally:
         ignore()
@@ -190,10 +189,12 @@ def _show(args: argparse.Namespace, say: _Say) -> ExitCode:
         with Daemon(lab, *_FLAGS) as daemon:
             trials.append(_try(lab, _DAEMON, args.filter, say))
             samples = daemon.samples()
-    counters = {name: int(value) for name, value in samples.items() if value and _is_shown(name)}
+    shown = tuple(f"ndpresponder_{name}" for name in _COUNTERS)
+    counters = {name: int(value) for name, value in samples.items() if value and name.startswith(shown)}
     showed = all(trial.expected for trial in trials) and any("advertisements_sent" in name for name in counters)
     if args.json:
-        print(json.dumps(_document(args, trials, counters, showed), indent=2))
+        found = [dataclasses.asdict(trial) for trial in trials]
+        print(json.dumps({"filter": args.filter, "trials": found, "counters": counters, "ok": showed}, indent=2))
     else:
         print(_report(uplinks, trials, counters, showed))
     if args.keep:
@@ -216,19 +217,6 @@ def _try(lab: Lab, answers: str, used_filter: Filter, say: _Say) -> Trial:
     trial = Trial(lab.uplink, answers, ping, advertisements[0] if advertisements else None, expected)
     say(f"{lab.uplink}: answered by {answers}: {ping.received} of {ping.sent} pings inet -> {CONTAINER}")
     return trial
-
-
-def _is_shown(sample: str) -> bool:
-    return sample.removeprefix("ndpresponder_").startswith(_COUNTERS)
-
-
-def _document(args: argparse.Namespace, trials: list[Trial], counters: dict[str, int], showed: bool) -> dict[str, Any]:
-    return {
-        "filter": args.filter,
-        "trials": [dataclasses.asdict(trial) for trial in trials],
-        "counters": counters,
-        "ok": showed,
-    }
 
 
 def _report(uplinks: tuple[Uplink, ...], trials: list[Trial], counters: dict[str, int], showed: bool) -> str:
@@ -257,16 +245,12 @@ def _report(uplinks: tuple[Uplink, ...], trials: list[Trial], counters: dict[str
 
 def _how_to_go_on(lab: Lab) -> str:
     name = "" if lab.name == DEFAULT_NAME else f" --name {lab.name}"
-    enter = [f"  ip netns exec {lab.netns(host)} bash" for host in lab.hosts]
-    return "\n".join(
-        [
-            "",
-            f"The lab (uplink {lab.uplink}) is still there. To enter it:",
-            *enter,
-            "In it, for instance:",
-            f"  ip netns exec {lab.netns('vps')} ndpresponder {shlex.join(_FLAGS)}",
-            f"  ip netns exec {lab.netns('inet')} ping {CONTAINER}",
-            "To remove it:",
-            f"  ndpresponder demo --down{name}",
-        ]
-    )
+    enter = "\n".join(f"  ip netns exec {lab.netns(host)} bash" for host in lab.hosts)
+    return f"""
+The lab (uplink {lab.uplink}) is still there. To enter it:
+{enter}
+In it, for instance:
+  ip netns exec {lab.netns("vps")} ndpresponder {shlex.join(_FLAGS)}
+  ip netns exec {lab.netns("inet")} ping {CONTAINER}
+To remove it:
+  ndpresponder demo --down{name}"""

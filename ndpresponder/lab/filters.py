@@ -25,24 +25,18 @@ def commands(name: Filter, port: str, prefix: str, lladdr: str) -> list[tuple[li
     # ebtables keeps its rules in the bridge table "filter"; "add" first makes "delete" always succeed
     clean = "".join(f"add table bridge {table}\ndelete table bridge {table}\n" for table in (_TABLE, "filter"))
     outside = f"ip6 saddr != {prefix}"
-    match name:
-        case "none":
-            return [(["nft", "-f", "-"], clean)]
-        case "na":
-            rules = _table("forward", port, lladdr, f"icmpv6 type nd-neighbor-advert {outside}")
-        case "strict":
-            rules = _table("forward", port, lladdr, outside)
-        case "strict-pre":
-            rules = _table("prerouting", port, lladdr, outside)
-        case "ebtables":
-            forward = ["ebtables", "-A", "FORWARD", "-i", port]
-            return [
-                (["nft", "-f", "-"], clean),
-                ([*forward, "-s", "!", lladdr, "-j", "DROP"], ""),
-                ([*forward, "-p", "IPv6", "--ip6-src", prefix, "-j", "ACCEPT"], ""),
-                ([*forward, "-p", "IPv6", "-j", "DROP"], ""),
-            ]
-    return [(["nft", "-f", "-"], clean + rules)]
+    tables = {
+        "na": _table("forward", port, lladdr, f"icmpv6 type nd-neighbor-advert {outside}"),
+        "strict": _table("forward", port, lladdr, outside),
+        "strict-pre": _table("prerouting", port, lladdr, outside),
+    }
+    forward = ["ebtables", "-A", "FORWARD", "-i", port]
+    ebtables = [
+        ([*forward, "-s", "!", lladdr, "-j", "DROP"], ""),
+        ([*forward, "-p", "IPv6", "--ip6-src", prefix, "-j", "ACCEPT"], ""),
+        ([*forward, "-p", "IPv6", "-j", "DROP"], ""),
+    ]
+    return [(["nft", "-f", "-"], clean + tables.get(name, "")), *(ebtables if name == "ebtables" else ())]
 
 
 def _table(hook: str, port: str, lladdr: str, match: str) -> str:

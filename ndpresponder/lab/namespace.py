@@ -27,38 +27,13 @@ class Namespace:
         self.name = name
         self.path = _RUN_DIR / name
 
-    def __repr__(self) -> str:
-        return f"Namespace({self.name!r})"
-
-    def create(self) -> None:
-        """Create the namespace with its loopback up.
-
-        Raises:
-            subprocess.CalledProcessError: it exists already, or we are not root.
-        """
-        create_all([self])
-
-    def delete(self) -> None:
-        """End every process living in the namespace and delete it; fine if it does not exist."""
-        delete_all([self])
-
-    def exists(self) -> bool:
-        """Tell whether a namespace of this name exists."""
-        return self.path.exists()
-
     def argv(self, *argv: str) -> list[str]:
         """Return the command line that runs `argv` inside."""
         return ["ip", "netns", "exec", self.name, *argv]
 
-    def run(
-        self,
-        *argv: str,
-        check: bool = True,
-        timeout: float | None = 30,
-        input: str | None = None,  # noqa: A002
-    ) -> subprocess.CompletedProcess[str]:
-        """Run a command inside, to its end, with both outputs captured."""
-        return _run(self.argv(*argv), check=check, timeout=timeout, input=input)
+    def run(self, *argv: str, **options: Any) -> subprocess.CompletedProcess[str]:
+        """Run a command inside, to its end, with both outputs captured; `check`, `timeout` and `input` as for `run`."""
+        return _run(self.argv(*argv), **options)
 
     def popen(self, *argv: str, **options: Any) -> subprocess.Popen[str]:
         """Start a command inside; `pid` is the command's own. The caller waits for it."""
@@ -80,19 +55,12 @@ class Namespace:
 
         Sockets made in the block stay inside for good. The block must not await, nor start threads.
         """
-        home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            inside = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
-            try:
-                _set_namespace(inside)
-            finally:
-                os.close(inside)
+        with open("/proc/thread-self/ns/net", "rb") as home, open(self.path, "rb") as inside:
+            _set_namespace(inside.fileno())
             try:
                 yield
             finally:
-                _set_namespace(home)
-        finally:
-            os.close(home)
+                _set_namespace(home.fileno())
 
 
 def create_all(namespaces: Iterable[Namespace]) -> None:
@@ -106,12 +74,11 @@ def create_all(namespaces: Iterable[Namespace]) -> None:
 
 def delete_all(namespaces: Iterable[Namespace]) -> None:
     """End all that lives in these namespaces and delete those that exist."""
-    existing = [namespace for namespace in namespaces if namespace.exists()]
-    if not existing:
-        return
-    end_processes(existing)
-    lines = [f"netns del {namespace.name}" for namespace in existing]
-    _run(["ip", "-batch", "-"], input="\n".join(lines) + "\n")
+    existing = [namespace for namespace in namespaces if namespace.path.exists()]
+    if existing:
+        end_processes(existing)
+        lines = [f"netns del {namespace.name}" for namespace in existing]
+        _run(["ip", "-batch", "-"], input="\n".join(lines) + "\n")
 
 
 def processes(namespaces: Iterable[Namespace]) -> list[int]:
@@ -139,7 +106,8 @@ def end_processes(namespaces: Iterable[Namespace]) -> None:
     deadline = time.monotonic() + _END_DEADLINE_S
     while pids := processes(namespaces):  # again, since a process may fork while it is being killed
         if time.monotonic() > deadline:
-            raise TimeoutError(f"processes {pids} in {namespaces} survived SIGKILL")
+            names = [namespace.name for namespace in namespaces]
+            raise TimeoutError(f"processes {pids} in {names} survived SIGKILL")
         for pid in pids:
             with contextlib.suppress(ProcessLookupError):
                 _kill_and_wait(pid, deadline)
@@ -161,20 +129,12 @@ def veth(number: int, near: tuple[Namespace, str, str], far: tuple[Namespace, st
 
 def _run(
     argv: list[str],
-    *,
     check: bool = True,
     timeout: float | None = 30,
-    input: str | None = None,  # noqa: A002
+    input: str = "",  # noqa: A002
 ) -> subprocess.CompletedProcess[str]:
-    try:
-        return subprocess.run(
-            argv,
-            check=check,
-            timeout=timeout,
-            input="" if input is None else input,  # never our own terminal
-            text=True,
-            capture_output=True,
-        )
+    try:  # with an input, so that it is never our own terminal
+        return subprocess.run(argv, check=check, timeout=timeout, input=input, text=True, capture_output=True)
     except subprocess.CalledProcessError as error:
         error.add_note(f"{error.stdout}{error.stderr}".strip())
         raise

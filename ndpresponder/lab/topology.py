@@ -13,12 +13,11 @@ import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Any, Literal, Self
 
 from ndpresponder.lab import filters
 from ndpresponder.lab.filters import Filter
-from ndpresponder.lab.namespace import Namespace, create_all, delete_all, end_processes, veth
+from ndpresponder.lab.namespace import Namespace, create_all, delete_all, veth
 
 Uplink = Literal["veth", "macvlan"]
 
@@ -34,7 +33,6 @@ ROUTER_LLADDR = "02:00:00:00:00:01"
 VPS_LLADDR = "02:00:00:00:00:02"
 
 _LINKS_UP_DEADLINE_S = 10.0
-_QUERY_RESPONSE_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +65,7 @@ class Lab:
         self.up()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.down()
 
     def __getitem__(self, host: str) -> Namespace:
@@ -100,28 +96,9 @@ class Lab:
         self.reap(*self._children)
         delete_all(self._leftovers())
 
-    def reset(self) -> None:
-        """Make a used lab like new: no filter, no snooping, no foreign process, no neighbour known."""
-        end_processes(self._namespaces.values())
-        self.reap(*self._children)
-        self.filter("none")
-        self.snooping(False)
-        self["vps"].ip("neigh flush proxy dev uplink")
-        self["vps"].sysctl({"ipv6/conf/uplink/proxy_ndp": 0})
-        for host in ("inet", "rtr", "vps", *self.containers):
-            # a changed "arp" flag is the one thing that drops entries in every state at once
-            self[host].ip(*(f"link set {name} arp {word}" for word in ("off", "on") for name in self._ports(host)))
-
-    def run(
-        self,
-        host: str,
-        *argv: str,
-        check: bool = True,
-        timeout: float | None = 30,
-        input: str | None = None,  # noqa: A002
-    ) -> subprocess.CompletedProcess[str]:
+    def run(self, host: str, *argv: str, **options: Any) -> subprocess.CompletedProcess[str]:
         """Run a command on a host of the lab, to its end, with both outputs captured."""
-        return self[host].run(*argv, check=check, timeout=timeout, input=input)
+        return self[host].run(*argv, **options)
 
     def popen(self, host: str, *argv: str, **options: Any) -> subprocess.Popen[str]:
         """Start a command on a host of the lab; `down` ends it if nobody did, and closes its pipes."""
@@ -144,24 +121,6 @@ class Lab:
         for argv, text in filters.commands(name, "p-vps", ON_LINK_PREFIX, VPS_LLADDR):
             self.run("hv", *argv, input=text)
 
-    def snooping(self, on: bool) -> None:
-        """Switch MLD snooping of the hypervisor's bridge, with its querier; returns when it is effective."""
-        hv = self["hv"]
-        if not on:
-            hv.ip("link set br0 type bridge mcast_querier 0 mcast_snooping 0")
-            hv.sysctl({"ipv6/conf/br0/disable_ipv6": 1})
-            return
-        hv.sysctl({"ipv6/conf/br0/disable_ipv6": 0})  # a query needs a link-local source
-        timer = round(_QUERY_RESPONSE_S * 100)
-        hv.ip(  # one line each: the kernel would start the querier before it takes the timers
-            f"link set br0 type bridge mcast_query_response_interval {timer} "
-            f"mcast_startup_query_interval {timer} mcast_startup_query_count 2",
-            "link set br0 type bridge mcast_snooping 1",
-            "link set br0 type bridge mcast_querier 1",
-        )
-        # Nothing shows when the bridge begins to drop: it is when the answers to the first query are due.
-        time.sleep(2 * _QUERY_RESPONSE_S)
-
     def ping(self, host: str, target: str, count: int = 1, deadline: float = 1.0, interval: float = 0.2) -> Ping:
         """Ping `target` from a host; `deadline` is how long (seconds) the last reply may take."""
         argv = ("ping", "-6", "-q", "-n", f"-c{count}", f"-i{interval}", f"-W{deadline}", target)
@@ -174,12 +133,6 @@ class Lab:
     def forget(self, target: str = CONTAINER) -> None:
         """Make the router forget what it knows about `target`, so that it solicits again."""
         self.run("rtr", "ip", "-6", "neigh", "del", target, "dev", "lan0", check=False)
-
-    def neighbour(self, target: str = CONTAINER) -> dict[str, Any]:
-        """Return the router's neighbour entry for `target` as `ip -j` shows it; empty if there is none."""
-        shown = self.run("rtr", "ip", "-6", "-j", "neigh", "show", target, "dev", "lan0").stdout
-        entries: list[dict[str, Any]] = json.loads(shown or "[]")
-        return entries[0] if entries else {}
 
     def forget_gateway(self) -> None:
         """Make the VPS's kernel forget its gateway, as after a start or a long silence."""
@@ -269,9 +222,6 @@ class Lab:
             for link in json.loads(self.run(host, "ip", "-j", "link").stdout)
             if "LOOPBACK" not in link["flags"] and (self.containers or link["ifname"] != "br-ct")
         )
-
-    def _ports(self, host: str) -> list[str]:
-        return {"inet": ["eth0"], "rtr": ["inet0", "lan0"], "vps": ["uplink", "br-ct"]}.get(host, ["eth0"])
 
     def _leftovers(self) -> list[Namespace]:
         """Return every namespace of this name, also those of an earlier lab with more containers."""

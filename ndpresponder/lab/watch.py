@@ -7,7 +7,6 @@ import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import IPv6Address
-from types import TracebackType
 from typing import Self
 
 from ndpresponder.lab.topology import Lab
@@ -48,9 +47,7 @@ class AdvertisementWatch:
                 raise
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._socket.close()
 
     def take(self, target: str) -> list[Advertisement]:

@@ -6,6 +6,7 @@ import pytest
 from booted_debian import Machine
 from installed_service import installed_on, pristine
 from requirements import OURS, require
+from shared_lab import SharedLab
 
 from ndpresponder.lab import Lab
 from ndpresponder.lab.namespace import Namespace, create_all, delete_all
@@ -15,7 +16,7 @@ from ndpresponder.lab.namespace import Namespace, create_all, delete_all
 def vps_lab() -> Iterator[Lab]:
     """Return the lab in whose VPS the machine runs; who changes its links undoes that."""
     require("systemd-nspawn", "mmdebstrap", "unshare", "nsenter", "ip", "nft", "ping")
-    with Lab(f"{OURS}m") as lab:
+    with SharedLab(f"{OURS}m") as lab:
         lab.filter("strict")
         yield lab
 

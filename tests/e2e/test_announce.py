@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import pytest
 from daemon_process import Installed
 from requirements import OURS, require
+from shared_lab import SharedLab
 
 from ndpresponder.lab import Lab, wait_until
 from ndpresponder.lab.topology import CONTAINER, VPS_LLADDR
@@ -18,7 +19,7 @@ LEARN_S = 5.0
 @pytest.fixture(scope="module")
 def announcing_lab() -> Iterator[Lab]:
     require("ip", "nft", "ping")
-    with Lab(f"{OURS}an", "macvlan") as lab:
+    with SharedLab(f"{OURS}an", "macvlan") as lab:
         yield lab
 
 

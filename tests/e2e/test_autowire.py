@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 from daemon_process import COMMAND, Installed, clean_environment
 from requirements import OURS, require
+from shared_lab import SharedLab
 
 from ndpresponder.lab import Lab, wait_until
 from ndpresponder.lab.topology import GATEWAY, VPS
@@ -19,7 +20,7 @@ PROTOCOL = "110"
 @pytest.fixture(scope="module")
 def wiring_lab() -> Iterator[Lab]:
     require("ip", "nft", "ping")
-    with Lab(f"{OURS}aw", containers=2) as lab:
+    with SharedLab(f"{OURS}aw", containers=2) as lab:
         yield lab
 
 

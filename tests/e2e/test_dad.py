@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 from daemon_process import Installed
 from requirements import LAB_COMMANDS, OURS, require
+from shared_lab import SharedLab
 
 from ndpresponder.lab import Lab, Namespace, wait_until
-from ndpresponder.lab.namespace import veth
+from ndpresponder.lab.namespace import create_all, delete_all, veth
 from ndpresponder.lab.topology import CONTAINER, CONTAINER_PREFIX, VPS_LLADDR
 
 C2 = "2001:db8::c2"
@@ -27,7 +28,7 @@ WARNING = "another host wants an address of ours"
 @pytest.fixture(scope="module")
 def vps_lab() -> Iterator[Lab]:
     require(*LAB_COMMANDS)
-    with Lab(f"{OURS}dad") as lab:
+    with SharedLab(f"{OURS}dad") as lab:
         lab.filter("strict")
         lab.resolve_gateway()
         yield lab
@@ -45,7 +46,7 @@ def other_host(vps_lab) -> Iterator[Namespace]:
 def host_on(where: Namespace, bridge: str, name: str, number: int) -> Iterator[Namespace]:
     """Plug a host into a bridge."""
     host, lladdr = Namespace(f"{OURS}dad-{name}"), f"02:00:00:00:{number}:0"
-    host.create()
+    create_all([host])
     try:
         host.sysctl({"ipv6/conf/default/accept_dad": 1, "ipv6/conf/default/router_solicitation_delay": 0})
         where.ip(
@@ -56,7 +57,7 @@ def host_on(where: Namespace, bridge: str, name: str, number: int) -> Iterator[N
         yield host
     finally:
         where.run("ip", "link", "del", f"p-{name}", check=False)  # with its namespace it would go some time later
-        host.delete()
+        delete_all([host])
 
 
 def is_denied(host: Namespace, target: str) -> bool:

@@ -23,6 +23,7 @@ from container_checks import (
 from container_engines import NEEDS_DOCKER, Docker, network
 from daemon_process import Installed
 from requirements import OURS, require
+from shared_lab import SharedLab
 
 from ndpresponder.lab import Lab, wait_until
 
@@ -32,7 +33,7 @@ pytestmark = pytest.mark.needs("ip", "nft", "ping", *NEEDS_DOCKER)
 @pytest.fixture(scope="module")
 def docker_lab() -> Iterator[Lab]:
     require("ip", "nft", "ping", *NEEDS_DOCKER)
-    with Lab(f"{OURS}dk", containers=0) as lab:
+    with SharedLab(f"{OURS}dk", containers=0) as lab:
         lab["vps"].ip("link del br-ct")  # Docker makes a bridge of its own
         lab.filter("strict")
         yield lab

@@ -26,7 +26,7 @@ from peer import Peer, Wire, await_running, seconds_until
 from requirements import OURS, require
 
 from ndpresponder.lab import wait_until
-from ndpresponder.lab.namespace import Namespace
+from ndpresponder.lab.namespace import Namespace, create_all, delete_all
 
 PREFIX = "2001:db8::/112"
 FLAGS = ("-i", "up0", "-n", PREFIX)
@@ -211,7 +211,7 @@ def test_an_uplink_without_ipv6_is_answered_on_all_the_same(wire, daemon, peer):
 
 def test_an_uplink_that_moves_to_another_namespace_is_let_go_and_taken_back(wire, daemon, peer):
     elsewhere = Namespace(f"{OURS}elsewhere")
-    elsewhere.create()
+    create_all([elsewhere])
     try:
         with unharmed(daemon, peer):
             wire.near.ip(f"link set up0 netns {elsewhere.name}")
@@ -225,7 +225,7 @@ def test_an_uplink_that_moves_to_another_namespace_is_let_go_and_taken_back(wire
             wire.near.ip("link set up0 up")
             await_running(wire.near, "up0")
     finally:
-        elsewhere.delete()
+        delete_all([elsewhere])
 
 
 def test_an_uplink_that_flaps_a_hundred_times_is_answered_on_in_the_end(wire, daemon, peer):

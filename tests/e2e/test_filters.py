@@ -8,6 +8,7 @@ import pytest
 from daemon_process import Installed
 from kernel_runs import Fastpath
 from requirements import LAB_COMMANDS, OURS, require
+from shared_lab import SharedLab
 
 from ndpresponder.lab import FILTERS, AdvertisementWatch, Lab, wait_until
 from ndpresponder.lab.topology import CONTAINER, CONTAINER_PREFIX, VPS_LLADDR
@@ -29,7 +30,7 @@ pytestmark = pytest.mark.needs("ebtables")
 @pytest.fixture(scope="module", params=["veth", "macvlan"])
 def uplink_lab(request) -> Iterator[Lab]:
     require(*LAB_COMMANDS)
-    with Lab(f"{OURS}filter-{request.param}", request.param) as lab:
+    with SharedLab(f"{OURS}filter-{request.param}", request.param) as lab:
         yield lab
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from daemon_process import COMMAND, Installed, clean_environment
 from requirements import OURS, require
+from shared_lab import SharedLab
 
 from ndpresponder.errors import ExitCode
 from ndpresponder.lab import Lab, Namespace, wait_until
@@ -37,7 +38,7 @@ class Confined:
 @pytest.fixture(scope="module")
 def gateway_lab() -> Iterator[Lab]:
     require("ip", "nft", "ping", "setpriv")
-    with Lab(f"{OURS}gw", "macvlan", containers=1) as lab:
+    with SharedLab(f"{OURS}gw", "macvlan", containers=1) as lab:
         timers = {"base_reachable_time_ms": 1000, "delay_first_probe_time": 1}
         lab["vps"].sysctl({f"ipv6/neigh/uplink/{name}": value for name, value in timers.items()})
         yield lab

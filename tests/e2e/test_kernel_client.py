@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import pytest
 from daemon_process import Installed
 from requirements import LAB_COMMANDS, OURS, require
+from shared_lab import SharedLab
 
 from ndpresponder.lab import AdvertisementWatch, Lab, Namespace, wait_until
 from ndpresponder.lab.topology import CONTAINER, CONTAINER_PREFIX, VPS_LLADDR
@@ -30,7 +31,7 @@ SHORT = {
 @pytest.fixture(scope="module")
 def vps_lab() -> Iterator[Lab]:
     require(*LAB_COMMANDS)
-    with Lab(f"{OURS}kernel") as lab:
+    with SharedLab(f"{OURS}kernel") as lab:
         lab.filter("strict")
         lab.resolve_gateway()
         yield lab

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from daemon_process import Installed
 from requirements import OURS, require
+from shared_lab import SharedLab
 
 from ndpresponder.lab import Lab, wait_until
 from ndpresponder.lab.topology import CONTAINER, Uplink
@@ -21,14 +22,14 @@ LEARN_S = 5.0
 @pytest.fixture(scope="module")
 def snooping_lab() -> Iterator[Lab]:
     require("ip", "nft", "ping", "bridge", "ebtables")
-    with Lab(f"{OURS}mld", "macvlan") as lab:
+    with SharedLab(f"{OURS}mld", "macvlan") as lab:
         yield lab
 
 
 @pytest.fixture(scope="module")
 def snooping_labs(snooping_lab: Lab) -> Iterator[Callable[[Uplink], Lab]]:
     """Return a function that returns the lab with an uplink of a kind."""
-    with Lab(f"{OURS}mlv", "veth") as plain:
+    with SharedLab(f"{OURS}mlv", "veth") as plain:
         yield {"veth": plain, "macvlan": snooping_lab}.__getitem__
 
 

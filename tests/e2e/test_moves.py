@@ -10,10 +10,11 @@ import pytest
 from daemon_process import COMMAND, Installed
 from peer import ETH_FLAG_RXVLAN, ETHTOOL_GFLAGS, ETHTOOL_SFLAGS, ethtool
 from requirements import OURS, require
+from shared_lab import SharedLab
 
 from ndpresponder.lab import Lab, filters, wait_until
 from ndpresponder.lab.filters import Filter
-from ndpresponder.lab.namespace import Namespace, veth
+from ndpresponder.lab.namespace import Namespace, create_all, delete_all, veth
 from ndpresponder.lab.topology import CONTAINER, CONTAINER_PREFIX, GATEWAY, ON_LINK_PREFIX, VPS, VPS_LLADDR, Uplink
 
 NEW_LLADDR = "02:00:00:00:00:77"
@@ -28,7 +29,7 @@ SECOND_HOST = "02:00:00:00:00:99"
 def labs() -> Iterator[Callable[[Uplink], Lab]]:
     """Return a function that returns a lab with an uplink of a kind, as new."""
     require("ip", "nft", "ping")
-    with Lab(f"{OURS}mov", "veth") as plain, Lab(f"{OURS}mom", "macvlan") as filtering:
+    with SharedLab(f"{OURS}mov", "veth") as plain, SharedLab(f"{OURS}mom", "macvlan") as filtering:
         made = {"veth": plain, "macvlan": filtering}
 
         def lab(uplink: Uplink = "veth") -> Lab:
@@ -154,7 +155,7 @@ def test_never_announces_nothing(labs):
 def second_host(lab: Lab, *lines: str) -> Iterator[Namespace]:
     """Plug another host into the hypervisor's bridge, as `uplink` in a namespace of its own."""
     host = Namespace(f"{lab.name}-c9")  # a name that the lab cleans up
-    host.create()
+    create_all([host])
     try:
         host.sysctl({"ipv6/conf/default/accept_dad": 0, "ipv6/conf/default/accept_ra": 0})
         lab["hv"].ip(veth(20, (host, "uplink", SECOND_HOST), (lab["hv"], "p-two", "02:00:00:00:01:09")))
@@ -164,7 +165,7 @@ def second_host(lab: Lab, *lines: str) -> Iterator[Namespace]:
         yield host
     finally:
         lab.run("hv", "ip", "link", "del", "p-two", check=False)
-        host.delete()
+        delete_all([host])
 
 
 def tell(daemon: Installed, host: Namespace, *words: str) -> None:

@@ -21,6 +21,7 @@ from container_checks import (
 from container_engines import NEEDS_PODMAN, Podman, network
 from daemon_process import Installed
 from requirements import OURS, require
+from shared_lab import SharedLab
 
 from ndpresponder.lab import Lab, wait_until
 from ndpresponder.lab.topology import GATEWAY, VPS
@@ -31,7 +32,7 @@ pytestmark = pytest.mark.needs("ip", "nft", "ping", *NEEDS_PODMAN)
 @pytest.fixture(scope="module")
 def podman_lab() -> Iterator[Lab]:
     require("ip", "nft", "ping", *NEEDS_PODMAN)
-    with Lab(f"{OURS}dkp", containers=0) as lab:
+    with SharedLab(f"{OURS}dkp", containers=0) as lab:
         lab["vps"].ip(  # Podman refuses a subnet that overlaps one of the host's
             "link del br-ct",
             f"address del {VPS}/64 dev uplink",

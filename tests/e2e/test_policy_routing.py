@@ -6,6 +6,7 @@ import pytest
 from control_client import ask
 from daemon_process import Installed
 from requirements import OURS, require
+from shared_lab import SharedLab
 
 from ndpresponder.lab import Lab, wait_until
 
@@ -19,7 +20,7 @@ PROTOCOL = "110"
 @pytest.fixture(scope="module")
 def policy_lab() -> Iterator[Lab]:
     require("ip", "nft", "ping")
-    with Lab(f"{OURS}pr", containers=1) as lab:
+    with SharedLab(f"{OURS}pr", containers=1) as lab:
         lab["c1"].ip(f"address add {HOST}/128 dev eth0 nodad")
         yield lab
 

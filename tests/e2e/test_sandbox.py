@@ -29,6 +29,7 @@ from installed_service import (
 from kernel_runs import require_bpf
 from peer import ETH_FLAG_RXVLAN, ETHTOOL_GFLAGS, ETHTOOL_SFLAGS, ethtool
 from requirements import OURS
+from shared_lab import SharedLab
 
 from ndpresponder.errors import ExitCode
 from ndpresponder.lab import Lab, wait_until
@@ -100,7 +101,7 @@ def newer_root() -> Iterator[Future[Path]]:
 @pytest.fixture(scope="module")
 def newer_lab(newer_root: Future[Path]) -> Iterator[Lab]:
     newer_root.result()
-    with Lab(f"{OURS}sb") as lab:
+    with SharedLab(f"{OURS}sb") as lab:
         lab.filter("strict")
         yield lab
 

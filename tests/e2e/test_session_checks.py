@@ -14,7 +14,7 @@ TESTS = Path(__file__).parents[1]
 
 def session(folder: Path, test: str, **environment: str) -> tuple[int, str]:
     """Run a session with one test file under our conftest.py."""
-    for shared in TESTS.glob("*.py"):  # what it imports
+    for shared in (*TESTS.glob("*.py"), *TESTS.glob("support/*.py")):  # what it imports
         shutil.copy(shared, folder)
     (folder / "test_it.py").write_text(test)
     argv = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-ra", "--rootdir", str(folder), str(folder)]
@@ -54,8 +54,8 @@ LEAKS = {
     "process ": "import subprocess\ndef test_a(): subprocess.Popen(['sleep', '5'])\n",
     "file descriptor of socket:": "import os, socket\ndef test_a():\n with socket.socket() as s: os.dup(s.fileno())\n",
     "file descriptor of pipe:": "import os\ndef test_a(): os.pipe()\n",
-    "namespace ndpt": "from needs import OURS\nfrom ndpresponder.lab import Namespace\n"
-    "def test_a(): Namespace(OURS).create()\n",
+    "namespace ndpt": "from requirements import OURS\nfrom ndpresponder.lab.namespace import Namespace, create_all\n"
+    "def test_a(): create_all([Namespace(OURS)])\n",
 }
 
 

@@ -8,6 +8,7 @@ from daemon_process import Installed
 from frames import solicitation
 from peer import Peer
 from requirements import OURS, require
+from shared_lab import SharedLab
 
 from ndpresponder.lab import Lab, wait_until
 
@@ -20,7 +21,7 @@ LINK_LOCAL = "fe80::c"
 def bare_lab() -> Iterator[Lab]:
     """Return a lab whose bridges have a link-local address and nothing else; each has one container."""
     require("ip", "nft", "ping")
-    with Lab(f"{OURS}vf", containers=2) as lab:
+    with SharedLab(f"{OURS}vf", containers=2) as lab:
         lab["vps"].ip(
             "address del 2001:db8::1/112 dev br-ct",
             f"address add {LINK_LOCAL}/64 dev br-ct nodad",

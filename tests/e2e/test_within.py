@@ -15,6 +15,7 @@ from fake_engine import network
 from frames import packed, solicitation
 from peer import Peer, Wire
 from requirements import OURS, require
+from shared_lab import SharedLab
 from wireguard_tunnel import tunnel
 
 from ndpresponder.lab import Lab, wait_until
@@ -31,7 +32,7 @@ LIVE_S = 5.0
 def belonging_lab(request: pytest.FixtureRequest) -> Iterator[tuple[Lab, tuple[str, ...]]]:
     """Return a lab whose bridge and container also have foreign addresses, which the router takes to be on-link."""
     require("ip", "nft", "ping")
-    with Lab(f"{OURS}wi", containers=1) as lab:
+    with SharedLab(f"{OURS}wi", containers=1) as lab:
         lab["vps"].ip("address add fd00:1::1/64 dev br-ct nodad", "address add 2001:db8:bad::1/64 dev br-ct nodad")
         lab["c1"].ip(
             f"address add {ULA}/64 dev eth0 nodad",

@@ -11,7 +11,7 @@ from sample_responder import prefixes
 from source_thread import Following
 
 from ndpresponder.config import RoutesSourceConfig
-from ndpresponder.lab import Namespace
+from ndpresponder.lab.namespace import Namespace, create_all, delete_all
 from ndpresponder.linux.netlink import routes as kernel_routes
 from ndpresponder.targets.source import TargetSet
 from ndpresponder.targets.sources.routes import RoutesSource
@@ -24,7 +24,7 @@ def host() -> Iterator[Namespace]:
     """Return a namespace with an uplink, two links away from it, and the routes that these bring."""
     require("ip")
     host = Namespace(f"{OURS}br-routes")
-    host.create()
+    create_all([host])
     try:
         host.sysctl({"ipv6/conf/default/accept_dad": 0, "ipv6/conf/default/accept_ra": 0})
         host.ip(
@@ -37,7 +37,7 @@ def host() -> Iterator[Namespace]:
         )
         yield host
     finally:
-        host.delete()
+        delete_all([host])
 
 
 def follow(host: Namespace, **settings) -> Following:
