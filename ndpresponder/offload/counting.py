@@ -12,15 +12,15 @@ time. Until then a new target is not answered for; a target that went is silent 
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Callable
-from functools import partial
 from typing import Final
 
 from ndpresponder.linux.packet.fanout import Fanout, join_fanout
 from ndpresponder.linux.packet.packet_socket import PacketSocket
 from ndpresponder.observe.tally import Tally
 from ndpresponder.observe.uplink_log import UplinkLog
-from ndpresponder.offload.counting_program import hold_back, steer
+from ndpresponder.offload.counting_program import LEAST_SHARE, Shares, hold_back, steer
 from ndpresponder.offload.fanout_members import ALWAYS_COUNTED, COUNTED, READ_ALL
 from ndpresponder.offload.unattended import left_in_flood
 from ndpresponder.outcome import Outcome
@@ -36,20 +36,24 @@ _QUIET_LOOKS: Final = 5  # after which it is over: one that pauses for less woul
 _REWRITE_S: Final = 0.5  # between two programs in a flood, unless the last one had too much read
 _SETTLE_S: Final = 0.02  # a full ring is read by then
 _FLOOD: Final = 5000  # more frames in that time than leave some for whoever is answered: some 5 us for each stranger
-# What is read of those that are not spared: less when the ring is filled faster than it is read, else ever more, since
-# a router that is new here is among them; slowly, as the others lose most where user space has no time to spare
+_BUSY: Final = 3 / 4  # of a processor is spent at most on reading a flood: the rest is left to gateways
 _FIRST_SHARE: Final = 1 / 8
-_LEAST_SHARE: Final = 1 / 64
-_MOST_SHARE: Final = 63 / 64
-_LESS: Final = 1 / 2
-_MORE: Final = 1.1
-_MORE_AT_FIRST: Final = 1.5  # until it was too much, and when more is known of who floods
+_LESS: Final = 1 / 2  # when the ring was filled faster than it was read
+_MORE: Final = 1.1  # after that: the time that others take from this process cannot be measured
+_MORE_AT_FIRST: Final = 8.0  # before that, and when more is known of who floods
+_AT_ONCE: Final = 1.5  # times as much is not left to the next program
 
 
 class Unread:
     """The unread solicitations of one uplink; `open` it with each packet socket, and `close` it before that."""
 
-    def __init__(self, tally: Tally, crowd: Crowd, read_all: Callable[[], bool], log: UplinkLog) -> None:
+    def __init__(
+        self,
+        tally: Tally,
+        crowd: Crowd,
+        read_all: Callable[[], bool],
+        log: UplinkLog,
+    ) -> None:
         """Count in `tally`; nothing goes unread while `read_all` says so; `crowd` says who is spared in a flood."""
         self._tally = tally
         self._read_all = read_all
@@ -67,8 +71,11 @@ class Unread:
         self._reads_all = False  # because somebody wants to see every frame
         self._complained = False
         self._again_s: float | None = None  # when it is tried again although nothing has changed
-        self._share = _FIRST_SHARE
+        self._shares = Shares(LEAST_SHARE, _FIRST_SHARE)
+        self._in_force = self._shares  # by the program
         self._more = _MORE_AT_FIRST
+        self._growth = 1.0  # of what is read, allowed since the program is in force
+        self._began_s = self._busy_since_s = 0.0
         self._look_s = 0.0  # when it is seen next whether the flood goes on
         self._held_back = self._thinned = self._flooding = 0  # so many were when it was seen last
         self._quiet = 0  # looks since the flood went on
@@ -93,7 +100,7 @@ class Unread:
         """Hold back some of those that are not spared, until few are held back and the ring is read as it is filled."""
         if not self._crowd.flooded:
             self._crowd.flooded = True
-            self._share, self._more = _FIRST_SHARE, _MORE_AT_FIRST
+            self._shares, self._more = Shares(LEAST_SHARE, _FIRST_SHARE), _MORE_AT_FIRST
             self._rewrite_s, self._quiet = 0.0, 0
             self._begin_look()
             self._changed.set()
@@ -105,16 +112,15 @@ class Unread:
         """Begin with a socket that was taken over; one that was left in a flood is steered before all is admitted."""
         if in_flood and not self._read_all():
             self.flood()
-            self._share = _LEAST_SHARE  # there is much to do at a start
+            self._shares = Shares(LEAST_SHARE, LEAST_SHARE)  # there is much to do at a start
         elif in_flood:
             socket.set_filter(SOLICITATIONS)
 
     def leave(self, socket: PacketSocket) -> None:
         """Have a flood kept off `socket` until a successor reads: half a second would fill the ring."""
         if self._crowd.would_fill_the_ring:
-            spared = self._crowd.spared(self._share)
             with contextlib.suppress(OSError):  # then it fills the ring
-                socket.set_filter(left_in_flood([*spared.stations, *spared.guarded], spared.gateways))
+                socket.set_filter(left_in_flood(self._crowd.spared(self._shares.others)))
 
     def collect(self) -> None:
         """Add to the tally what the kernel counted since the last call."""
@@ -186,20 +192,30 @@ class Unread:
         goes_on = thinned or self._tally.ended[Outcome.OVERLOADED] - self._held_back > _FLOOD
         self._quiet = 0 if goes_on else self._quiet + 1
         self._crowd.flooded = self._quiet < _QUIET_LOOKS
+        if self._crowd.flooding > self._flooding:
+            self._more = _MORE_AT_FIRST
         if thinned:
-            self._share, self._more = max(_LEAST_SHARE, self._share * _LESS), _MORE
-            self._rewrite_s = 0.0
-        else:
-            if self._crowd.flooding > self._flooding:
-                self._more = _MORE_AT_FIRST
-            self._share = min(_MOST_SHARE, self._share * self._more)
+            self._more = _MORE
+        self._growth *= self._more
+        if goes_on:  # else it pauses, and how busy this process is says nothing of it
+            times = _LESS if thinned else min(self._growth, _BUSY / self._busy())
+            self._shares = self._in_force.changed(times)
+            if thinned or times > _AT_ONCE:
+                self._rewrite_s = 0.0
         self._flooding = self._crowd.flooding
         if not self._crowd.flooded:
             self._crowd.forget()
         self._begin_look()
 
+    def _busy(self) -> float:
+        """Return which part of the time since the last look was spent on a processor."""
+        elapsed_s = asyncio.get_running_loop().time() - self._began_s
+        return max(1e-3, time.thread_time() - self._busy_since_s) / max(1e-3, elapsed_s)
+
     def _begin_look(self) -> None:
-        self._look_s = asyncio.get_running_loop().time() + _LOOK_S
+        self._began_s = asyncio.get_running_loop().time()
+        self._look_s = self._began_s + _LOOK_S
+        self._busy_since_s = time.thread_time()
         self._held_back = self._tally.ended[Outcome.OVERLOADED]
         self._thinned = self._crowd.total
 
@@ -217,9 +233,9 @@ class Unread:
         if loop.time() < self._rewrite_s:
             return self._program
         self._rewrite_s = loop.time() + _REWRITE_S
-        return await loop.run_in_executor(
-            None, partial(hold_back, self._written, self._share, *self._crowd.spared(self._share))
-        )
+        self._in_force, self._growth = self._shares, 1.0
+        spared = self._crowd.spared(self._shares.others)
+        return await loop.run_in_executor(None, hold_back, self._written, self._shares, spared)
 
     async def _hand_over(self, program: Program, socket: PacketSocket, name: str) -> None:
         if self._reads_all:

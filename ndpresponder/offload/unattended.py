@@ -3,10 +3,9 @@
 Pure. Half a second of a flood fills the ring, so that the gateway's solicitations would be dropped with the others.
 """
 
-from collections.abc import Collection
-
-from ndpresponder.offload.counting_program import FLOODING_SHARE, hold_back
+from ndpresponder.offload.counting_program import LEAST_SHARE, Shares, hold_back
 from ndpresponder.offload.fanout_members import LINK_LAYER, READ, READ_ALL, of_ip
+from ndpresponder.policy.overload import Spared
 from ndpresponder.wire.classic_bpf import JUMP, Program
 from ndpresponder.wire.filters import (
     LOAD_BYTE,
@@ -19,13 +18,14 @@ from ndpresponder.wire.filters import (
 )
 
 
-def left_in_flood(stations: Collection[bytes], gateways: Collection[bytes]) -> Program:
+def left_in_flood(spared: Spared) -> Program:
     """Return the filter of a socket that nobody reads for a moment, in a flood: as `hold_back`, but nothing is counted.
 
     A filter starts at the frame, and not at the IPv6 header as a fanout program does.
     """
     *head, _, refused = SOLICITATIONS_OF_THE_LINK
-    program = hold_back(READ_ALL, FLOODING_SHARE, stations, {}, gateways)
+    stations = [*spared.stations, *spared.guarded]
+    program = hold_back(READ_ALL, Shares(LEAST_SHARE, LEAST_SHARE), Spared(stations, gateways=spared.gateways))
     return (*head, Instruction(JUMP, 0, 0, 1), refused, *map(_of_filter, program))
 
 

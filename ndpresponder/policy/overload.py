@@ -27,6 +27,7 @@ SHARE: Final = 8  # of each other requester
 KNOWN_ROOM: Final = 16  # of all known requesters together
 FRAMES_PER_STRANGER: Final = 16  # in a batch, for each stranger that is answered beyond the first
 MAX_SPARED: Final = 64  # stations: a link has a handful of routers
+MAX_KNOWN: Final = 4  # stations that share what time is left; strangers can make up more
 MAX_GUARDED, MAX_SOURCES, MAX_ADDRESSES = 4, 8, 16  # stations that somebody floods as, sources of each; gateways
 FLOODING_PER_S: Final = 1000  # more than a router asks
 BUSY_PER_S: Final = 2000  # fills the ring in the seconds that a successor may take to begin
@@ -47,6 +48,7 @@ class Spared(NamedTuple):
     stations: Collection[bytes] = ()  # link-layer addresses
     guarded: Mapping[bytes, Mapping[bytes, bool]] = {}  # stations in whose name there is a flood -> sources -> all?
     gateways: Collection[bytes] = ()  # IPv6 addresses of gateways whose station nobody has confirmed
+    known: Collection[bytes] = ()  # link-layer addresses of known requesters that flood, while those are few
     flooding: Collection[bytes] = ()  # link-layer addresses of which next to nothing is read
     salt: int = 0  # with which other stations are taken for one of many that flood
 
@@ -152,7 +154,7 @@ class Crowd:
         for several in of_gateways.values():
             chosen += self._most_wanted(several, crowded)
         chosen += self._longest_known(known)
-        chosen += flooding[:SHARE]
+        chosen += flooding[:SHARE] if crowded else flooding
         chosen += _first(strangers, 1 + len(frames) // FRAMES_PER_STRANGER)
         self._note(chosen)
         others = kinds_of(frame for frame, _ in frames)
@@ -225,6 +227,9 @@ class Crowd:
             its_own = (*sources, *(who[_IN_REQUESTER] for who in self._known.of_station(station)))
             if len(guarded) < MAX_GUARDED:
                 guarded[station] = {source: source not in loud for source in its_own[:MAX_SOURCES]}
+        known = {who[_STATION] for who in flooding if who in self._known} - self._confirmed.stations.keys()
+        if len(known) > MAX_KNOWN:
+            known.clear()
         for who in self._known.regulars_first():
             if len(stations) >= MAX_SPARED:
                 break
@@ -235,7 +240,8 @@ class Crowd:
             list(islice(stations, MAX_SPARED)),
             guarded,
             list(islice(gateways, MAX_ADDRESSES)),
-            [station for station in self._closed if station not in stations],
+            known,
+            [station for station in self._closed if station not in stations and station not in known],
             hash((b"salt", self._began_s)),  # unknown to others, and a new one each second
         )
 

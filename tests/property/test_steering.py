@@ -16,12 +16,20 @@ from protocol_model import World
 from sample_responder import prefixes, uplink_state
 
 from ndpresponder.offload.counting import program_for
-from ndpresponder.offload.counting_program import FLOODING_SHARE, hold_back
+from ndpresponder.offload.counting_program import LEAST_SHARE, Shares, hold_back
 from ndpresponder.offload.fanout_members import COUNTED, FORWARDED, HELD_BACK, NEVER_READ, READ, READ_LINK
 from ndpresponder.offload.many_requesters import BUCKETS, bucket_of
 from ndpresponder.offload.unattended import left_in_flood
 from ndpresponder.outcome import Kind, Outcome
-from ndpresponder.policy.overload import MAX_ADDRESSES, MAX_FLOODING, MAX_GUARDED, MAX_SOURCES, MAX_SPARED
+from ndpresponder.policy.overload import (
+    MAX_ADDRESSES,
+    MAX_FLOODING,
+    MAX_GUARDED,
+    MAX_KNOWN,
+    MAX_SOURCES,
+    MAX_SPARED,
+    Spared,
+)
 from ndpresponder.policy.requester import UplinkState
 from ndpresponder.policy.table import Match, Prefix, TargetTable
 from ndpresponder.wire.addresses import is_global
@@ -32,6 +40,7 @@ from ndpresponder.wire.solicitation import kind_of
 
 IPV6 = 14  # where a fanout program starts
 PACKET_HOST, PACKET_OTHERHOST = 0, 3  # linux/if_packet.h
+EVEN = Shares(0.9, 0.9)
 BASE = 0x20010DB8 << 96
 INDEX, ABOVE = 7, 8  # of the uplink, and of an interface on top of it, such as a VLAN's
 
@@ -217,6 +226,7 @@ def test_of_too_many_prefixes_all_that_was_sent_on_the_link_is_read() -> None:
     assert program_for(table, uplink_state()) == READ_LINK
 
 
+shares = st.floats(1 / 64, 1, exclude_max=True)
 some_station = st.one_of(st.just(lladdr(ROUTER_LLADDR)), st.binary(min_size=6, max_size=6))
 some_stations = st.frozensets(some_station, max_size=64)
 some_gateway = st.one_of(st.just(packed(ROUTER)), st.binary(min_size=16, max_size=16))
@@ -230,16 +240,22 @@ some_gateways = st.frozensets(some_gateway, max_size=64)
     st.dictionaries(some_station, st.dictionaries(some_gateway, st.booleans(), max_size=8), max_size=8),
     some_gateways,
     some_stations,
-    st.floats(1 / 64, 1, exclude_max=True),
+    some_stations,
+    shares,
+    shares,
     st.integers(0, 2**32 - 1),
 )
 def test_in_a_flood_what_was_read_of_strangers_is_held_back_but_for_a_few(
-    world: World, frame: bytes, stations, guarded, gateways, flooding, share: float, random: int
+    world: World, frame: bytes, stations, guarded, gateways, known, flooding, often: float, share: float, random: int
 ) -> None:
     program = program_for(responder_of(world).table, state_of(world))
     before, member = (
         steered(program, frame),
-        steered(hold_back(program, share, stations, guarded, gateways, flooding), frame, random=random),
+        steered(
+            hold_back(program, Shares(often, share), Spared(stations, guarded, gateways, known, flooding)),
+            frame,
+            random=random,
+        ),
     )
     event(f"member {before} -> {member}")
     station, source = frame[ETHERNET_SOURCE], frame[SOURCE]
@@ -250,7 +266,9 @@ def test_in_a_flood_what_was_read_of_strangers_is_held_back_but_for_a_few(
         assert member == READ
     else:
         rarely = source not in guarded[station] if station in guarded else station in flooding
-        read = FLOODING_SHARE if rarely else share
+        read = LEAST_SHARE if rarely else share
+        if station in known and station not in guarded:
+            read = often
         assert member == (HELD_BACK[kind_of(frame)] if random / 2**32 >= read else READ)
 
 
@@ -258,8 +276,8 @@ def test_in_a_flood_what_was_read_of_strangers_is_held_back_but_for_a_few(
 def test_a_socket_that_nobody_reads_in_a_flood_receives_what_is_spared_and_little_else(
     frame: bytes, stations, gateways, random: int
 ) -> None:
-    received = run(left_in_flood(stations, gateways), frame, random=random)
-    spared = frame[ETHERNET_SOURCE] in stations or frame[SOURCE] in gateways or random / 2**32 < FLOODING_SHARE
+    received = run(left_in_flood(Spared(stations, gateways=gateways)), frame, random=random)
+    spared = frame[ETHERNET_SOURCE] in stations or frame[SOURCE] in gateways or random / 2**32 < LEAST_SHARE
     assert received == (run(SOLICITATIONS_OF_THE_LINK, frame) if spared else 0)
 
 
@@ -272,10 +290,10 @@ def test_of_thousands_that_flood_all_are_told_from_most_others(count: int) -> No
     salt = random.Random(count).getrandbits(64)
     flooding = [b"\x02\x00" + number.to_bytes(4, "big") for number in range(count)]
     others = [random.Random(number).randbytes(6) for number in range(500)]
-    program = hold_back(READ_LINK, 0.9, (), {}, (), flooding, salt)
+    program = hold_back(READ_LINK, EVEN, Spared(flooding=flooding, salt=salt))
     assert len(program) < MAX_INSTRUCTIONS - 500  # which a table of some targets needs
     some = [*flooding[:100], *flooding[-100:]]
-    seldom = int((FLOODING_SHARE + 0.8) / 2 * 2**32)
+    seldom = int((LEAST_SHARE + EVEN.others) / 2 * 2**32)
     assert all(steered(program, question_of(each), random=seldom) != READ for each in some)
     read = sum(steered(program, question_of(each), random=seldom) == READ for each in others)
     assert read / len(others) > 0.8 * math.exp(-count / BUCKETS)
@@ -305,9 +323,10 @@ def test_a_program_without_room_for_both_holds_back_all_the_same() -> None:
     gateways = [number.to_bytes(2, "big") * 8 for number in range(MAX_ADDRESSES)]
     sources = dict.fromkeys(gateways[:MAX_SOURCES], True)
     guarded = {bytes([2, 0, 1, number, 0, 0]): sources for number in range(MAX_GUARDED)}
-    whole = hold_back(program, 1 / 8, stations, guarded, gateways)
-    assert whole == hold_back(READ_LINK, 1 / 8, stations, guarded, gateways)
-    assert steered(whole, solicitation("2001:db8:1::1"), random=2**31) == HELD_BACK[Kind.MULTICAST]
+    spared = Spared(stations, guarded, gateways)
+    whole = hold_back(program, EVEN, spared)
+    assert whole == hold_back(READ_LINK, EVEN, spared)
+    assert steered(whole, solicitation("2001:db8:1::1"), random=2**32 - 1) == HELD_BACK[Kind.MULTICAST]
 
 
 def test_there_is_room_for_all_that_can_be_held_back_and_spared() -> None:
@@ -318,5 +337,7 @@ def test_there_is_room_for_all_that_can_be_held_back_and_spared() -> None:
         for _ in range(MAX_GUARDED)
     }
     flooding = [chance.randbytes(6) for _ in range(MAX_FLOODING)]
-    whole = hold_back(READ_LINK, 1 / 8, some[0], guarded, some[1], flooding, chance.getrandbits(64))
+    known = [chance.randbytes(6) for _ in range(MAX_KNOWN)]
+    spared = Spared(some[0], guarded, some[1], known, flooding, chance.getrandbits(64))
+    whole = hold_back(READ_LINK, EVEN, spared)
     assert len(whole) <= MAX_INSTRUCTIONS

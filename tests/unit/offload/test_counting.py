@@ -14,7 +14,7 @@ from ndpresponder.config import InterfaceConfig
 from ndpresponder.observe.tally import Tally
 from ndpresponder.observe.uplink_log import UplinkLog
 from ndpresponder.offload import counting
-from ndpresponder.offload.counting_program import hold_back
+from ndpresponder.offload.counting_program import LEAST_SHARE, MOST_SHARE, Shares, hold_back
 from ndpresponder.offload.fanout_members import COUNTED
 from ndpresponder.outcome import Outcome
 from ndpresponder.policy.confirmed_gateways import Confirmed
@@ -246,7 +246,7 @@ async def look(counter: counting.Unread, group: Group) -> None:
     await until(looked)
 
 
-def test_in_a_flood_less_is_read_of_who_floods_while_that_is_too_much_and_else_more_until_it_is_over(
+def test_in_a_flood_as_much_is_read_as_there_is_time_for_until_it_is_over(
     groups: list[Group], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(counting, "_LOOK_S", 3600)
@@ -262,30 +262,44 @@ def test_in_a_flood_less_is_read_of_who_floods_while_that_is_too_much_and_else_m
     def hold_many_back() -> None:
         tally.ended[Outcome.OVERLOADED] += 2 * counting._FLOOD
 
+    def busy(part: float) -> Callable[[], None]:
+        def hold_back_more() -> None:
+            monkeypatch.setattr(counting.Unread, "_busy", lambda _: part)
+            hold_many_back()
+
+        return hold_back_more
+
     async def act(counter: counting.Unread) -> None:
-        async def in_force(share: float) -> None:
-            await until(lambda: counter._program == hold_back(calm, share, *crowd.spared(share)))
+        async def in_force(known: float, others: float) -> None:
+            shares = Shares(known, others)
+            await until(lambda: counter._program == hold_back(calm, shares, crowd.spared(others)))
             await asyncio.sleep(0)  # what is thinned from now on is too much
 
-        async def after(happened: Callable[[], None], share: float) -> None:
+        async def after(happened: Callable[[], None], known: float, others: float) -> None:
             happened()
             await look(counter, groups[0])
-            await in_force(share)
+            await in_force(known, others)
 
         await until(lambda: groups and groups[0].programs)
         (programs,) = (group.programs for group in groups)
         (calm,) = programs
+        least, most = LEAST_SHARE, MOST_SHARE
         for _ in range(2):
             thin()
             counter.flood()
-            await in_force(1 / 8)
-            at_first = counting._MORE_AT_FIRST / 8
-            await after(hold_many_back, at_first)
-            await after(thin, at_first / 2)
-            await after(hold_many_back, at_first / 2 * counting._MORE)
-            await after(hold_many_back, at_first / 2 * counting._MORE * counting._MORE)
-            for _ in range(5):
-                await after(thin, max(1 / 64, counter._share / 2))
+            await in_force(least, 1 / 8)
+            await after(busy(3 / 8), least, 2 / 8)
+            await after(busy(counting._BUSY), least, 2 / 8)
+            await after(busy(0.01), least, most)
+            await after(busy(3 / 16), 4 * least, most)
+            await after(busy(1.0), 3 * least, most)
+            await after(thin, 3 / 2 * least, most)
+            await after(busy(0.01), 3 / 2 * least * counting._MORE, most)
+            await after(thin, least, most)
+            await after(thin, least, most / 2)
+            await after(busy(1.0), least, most / 2 * 3 / 4)
+            for _ in range(7):
+                await after(thin, least, max(least, counter._in_force.others / 2))
             for _ in range(counting._QUIET_LOOKS):
                 assert counter._crowd.flooded
                 await look(counter, groups[0])
