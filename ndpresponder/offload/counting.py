@@ -24,7 +24,7 @@ from ndpresponder.offload.counting_program import LEAST_SHARE, Shares, hold_back
 from ndpresponder.offload.fanout_members import ALWAYS_COUNTED, COUNTED, READ_ALL
 from ndpresponder.offload.unattended import left_in_flood
 from ndpresponder.outcome import Outcome
-from ndpresponder.policy.overload import Crowd
+from ndpresponder.policy.overload import Overload
 from ndpresponder.policy.requester import UplinkState
 from ndpresponder.policy.table import EMPTY, TargetTable
 from ndpresponder.wire.classic_bpf import Program
@@ -44,20 +44,20 @@ _MORE_AT_FIRST: Final = 8.0  # before that, and when more is known of who floods
 _AT_ONCE: Final = 1.5  # times as much is not left to the next program
 
 
-class Unread:
+class Counting:
     """The unread solicitations of one uplink; `open` it with each packet socket, and `close` it before that."""
 
     def __init__(
         self,
         tally: Tally,
-        crowd: Crowd,
+        overload: Overload,
         read_all: Callable[[], bool],
         log: UplinkLog,
     ) -> None:
-        """Count in `tally`; nothing goes unread while `read_all` says so; `crowd` says who is spared in a flood."""
+        """Count in `tally`; nothing goes unread while `read_all` says so; `overload` says who is spared in a flood."""
         self._tally = tally
         self._read_all = read_all
-        self._crowd = crowd
+        self._overload = overload
         self._log = log
         self._table: TargetTable = EMPTY
         self._state: UplinkState | None = None
@@ -98,8 +98,8 @@ class Unread:
 
     def flood(self) -> None:
         """Hold back some of those that are not spared, until few are held back and the ring is read as it is filled."""
-        if not self._crowd.flooded:
-            self._crowd.flooded = True
+        if not self._overload.flooded:
+            self._overload.flooded = True
             self._shares, self._more = Shares(LEAST_SHARE, _FIRST_SHARE), _MORE_AT_FIRST
             self._rewrite_s, self._quiet = 0.0, 0
             self._begin_look()
@@ -118,9 +118,9 @@ class Unread:
 
     def leave(self, socket: PacketSocket) -> None:
         """Have a flood kept off `socket` until a successor reads: half a second would fill the ring."""
-        if self._crowd.would_fill_the_ring:
+        if self._overload.would_fill_the_ring:
             with contextlib.suppress(OSError):  # then it fills the ring
-                socket.set_filter(left_in_flood(self._crowd.spared(self._shares.others)))
+                socket.set_filter(left_in_flood(self._overload.spared(self._shares.others)))
 
     def collect(self) -> None:
         """Add to the tally what the kernel counted since the last call."""
@@ -131,7 +131,7 @@ class Unread:
                 self._tally.received[kind] += count
                 self._tally.ended[outcome] += count
                 if outcome is Outcome.NOT_OURS:  # which the next process reads until it has a program
-                    self._crowd.note(count)
+                    self._overload.note(count)
 
     def close(self) -> None:
         """Count for the last time and give back what was opened."""
@@ -177,10 +177,10 @@ class Unread:
     async def _wait(self) -> None:
         """Wait until something has changed, a flood is to be looked at, or what has failed is tried again."""
         try:
-            async with asyncio.timeout_at(self._look_s if self._crowd.flooded else self._again_s):
+            async with asyncio.timeout_at(self._look_s if self._overload.flooded else self._again_s):
                 await self._changed.wait()
         except TimeoutError:
-            if self._crowd.flooded:
+            if self._overload.flooded:
                 self._look()
         self._again_s = None
         self._changed.clear()
@@ -188,11 +188,11 @@ class Unread:
     def _look(self) -> None:
         """See whether the flood goes on, and how much is read from now on of who floods."""
         self.collect()
-        thinned = self._crowd.total > self._thinned
+        thinned = self._overload.total > self._thinned
         goes_on = thinned or self._tally.ended[Outcome.OVERLOADED] - self._held_back > _FLOOD
         self._quiet = 0 if goes_on else self._quiet + 1
-        self._crowd.flooded = self._quiet < _QUIET_LOOKS
-        if self._crowd.flooding > self._flooding:
+        self._overload.flooded = self._quiet < _QUIET_LOOKS
+        if self._overload.flooding > self._flooding:
             self._more = _MORE_AT_FIRST
         if thinned:
             self._more = _MORE
@@ -202,9 +202,9 @@ class Unread:
             self._shares = self._in_force.changed(times)
             if thinned or times > _AT_ONCE:
                 self._rewrite_s = 0.0
-        self._flooding = self._crowd.flooding
-        if not self._crowd.flooded:
-            self._crowd.forget()
+        self._flooding = self._overload.flooding
+        if not self._overload.flooded:
+            self._overload.forget()
         self._begin_look()
 
     def _busy(self) -> float:
@@ -217,7 +217,7 @@ class Unread:
         self._look_s = self._began_s + _LOOK_S
         self._busy_since_s = time.thread_time()
         self._held_back = self._tally.ended[Outcome.OVERLOADED]
-        self._thinned = self._crowd.total
+        self._thinned = self._overload.total
 
     async def _wanted(self) -> Program:
         self._reads_all = self._read_all()
@@ -227,14 +227,14 @@ class Unread:
         if self._written_for[0] is not table or self._written_for[1] != state:
             self._written = await asyncio.get_running_loop().run_in_executor(None, program_for, table, state)
             self._written_for = table, state
-        if not self._crowd.flooded:
+        if not self._overload.flooded:
             return self._written
         loop = asyncio.get_running_loop()
         if loop.time() < self._rewrite_s:
             return self._program
         self._rewrite_s = loop.time() + _REWRITE_S
         self._in_force, self._growth = self._shares, 1.0
-        spared = self._crowd.spared(self._shares.others)
+        spared = self._overload.spared(self._shares.others)
         return await loop.run_in_executor(None, hold_back, self._written, self._shares, spared)
 
     async def _hand_over(self, program: Program, socket: PacketSocket, name: str) -> None:
@@ -244,14 +244,14 @@ class Unread:
             return
         if self._fanout is None:
             self._fanout = join_fanout(socket.fileno(), name, ALWAYS_COUNTED)
-        if self._crowd.flooded:
+        if self._overload.flooded:
             self._fanout.add(len(COUNTED) - self._fanout.members)
         await asyncio.get_running_loop().run_in_executor(None, self._fanout.set_program, program)
         self._program = program
         self._complained = False
         if program != READ_ALL:  # forwarded frames are counted now; between two processes they must not fill the ring
             socket.set_filter(SOLICITATIONS_OF_THE_LINK)
-        if self._crowd.flooded:  # what waited before it was in force is not its fault
+        if self._overload.flooded:  # what waited before it was in force is not its fault
             await asyncio.sleep(_SETTLE_S)
             self._begin_look()
 

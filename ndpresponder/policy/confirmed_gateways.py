@@ -24,7 +24,7 @@ class Confirmation(NamedTuple):
     last_s: float
 
 
-class Confirmed:
+class ConfirmedGateways:
     """The confirmed stations of one uplink's gateways."""
 
     def __init__(self, clock: Callable[[], float]) -> None:

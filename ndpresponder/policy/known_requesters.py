@@ -25,7 +25,7 @@ _STATION: Final = slice(0, 6)  # where they hold the Ethernet source
 _ETHER_TYPE: Final = slice(6, 8)
 
 
-class Acquaintance(NamedTuple):
+class KnownRequester(NamedTuple):
     """One requester that is known, for a successor."""
 
     who: bytes  # the octets `REQUESTER`
@@ -33,7 +33,7 @@ class Acquaintance(NamedTuple):
     last_s: float
 
 
-class Known:
+class KnownRequesters:
     """The requesters of one uplink that asked valid questions before."""
 
     __slots__ = ("_clock", "_new", "_of_station", "_regular", "since_s")
@@ -94,19 +94,19 @@ class Known:
 
     # For a successor
 
-    def acquaintances(self, most: int) -> list[Acquaintance]:
+    def to_keep(self, most: int) -> list[KnownRequester]:
         """Return those that are known, at most so many: the regular ones that asked last first."""
         found = [
-            Acquaintance(who, self.since_s[who], last_s)
+            KnownRequester(who, self.since_s[who], last_s)
             for of in (self._regular, self._new)
             for who, last_s in reversed(of.items())
         ]
         return found[:most]
 
-    def restore(self, acquaintances: Iterable[Acquaintance]) -> None:
+    def restore(self, kept: Iterable[KnownRequester]) -> None:
         """Know the requesters that a predecessor knew; octets that no answered frame can have are left out."""
         now_s = self._clock()
-        for who, since_s, last_s in sorted(acquaintances, key=lambda each: each.last_s):
+        for who, since_s, last_s in sorted(kept, key=lambda each: each.last_s):
             if not _can_be(who) or not 0 <= since_s <= last_s <= now_s or who in self.since_s:
                 continue
             is_regular = last_s - since_s >= REGULAR_AFTER_S

@@ -8,7 +8,7 @@ Pure. Passing over a frame costs some tenth of answering it, so that what is rea
 - All others. Each station is answered some times a second: first one that asked in the last second too, as a router
   does that got no answer, then one that has not asked before.
 It must never judge a frame: what is held back is counted as `overloaded`. In a flood that lasts the kernel holds back
-most before it is read, but for `Crowd.spared`.
+most before it is read, but for `Overload.spared`.
 """
 
 from collections.abc import Callable, Collection, Mapping
@@ -16,9 +16,9 @@ from itertools import islice
 from operator import itemgetter
 from typing import Final, NamedTuple
 
-from ndpresponder.policy.confirmed_gateways import Confirmed
-from ndpresponder.policy.known_requesters import Known
-from ndpresponder.policy.recent_rates import FLOODS, MODEST, Lately
+from ndpresponder.policy.confirmed_gateways import ConfirmedGateways
+from ndpresponder.policy.known_requesters import KnownRequesters
+from ndpresponder.policy.recent_rates import FLOODS, MODEST, RecentRates
 from ndpresponder.wire.layout import ETHERNET_SOURCE, REQUESTER, SOURCE
 from ndpresponder.wire.solicitation import kinds_of
 
@@ -53,13 +53,13 @@ class Spared(NamedTuple):
     salt: int = 0  # with which other stations are taken for one of many that flood
 
 
-class Crowd:
+class Overload:
     """All requesters of one uplink while more comes than can be answered."""
 
     def __init__(
         self,
-        known: Known,
-        confirmed: Confirmed,
+        known: KnownRequesters,
+        confirmed: ConfirmedGateways,
         gateways: Mapping[bytes, object],
         clock: Callable[[], float],
         recall: Callable[[bytes], object] = lambda _: None,
@@ -73,7 +73,7 @@ class Crowd:
         self._began_s = 0.0  # the second that is counted now
         self._asked: dict[bytes, int] = {}  # in this second, by who shares with nobody else
         self._flooding: set[bytes] = set()  # of those, who asked more than a router does
-        self._lately = Lately()
+        self._lately = RecentRates()
         self._closed: dict[bytes, None] = {}  # stations that flood, the longest held back first
         self._crowded = self._crowded_before = 0
         self.total = 0  # frames that came while the ring was filled faster than it was read
@@ -250,7 +250,7 @@ class Crowd:
         self._asked.clear()
         self._flooding.clear()
         self._closed.clear()
-        self._lately = Lately()
+        self._lately = RecentRates()
         self._crowded = self._crowded_before = 0
         self.total = 0
 

@@ -8,7 +8,7 @@ _CELLS_BITS: Final = 18
 _CELLS: Final = 1 << _CELLS_BITS
 
 
-class Lately:
+class RecentRates:
     """About how often each station asked in this second and the last: never too seldom, in memory of a fixed size."""
 
     __slots__ = ("_before", "_now", "floods")

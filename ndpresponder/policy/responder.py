@@ -15,7 +15,7 @@ from typing import Final
 
 from ndpresponder.outcome import Outcome
 from ndpresponder.policy.dad_defence import defence, defends
-from ndpresponder.policy.known_requesters import Known
+from ndpresponder.policy.known_requesters import KnownRequesters
 from ndpresponder.policy.requester import (
     SUMMED,
     Policy,
@@ -82,7 +82,7 @@ class Responder:
         "recall",
     )
 
-    def __init__(self, policy: Policy, take: Take | None = None, known: Known | None = None) -> None:
+    def __init__(self, policy: Policy, take: Take | None = None, known: KnownRequesters | None = None) -> None:
         """Start with nothing to answer; `take` spends one answer of a rate limit, or says there is none left.
 
         Those that ask a valid question again become `known`.
@@ -95,7 +95,7 @@ class Responder:
         self._never: frozenset[bytes] = frozenset()
         self._requesters: dict[bytes, Requester] = {}
         self._newcomers: dict[bytes, Requester | Outcome] = {}
-        self.known = known if known is not None else Known(lambda: 0.0)
+        self.known = known if known is not None else KnownRequesters(lambda: 0.0)
         self._answers: dict[bytes, Answer] = {}
         # Finds what `respond` would answer at once, to a frame that is not to another host
         self.recall: Callable[[bytes], Answer | None] = self._answers.get

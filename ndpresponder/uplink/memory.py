@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
 from ndpresponder.policy.confirmed_gateways import Confirmation
-from ndpresponder.policy.known_requesters import Acquaintance
+from ndpresponder.policy.known_requesters import KnownRequester
 
 _VERSION: Final = 1
 MAX_KNOWN: Final = 4096  # of all uplinks together, those that asked last: some 110 octets each
@@ -21,7 +21,7 @@ class Memory(NamedTuple):
     in_flood: bool
     gateways: list[bytes]
     confirmed: list[Confirmation]
-    known: list[Acquaintance]
+    known: list[KnownRequester]
 
 
 def encode(memories: Mapping[str, Memory]) -> bytes:
@@ -61,5 +61,5 @@ def _memory(each: Any) -> Memory:
             Confirmation(bytes.fromhex(gateway), bytes.fromhex(station), float(last_s))
             for gateway, station, last_s in each["confirmed"]
         ],
-        [Acquaintance(bytes.fromhex(who), float(since_s), float(last_s)) for who, since_s, last_s in each["known"]],
+        [KnownRequester(bytes.fromhex(who), float(since_s), float(last_s)) for who, since_s, last_s in each["known"]],
     )

@@ -10,9 +10,9 @@ from typing import Final
 from ndpresponder.linux.netlink import Link
 from ndpresponder.observe.tally import Tally
 from ndpresponder.outcome import Outcome
-from ndpresponder.policy.confirmed_gateways import Confirmed
-from ndpresponder.policy.known_requesters import Known
-from ndpresponder.policy.overload import Crowd, Frame
+from ndpresponder.policy.confirmed_gateways import ConfirmedGateways
+from ndpresponder.policy.known_requesters import KnownRequesters
+from ndpresponder.policy.overload import Frame, Overload
 from ndpresponder.uplink.memory import Memory
 from ndpresponder.wire.layout import REQUESTER
 
@@ -25,13 +25,13 @@ class Requesters:
     """The memory of one uplink."""
 
     def __init__(
-        self, known: Known, recall: Callable[[bytes], object], tally: Tally, clock: Callable[[], float]
+        self, known: KnownRequesters, recall: Callable[[bytes], object], tally: Tally, clock: Callable[[], float]
     ) -> None:
         """Count in `tally` what is not answered; `recall` finds an answer that was given before."""
         self.known = known
-        self.confirmed = Confirmed(clock)
+        self.confirmed = ConfirmedGateways(clock)
         self.gateways = GatewaysSeen(clock)
-        self.crowd = Crowd(known, self.confirmed, self.gateways.seen_s, clock, recall)
+        self.overload = Overload(known, self.confirmed, self.gateways.seen_s, clock, recall)
         self._tally = tally
         self.was_flooded = False  # when a predecessor ended
 
@@ -47,10 +47,10 @@ class Requesters:
     def remember(self, most: int) -> Memory:
         """Return what a successor is to know: of the known requesters at most so many."""
         return Memory(
-            self.crowd.would_fill_the_ring,
+            self.overload.would_fill_the_ring,
             list(self.gateways),
             self.confirmed.confirmations(),
-            self.known.acquaintances(most),
+            self.known.to_keep(most),
         )
 
     def restore(self, memory: Memory) -> None:
@@ -65,12 +65,12 @@ class Requesters:
 
         `crowded` says that the ring is filled faster than it is read.
         """
-        self.crowd.note(len(frames))
-        if not crowded and not self.crowd.flooded:
+        self.overload.note(len(frames))
+        if not crowded and not self.overload.flooded:
             if frames:
                 self.known.use(frames[0][0][REQUESTER])  # of many at once that must do
             return frames
-        chosen, others = self.crowd.thin(frames, crowded)
+        chosen, others = self.overload.thin(frames, crowded)
         for kind, count in enumerate(others):
             self._tally.received[kind] += count
         self._tally.ended[Outcome.OVERLOADED] += len(frames) - len(chosen)

@@ -22,9 +22,9 @@ from ndpresponder.linux.systemd import Notifier
 from ndpresponder.observe.logs import Logs
 from ndpresponder.observe.tally import Tally
 from ndpresponder.observe.uplink_log import UplinkLog
-from ndpresponder.offload.counting import Unread
+from ndpresponder.offload.counting import Counting
 from ndpresponder.outcome import Kind, Outcome
-from ndpresponder.policy.known_requesters import Known
+from ndpresponder.policy.known_requesters import KnownRequesters
 from ndpresponder.policy.requester import Policy, UplinkState
 from ndpresponder.policy.responder import Responder
 from ndpresponder.policy.table import Match, TargetTable
@@ -67,7 +67,7 @@ class Uplink:
         self.log = UplinkLog(config, clock)
         self.clock = clock
         self.uplinks = uplinks
-        known = Known(clock)
+        known = KnownRequesters(clock)
         self.responder = Responder(Policy(), known=known)
         self.requesters = Requesters(known, self.responder.recall, self.tally, clock)
         self.unrouted_hosts: UnroutedHosts | None = None  # takes those that `verify` finds on the links `followed`
@@ -76,7 +76,7 @@ class Uplink:
         self.moves = Moves(self.send_unasked, self.responder, self.log.logger)
         self._logs = logs
         self._stall = Stall(self.log, clock)
-        self._unread = Unread(self.tally, self.requesters.crowd, lambda: logs.debug, self.log)
+        self._counting = Counting(self.tally, self.requesters.overload, lambda: logs.debug, self.log)
         self._handover = handover or Handover(Notifier({}), {}, lambda *_: None)
         self._socket: PacketSocket | None = None
         self._rests = False  # the socket was taken over, and nothing is read yet
@@ -110,7 +110,7 @@ class Uplink:
     async def settle(self) -> None:
         """Wait until all that is counted is counted where it is for good; at once while nothing is answered here."""
         if self.tally.up:
-            await self._unread.settled.wait()
+            await self._counting.settled.wait()
 
     @property
     def gateways(self) -> frozenset[bytes]:
@@ -129,7 +129,7 @@ class Uplink:
     def set_table(self, table: TargetTable) -> None:
         """Answer for the targets of `table` from the next frame on."""
         self.responder.table = table
-        self._unread.set_table(table)
+        self._counting.set_table(table)
         self._equipment.set_table(table)
 
     def follow_link(self, link: Link | None) -> None:
@@ -154,7 +154,7 @@ class Uplink:
         self._state = state = now if link.up else None
         self.responder.set_state(state)
         if not self._rests:
-            self._unread.set_state(state)
+            self._counting.set_state(state)
         self.tally.up = link.up and link.hears
         self._equipment.follow_link(link, state)
         self.log.follow_link(self.link, link)
@@ -163,10 +163,10 @@ class Uplink:
     def resume(self) -> None:
         """Read a socket that was taken over: all that is ours is known."""
         if self._rests and self._socket is not None:
-            self._unread.resume(self._socket, self.requesters.was_flooded)
+            self._counting.resume(self._socket, self.requesters.was_flooded)
             read_frames(self._socket, self._on_backlog)
             self._rests = False
-            self._unread.set_state(self._state)
+            self._counting.set_state(self._state)
 
     def close(self) -> None:
         """Stop answering."""
@@ -180,7 +180,7 @@ class Uplink:
         self.tally.stalled_s = self._stall.look(None if self._rests else self._socket)
         if self._socket is None:
             return
-        self._unread.collect()
+        self._counting.collect()
         drops = self._socket.take_drops()
         self.tally.kernel_drops += drops
         if drops:
@@ -188,7 +188,7 @@ class Uplink:
 
     def _open(self, link: Link) -> None:
         self._socket, self._rests = self._handover.open(link, self.requesters.was_flooded)
-        self._unread.open(self._socket, link.device)
+        self._counting.open(self._socket, link.device)
         try:
             if not self._rests:
                 read_frames(self._socket, self._on_readable)
@@ -204,8 +204,8 @@ class Uplink:
         if self._socket is not None:
             self.collect()
             if self._handover.leaving:
-                self._unread.leave(self._socket)
-            self._unread.close()
+                self._counting.leave(self._socket)
+            self._counting.close()
             if not self._rests:
                 stop_reading(self._socket)
             self._handover.close(self._socket)
@@ -239,10 +239,10 @@ class Uplink:
             frames, received_s = socket.receive(), socket.received_s
             admitted = self.requesters.admit(frames, bool(socket.backlogged))
             self._answer(socket, admitted, received_s)
-            if socket.backlogged and not self.requesters.crowd.flooded:
+            if socket.backlogged and not self.requesters.overload.flooded:
                 was_full_s = time.time() - received_s  # within which half of the ring was filled, if this is the first
-                if was_full_s < _FLOOD_S or max(socket.backlogged, self.requesters.crowd.lately) > SLOTS:
-                    self._unread.flood()
+                if was_full_s < _FLOOD_S or max(socket.backlogged, self.requesters.overload.lately) > SLOTS:
+                    self._counting.flood()
         finally:
             socket.release()
         return socket.taken

@@ -17,9 +17,9 @@ from ndpresponder.offload import counting
 from ndpresponder.offload.counting_program import LEAST_SHARE, MOST_SHARE, Shares, hold_back
 from ndpresponder.offload.fanout_members import COUNTED
 from ndpresponder.outcome import Outcome
-from ndpresponder.policy.confirmed_gateways import Confirmed
-from ndpresponder.policy.known_requesters import Known
-from ndpresponder.policy.overload import Crowd
+from ndpresponder.policy.confirmed_gateways import ConfirmedGateways
+from ndpresponder.policy.known_requesters import KnownRequesters
+from ndpresponder.policy.overload import Overload
 from ndpresponder.policy.table import EMPTY
 from ndpresponder.wire.classic_bpf import Program
 from ndpresponder.wire.filters import SOLICITATIONS, SOLICITATIONS_OF_THE_LINK
@@ -91,22 +91,25 @@ async def until(condition: Callable[[], object]) -> None:
             await asyncio.sleep(0.001)
 
 
-def make_crowd(known: Known) -> Crowd:
-    return Crowd(known, Confirmed(lambda: 0.0), {}, lambda: 0.0)
+def make_overload(known: KnownRequesters) -> Overload:
+    return Overload(known, ConfirmedGateways(lambda: 0.0), {}, lambda: 0.0)
 
 
 def while_counting(
-    act: Callable[[counting.Unread], Coroutine[Any, Any, None]],
+    act: Callable[[counting.Counting], Coroutine[Any, Any, None]],
     tally: Tally | None = None,
-    crowd: Crowd | None = None,
+    overload: Overload | None = None,
     socket: Any = None,
     read_all: Callable[[], bool] = lambda: False,
 ) -> None:
     """Have `act` done while somebody counts in `tally`."""
 
     async def main() -> None:
-        counter = counting.Unread(
-            tally or Tally(), crowd or make_crowd(Known(lambda: 0.0)), read_all, UplinkLog(InterfaceConfig("up0"))
+        counter = counting.Counting(
+            tally or Tally(),
+            overload or make_overload(KnownRequesters(lambda: 0.0)),
+            read_all,
+            UplinkLog(InterfaceConfig("up0")),
         )
         counter.open(socket or Socket(), "up0")
         counter.set_state(uplink_state())
@@ -120,7 +123,7 @@ def while_counting(
 def test_after_any_failure_everything_is_read_and_the_next_change_tries_again(
     groups: list[Group], failure: Exception
 ) -> None:
-    async def act(counter: counting.Unread) -> None:
+    async def act(counter: counting.Counting) -> None:
         await until(lambda: groups and groups[0].programs)
         groups[0].failure = failure
         counter.set_table(TABLE)
@@ -137,7 +140,7 @@ def test_after_a_failure_it_is_tried_again_although_nothing_changes(
 ) -> None:
     monkeypatch.setattr(counting, "_AGAIN_S", 0.01)
 
-    async def act(counter: counting.Unread) -> None:
+    async def act(counter: counting.Counting) -> None:
         await until(lambda: groups and groups[0].programs)
         groups[0].failure = OSError("short of something")
         counter.set_table(TABLE)
@@ -153,7 +156,7 @@ def test_a_shortage_that_also_keeps_it_from_giving_up_does_not_end_it(
     """What would then stay in force for ever keeps each new target from being read."""
     monkeypatch.setattr(counting, "_AGAIN_S", 0.01)
 
-    async def act(counter: counting.Unread) -> None:
+    async def act(counter: counting.Counting) -> None:
         await until(lambda: groups and groups[0].programs)
         groups[0].failure = OSError("short of something")
         with monkeypatch.context() as short:
@@ -168,7 +171,7 @@ def test_a_shortage_that_also_keeps_it_from_giving_up_does_not_end_it(
 def test_counters_that_cannot_be_read_in_a_flood_do_not_end_it(
     groups: list[Group], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def act(counter: counting.Unread) -> None:
+    async def act(counter: counting.Counting) -> None:
         await until(lambda: groups and groups[0].programs)
         counter.flood()
         await until(lambda: groups[0].programs[1:])
@@ -184,7 +187,7 @@ def test_counters_that_cannot_be_read_in_a_flood_do_not_end_it(
 def test_forwarded_frames_pass_the_filter_only_while_nobody_else_counts_them(groups: list[Group]) -> None:
     socket, watched = Socket(), [False]
 
-    async def act(counter: counting.Unread) -> None:
+    async def act(counter: counting.Counting) -> None:
         await until(lambda: socket.admitted == [SOLICITATIONS_OF_THE_LINK])
         watched[0] = True
         counter.collect()
@@ -204,7 +207,7 @@ def test_without_a_thread_for_it_the_group_is_closed_all_the_same(groups: list[G
     def refuse(*_: object) -> None:
         raise RuntimeError("can't start new thread")
 
-    async def act(counter: counting.Unread) -> None:
+    async def act(counter: counting.Counting) -> None:
         await until(lambda: groups and groups[0].programs)
         loop: Any = asyncio.get_running_loop()
         loop.run_in_executor = refuse
@@ -225,7 +228,7 @@ def test_a_program_is_written_beside_the_loop(groups: list[Group], monkeypatch: 
 
     monkeypatch.setattr(counting, "program_for", watched)
 
-    async def act(_: counting.Unread) -> None:
+    async def act(_: counting.Counting) -> None:
         await until(lambda: groups and groups[0].programs)
 
     while_counting(act)
@@ -233,7 +236,7 @@ def test_a_program_is_written_beside_the_loop(groups: list[Group], monkeypatch: 
     assert threading.main_thread() not in threads
 
 
-async def look(counter: counting.Unread, group: Group) -> None:
+async def look(counter: counting.Counting, group: Group) -> None:
     """Have it see now whether the flood goes on, also when a program that was being written postpones that."""
     before = group.collected
 
@@ -252,27 +255,27 @@ def test_in_a_flood_as_much_is_read_as_there_is_time_for_until_it_is_over(
     monkeypatch.setattr(counting, "_LOOK_S", 3600)
     monkeypatch.setattr(counting, "_SETTLE_S", 0)
     monkeypatch.setattr(counting, "_REWRITE_S", 0)
-    known = Known(lambda: 0.0)
+    known = KnownRequesters(lambda: 0.0)
     known.meet(FLOODING[REQUESTER])
-    tally, crowd = Tally(), make_crowd(known)
+    tally, overload = Tally(), make_overload(known)
 
     def thin() -> None:
-        crowd.thin([(FLOODING, False)] * 64)
+        overload.thin([(FLOODING, False)] * 64)
 
     def hold_many_back() -> None:
         tally.ended[Outcome.OVERLOADED] += 2 * counting._FLOOD
 
     def busy(part: float) -> Callable[[], None]:
         def hold_back_more() -> None:
-            monkeypatch.setattr(counting.Unread, "_busy", lambda _: part)
+            monkeypatch.setattr(counting.Counting, "_busy", lambda _: part)
             hold_many_back()
 
         return hold_back_more
 
-    async def act(counter: counting.Unread) -> None:
+    async def act(counter: counting.Counting) -> None:
         async def in_force(known: float, others: float) -> None:
             shares = Shares(known, others)
-            await until(lambda: counter._program == hold_back(calm, shares, crowd.spared(others)))
+            await until(lambda: counter._program == hold_back(calm, shares, overload.spared(others)))
             await asyncio.sleep(0)  # what is thinned from now on is too much
 
         async def after(happened: Callable[[], None], known: float, others: float) -> None:
@@ -301,9 +304,9 @@ def test_in_a_flood_as_much_is_read_as_there_is_time_for_until_it_is_over(
             for _ in range(7):
                 await after(thin, least, max(least, counter._in_force.others / 2))
             for _ in range(counting._QUIET_LOOKS):
-                assert counter._crowd.flooded
+                assert counter._overload.flooded
                 await look(counter, groups[0])
             await until(lambda: programs[-1] == calm)
-            assert (crowd.total, groups[0].members) == (0, len(COUNTED))
+            assert (overload.total, groups[0].members) == (0, len(COUNTED))
 
-    while_counting(act, tally, crowd)
+    while_counting(act, tally, overload)

@@ -3,7 +3,7 @@
 from frames import ROUTER_LLADDR, lladdr, packed
 from sample_responder import GATEWAY
 
-from ndpresponder.policy.confirmed_gateways import IDLE_S, MAX_GATEWAYS, MAX_STATIONS, Confirmation, Confirmed
+from ndpresponder.policy.confirmed_gateways import IDLE_S, MAX_GATEWAYS, MAX_STATIONS, Confirmation, ConfirmedGateways
 
 STATION = lladdr(ROUTER_LLADDR)
 
@@ -11,7 +11,7 @@ STATION = lladdr(ROUTER_LLADDR)
 class Scene:
     def __init__(self) -> None:
         self.now_s = 1000.0
-        self.confirmed = Confirmed(lambda: self.now_s)
+        self.confirmed = ConfirmedGateways(lambda: self.now_s)
 
 
 def other(number: int) -> bytes:

@@ -9,8 +9,8 @@ from ndpresponder.policy.known_requesters import (
     NEW_IDLE_S,
     REGULAR_AFTER_S,
     REGULAR_IDLE_S,
-    Acquaintance,
-    Known,
+    KnownRequester,
+    KnownRequesters,
 )
 from ndpresponder.wire.layout import REQUESTER
 
@@ -20,7 +20,7 @@ ROUTER = solicitation()[REQUESTER]
 class Scene:
     def __init__(self) -> None:
         self.now_s = 1000.0
-        self.known = Known(lambda: self.now_s)
+        self.known = KnownRequesters(lambda: self.now_s)
 
 
 def made_up(number: int, station: int | None = None) -> bytes:
@@ -87,7 +87,7 @@ def test_who_is_known_is_known_to_a_successor() -> None:
     scene.known.use(ROUTER)
     fill(scene, 0, 10)
     successor.now_s = scene.now_s + 1
-    successor.known.restore(scene.known.acquaintances(5))
+    successor.known.restore(scene.known.to_keep(5))
     assert len(successor.known) == 5
     assert next(iter(successor.known.regulars_first())) == ROUTER
     assert successor.known.since_s[ROUTER] == scene.known.since_s[ROUTER]
@@ -97,18 +97,18 @@ def test_what_cannot_be_a_requester_is_not_taken_over() -> None:
     scene = Scene()
     scene.known.restore(
         [
-            Acquaintance(ROUTER[:-1], 1.0, 2.0),
-            Acquaintance(b"\x33" + ROUTER[1:], 1.0, 2.0),
-            Acquaintance(bytes(6) + ROUTER[6:], 1.0, 2.0),
-            Acquaintance(ROUTER[:6] + b"\x08\x00" + ROUTER[8:], 1.0, 2.0),
-            Acquaintance(ROUTER, 2.0, 1.0),
-            Acquaintance(ROUTER, -1.0, 1.0),
-            Acquaintance(ROUTER, 1.0, float("nan")),
-            Acquaintance(ROUTER, 1.0, 1e9),
+            KnownRequester(ROUTER[:-1], 1.0, 2.0),
+            KnownRequester(b"\x33" + ROUTER[1:], 1.0, 2.0),
+            KnownRequester(bytes(6) + ROUTER[6:], 1.0, 2.0),
+            KnownRequester(ROUTER[:6] + b"\x08\x00" + ROUTER[8:], 1.0, 2.0),
+            KnownRequester(ROUTER, 2.0, 1.0),
+            KnownRequester(ROUTER, -1.0, 1.0),
+            KnownRequester(ROUTER, 1.0, float("nan")),
+            KnownRequester(ROUTER, 1.0, 1e9),
         ]
     )
     assert len(scene.known) == 0
-    scene.known.restore([Acquaintance(made_up(number), 1.0, 1.0) for number in range(2 * MAX_REQUESTERS)])
+    scene.known.restore([KnownRequester(made_up(number), 1.0, 1.0) for number in range(2 * MAX_REQUESTERS)])
     assert len(scene.known) == MAX_REQUESTERS
 
 

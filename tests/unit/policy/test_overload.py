@@ -7,8 +7,8 @@ from frames import ROUTER_LLADDR, lladdr, packed, solicitation
 from sample_responder import GATEWAY
 
 from ndpresponder.outcome import Kind
-from ndpresponder.policy.confirmed_gateways import Confirmed
-from ndpresponder.policy.known_requesters import REGULAR_AFTER_S, Known
+from ndpresponder.policy.confirmed_gateways import ConfirmedGateways
+from ndpresponder.policy.known_requesters import REGULAR_AFTER_S, KnownRequesters
 from ndpresponder.policy.overload import (
     BUSY_PER_S,
     FLOODING_PER_S,
@@ -17,8 +17,8 @@ from ndpresponder.policy.overload import (
     MAX_GUARDED,
     MAX_SPARED,
     SHARE,
-    Crowd,
     Frame,
+    Overload,
 )
 from ndpresponder.policy.recent_rates import FLOODS
 from ndpresponder.wire.layout import ETHERNET_SOURCE, REQUESTER
@@ -41,19 +41,19 @@ class Clock:
 
 
 class Scene:
-    """A crowd with what it looks at."""
+    """The overload with what it looks at."""
 
     def __init__(self, known: Collection[Frame] = (), confirmed: bool = False, recall=lambda _: None) -> None:
         self.clock = Clock()
-        self.known, self.confirmed = Known(self.clock), Confirmed(self.clock)
+        self.known, self.confirmed = KnownRequesters(self.clock), ConfirmedGateways(self.clock)
         for frame in known:
             self.known.meet(who(frame))
         if confirmed:
             self.confirmed.confirm(packed(GATEWAY), STATION)
-        self.crowd = Crowd(self.known, self.confirmed, {packed(GATEWAY): 0.0}, self.clock, recall)
+        self.overload = Overload(self.known, self.confirmed, {packed(GATEWAY): 0.0}, self.clock, recall)
 
     def chosen(self, batch: list[Frame]) -> list[Frame]:
-        return self.crowd.thin(batch)[0]
+        return self.overload.thin(batch)[0]
 
     def a_second_later(self, seconds: float = 1.0) -> None:
         self.clock.now_s += seconds
@@ -130,7 +130,7 @@ def test_who_is_known_is_answered_whatever_strangers_ask() -> None:
 
 def test_nobody_gets_more_than_a_share() -> None:
     other = stranger(1)
-    chosen, others = Scene(known=[KNOWN, other]).crowd.thin([KNOWN] * 50 + [other] * 2)
+    chosen, others = Scene(known=[KNOWN, other]).overload.thin([KNOWN] * 50 + [other] * 2)
     assert chosen == [KNOWN] * SHARE + [other] * 2
     assert others[Kind.MULTICAST] == 50 - SHARE
 
@@ -150,8 +150,8 @@ def test_who_is_known_and_floods_goes_last() -> None:
     floods = strangers(80)
     scene = Scene(known=[*floods, KNOWN])
     for _ in range(FLOODING_PER_S + 1):
-        scene.crowd.thin(floods)
-    spared = scene.crowd.spared(1.0)
+        scene.overload.thin(floods)
+    spared = scene.overload.spared(1.0)
     chosen = scene.chosen([*floods[: BATCH - 1], KNOWN])
     assert chosen[0] == KNOWN
     assert len(chosen) <= 1 + SHARE
@@ -167,7 +167,7 @@ def test_a_stranger_that_asks_once_a_second_is_answered_while_ten_thousand_ask_m
     scene, chance = Scene(), random.Random(1)
     for _ in range(3):
         for start in range(0, len(flood), BATCH // 5):
-            scene.crowd.thin(flood[start : start + BATCH // 5] * 5)
+            scene.overload.thin(flood[start : start + BATCH // 5] * 5)
         scene.a_second_later()
     for _ in range(3):
         assert router in scene.chosen([*chance.sample(flood, BATCH - 1), router])
@@ -185,34 +185,34 @@ def test_a_stranger_that_asks_again_goes_before_those_that_are_never_seen_again(
 def test_a_station_that_floods_is_named_to_the_kernel_and_let_go_in_time() -> None:
     flood, scene = strangers(BATCH), Scene()
     for _ in range(FLOODS):
-        scene.crowd.thin(flood)
-    assert set(scene.crowd.spared(1.0).flooding) == set(map(station, flood))
+        scene.overload.thin(flood)
+    assert set(scene.overload.spared(1.0).flooding) == set(map(station, flood))
     for _ in range(BATCH):
         scene.a_second_later()
-        scene.crowd.thin([])
-    assert not scene.crowd.spared(1.0).flooding
+        scene.overload.thin([])
+    assert not scene.overload.spared(1.0).flooding
 
 
 def test_where_few_are_let_through_fewer_tell_a_flood() -> None:
     flood, scene = strangers(BATCH), Scene()
-    scene.crowd.spared(1 / 8)
+    scene.overload.spared(1 / 8)
     for _ in range(3):
-        scene.crowd.thin(flood)
-    assert len(scene.crowd.spared(1 / 8).flooding) == BATCH
+        scene.overload.thin(flood)
+    assert len(scene.overload.spared(1 / 8).flooding) == BATCH
 
 
 def test_a_stranger_that_asks_as_fast_as_a_router_may_is_answered_twice_before_it_counts_as_a_flood() -> None:
     scene, router = Scene(), stranger(1)
-    scene.crowd.spared(1 / 64)
+    scene.overload.spared(1 / 64)
     assert [router in scene.chosen([router, *strangers(BATCH)[2:]]) for _ in range(2)] == [True, True]
 
 
 def test_what_is_not_answered_is_counted_by_its_kind() -> None:
     scene = Scene()
     for _ in range(2):
-        scene.crowd.thin([stranger(1)] * BATCH)
+        scene.overload.thin([stranger(1)] * BATCH)
     probe, dad = stranger(1, destination="2001:db8::c1"), stranger(1, source="::")
-    chosen, others = scene.crowd.thin([probe, dad, dad, stranger(1), (b"", False)])
+    chosen, others = scene.overload.thin([probe, dad, dad, stranger(1), (b"", False)])
     assert chosen == [(b"", False)]
     assert others == [1, 1, 2]
     assert [Kind.MULTICAST, Kind.UNICAST, Kind.DAD] == [0, 1, 2]
@@ -224,7 +224,7 @@ def test_what_is_not_answered_is_counted_by_its_kind() -> None:
 def test_the_kernel_spares_confirmed_stations_first_and_then_those_known_longest() -> None:
     known = strangers(MAX_SPARED + 1)
     scene = Scene(known=known, confirmed=True)
-    spared = scene.crowd.spared(1.0)
+    spared = scene.overload.spared(1.0)
     assert list(spared.stations) == [STATION, *map(station, known[: MAX_SPARED - 1])]
     assert not spared.gateways  # its address is nobody's: the station is known
 
@@ -234,15 +234,15 @@ def test_regular_requesters_are_spared_before_new_ones() -> None:
     scene = Scene(known=[*new, KNOWN])
     scene.a_second_later(REGULAR_AFTER_S)
     scene.known.use(who(KNOWN))
-    assert next(iter(scene.crowd.spared(1.0).stations)) == station(KNOWN)
+    assert next(iter(scene.overload.spared(1.0).stations)) == station(KNOWN)
 
 
 def test_a_gateway_that_nobody_has_confirmed_is_spared_by_its_address_unless_that_floods() -> None:
     scene = Scene()
-    assert scene.crowd.spared(1.0).gateways == [packed(GATEWAY)]
+    assert scene.overload.spared(1.0).gateways == [packed(GATEWAY)]
     for _ in range(FLOODING_PER_S // BATCH + 1):
-        scene.crowd.thin([PRETENDER] * BATCH)
-    assert scene.crowd.spared(1.0).gateways == []
+        scene.overload.thin([PRETENDER] * BATCH)
+    assert scene.overload.spared(1.0).gateways == []
 
 
 def test_a_flood_in_the_name_of_the_gateways_station_leaves_its_own_sources_spared() -> None:
@@ -250,38 +250,38 @@ def test_a_flood_in_the_name_of_the_gateways_station_leaves_its_own_sources_spar
     assert station(KNOWN) == STATION
     floods = [(solicitation(source=packed("fe80::bad:0:0")[:12] + bytes((0, 0, 1, n))), False) for n in range(BATCH)]
     for _ in range(FLOODING_PER_S // BATCH + 1):
-        scene.crowd.thin(floods)
-    spared = scene.crowd.spared(1.0)
+        scene.overload.thin(floods)
+    spared = scene.overload.spared(1.0)
     assert not spared.stations
     assert spared.guarded == {STATION: {packed(GATEWAY): True, who(KNOWN)[-16:]: True}}
     for _ in range(FLOODING_PER_S // BATCH + 1):
-        scene.crowd.thin([FROM_GATEWAY] * BATCH)
-    assert scene.crowd.spared(1.0).guarded[STATION][packed(GATEWAY)] is False
+        scene.overload.thin([FROM_GATEWAY] * BATCH)
+    assert scene.overload.spared(1.0).guarded[STATION][packed(GATEWAY)] is False
     assert len(spared.guarded) <= MAX_GUARDED
 
 
 def test_all_of_it_is_forgotten_with_the_flood() -> None:
     scene = Scene(known=[KNOWN])
     for _ in range(FLOODING_PER_S // BATCH + 1):
-        scene.crowd.thin([KNOWN] * BATCH)
-    scene.crowd.forget()
-    assert (scene.crowd.total, scene.crowd.flooding, scene.crowd.lately) == (0, 0, 0)
-    assert list(scene.crowd.spared(1.0).stations) == [station(KNOWN)]
+        scene.overload.thin([KNOWN] * BATCH)
+    scene.overload.forget()
+    assert (scene.overload.total, scene.overload.flooding, scene.overload.lately) == (0, 0, 0)
+    assert list(scene.overload.spared(1.0).stations) == [station(KNOWN)]
 
 
 def test_what_is_read_for_a_second_tells_whether_the_ring_would_be_full_soon_if_nobody_read_it() -> None:
     scene = Scene()
     for per_s, fills in ((BUSY_PER_S * 2, True), (BUSY_PER_S // 2, False), (BUSY_PER_S * 2, True), (0, False)):
         scene.a_second_later()
-        scene.crowd.note(per_s)
+        scene.overload.note(per_s)
         scene.a_second_later()
-        assert scene.crowd.would_fill_the_ring is fills
-    scene.crowd.flooded = True
-    assert scene.crowd.would_fill_the_ring
+        assert scene.overload.would_fill_the_ring is fills
+    scene.overload.flooded = True
+    assert scene.overload.would_fill_the_ring
 
 
 def test_what_waited_for_this_process_is_answered_whole_although_a_flood_goes_on() -> None:
     scene = Scene(known=[KNOWN], confirmed=True)
     waited = [FROM_GATEWAY] * 30 + [KNOWN] * 30 + strangers(4)
-    assert scene.crowd.thin(waited, crowded=False)[0][:60] == waited[30:60] + waited[:30]
+    assert scene.overload.thin(waited, crowded=False)[0][:60] == waited[30:60] + waited[:30]
     assert len(scene.chosen(waited)) < 30

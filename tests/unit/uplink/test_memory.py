@@ -9,7 +9,7 @@ from sample_responder import GATEWAY
 from ndpresponder.linux.memory_file import MOST
 from ndpresponder.observe.tally import Tally
 from ndpresponder.policy.confirmed_gateways import Confirmation
-from ndpresponder.policy.known_requesters import MAX_REQUESTERS, Acquaintance, Known
+from ndpresponder.policy.known_requesters import MAX_REQUESTERS, KnownRequester, KnownRequesters
 from ndpresponder.uplink.memory import MAX_KNOWN, Memory, decode, encode
 from ndpresponder.uplink.requesters import MAX_GATEWAYS, Requesters
 from ndpresponder.wire.layout import REQUESTER
@@ -21,7 +21,7 @@ ROUTER = solicitation()[REQUESTER]
 class Scene:
     def __init__(self, now_s: float = 1000.0) -> None:
         self.now_s = now_s
-        self.requesters = Requesters(Known(lambda: self.now_s), lambda _: None, Tally(), lambda: self.now_s)
+        self.requesters = Requesters(KnownRequesters(lambda: self.now_s), lambda _: None, Tally(), lambda: self.now_s)
 
 
 def test_a_successor_knows_what_its_predecessor_knew() -> None:
@@ -29,7 +29,7 @@ def test_a_successor_knows_what_its_predecessor_knew() -> None:
     before.requesters.known.meet(ROUTER)
     before.requesters.confirmed.confirm(packed(GATEWAY), STATION)
     before.requesters.gateways.restore([packed(GATEWAY)])
-    before.requesters.crowd.flooded = True
+    before.requesters.overload.flooded = True
     memories = decode(encode({"up0": before.requesters.remember(100), "up1": Memory(False, [], [], [])}))
     after.requesters.restore(memories["up0"])
     assert memories["up1"] == Memory(False, [], [], [])
@@ -61,7 +61,11 @@ def test_what_is_no_memory_is_refused(data: bytes) -> None:
 
 
 def test_what_cannot_be_true_is_left_out() -> None:
-    known = [Acquaintance(ROUTER, 1.0, 5000.0), Acquaintance(b"short", 1.0, 2.0), Acquaintance(bytes(32), 1.0, 2.0)]
+    known = [
+        KnownRequester(ROUTER, 1.0, 5000.0),
+        KnownRequester(b"short", 1.0, 2.0),
+        KnownRequester(bytes(32), 1.0, 2.0),
+    ]
     confirmed = [Confirmation(b"", STATION, 1.0), Confirmation(packed(GATEWAY), b"", 1.0)]
     scene = Scene()
     scene.requesters.restore(decode(encode({"up0": Memory(False, [b"", packed(GATEWAY)], confirmed, known)}))["up0"])

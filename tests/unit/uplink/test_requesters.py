@@ -8,7 +8,7 @@ from sample_responder import GATEWAY
 
 from ndpresponder.linux.netlink import MAX_SERVED_GATEWAYS, Link
 from ndpresponder.observe.tally import Tally
-from ndpresponder.policy.known_requesters import Known
+from ndpresponder.policy.known_requesters import KnownRequesters
 from ndpresponder.uplink.requesters import MAX_GATEWAYS, Requesters
 
 STATIC, TRUE = packed("fe80::ffff:1"), packed("fe80::ffff:2")  # which no order of addresses puts first
@@ -17,7 +17,7 @@ STATIC, TRUE = packed("fe80::ffff:1"), packed("fe80::ffff:2")  # which no order 
 class Scene:
     def __init__(self) -> None:
         self.now_s = 1000.0
-        self.requesters = Requesters(Known(self.clock), lambda _: None, Tally(), self.clock)
+        self.requesters = Requesters(KnownRequesters(self.clock), lambda _: None, Tally(), self.clock)
 
     def clock(self) -> float:
         return self.now_s
