@@ -20,8 +20,9 @@ from ndpresponder.linux.packet.fanout import Fanout, join_fanout
 from ndpresponder.linux.packet.packet_socket import PacketSocket
 from ndpresponder.observe.tally import Tally
 from ndpresponder.observe.uplink_log import UplinkLog
-from ndpresponder.offload.counting_program import LEAST_SHARE, Shares, hold_back, steer
+from ndpresponder.offload.counting_program import steer
 from ndpresponder.offload.fanout_members import ALWAYS_COUNTED, COUNTED, READ_ALL
+from ndpresponder.offload.flood_program import LEAST_SHARE, Shares, hold_back
 from ndpresponder.offload.unattended import left_in_flood
 from ndpresponder.outcome import Outcome
 from ndpresponder.policy.overload import Overload

@@ -16,23 +16,19 @@ A fanout program starts at the IPv6 header; what lies before it is at SKF_LL_OFF
 
 import struct
 from collections.abc import Collection, Iterable
-from typing import Final, NamedTuple
+from typing import Final
 
 from ndpresponder.offload.fanout_members import (
-    HELD_BACK,
     LINK_LAYER,
     NEVER_READ,
     READ,
     READ_LINK,
-    by_kind,
     count_forwarded,
     of_ip,
     require_solicitation,
     words,
 )
-from ndpresponder.offload.many_requesters import one_of_many
 from ndpresponder.outcome import Kind
-from ndpresponder.policy.overload import Spared
 from ndpresponder.wire.addresses import SOLICITED_NODE_PREFIX
 from ndpresponder.wire.classic_bpf import (
     ADD,
@@ -80,10 +76,6 @@ from ndpresponder.wire.layout import (
     TARGET,
 )
 
-LEAST_SHARE: Final = 1 / 64  # is read, by chance, of the stations that flood
-MOST_SHARE: Final = 63 / 64
-_SEARCHED: Final = 256  # flooding stations are searched for one by one
-_RANDOM: Final = 0xFFFFF000 + 56  # SKF_AD_OFF + SKF_AD_RANDOM
 _GROUP_BIT: Final = 1 << 24  # in the first word of a link-layer address
 
 # Ends for a reason of its own: ::/32, which holds unspecified and loopback; link-local; multicast
@@ -100,11 +92,11 @@ def steer(
     targets all within their /64 is read, and with too many prefixes all that was sent on this link.
     """
     prefixes = [*prefixes, *_NEVER_PLAIN]
-    sources = _ranges(own, 0, ())
+    sources = merged(own, 0, ())
     for host_bits in (0, 64):
         if 2 * len(live) > MAX_INSTRUCTIONS and not host_bits:
             continue
-        targets = _ranges(live, host_bits, prefixes)
+        targets = merged(live, host_bits, prefixes)
         if _least(targets) + _least(sources) <= MAX_INSTRUCTIONS:
             try:
                 return _write(targets, sources, lladdr, index)
@@ -113,79 +105,13 @@ def steer(
     return READ_LINK
 
 
-class Shares(NamedTuple):
-    """What is read, by chance, in a flood."""
-
-    known: float  # of the few requesters that are known and flood
-    others: float  # of all that is neither spared nor known to flood
-
-    def changed(self, times: float) -> "Shares":
-        """Return so many times as much: known requesters that flood are the first to lose and the last to gain."""
-        known, others = self
-        if known > LEAST_SHARE if times < 1 else others == MOST_SHARE:
-            return Shares(_within(known * times), others)
-        return Shares(known, _within(others * times))
-
-
-def _within(share: float) -> float:
-    return min(MOST_SHARE, max(LEAST_SHARE, share))
-
-
-def hold_back(program: Program, shares: Shares, spared: Spared) -> Program:
-    """Return `program`, but of the solicitations that it has read only the `shares` are read, by chance.
-
-    All is read of the spared stations, by their link-layer address, and of the gateways, by their IPv6 address. Of the
-    stations that flood, and with this salt of some others where those are many, next to nothing is; nor of those
-    guarded, but from their IPv6 sources: all if it says so, else the share. Each program ends where it has decided that
-    a frame be read: there this goes on.
-    """
-    writer = Writer()
-    put = writer.put
-    read = put(RETURN, READ)
-    held = by_kind(writer, HELD_BACK)
-    by_chance, often, rarely = (
-        _by_chance(writer, share, held, read) for share in (shares.others, shares.known, LEAST_SHARE)
-    )
-    station, source = LINK_LAYER + ETHERNET_SOURCE.start, of_ip(SOURCE.start)
-    then = by_chance
-    if len(spared.flooding) > _SEARCHED:
-        then = one_of_many(writer, spared.flooding, spared.salt, station, rarely, then)
-    elif spared.flooding:
-        then = writer.search(_stations(spared.flooding), station, 64, rarely, then)
-    if spared.known:
-        then = writer.search(_stations(spared.known), station, 64, often, then)
-    then = writer.search(_ranges(spared.gateways, 0, ()), source, 128, read, then)
-    for guard, its_own in spared.guarded.items():
-        one_of = rarely
-        for kept, label in ((False, by_chance), (True, read)):
-            some = [each for each, is_kept in its_own.items() if is_kept is kept]
-            one_of = writer.search(_ranges(some, 0, ()), source, 128, label, one_of)
-        then = writer.search(_stations([guard]), station, 64, one_of, then)
-    writer.search(_stations(spared.stations), station, 64, read, then)
-    require_solicitation(writer, read)
-    writer.require(JUMP_IF_EQUAL, ETH_P_IPV6, read)
-    writer.put(LOAD_HALF, LINK_LAYER + ETHER_TYPE.start)
-    end = writer.program()
-    return (*(program if len(program) + len(end) <= MAX_INSTRUCTIONS else READ_LINK)[:-1], *end)
-
-
-def _by_chance(writer: Writer, share: float, held: int, read: int) -> int:
-    writer.put(JUMP_IF_AT_LEAST, int(share * (1 << 32)), held, read)
-    return writer.put(LOAD_WORD, _RANDOM)
-
-
-def _stations(lladdrs: Iterable[bytes]) -> Ranges:
-    """Return what stands from the source on in the Ethernet headers of these: the address and the EtherType."""
-    return [(value, value) for value in sorted(int.from_bytes(each) << 16 | ETH_P_IPV6 for each in lladdrs)]
-
-
 def _least(ranges: Ranges) -> int:
     """Return about how many instructions it takes to search among `ranges`, so as not to try in vain."""
     heads = {first >> 32 for first, last in ranges if first >> 32 == last >> 32}
     return 2 * (len(ranges) + len(heads))
 
 
-def _ranges(addresses: Iterable[bytes], host_bits: int, prefixes: Iterable[tuple[int, int]]) -> Ranges:
+def merged(addresses: Iterable[bytes], host_bits: int, prefixes: Iterable[tuple[int, int]]) -> Ranges:
     """Return what `addresses`, rounded to prefixes with so many host bits, and `prefixes` cover together."""
     kept = 16 - host_bits // 8
     heads = {int.from_bytes(head, "big") << host_bits for head in {address[:kept] for address in addresses}}

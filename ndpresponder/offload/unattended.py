@@ -3,8 +3,8 @@
 Pure. Half a second of a flood fills the ring, so that the gateway's solicitations would be dropped with the others.
 """
 
-from ndpresponder.offload.counting_program import LEAST_SHARE, Shares, hold_back
 from ndpresponder.offload.fanout_members import LINK_LAYER, READ, READ_ALL, of_ip
+from ndpresponder.offload.flood_program import LEAST_SHARE, Shares, hold_back
 from ndpresponder.policy.overload import Spared
 from ndpresponder.wire.classic_bpf import JUMP, Program
 from ndpresponder.wire.filters import (

@@ -16,8 +16,8 @@ from protocol_model import World
 from sample_responder import prefixes, uplink_state
 
 from ndpresponder.offload.counting import program_for
-from ndpresponder.offload.counting_program import LEAST_SHARE, Shares, hold_back
 from ndpresponder.offload.fanout_members import COUNTED, FORWARDED, HELD_BACK, NEVER_READ, READ, READ_LINK
+from ndpresponder.offload.flood_program import LEAST_SHARE, Shares, hold_back
 from ndpresponder.offload.many_requesters import BUCKETS, bucket_of
 from ndpresponder.offload.unattended import left_in_flood
 from ndpresponder.outcome import Kind, Outcome

@@ -14,8 +14,8 @@ from ndpresponder.config import InterfaceConfig
 from ndpresponder.observe.tally import Tally
 from ndpresponder.observe.uplink_log import UplinkLog
 from ndpresponder.offload import counting
-from ndpresponder.offload.counting_program import LEAST_SHARE, MOST_SHARE, Shares, hold_back
 from ndpresponder.offload.fanout_members import COUNTED
+from ndpresponder.offload.flood_program import LEAST_SHARE, MOST_SHARE, Shares, hold_back
 from ndpresponder.outcome import Outcome
 from ndpresponder.policy.confirmed_gateways import ConfirmedGateways
 from ndpresponder.policy.known_requesters import KnownRequesters
