@@ -12,7 +12,6 @@ time. Until then a new target is not answered for; a target that went is silent 
 
 import asyncio
 import contextlib
-import time
 from collections.abc import Callable
 from typing import Final
 
@@ -37,12 +36,13 @@ _QUIET_LOOKS: Final = 5  # after which it is over: one that pauses for less woul
 _REWRITE_S: Final = 0.5  # between two programs in a flood, unless the last one had too much read
 _SETTLE_S: Final = 0.02  # a full ring is read by then
 _FLOOD: Final = 5000  # more frames in that time than leave some for whoever is answered: some 5 us for each stranger
-_BUSY: Final = 3 / 4  # of a processor is spent at most on reading a flood: the rest is left to gateways
+_BUSY: Final = 7 / 8  # of what can be read at most is read: the rest is left to gateways, and what else there is to do
+_WAKING: Final = 6  # frames take as long as a turn of the event loop
 _FIRST_SHARE: Final = 1 / 8
 _LESS: Final = 1 / 2  # when the ring was filled faster than it was read
-_MORE: Final = 1.1  # after that: the time that others take from this process cannot be measured
+_MORE: Final = 1.1  # after that: what others take from this process may have been the reason
 _MORE_AT_FIRST: Final = 8.0  # before that, and when more is known of who floods
-_AT_ONCE: Final = 1.5  # times as much is not left to the next program
+_AT_ONCE: Final = 1.15  # times as much is not left to the next program
 
 
 class Counting:
@@ -76,7 +76,8 @@ class Counting:
         self._in_force = self._shares  # by the program
         self._more = _MORE_AT_FIRST
         self._growth = 1.0  # of what is read, allowed since the program is in force
-        self._began_s = self._busy_since_s = 0.0
+        self._frames = self._batches = self._from_known = 0  # so many were read when it was seen last
+        self._pause_s = _LOOK_S  # until it is seen again
         self._look_s = 0.0  # when it is seen next whether the flood goes on
         self._held_back = self._thinned = self._flooding = 0  # so many were when it was seen last
         self._quiet = 0  # looks since the flood went on
@@ -104,6 +105,7 @@ class Counting:
             self._shares, self._more = Shares(LEAST_SHARE, _FIRST_SHARE), _MORE_AT_FIRST
             self._rewrite_s, self._quiet = 0.0, 0
             self._begin_look()
+            self._pause_s = 0.0  # the first program is there too soon to know who floods
             self._changed.set()
             self._log.limited(
                 "in a flood: gateways and requesters that asked before are answered, most others are held back"
@@ -199,8 +201,8 @@ class Counting:
             self._more = _MORE
         self._growth *= self._more
         if goes_on:  # else it pauses, and how busy this process is says nothing of it
-            times = _LESS if thinned else min(self._growth, _BUSY / self._busy())
-            self._shares = self._in_force.changed(times)
+            times = _LESS if thinned else min(self._growth, _BUSY / self._busy)
+            self._shares = self._in_force.changed(times, self._known_part)
             if thinned or times > _AT_ONCE:
                 self._rewrite_s = 0.0
         self._flooding = self._overload.flooding
@@ -208,15 +210,25 @@ class Counting:
             self._overload.forget()
         self._begin_look()
 
+    @property
     def _busy(self) -> float:
-        """Return which part of the time since the last look was spent on a processor."""
-        elapsed_s = asyncio.get_running_loop().time() - self._began_s
-        return max(1e-3, time.thread_time() - self._busy_since_s) / max(1e-3, elapsed_s)
+        """Return how much was read since the last look, as a part of what can be read.
+
+        That is the part of a turn that its frames take: at more frames a second each turn finds more of them.
+        """
+        frames = (self._overload.frames - self._frames) / max(1, self._overload.batches - self._batches)
+        return max(1, frames) / (max(1, frames) + _WAKING)
+
+    @property
+    def _known_part(self) -> float:
+        """Return which part of what was read since the last look came from known requesters that flood."""
+        return (self._overload.from_known - self._from_known) / max(1, self._overload.frames - self._frames)
 
     def _begin_look(self) -> None:
-        self._began_s = asyncio.get_running_loop().time()
-        self._look_s = self._began_s + _LOOK_S
-        self._busy_since_s = time.thread_time()
+        self._look_s = asyncio.get_running_loop().time() + self._pause_s
+        self._pause_s = _LOOK_S
+        overload = self._overload
+        self._frames, self._batches, self._from_known = overload.frames, overload.batches, overload.from_known
         self._held_back = self._tally.ended[Outcome.OVERLOADED]
         self._thinned = self._overload.total
 

@@ -34,12 +34,17 @@ class Shares(NamedTuple):
     known: float  # of the few requesters that are known and flood
     others: float  # of all that is neither spared nor known to flood
 
-    def changed(self, times: float) -> "Shares":
-        """Return so many times as much: known requesters that flood are the first to lose and the last to gain."""
+    def changed(self, times: float, known_part: float) -> "Shares":
+        """Return the shares with which so many times as much is read.
+
+        `known_part` of what is read came from known requesters that flood: the others gain first, and lose last.
+        """
         known, others = self
-        if known > LEAST_SHARE if times < 1 else others == MOST_SHARE:
-            return Shares(_within(known * times), others)
-        return Shares(known, _within(others * times))
+        others_part = max(1e-9, 1 - known_part)
+        new_others = _within(others * (times - known_part * LEAST_SHARE / known) / others_part)
+        if not known_part:
+            return Shares(LEAST_SHARE, new_others)
+        return Shares(_within(known * (times - others_part * new_others / others) / known_part), new_others)
 
 
 def _within(share: float) -> float:

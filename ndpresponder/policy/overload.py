@@ -16,6 +16,7 @@ from itertools import islice
 from operator import itemgetter
 from typing import Final, NamedTuple
 
+from ndpresponder.outcome import Kind
 from ndpresponder.policy.confirmed_gateways import ConfirmedGateways
 from ndpresponder.policy.known_requesters import KnownRequesters
 from ndpresponder.policy.recent_rates import FLOODS, MODEST, RecentRates
@@ -77,6 +78,8 @@ class Overload:
         self._closed: dict[bytes, None] = {}  # stations that flood, the longest held back first
         self._crowded = self._crowded_before = 0
         self.total = 0  # frames that came while the ring was filled faster than it was read
+        self.frames = self.batches = 0  # that came to be thinned
+        self.from_known = 0  # of those, from requesters that flood
         self.flooded = False  # whether that lasts, and the kernel holds frames back
         self._read_since_s, self._read, self._read_per_s = 0.0, 0, 0.0
 
@@ -110,16 +113,18 @@ class Overload:
         `crowded` says that the ring was filled faster than it was read.
         """
         self._begin_second()
+        self.frames += len(frames)
+        self.batches += 1
         if crowded:
             self.total += len(frames)
             self._crowded += len(frames)
         since_s, stations, gateways, asked = self._known.since_s, self._confirmed.stations, self._gateways, self._asked
-        ask_lately, closed = self._lately.ask, self._closed
+        ask_lately, closed, flooding = self._lately.ask, self._closed, self._flooding
         share = SHARE if crowded else len(frames)  # there is time, as after what waited for this process
         of_gateways: dict[bytes, list[Frame]] = {}
         chosen: list[Frame] = []
         known: list[tuple[float, Frame]] = []
-        flooding: list[Frame] = []
+        loud: list[Frame] = []
         strangers: list[tuple[float, Frame]] = []
         shares: dict[bytes, int] = {}
         for each in frames:
@@ -129,7 +134,6 @@ class Overload:
                 if (source := frame[SOURCE]) in stations[station]:
                     pair = station + source  # and not `who`, of which anybody can make up many
                     of_gateways.setdefault(pair, []).append(each)
-                    asked[pair] = asked.get(pair, 0) + 1
                     continue
                 if who not in since_s:
                     who = station  # all sources that were made up beside it share
@@ -142,21 +146,27 @@ class Overload:
                         elif rank == FLOODS:
                             self._close(station)
                     continue
-            asked[who] = asked.get(who, 0) + 1
             shares[who] = had = shares.get(who, 0) + 1
             if had <= share:
-                if who in self._flooding:
-                    flooding.append(each)
+                if who in flooding:
+                    loud.append(each)
                 elif station in stations:
                     chosen.append(each)
                 else:
                     known.append((since_s.get(who, 0.0), each))
-        for several in of_gateways.values():
+        for who, count in shares.items():
+            asked[who] = asked.get(who, 0) + count
+            if who in flooding:
+                self.from_known += count
+        for pair, several in of_gateways.items():
+            asked[pair] = asked.get(pair, 0) + len(several)
             chosen += self._most_wanted(several, crowded)
         chosen += self._longest_known(known)
-        chosen += flooding[:SHARE] if crowded else flooding
+        chosen += loud[:SHARE] if crowded else loud
         chosen += _first(strangers, 1 + len(frames) // FRAMES_PER_STRANGER)
         self._note(chosen)
+        if len(chosen) == len(frames):
+            return chosen, [0] * len(Kind)
         others = kinds_of(frame for frame, _ in frames)
         for kind, count in enumerate(kinds_of(frame for frame, _ in chosen)):
             others[kind] -= count
@@ -184,8 +194,8 @@ class Overload:
             self._closed[station] = None
 
     def _note(self, chosen: list[Frame]) -> None:
-        for frame, _ in chosen:
-            self._known.use(frame[REQUESTER])
+        for who in {frame[REQUESTER] for frame, _ in chosen}:
+            self._known.use(who)
 
     def _begin_second(self) -> None:
         now_s = self._clock()

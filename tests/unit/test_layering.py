@@ -43,7 +43,8 @@ THIRD_PARTY: Mapping[str, str] = {
 PURE = (
     "outcome wire policy unsolicited.announcements unsolicited.groups unsolicited.recent_answers "
     "targets.source targets.scope "
-    "offload.counting_program offload.fanout_members offload.many_requesters offload.unattended offload.map_entries"
+    "offload.counting_program offload.flood_program offload.fanout_members offload.many_requesters offload.unattended "
+    "offload.map_entries"
 )
 # A person runs them; the daemon must not pay for them
 IMPORTED_LAZILY = ("diagnose", "lab", "cli.daemon_commands", "cli.show", "api.client")

@@ -255,6 +255,7 @@ def test_in_a_flood_as_much_is_read_as_there_is_time_for_until_it_is_over(
     monkeypatch.setattr(counting, "_LOOK_S", 3600)
     monkeypatch.setattr(counting, "_SETTLE_S", 0)
     monkeypatch.setattr(counting, "_REWRITE_S", 0)
+    monkeypatch.setattr(counting.Counting, "_known_part", 0.0)
     known = KnownRequesters(lambda: 0.0)
     known.meet(FLOODING[REQUESTER])
     tally, overload = Tally(), make_overload(known)
@@ -265,9 +266,10 @@ def test_in_a_flood_as_much_is_read_as_there_is_time_for_until_it_is_over(
     def hold_many_back() -> None:
         tally.ended[Outcome.OVERLOADED] += 2 * counting._FLOOD
 
-    def busy(part: float) -> Callable[[], None]:
+    def busy(part: float, known_part: float = 0.0) -> Callable[[], None]:
         def hold_back_more() -> None:
-            monkeypatch.setattr(counting.Counting, "_busy", lambda _: part)
+            monkeypatch.setattr(counting.Counting, "_busy", part)
+            monkeypatch.setattr(counting.Counting, "_known_part", known_part)
             hold_many_back()
 
         return hold_back_more
@@ -291,16 +293,14 @@ def test_in_a_flood_as_much_is_read_as_there_is_time_for_until_it_is_over(
             thin()
             counter.flood()
             await in_force(least, 1 / 8)
-            await after(busy(3 / 8), least, 2 / 8)
+            await after(busy(counting._BUSY / 2), least, 2 / 8)
             await after(busy(counting._BUSY), least, 2 / 8)
             await after(busy(0.01), least, most)
-            await after(busy(3 / 16), 4 * least, most)
-            await after(busy(1.0), 3 * least, most)
-            await after(thin, 3 / 2 * least, most)
-            await after(busy(0.01), 3 / 2 * least * counting._MORE, most)
-            await after(thin, least, most)
-            await after(thin, least, most / 2)
-            await after(busy(1.0), least, most / 2 * 3 / 4)
+            await after(busy(counting._BUSY / 2, 1 / 2), 3 * least, most)
+            await after(busy(counting._BUSY / 0.9, 1 / 2), 3 * least * 0.8, most)
+            await after(thin, least, counting.Shares(3 * least * 0.8, most).changed(1 / 2, 1 / 2).others)
+            await after(busy(0.01), least, counter._in_force.others * counting._MORE)
+            await after(busy(1.0), least, counter._in_force.others * counting._BUSY)
             for _ in range(7):
                 await after(thin, least, max(least, counter._in_force.others / 2))
             for _ in range(counting._QUIET_LOOKS):
@@ -310,3 +310,20 @@ def test_in_a_flood_as_much_is_read_as_there_is_time_for_until_it_is_over(
             assert (overload.total, groups[0].members) == (0, len(COUNTED))
 
     while_counting(act, tally, overload)
+
+
+@pytest.mark.parametrize("known_part", [0.0, 0.1, 0.5, 0.9, 1.0])
+@pytest.mark.parametrize("times", [1 / 2, 0.9, 1.0, 1.5, 8.0, 64.0])
+@pytest.mark.parametrize("known", [LEAST_SHARE, 1 / 4, MOST_SHARE])
+@pytest.mark.parametrize("others", [LEAST_SHARE, 1 / 4, MOST_SHARE])
+def test_a_change_of_what_is_read_leaves_known_requesters_that_flood_what_the_others_do_not_need(
+    known: float, others: float, times: float, known_part: float
+) -> None:
+    after = Shares(known, others).changed(times, known_part)
+    assert all(LEAST_SHARE <= share <= MOST_SHARE for share in after)
+    read = known_part * after.known / known + (1 - known_part) * after.others / others
+    if 1.01 * LEAST_SHARE < after.known < MOST_SHARE:
+        assert read == pytest.approx(times)
+    if 0 < known_part < 1 and after.known > 1.01 * LEAST_SHARE:
+        assert after.others == MOST_SHARE
+    assert after.others >= others or after.known == pytest.approx(LEAST_SHARE)
