@@ -15,6 +15,7 @@ from ndpresponder.api.subject import Subject
 from ndpresponder.config import Config, LimitsConfig, values
 from ndpresponder.config.problem import Wrong
 from ndpresponder.errors import SourceUnavailable
+from ndpresponder.linux.other_responders import rivals
 from ndpresponder.linux.suitability import troubles
 from ndpresponder.outcome import Outcome
 from ndpresponder.policy.responder import Responder
@@ -22,7 +23,6 @@ from ndpresponder.policy.table import Prefix
 from ndpresponder.targets.board import Entry
 from ndpresponder.targets.scope import Counted
 from ndpresponder.targets.source import TargetSet
-from ndpresponder.uplink.other_responders import rivals
 from ndpresponder.uplink.uplink import Uplink
 from ndpresponder.wire.solicitation import detect, probe, solicit
 

@@ -162,7 +162,6 @@ class Daemon:
         links = await ask_links([interface.name for interface in config.interfaces])
         refuse_unsuitable(links, config.followed)
         wanted = self._wanted(config)
-        await services.require_permissions(self._tasks.lacking(wanted))
         async with self._tasks.tried(wanted):
             await self._running.change(config, links, wanted, _FIRST_SETS_S)
 

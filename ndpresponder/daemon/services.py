@@ -4,7 +4,6 @@ None of them may keep anything of the uplinks: a reload adds and removes them at
 """
 
 import asyncio
-from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from typing import Final, Literal
 
@@ -13,17 +12,15 @@ from ndpresponder.daemon.running import Running
 from ndpresponder.daemon.tasks import Life, Run, Task
 from ndpresponder.gateway.keepalive import GatewayKeepalive
 from ndpresponder.linux.netlink import GatewayWatcher, Link, is_reachable
+from ndpresponder.linux.other_responders import rivals
 from ndpresponder.observe.logs import get_logger
 from ndpresponder.outcome import Kind, Outcome
 from ndpresponder.targets.sources import Identity
 from ndpresponder.unsolicited.hearing import Hearing
-from ndpresponder.uplink.other_responders import rivals
 from ndpresponder.uplink.uplink import Uplink
 
-_PIN, _ROUTES = "pin", "installed routes"
 _RIVALS_EVERY_S: Final = 60.0
 _RIVALS_FIRST_S: Final = 1.0  # the start comes first
-_NET_ADMIN: Final[Mapping[str, str]] = {_PIN: "pin_gateway", _ROUTES: "install_routes"}  # task -> its setting
 
 
 def wanted(config: Config, running: Running) -> dict[Identity, Task]:
@@ -35,30 +32,17 @@ def wanted(config: Config, running: Running) -> dict[Identity, Task]:
     for interface in config.interfaces:
         name, keepalive = interface.name, interface.gateway_keepalive
         if keepalive != "never":
-            prepare: Callable[[Life], Run] = partial(_keep_gateways, running, name, keepalive)
-            tasks[Identity(("keepalive", name), keepalive)] = Task(f"keep-alive on {name}", prepare)
+            keep = partial(_keep_gateways, running, name, keepalive)
+            tasks[Identity(("keepalive", name), keepalive)] = Task(f"keep-alive on {name}", keep)
         if interface.mld_source == "linklocal":
-            prepare = partial(_watch_hearing, running, name)
-            tasks[Identity(("hearing", name))] = Task(f"watch over {name}", prepare)
+            tasks[Identity(("hearing", name))] = Task(f"watch over {name}", partial(_watch_hearing, running, name))
         if interface.pin_gateway:
-            tasks[Identity((_PIN, name))] = Task(f"pinned gateway on {name}", partial(_pin_gateways, running, name))
+            pin = partial(_pin_gateways, running, name)
+            tasks[Identity(("pin", name))] = Task(f"pinned gateway on {name}", pin, needs_net_admin="pin_gateway")
     if config.install_routes:
-        tasks[Identity((_ROUTES,))] = Task("routes to live targets", partial(_install_routes, running))
+        install = partial(_install_routes, running)
+        tasks[Identity(("install_routes",))] = Task("routes to live targets", install, needs_net_admin="install_routes")
     return tasks
-
-
-async def require_permissions(new: Collection[Identity]) -> None:
-    """Refuse what would end the process, were it to start now, of the tasks under the `new` keys.
-
-    Raises:
-        PermissionMissing: CAP_NET_ADMIN is missing.
-        SourceUnavailable: the kernel cannot be asked now.
-    """
-    for word, setting in _NET_ADMIN.items():
-        if any(key.subject[0] == word for key in new):
-            from ndpresponder.linux.netlink.admin import require_net_admin
-
-            await require_net_admin(setting)
 
 
 def _link_of(uplink: Uplink) -> Link | None:

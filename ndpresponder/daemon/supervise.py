@@ -8,7 +8,6 @@ from typing import Final
 
 from ndpresponder.errors import LinkNotReady, NdpresponderError, SourceUnavailable, is_shortage
 
-_RETRY: Final = (LinkNotReady, SourceUnavailable)
 _FIRST_PAUSE_S: Final = 0.2
 _LAST_PAUSE_S: Final = 2.0
 _STEADY_S: Final = 10.0  # after running this long a failure counts as a first one again
@@ -31,12 +30,10 @@ async def supervise(
         started_s = loop.time()
         try:
             return await run()
-        except _RETRY as error:
-            failure: Exception = error
-        except OSError as error:
-            if not is_shortage(error):
+        except (LinkNotReady, SourceUnavailable, OSError) as error:
+            if isinstance(error, OSError) and not is_shortage(error):
                 raise
-            failure = error
+            failure: Exception = error
         except asyncio.CancelledError:
             if _is_cancelled():
                 raise

@@ -25,7 +25,7 @@ class Life:
 
     task: "Task"
     work: asyncio.Task[None] | None = None
-    ready: asyncio.Event = field(default_factory=asyncio.Event)  # nobody need wait for it: it works, or has ended
+    ready: asyncio.Event = field(default_factory=asyncio.Event)  # it works, or has ended
     on_failure: Callable[[], None] = lambda: None  # called when it is tried again
     at_end: contextlib.AsyncExitStack = field(default_factory=contextlib.AsyncExitStack)
     refused: NdpresponderError | None = None
@@ -38,6 +38,7 @@ class Task:
     name: str  # in the log, when it fails
     prepare: Callable[[Life], Run]  # called once, when it begins; what it returns is run, and again after a failure
     refusable: bool = False  # a reload waits until it is ready, and is refused if it is
+    needs_net_admin: str = ""  # the setting for which it needs CAP_NET_ADMIN
     vital: bool = False  # a fault of ours in it ends the process
 
 
@@ -100,40 +101,42 @@ class Tasks:
     async def tried(self, wanted: Mapping[Identity, Task]) -> AsyncIterator[None]:
         """Begin what may be refused, each in place of the task about the same subject; undo that if anything fails.
 
-        The new task begins only once the old one has ended, since an address may contain another.
-
         Raises:
-            NdpresponderError: one is refused.
+            NdpresponderError: a task is refused, or needs a capability that is missing.
         """
-        new = [key for key in self.lacking(wanted) if wanted[key].refusable]
+        new = {key: wanted[key] for key in self.lacking(wanted)}
+        for setting in {task.needs_net_admin: None for task in new.values() if task.needs_net_admin}:
+            from ndpresponder.linux.netlink.admin import require_net_admin
+
+            await require_net_admin(setting)
+        new = {key: task for key, task in new.items() if task.refusable}
         subjects = {key.subject for key in new}
         before = {key: life.task for key, life in self._lives.items() if key.subject in subjects}
         try:
-            self.end(before)
-            for key in new:
-                await self._begin_or_refuse(key, wanted[key])
+            await self._exchange(before, new)
             yield
         except BaseException:
-            self.end(new)
-            for key, task in before.items():
-                await self._begin_or_refuse(key, task)
+            await self._exchange(new, before)
             raise
 
-    async def ready(self, keys: Collection[Identity], within_s: float) -> None:
+    async def _exchange(self, old: Iterable[Identity], new: Mapping[Identity, Task]) -> None:
+        """End `old` tasks, since an address may contain another, then begin `new` ones and wait until they work."""
+        self.end(old)
+        for key, task in new.items():
+            self._awaited = life = self.begin(key, task)
+            try:
+                await life.ready.wait()
+            finally:
+                self._awaited = None
+            if life.refused is not None:
+                raise life.refused
+
+    async def ready(self, keys: Iterable[Identity], within_s: float) -> None:
         """Wait until the tasks under `keys` are ready, or for `within_s`."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(within_s):
                 for life in [self._lives[key] for key in keys if key in self._lives]:
                     await life.ready.wait()
-
-    async def _begin_or_refuse(self, key: Identity, task: Task) -> None:
-        self._awaited = life = self.begin(key, task)
-        try:
-            await life.ready.wait()
-        finally:
-            self._awaited = None
-        if life.refused is not None:
-            raise life.refused
 
     async def _run(self, life: Life, before: Collection[asyncio.Task[None]]) -> None:
         def failed(error: Exception, pause_s: float) -> None:

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from ndpresponder.errors import NdpresponderError
 from ndpresponder.linux.loop import frame_loop
 from ndpresponder.linux.netlink import Link, Links, ask_links
-from ndpresponder.uplink.other_responders import rivals
+from ndpresponder.linux.other_responders import rivals
 
 T = TypeVar("T")
 

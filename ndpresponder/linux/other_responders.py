@@ -1,13 +1,38 @@
-"""Find other programs on this host that answer neighbor solicitations: two answers to one make an entry flap."""
+"""Find out what else on this host answers solicitations, the kernel or a program: two answers make an entry flap."""
 
 import contextlib
 import errno
 import os
 import socket
+from collections.abc import Callable
+from ipaddress import IPv6Address
 from pathlib import Path
 from typing import Final
 
+from ndpresponder.errors import SourceUnavailable
+from ndpresponder.linux.interface import answers_by_proxy
+from ndpresponder.linux.netlink import Link
+from ndpresponder.linux.netlink.proxies import proxied_on
+from ndpresponder.linux.slow_calls import SlowCalls
+
 _NAMES: Final = frozenset({"ndppd", "npd6", "pndpd", "ndproxy", "ndprbrd", "ndp-proxy-go", "ndp-proxy", "ndpresponder"})
+
+
+async def rivals(link: Link, is_ours: Callable[[bytes], bool]) -> list[str]:
+    """Say what else answers on a link, for the targets of which `is_ours` is true; nothing if that cannot be known."""
+    found: list[str] = []
+    try:
+        proxied = await proxied_on(link.index) if answers_by_proxy(link.device) else ()
+        if shared := sorted(address for address in proxied if is_ours(address)):
+            first, more = IPv6Address(shared[0]), f" and {len(shared) - 1} more" if len(shared) > 1 else ""
+            mend = f"ip -6 neighbor del proxy {first} dev {link.device}"
+            found.append(f"the kernel answers on {link.name} as well, by proxy entries for {first}{more}: {mend}")
+        for number, name in await SlowCalls("/proc").call(responders):
+            mend = "stop it, or exclude here what it answers for"
+            found.append(f"{name}, process {number}, may answer as well: {mend}")
+    except (SourceUnavailable, OSError):
+        return []  # it is advice, no more
+    return found
 
 
 def responders(proc: str = "/proc") -> list[tuple[int, str]]:
