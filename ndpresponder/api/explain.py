@@ -1,4 +1,4 @@
-"""What would happen to a solicitation for one target, on each uplink, and why, in words.
+"""Say what would happen to a solicitation for one target, on each uplink, and why.
 
 The outcome is never worked out here: a solicitation is made and put to the uplink's own policy, without any effect.
 The words only say what that outcome follows from.
@@ -6,19 +6,19 @@ The words only say what that outcome follows from.
 
 import contextlib
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass, field
-from ipaddress import IPv6Network
+from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
-from ndpresponder.api.snapshot import origin, prefix_text, state_of, text
-from ndpresponder.api.subject import Subject
-from ndpresponder.config import Config, LimitsConfig, values
+from ndpresponder.api.snapshot import InForce, state_of, text
+from ndpresponder.api.targets import origin, prefix_text
+from ndpresponder.config import InterfaceConfig, LimitsConfig, values
 from ndpresponder.config.problem import Wrong
 from ndpresponder.errors import SourceUnavailable
 from ndpresponder.linux.other_responders import rivals
 from ndpresponder.linux.suitability import troubles
 from ndpresponder.outcome import Outcome
-from ndpresponder.policy.responder import Responder
+from ndpresponder.policy.requester import UplinkState
 from ndpresponder.policy.table import Prefix
 from ndpresponder.targets.board import Entry
 from ndpresponder.targets.scope import Counted
@@ -32,7 +32,7 @@ _ROUTERS: Final = (bytes.fromhex("fe80" + "ff" * 14), bytes.fromhex("fe80" + "ff
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What one source says."""
+    """The targets of one source."""
 
     origin: str
     targets: TargetSet
@@ -40,22 +40,24 @@ class Known:
 
 
 @dataclass(frozen=True, slots=True)
+class Here:
+    """The link of one uplink."""
+
+    state: str  # as `state_of` says it
+    link: UplinkState
+    hears: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class Scene:
     """One uplink, with all that decides there."""
 
-    name: str
-    state: str  # as `state_of` says it
-    lladdr: bytes
-    responder: Responder
+    interface: InterfaceConfig
+    limits: LimitsConfig
+    here: Here
+    rehearse: Callable[[bytes], Outcome]  # tells how a frame would end
     known: Sequence[Known]
-    excluded: Sequence[IPv6Network]
-    own: frozenset[bytes]
-    gateways: frozenset[bytes]
-    notes: Sequence[str] = ()  # what else is to be said
-    verified: Callable[[bytes], bool] | None = None  # None: nothing is verified
-    limits: LimitsConfig = field(default_factory=LimitsConfig)
-    anycast: frozenset[bytes] = frozenset()  # of the routers of its subnets
-    hears: bool = True
+    notes: Sequence[str] = ()  # further reasons
 
 
 def parse_target(raw: object) -> bytes:
@@ -68,15 +70,15 @@ def parse_target(raw: object) -> bytes:
 
 def judge(scene: Scene, target: bytes) -> dict[str, Any]:
     """Return how a solicitation for `target` ends on this uplink, and why."""
-    lladdr = next(each for each in _ROUTER_LLADDRS if each != scene.lladdr)
-    router = next(each for each in _ROUTERS if each != target and each not in scene.own)
-    outcome = scene.responder.rehearse(solicit(lladdr, router, target), scene.verified)
-    probed = scene.responder.rehearse(probe(lladdr, router, target, scene.lladdr), scene.verified)
-    wanted = scene.responder.rehearse(detect(lladdr, target), scene.verified)
-    if not scene.hears and outcome.answered:
+    link = scene.here.link
+    lladdr = next(each for each in _ROUTER_LLADDRS if each != link.lladdr)
+    router = next(each for each in _ROUTERS if each != target and each not in link.own_addresses)
+    frames = solicit(lladdr, router, target), probe(lladdr, router, target, link.lladdr), detect(lladdr, target)
+    outcome, probed, wanted = map(scene.rehearse, frames)
+    if not scene.here.hears and outcome.answered:
         outcome = probed = wanted = Outcome.NOT_READY
     return {
-        "uplink": scene.name,
+        "uplink": scene.interface.name,
         "answered": outcome.answered,
         "outcome": outcome.label,
         "probe_outcome": probed.label,
@@ -103,26 +105,27 @@ def _limited(limits: LimitsConfig) -> Iterator[str]:
 
 
 def _why(scene: Scene, target: bytes, outcome: Outcome, probed: Outcome) -> Iterator[str]:
-    if scene.state == "missing":
-        yield f"{scene.name} does not exist now: it is waited for"
-    elif scene.state == "not_ethernet":
-        yield f"{scene.name} is not Ethernet: nobody solicits neighbors there"
-    elif scene.state == "down":
-        yield f"{scene.name} is down: nothing is received there"
-    if target in scene.own:
-        yield f"it is an own address of {scene.name}: the kernel answers for it"
-    if target in scene.gateways:
-        yield f"it is a default gateway on {scene.name}: it answers for itself"
-    if target in scene.anycast:
-        yield f"it is the anycast address of the routers of a prefix on {scene.name}: they answer for it"
+    name, state, link = scene.interface.name, scene.here.state, scene.here.link
+    if state == "missing":
+        yield f"{name} does not exist now: it is waited for"
+    elif state == "not_ethernet":
+        yield f"{name} is not Ethernet: nobody solicits neighbors there"
+    elif state == "down":
+        yield f"{name} is down: nothing is received there"
+    if target in link.own_addresses:
+        yield f"it is an own address of {name}: the kernel answers for it"
+    if target in link.gateways:
+        yield f"it is a default gateway on {name}: it answers for itself"
+    if target in link.anycast:
+        yield f"it is the anycast address of the routers of a prefix on {name}: they answer for it"
     value = int.from_bytes(target, "big")
-    for network in scene.excluded:
+    for network in scene.interface.exclude:
         if value >> 128 - network.prefixlen == int(network.network_address) >> 128 - network.prefixlen:
             yield f"it is excluded by the configuration: {network}"
     ours = list(_whose(scene, target, value))
     yield from ours
     if not ours:
-        yield f"no source of targets makes it ours on {scene.name}"
+        yield f"no source of targets makes it ours on {name}"
     yield from scene.notes
     if outcome is Outcome.NOT_VERIFIED:
         yield "`verify` has not found it behind this host of late: the next solicitation has it looked for"
@@ -141,24 +144,22 @@ def _whose(scene: Scene, target: bytes, value: int) -> Iterator[str]:
                 if (prefix := Prefix(value >> shift << shift, 128 - shift)) in prefixes:
                     yield f"it lies in {prefix_text(prefix)}, {verb} by {known.origin}"
         if known.counted is not None and (cause := known.counted.left_out(target)) is not None:
-            yield f"what {known.origin} says of it does not count on {scene.name}: {cause}"
+            yield f"what {known.origin} says of it does not count on {scene.interface.name}: {cause}"
 
 
 # Of the running daemon
 
 
-async def live(subject: Subject, target: bytes, names: Collection[str]) -> dict[str, Any]:
+async def live(in_force: InForce, target: bytes, names: Collection[str]) -> dict[str, Any]:
     """Return what happens to a solicitation for `target` on these uplinks now."""
-    config = subject.loaded().config
-    uplinks = list(subject.uplinks())
-    judged = [judge(_scene(subject, config, uplink), target) for uplink in uplinks if uplink.name in names]
-    answered = [each for each in judged if each["answered"]]
-    for each in answered:
-        uplink = next(uplink for uplink in uplinks if uplink.name == each["uplink"])
-        each["yet"] += _trouble(target, uplink, uplinks)
-        if uplink.link is not None:
-            each["yet"] += await rivals(uplink.link, uplink.is_ours)
-    return report_of(target, judged)
+    uplinks = list(in_force.uplinks.values())
+    judged = [(uplink, judge(_scene(in_force, uplink), target)) for uplink in uplinks if uplink.name in names]
+    for uplink, each in judged:
+        if each["answered"]:
+            each["yet"] += _trouble(target, uplink, uplinks)
+            if uplink.link is not None:
+                each["yet"] += await rivals(uplink.link, uplink.is_ours)
+    return report_of(target, [each for _, each in judged])
 
 
 def report_of(target: bytes, judged: list[dict[str, Any]]) -> dict[str, Any]:
@@ -167,23 +168,20 @@ def report_of(target: bytes, judged: list[dict[str, Any]]) -> dict[str, Any]:
     return {"target": text(target), "answered": answered, "uplinks": judged}
 
 
-def _scene(subject: Subject, config: Config, uplink: Uplink) -> Scene:
-    link = uplink.link
-    entries = [entry for entry in subject.board().entries if entry.serves(uplink.name)]
+def _scene(in_force: InForce, uplink: Uplink) -> Scene:
+    link, gateways = uplink.link, uplink.gateways
+    facts = UplinkState(bytes(6), gateways=gateways)
+    if link:
+        facts = UplinkState(link.lladdr, link.addresses, gateways, anycast=link.anycast)
+    verified = (lambda asked: uplink.knows(asked) is True) if uplink.knows(b"") is not None else None
+    entries = [entry for entry in in_force.board.entries if entry.serves(uplink.name)]
     return Scene(
-        name=uplink.name,
-        state=state_of(uplink),
-        lladdr=link.lladdr if link else bytes(6),
-        responder=uplink.responder,
-        known=[Known(origin(entry), entry.targets, entry.counted.get(uplink.name)) for entry in entries],
-        excluded=next((each.exclude for each in config.interfaces if each.name == uplink.name), ()),
-        own=link.addresses if link else frozenset(),
-        gateways=uplink.gateways,
-        notes=[*(troubles(link) if link else ()), *(_down(entry) for entry in entries if not entry.up)],
-        hears=link is None or link.hears,
-        verified=(lambda asked: uplink.knows(asked) is True) if uplink.knows(b"") is not None else None,
-        limits=config.limits,
-        anycast=link.anycast if link else frozenset(),
+        uplink.settings.interface,
+        in_force.config.limits,
+        Here(state_of(uplink), facts, link is None or link.hears),
+        partial(uplink.responder.rehearse, is_there=verified),
+        [Known(origin(entry), entry.targets, entry.counted.get(uplink.name)) for entry in entries],
+        [*(troubles(link) if link else ()), *(_down(entry) for entry in entries if not entry.up)],
     )
 
 

@@ -1,15 +1,17 @@
-"""The Prometheus metrics: plain counters of the daemon, read when somebody scrapes and at no other time.
+"""Serve the metrics and health of the daemon: plain counters, read when a scraper asks and at no other time.
 
-`Exporter.collect` takes everything in one synchronous pass, so received = answered + ignored holds in every
-scrape. No label may carry an address: whoever scans a /64 would create a series per target. Import this module
-only when metrics are wanted: prometheus_client brings an HTTP client and server along (4.4 MB, 20 ms).
+One scrape is one snapshot, so received = answered + ignored holds in it. No label may carry an address: a requester
+that scans a /64 would create a series per target. Import this module only when metrics are wanted, and after the first
+answers: prometheus_client brings an HTTP client and server along (4.4 MB, 20 ms).
 """
 
+import asyncio
+import contextlib
 import errno
 import gzip
 import platform
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from math import inf
 from typing import Final
 
@@ -23,95 +25,100 @@ from prometheus_client.metrics_core import (
 )
 from prometheus_client.openmetrics import exposition as openmetrics
 
-from ndpresponder.api.server import Response, Route
-from ndpresponder.observe.tally import Tally
+from ndpresponder import __version__
+from ndpresponder.api.server import Handler, HttpServer, Reply, Request, Service, text_reply
+from ndpresponder.api.snapshot import DaemonHandle, Snapshot, UplinkSnapshot, collect
 from ndpresponder.outcome import IGNORED, Kind, Outcome
 
 PREFIX: Final = "ndpresponder_"
 TEXT: Final = "text/plain; version=0.0.4; charset=utf-8"
 _GZIP_FROM: Final = 1400  # octets: less fits one packet anyway
+_PROBLEMS: Final[Mapping[int, str]] = {
+    400: "bad request",
+    405: "only GET and HEAD",
+    413: "a body is not expected",
+    431: "too many headers",
+}
 
 
-@dataclass(frozen=True, slots=True)
-class UplinkView:
-    """One uplink and its counters."""
+async def serve(listen: str, passed: Sequence[int], daemon: DaemonHandle, on_listening: Callable[[str], None]) -> None:
+    """Serve /metrics, /healthz and /readyz at `listen`, or on the `passed` sockets instead, until cancelled.
 
-    interface: str
-    tally: Tally
+    `on_listening` is told where in the end.
 
+    Raises:
+        SystemRefused: the system refuses `listen`, or what was passed.
+    """
+    registry = metrics_registry(Exporter(lambda: collect(daemon)))
 
-@dataclass(frozen=True, slots=True)
-class TargetsView:
-    """How much one kind of source makes ours on one uplink."""
+    async def scraped(request: Request) -> Reply:
+        return scrape(registry, request.headers)
 
-    interface: str
-    source: str
-    prefixes: int  # shorter than /128
-    addresses: int
-
-
-@dataclass(frozen=True, slots=True)
-class SourceView:
-    """One source of targets and how it fares."""
-
-    source: str  # its kind: static, docker, bridge
-    name: str  # which one: a network, a bridge, a file
-    up: bool
-    last_sync_s: float = 0.0  # Unix time; 0: never
-    resyncs: Mapping[str, int] = field(default_factory=dict)  # cause -> count
+    routes = {
+        "/metrics": scraped,
+        "/healthz": verdict(lambda: _health(collect(daemon))),
+        "/readyz": verdict(daemon.ready),
+    }
+    server = HttpServer(listen, metrics_service(routes), passed=passed)
+    await server.start()
+    on_listening(server.listen)
+    try:
+        await asyncio.Event().wait()
+    finally:
+        await server.close()
 
 
-@dataclass(frozen=True, slots=True)
-class BoardView:
-    """What the sources say now, and how often that changed."""
+def metrics_service(routes: Mapping[str, Handler]) -> Service:
+    """Return a service that only reads: each route takes GET and HEAD."""
+    return Service(
+        {path: {"GET": route, "HEAD": route} for path, route in routes.items()},
+        lambda status, why: text_reply(status, _PROBLEMS.get(status, why)),
+        keep_alive=True,
+    )
 
-    generation: int = 0
-    targets: Sequence[TargetsView] = ()
-    sources: Sequence[SourceView] = ()
+
+def verdict(holds: Callable[[], tuple[bool, str]]) -> Handler:
+    """Return a route that answers 200 if what it asks `holds`, else 503; with the words that come with that."""
+
+    async def serve(_: Request) -> Reply:
+        is_so, words = holds()
+        return text_reply(200 if is_so else 503, words)
+
+    return serve
 
 
-@dataclass(frozen=True, slots=True)
-class ReloadView:
-    """How the last reading of the configuration went."""
-
-    successful: bool
-    last_success_s: float  # Unix time
+def _health(snapshot: Snapshot) -> tuple[bool, str]:
+    """Tell whether the daemon works: this loop turns, and what waits in each ring is taken out of it."""
+    stalled = [f"{each.name} for {each.tally.stalled_s:.1f} s" for each in snapshot.uplinks if each.state == "stalled"]
+    return not stalled, f"frames wait and none is taken: {', '.join(stalled)}" if stalled else "ok"
 
 
 class Exporter:
-    """A prometheus_client collector over readers that return the state of this moment."""
+    """A prometheus_client collector that takes a snapshot for each scrape."""
 
-    def __init__(
-        self,
-        uplinks: Callable[[], Iterable[UplinkView]],
-        board: Callable[[], BoardView],
-        reload: Callable[[], ReloadView],
-        version: str,
-    ) -> None:
-        self._uplinks = uplinks
-        self._board = board
-        self._reload = reload
+    def __init__(self, take: Callable[[], Snapshot], version: str = __version__) -> None:
+        self._take = take
         self._build = {"version": version, "python": platform.python_version()}
 
     def collect(self) -> list[Metric]:
         """Return every metric family as of now."""
-        return [*_uplink_metrics(self._uplinks()), *_board_metrics(self._board()), *self._daemon_metrics()]
+        snapshot = self._take()
+        return [*_uplink_metrics(snapshot.uplinks), *_target_metrics(snapshot), *self._daemon_metrics(snapshot)]
 
-    def _daemon_metrics(self) -> list[Metric]:
-        reload = self._reload()
+    def _daemon_metrics(self, snapshot: Snapshot) -> list[Metric]:
         successful = _gauge("config_last_reload_successful", "Whether the last reading of the configuration succeeded")
-        successful.add_metric((), reload.successful)
+        successful.add_metric((), not snapshot.reading.problem)
         moment = _gauge(
             "config_last_reload_success_timestamp_seconds",
             "Unix time when the configuration was last read successfully",
         )
-        moment.add_metric((), reload.last_success_s)
+        moment.add_metric((), snapshot.reading.loaded_s)
         build = InfoMetricFamily(PREFIX + "build", "Version of the responder and of the Python it runs on")
         build.add_metric((), self._build)
         return [successful, moment, build]
 
 
-def _uplink_metrics(uplinks: Iterable[UplinkView]) -> list[Metric]:
+def _uplink_metrics(uplinks: Sequence[UplinkSnapshot]) -> list[Metric]:
     received = _counter("solicitations_received", "Frames received as neighbor solicitations", "interface", "kind")
     sent = _counter("advertisements_sent", "Neighbor advertisements sent", "interface", "kind")
     ignored = _counter("solicitations_ignored", "Received frames that were not answered", "interface", "reason")
@@ -129,7 +136,7 @@ def _uplink_metrics(uplinks: Iterable[UplinkView]) -> list[Metric]:
         labels=("interface",),
     )
     for uplink in uplinks:
-        name, tally = uplink.interface, uplink.tally
+        name, tally = uplink.name, uplink.tally
         for kind in Kind:
             received.add_metric((name, kind.label), tally.received[kind])
         solicited = tally.ended[Outcome.ANSWERED_MULTICAST] + tally.ended[Outcome.ANSWERED_UNICAST]
@@ -150,7 +157,7 @@ def _uplink_metrics(uplinks: Iterable[UplinkView]) -> list[Metric]:
     return [received, sent, ignored, conflicts, errors, drops, up, stalled, last, durations]
 
 
-def _board_metrics(board: BoardView) -> list[Metric]:
+def _target_metrics(snapshot: Snapshot) -> list[Metric]:
     prefixes = _gauge("prefixes", "Prefixes whose addresses are answered", "interface", "source")
     addresses = _gauge("addresses", "Single addresses that are answered", "interface", "source")
     up = _gauge("source_up", "Whether the source of targets can be read", "source", "name")
@@ -162,15 +169,22 @@ def _board_metrics(board: BoardView) -> list[Metric]:
     )
     resyncs = _counter("source_resyncs", "Complete sets read again from the source", "source", "name", "cause")
     generation = _gauge("table_generation", "Number of changes to what is answered since the start")
-    for targets in board.targets:
-        prefixes.add_metric((targets.interface, targets.source), targets.prefixes)
-        addresses.add_metric((targets.interface, targets.source), targets.addresses)
-    for source in board.sources:
-        up.add_metric((source.source, source.name), source.up)
-        last.add_metric((source.source, source.name), source.last_sync_s)
-        for cause, count in sorted(source.resyncs.items()):
-            resyncs.add_metric((source.source, source.name, cause), count)
-    generation.add_metric((), board.generation)
+    counts: dict[tuple[str, str], Counter[str]] = {}
+    for uplink in snapshot.uplinks:
+        for entry in snapshot.sources:
+            if entry.serves(uplink.name):
+                count = counts.setdefault((uplink.name, entry.source.kind), Counter())
+                count.update(claimed=len(entry.targets.claimed), live=len(entry.targets.live))
+    for labels, count in counts.items():
+        prefixes.add_metric(labels, count["claimed"])
+        addresses.add_metric(labels, count["live"])
+    for entry in snapshot.sources:
+        labels = entry.source.kind, entry.source.name
+        up.add_metric(labels, entry.up)
+        last.add_metric(labels, entry.last_sync_s)
+        for cause, number in sorted(entry.resyncs.items()):
+            resyncs.add_metric((*labels, cause), number)
+    generation.add_metric((), snapshot.generation)
     return [prefixes, addresses, up, last, resyncs, generation]
 
 
@@ -182,25 +196,29 @@ def _gauge(name: str, meaning: str, *labels: str) -> GaugeMetricFamily:
     return GaugeMetricFamily(PREFIX + name, meaning, labels=labels)
 
 
-def metrics_route(exporter: Exporter) -> Route:
-    """Return the handler for /metrics: our metrics and `process_*`, as text or OpenMetrics, whichever is preferred."""
-    registry = CollectorRegistry()  # not the global one: it has its own process, platform and gc collectors
+def metrics_registry(exporter: Exporter) -> CollectorRegistry:
+    """Return our metrics and `process_*`, and none of the global registry of prometheus_client."""
+    registry = CollectorRegistry()
     registry.register(exporter)
     ProcessCollector(registry=registry)
+    return registry
+
+
+def scrape(registry: CollectorRegistry, headers: Mapping[str, str]) -> Reply:
+    """Return the metrics as text or OpenMetrics, whichever is preferred, compressed if that is wanted."""
     to_openmetrics: Callable[[CollectorRegistry], bytes] = openmetrics.generate_latest  # the library leaves it untyped
+    if prefers_openmetrics(headers.get("accept", "")):
+        body, content_type = to_openmetrics(registry), openmetrics.CONTENT_TYPE_LATEST
+    else:
+        body, content_type = generate_latest(registry), TEXT
+    extra = [("Vary", "Accept, Accept-Encoding")]
+    if len(body) >= _GZIP_FROM and _quality(headers.get("accept-encoding", ""), "gzip") > 0:
+        body = gzip.compress(body, compresslevel=1, mtime=0)
+        extra.append(("Content-Encoding", "gzip"))
+    return Reply(200, (body,), content_type, tuple(extra))
 
-    def serve(headers: Mapping[str, str]) -> Response:
-        if prefers_openmetrics(headers.get("accept", "")):
-            body, content_type = to_openmetrics(registry), openmetrics.CONTENT_TYPE_LATEST
-        else:
-            body, content_type = generate_latest(registry), TEXT
-        extra = [("Vary", "Accept, Accept-Encoding")]
-        if len(body) >= _GZIP_FROM and _quality(headers.get("accept-encoding", ""), "gzip") > 0:
-            body = gzip.compress(body, compresslevel=1, mtime=0)
-            extra.append(("Content-Encoding", "gzip"))
-        return Response(200, body, content_type, tuple(extra))
 
-    return serve
+# Not prometheus_client's own `choose_encoder` and `gzip_accepted`: they ignore q, and so what a client refuses by q=0
 
 
 def prefers_openmetrics(accept: str) -> bool:
@@ -212,12 +230,10 @@ def prefers_openmetrics(accept: str) -> bool:
 def _quality(header: str, name: str) -> float:
     """Return the highest q of `name` in a list such as `a;version=1;q=0.5, b`; 0 when it is not there."""
     best = 0.0
-    for item in header.split(","):
-        token, *parameters = (part.strip().lower() for part in item.split(";"))
+    for item in header.lower().split(","):
+        token, *parameters = (part.strip() for part in item.split(";"))
         if token == name:
             stated = [part[2:] for part in parameters if part.startswith("q=")]
-            try:
+            with contextlib.suppress(ValueError):  # not a number: as if it were not there
                 best = max(best, float(stated[0]) if stated else 1.0)
-            except ValueError:  # not a number: as if it were not there
-                continue
     return best

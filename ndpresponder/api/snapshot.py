@@ -1,51 +1,85 @@
-"""What the daemon is doing, as data: read in one turn of the loop, so that it adds up, or in pieces if it is long."""
+"""Take what the daemon is doing as data, in one turn of the loop, so that it adds up.
 
-import json
+`/metrics`, `/status` and the status line of systemd read the same snapshot. A tally in it goes on counting: read it
+before the next turn. This module imports nothing but what the daemon has imported anyway.
+"""
+
 import os
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from itertools import islice
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from socket import AF_INET6, inet_ntop
-from typing import Any, Final, TypeVar
+from typing import Any, Protocol
 
 from ndpresponder import __version__
-from ndpresponder.api.subject import Subject
-from ndpresponder.linux.suitability import troubles
+from ndpresponder.config import Config
+from ndpresponder.linux.netlink import Link
+from ndpresponder.linux.suitability import deafness, troubles
+from ndpresponder.observe.logs import Logs
+from ndpresponder.observe.tally import Tally
 from ndpresponder.outcome import Kind, Outcome
-from ndpresponder.policy.dad_defence import defends
-from ndpresponder.policy.table import Match, Prefix
-from ndpresponder.targets.board import Entry
+from ndpresponder.targets.board import Entry, TargetBoard
+from ndpresponder.targets.sources.temporary import TemporaryPrefixes
 from ndpresponder.uplink.uplink import Uplink
 
-_Target = TypeVar("_Target", bytes, Prefix)
+Change = Callable[[], Awaitable[str | None]]  # returns what is wrong, None when it is done
 
-_PIECE: Final = 250  # lines: about a millisecond
+
+class InForce(Protocol):
+    """The configuration in force, and all that it amounts to."""
+
+    config: Config
+    uplinks: dict[str, Uplink]
+    board: TargetBoard
+    temporary: TemporaryPrefixes
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How the last reading of the configuration went."""
+
+    started_s: float  # Unix time when the daemon started
+    loaded_s: float  # Unix time of the last successful reading
+    problem: str = ""  # why the last one failed
+    file: str = ""  # empty: flags and environment only
+
+
+@dataclass(frozen=True, slots=True)
+class DaemonHandle:
+    """All that the API reads of the daemon, and has it do."""
+
+    in_force: InForce
+    reading: Callable[[], Reading]
+    ready: Callable[[], tuple[bool, str]]
+    logs: Logs
+    reload: Change
+    upgrade: Change
+
+
+@dataclass(frozen=True, slots=True)
+class UplinkSnapshot:
+    """One uplink."""
+
+    name: str
+    state: str  # as `state_of` says it
+    link: Link | None
+    gateways: frozenset[bytes]
+    tally: Tally
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The daemon in one turn of the loop."""
+
+    config: Config
+    reading: Reading
+    uplinks: tuple[UplinkSnapshot, ...]
+    sources: tuple[Entry, ...]
+    generation: int = 0
 
 
 def text(address: bytes) -> str:
     """Write 16 octets as an address."""
     return inet_ntop(AF_INET6, address)
-
-
-def prefix_text(prefix: Prefix) -> str:
-    """Write a prefix."""
-    return f"{text(prefix.value.to_bytes(16, 'big'))}/{prefix.length}"
-
-
-def status(subject: Subject) -> dict[str, Any]:
-    """Return what the daemon is, how it fares and what it counted."""
-    loaded, board = subject.loaded(), subject.board()
-    return {
-        "version": __version__,
-        "pid": os.getpid(),
-        "started_s": subject.started_s,
-        "dry_run": loaded.config.dry_run,
-        "configuration": {"file": loaded.file or None, "loaded_s": loaded.loaded_s, "problem": loaded.problem},
-        "log_level": subject.logs.level,
-        "generation": board.generation,
-        "uplinks": [_uplink(uplink) for uplink in subject.uplinks()],
-        "sources": [_source(entry) for entry in board.entries],
-        "temporary": temporary(subject),
-    }
 
 
 def state_of(uplink: Uplink) -> str:
@@ -57,12 +91,74 @@ def state_of(uplink: Uplink) -> str:
     return "answering" if uplink.ready else "down" if not uplink.link.up else "deaf"
 
 
-def _uplink(uplink: Uplink) -> dict[str, Any]:
-    uplink.collect()
+def take(in_force: InForce, reading: Reading) -> Snapshot:
+    """Take a snapshot, with the counters as they were collected last."""
+    uplinks = in_force.uplinks.values()
+    return Snapshot(
+        in_force.config,
+        reading,
+        tuple(UplinkSnapshot(each.name, state_of(each), each.link, each.gateways, each.tally) for each in uplinks),
+        tuple(in_force.board.entries),
+        in_force.board.generation,
+    )
+
+
+def collect(daemon: DaemonHandle) -> Snapshot:
+    """Collect the kernel's counters and take a snapshot."""
+    for uplink in daemon.in_force.uplinks.values():
+        uplink.collect()
+    return take(daemon.in_force, daemon.reading())
+
+
+def status_line(snapshot: Snapshot) -> str:
+    """Say for systemd which uplinks are answered on, leave frames waiting, hear nothing, or are not there."""
+    answering, stalled, deaf, waiting = [], [], [], []
+    for uplink in snapshot.uplinks:
+        if uplink.state == "answering":
+            answering.append(uplink.name)
+        elif uplink.state == "stalled":
+            stalled.append(uplink.name)
+        elif uplink.link and not uplink.link.hears:
+            deaf.append(f"{uplink.name} ({deafness(uplink.link)})")
+        else:
+            waiting.append(uplink.name)
+    parts = (
+        ("answering on", answering),
+        ("frames wait unread on", stalled),
+        ("hearing nothing on", deaf),
+        ("waiting for", waiting),
+        ("configuration not reloaded:", snapshot.reading.problem.splitlines()[:1]),
+    )
+    return "; ".join(f"{verb} {', '.join(names)}" for verb, names in parts if names)
+
+
+def status(daemon: DaemonHandle) -> dict[str, Any]:
+    """Return what the daemon is, how it fares and what it counted."""
+    snapshot = collect(daemon)
+    reading = snapshot.reading
+    return {
+        "version": __version__,
+        "pid": os.getpid(),
+        "started_s": reading.started_s,
+        "dry_run": snapshot.config.dry_run,
+        "configuration": {
+            "file": reading.file or None,
+            "loaded_s": reading.loaded_s,
+            "problem": reading.problem or None,
+        },
+        "log_level": daemon.logs.level,
+        "generation": snapshot.generation,
+        "uplinks": [_uplink(uplink) for uplink in snapshot.uplinks],
+        "sources": [_source(entry) for entry in snapshot.sources],
+        "temporary": temporary(daemon),
+    }
+
+
+def _uplink(uplink: UplinkSnapshot) -> dict[str, Any]:
     tally, link = uplink.tally, uplink.link
     return {
         "name": uplink.name,
-        "state": state_of(uplink),
+        "state": uplink.state,
         "trouble": list(troubles(link)) if link else [],
         "taken_by": link.taken_by or None if link else None,
         "device": link.device if link else None,
@@ -96,7 +192,7 @@ def _source(entry: Entry) -> dict[str, Any]:
     }
 
 
-def temporary(subject: Subject) -> list[dict[str, Any]]:
+def temporary(daemon: DaemonHandle) -> list[dict[str, Any]]:
     """Return the temporary prefixes."""
     return [
         {
@@ -104,114 +200,5 @@ def temporary(subject: Subject) -> list[dict[str, Any]]:
             "uplink": prefix.uplink or None,
             "remaining_s": None if remaining_s is None else round(remaining_s, 3),
         }
-        for prefix, remaining_s in subject.temporary.remaining().items()
+        for prefix, remaining_s in daemon.in_force.temporary.remaining().items()
     ]
-
-
-def origin(entry: Entry) -> str:
-    """Name a source for a person."""
-    kind, name = entry.source.kind, entry.source.name
-    return {"static": "the configuration", "temporary": "a temporary prefix"}.get(kind, f"{kind} {name}")
-
-
-class _Shown:
-    """What is answered for on one uplink."""
-
-    def __init__(self, uplink: Uplink) -> None:
-        self.name = uplink.name
-        self._table = uplink.responder.table
-        self._never = uplink.responder.never
-        self._dad = uplink.settings.policy.dad
-        self._verifies = uplink.settings.verify
-
-    def defends(self, match: Match) -> bool:
-        """Tell whether another host that wants such a target is told that it is taken; verified ones once found."""
-        return defends(self._dad, match, self._verifies)
-
-    def answers(self, target: bytes) -> bool:
-        """Tell whether a live target is answered for."""
-        match = self._table.match(target, int.from_bytes(target, "big"))
-        return match is Match.LIVE and target not in self._never
-
-
-def targets(subject: Subject) -> Iterator[bytes]:
-    """Yield what is live, claimed, refused and excluded, one JSON object a line, as it is when the first is read."""
-    lines = _lines(subject)
-    while piece := list(islice(lines, _PIECE)):
-        yield "".join(piece).encode()
-
-
-def _lines(subject: Subject) -> Iterator[str]:
-    entries = tuple(subject.board().entries)
-    sets = [entry.targets for entry in entries]
-    shown = [_Shown(uplink) for uplink in subject.uplinks()]
-    excluded = list(_excluded(subject))
-    for target, owners in _owned(entries, [known.live for known in sets]):
-        on = [each.name for each in shown if _serve(owners, each.name) and each.answers(target)]
-        left_out = _left_out(owners, [each.name for each in shown if each.name not in on], target)
-        yield _line(text(target), "live", map(origin, owners), on, _defended(shown, on, Match.LIVE), left_out)
-    for state, match, groups in (
-        ("claimed", Match.CLAIMED, [known.claimed for known in sets]),
-        ("refused", Match.NOT_OURS, [known.refused for known in sets]),
-    ):
-        for prefix, owners in _owned(entries, groups):
-            serving = [each.name for each in shown if _serve(owners, each.name)]
-            left_out = _left_out(owners, serving, prefix) if match else {}
-            on = [name for name in serving if name not in left_out]
-            defended = _defended(shown, on, match) if match else ()
-            yield _line(prefix_text(prefix), state, map(origin, owners), on, defended, left_out)
-    yield from excluded
-
-
-def _owned(entries: Sequence[Entry], sets: Sequence[frozenset[_Target]]) -> Iterator[tuple[_Target, list[Entry]]]:
-    """Yield each element of the sets once, with the entries whose sets hold it."""
-    for number, known in enumerate(sets):
-        for element in known:
-            if not any(element in earlier for earlier in sets[:number]):
-                yield element, [entries[at] for at in range(number, len(sets)) if element in sets[at]]
-
-
-def _excluded(subject: Subject) -> Iterator[str]:
-    for interface in subject.loaded().config.interfaces:
-        for network in interface.exclude:
-            yield _line(str(network), "excluded", ("the configuration",), (interface.name,))
-    for uplink in subject.uplinks():
-        own, anycast = (uplink.link.addresses, uplink.link.anycast) if uplink.link else (frozenset(), frozenset())
-        for what, addresses in (
-            ("an own address", own),
-            ("a gateway", uplink.gateways),
-            ("the routers of a subnet", anycast),
-        ):
-            for address in sorted(addresses):
-                yield _line(text(address), "excluded", (what,), (uplink.name,))
-
-
-def _serve(owners: Iterable[Entry], uplink: str) -> bool:
-    return any(owner.serves(uplink) for owner in owners)
-
-
-def _defended(shown: Iterable[_Shown], on: Collection[str], match: Match) -> list[str]:
-    return [each.name for each in shown if each.name in on and each.defends(match)]
-
-
-def _left_out(owners: Iterable[Entry], uplinks: Iterable[str], target: bytes | Prefix) -> dict[str, str]:
-    """Return on which of some uplinks nothing makes a target count, and why."""
-    found: dict[str, str] = {}
-    for uplink in uplinks:
-        known = [owner.counted[uplink] for owner in owners if uplink in owner.counted and owner.serves(uplink)]
-        causes = [each.left_out(target) for each in known]
-        if causes and all(causes):
-            found[uplink] = str(causes[0])
-    return found
-
-
-def _line(
-    target: str,
-    state: str,
-    origins: Iterable[str],
-    uplinks: Iterable[str],
-    defended: Iterable[str] = (),
-    left_out: Mapping[str, str] | None = None,
-) -> str:
-    said = {"target": target, "state": state, "origins": [*origins], "uplinks": [*uplinks], "defended": [*defended]}
-    return json.dumps(said | ({"left_out": left_out} if left_out else {})) + "\n"

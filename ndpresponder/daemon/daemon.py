@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 
 from ndpresponder import __version__
+from ndpresponder.api.snapshot import DaemonHandle, Reading, status_line, take
 from ndpresponder.config import Config
 from ndpresponder.daemon import services
 from ndpresponder.daemon.running import Running
@@ -165,11 +166,6 @@ class Daemon:
         async with self._tasks.tried(wanted):
             await self._running.change(config, links, wanted, _FIRST_SETS_S)
 
-    @property
-    def reload_state(self) -> tuple[bool, float]:
-        """Whether the last reading of the configuration succeeded, and when (Unix time) the last that did was."""
-        return not self._problem, self._loaded_s
-
     def _refuse(self, error: NdpresponderError) -> None:
         problems = error.problems if isinstance(error, ConfigError) else (str(error),)
         self._problem = "\n".join(problems)
@@ -225,8 +221,10 @@ class Daemon:
         self._notifier.ready(self._status())
 
     def _status(self) -> str:
-        status = self._running.status()
-        return f"{status}; configuration not reloaded: {self._problem.splitlines()[0]}" if self._problem else status
+        return status_line(take(self._running, self._reading()))
+
+    def _reading(self) -> Reading:
+        return Reading(self._started_s, self._loaded_s, self._problem, self._file)
 
     def _readiness(self) -> tuple[bool, str]:
         return self._links_known.is_set() and self._running.ready, self._status()
@@ -252,7 +250,6 @@ class Daemon:
         life.on_failure = life.ready.set  # nobody is to wait for it
         passed = self.handover.others.get(METRICS, [])
         listen = self._config.metrics.listen if address == METRICS else address
-        uplinks, board = self._running.uplinks.values(), self._running.board
 
         def listening(where: str) -> None:
             other = {"instead_of": listen} if passed and listen not in ("", where) else {}
@@ -261,34 +258,32 @@ class Daemon:
 
         async def run() -> None:
             await self._answer_first()
-            from ndpresponder.api.metrics_endpoint import serve  # late: see there
+            from ndpresponder.api.metrics import serve  # late: see there
 
-            await serve(listen, passed, uplinks, board, self._readiness, lambda: self.reload_state, listening)
+            await serve(listen, passed, self._handle(), listening)
 
         return run
 
     def _serve_control(self, address: str, life: Life) -> Run:
         life.on_failure = life.ready.set
-        running = self._running
 
         async def run() -> None:
             await self._answer_first()
             from ndpresponder.api import access
-            from ndpresponder.api.subject import Loaded, Subject
 
-            subject = Subject(
-                started_s=self._started_s,
-                loaded=lambda: Loaded(running.config, self._loaded_s, self._problem or None, self._file),
-                uplinks=running.uplinks.values,
-                board=lambda: running.board,
-                temporary=running.temporary,
-                logs=self._logs,
-                reload=lambda: self._tasks.start(self.reload()),
-                upgrade=lambda: self._tasks.start(self.upgrade()),
-            )
-            await access.serve(address, subject, life.ready.set)
+            await access.serve(address, self._handle(), life.ready.set)
 
         return run
+
+    def _handle(self) -> DaemonHandle:
+        return DaemonHandle(
+            self._running,
+            self._reading,
+            self._readiness,
+            self._logs,
+            reload=lambda: self._tasks.start(self.reload()),
+            upgrade=lambda: self._tasks.start(self.upgrade()),
+        )
 
     def _say_retry(self, what: str, error: Exception, pause_s: float) -> None:
         if (held_back := self._limiter.admit(what, time.monotonic())) is not None:

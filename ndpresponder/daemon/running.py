@@ -15,7 +15,6 @@ from ndpresponder.daemon.tasks import Life, Run, Task, Tasks
 from ndpresponder.errors import LinkNotReady
 from ndpresponder.linux.netlink import Link, Links
 from ndpresponder.linux.packet.handover import Handover
-from ndpresponder.linux.suitability import deafness
 from ndpresponder.observe.logs import Logs, get_logger
 from ndpresponder.targets.address_conflicts import AddressConflicts
 from ndpresponder.targets.admission import Admission
@@ -148,23 +147,6 @@ class Running:
         for uplink in self.uplinks.values():
             uplink.collect()
         return any(uplink.stalled for uplink in self.uplinks.values())
-
-    def status(self) -> str:
-        """Say which uplinks are answered on, which leave frames waiting, which cannot hear, and which are not there."""
-        answering = [uplink.name for uplink in self.uplinks.values() if uplink.ready]
-        stalled = [uplink.name for uplink in self.uplinks.values() if uplink.stalled]
-        links = {
-            uplink.name: uplink.link for uplink in self.uplinks.values() if not uplink.ready and not uplink.stalled
-        }
-        unheard = [f"{name} ({deafness(link)})" for name, link in links.items() if link and not link.hears]
-        waiting = [name for name, link in links.items() if not link or link.hears]
-        parts = (
-            ("answering on", answering),
-            ("frames wait unread on", stalled),
-            ("hearing nothing on", unheard),
-            ("waiting for", waiting),
-        )
-        return "; ".join(f"{verb} {', '.join(names)}" for verb, names in parts if names)
 
     def close(self) -> None:
         """Stop answering."""

@@ -2,11 +2,12 @@
 
 import argparse
 from collections.abc import Mapping
+from functools import partial
 from ipaddress import IPv6Address
 from typing import Any, Final
 
 from ndpresponder.api.client import client_of
-from ndpresponder.api.explain import Known, Scene, judge, parse_target, report_of
+from ndpresponder.api.explain import Here, Known, Scene, judge, parse_target, report_of
 from ndpresponder.config import Config, InterfaceConfig
 from ndpresponder.config.host import Host
 from ndpresponder.config.layers import load
@@ -57,29 +58,21 @@ def _scene(config: Config, interface: InterfaceConfig, host: Host, link: Link | 
     networks = host.networks(device)
     routers = (subnet_router_anycast(each.network_address.packed, each.prefixlen) for each in networks)
     anycast = frozenset(filter(None, routers))
-    responder.set_state(UplinkState(_ANY_LLADDR, own, gateways, anycast=anycast))
+    state = UplinkState(_ANY_LLADDR, own, gateways, anycast=anycast)
+    responder.set_state(state)
     responder.table = TargetTable.build(targets.live, targets.claimed, map(as_prefix, interface.exclude))
     notes = [*troubles(link), *rivals_on(link, interface.prefixes)] if link else []
     if config.sources.any:
         notes.append("what the sources of targets find is known to the running daemon only")
     if interface.verify:
         notes.append("`verify`: claimed, it is answered for only once it was found behind this host")
-    known = [Known("the configuration", targets)]
-    return Scene(
-        interface.name,
+    here = Here(
         "answering" if link is None or link.ethernet else "not_ethernet",
-        _ANY_LLADDR,
-        responder,
-        known,
-        interface.exclude,
-        own,
-        gateways,
-        tuple(notes),
-        (lambda _: True) if interface.verify else None,
-        config.limits,
-        anycast,
+        state,
         link is None or (link.hears and link.ethernet),
     )
+    rehearse = partial(responder.rehearse, is_there=(lambda _: True) if interface.verify else None)
+    return Scene(interface, config.limits, here, rehearse, [Known("the configuration", targets)], notes)
 
 
 def _packed(addresses: list[IPv6Address]) -> frozenset[bytes]:

@@ -7,14 +7,16 @@ import json
 import re
 import socket
 from http import HTTPStatus
+from types import SimpleNamespace
+from typing import Any
 
 import loops
 from octets import Octets, packet
 from structlog.testing import capture_logs
 
-from ndpresponder.api.control import Routes
-from ndpresponder.api.conversation import converse
-from ndpresponder.api.subject import Loaded, Subject
+from ndpresponder.api.control import talk
+from ndpresponder.api.listening import Clients
+from ndpresponder.api.snapshot import DaemonHandle, Reading
 from ndpresponder.config import Config, InterfaceConfig, LogConfig
 from ndpresponder.linux.netlink import Link
 from ndpresponder.observe.journal import Journal
@@ -33,13 +35,12 @@ async def _done() -> str | None:
     return None
 
 
-def _subject(temporary: TemporaryPrefixes, logs: Logs) -> Subject:
-    uplinks = [Uplink(each, CONFIG.limits, logs) for each in CONFIG.interfaces]
-    uplinks[0].link = Link("eth0", "eth0", 1, bytes(6), 1, True, False, frozenset(), frozenset())
+def _daemon(temporary: TemporaryPrefixes, logs: Logs) -> DaemonHandle:
+    uplinks = {each.name: Uplink(each, CONFIG.limits, logs) for each in CONFIG.interfaces}
+    uplinks["eth0"].link = Link("eth0", "eth0", 1, bytes(6), 1, True, False, frozenset(), frozenset())
     board = TargetBoard({each.name: frozenset() for each in CONFIG.interfaces}, lambda *_: None, lambda *_: None)
-    return Subject(
-        0.0, lambda: Loaded(CONFIG, 0.0), lambda: uplinks, lambda: board, temporary, logs, reload=_done, upgrade=_done
-    )
+    in_force: Any = SimpleNamespace(config=CONFIG, uplinks=uplinks, board=board, temporary=temporary)
+    return DaemonHandle(in_force, lambda: Reading(0.0, 0.0), lambda: (True, ""), logs, reload=_done, upgrade=_done)
 
 
 def check(octets: bytes) -> None:
@@ -69,7 +70,9 @@ async def _talk(pieces: list[bytes]) -> bytes:
     temporary = TemporaryPrefixes(loop.call_later, loop.time)
     ours, theirs = socket.socketpair()
     reader, writer = await asyncio.open_connection(sock=ours, limit=8192)
-    talking = asyncio.create_task(converse(reader, writer, Routes(_subject(temporary, logs), 0).answer))
+    clients = Clients(1)
+    clients.admit(writer, talk(reader, writer, _daemon(temporary, logs), 0))
+    (talking,) = clients.connected
     said = b""
     with contextlib.suppress(OSError):
         said = await loops.heard_for(pieces, *await asyncio.open_connection(sock=theirs))

@@ -9,12 +9,16 @@ from pathlib import Path
 import loops
 from octets import Octets, packet
 
-from ndpresponder.api.server import HttpServer, Response, verdict
+from ndpresponder.api.metrics import metrics_service, verdict
+from ndpresponder.api.server import HttpServer, Reply, Request
 
 PIECES_MAX = 8
-LARGE = Response(200, bytes(300_000))
 HEAD = re.compile(rb"HTTP/1\.1 (\d{3}) [^\r\n]+\r\n(?:[^\r\n]+\r\n)*?Content-Length: (\d+)\r\n(?:[^\r\n]+\r\n)*\r\n")
 ANSWERED = {status.value for status in HTTPStatus} - {500}
+
+
+async def _large(_: Request) -> Reply:
+    return Reply(200, (bytes(300_000),), "text/plain")
 
 
 def check(octets: bytes) -> None:
@@ -38,11 +42,12 @@ async def _talk(pieces: list[bytes]) -> bytes:
     """Return what the server says, nothing if it had enough before it could be read."""
     with tempfile.TemporaryDirectory(dir=loops.SHORT_LIVED) as directory:
         path = Path(directory, "http.sock")
-        server = HttpServer(f"unix:{path}", {"/healthz": verdict(lambda: (True, "ok")), "/large": lambda _: LARGE})
+        service = metrics_service({"/healthz": verdict(lambda: (True, "ok")), "/large": _large})
+        server = HttpServer(f"unix:{path}", service)
         await server.start()
         try:
             said = await loops.heard_for(pieces, *await asyncio.open_unix_connection(path))
-            while server.connections:
+            while server.clients.connected:
                 await asyncio.sleep(0)
             return said
         finally:

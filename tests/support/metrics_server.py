@@ -8,14 +8,25 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from ndpresponder.api.server import HttpServer, Response, verdict
+from ndpresponder.api.metrics import metrics_service, verdict
+from ndpresponder.api.server import HttpServer, Reply, Request, text_reply
 
 DEADLINE_S = 10
 ASK = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
-def broken(_: object) -> Response:
+async def broken(_: Request) -> Reply:
     raise RuntimeError("a bug of ours")
+
+
+async def agent(request: Request) -> Reply:
+    return text_reply(200, request.headers.get("user-agent", "?"))
+
+
+def port_of(server: HttpServer) -> int:
+    """Return the TCP port in use, 0 on a unix socket."""
+    name = server.servers[0].sockets[0].getsockname()
+    return name[1] if isinstance(name, tuple) else 0
 
 
 class Running:
@@ -29,12 +40,15 @@ class Running:
         routes = {
             "/healthz": verdict(lambda: (True, "ok")),
             "/readyz": verdict(lambda: self.ready),
-            "/big": lambda _: Response(200, self.big),
-            "/agent": lambda headers: Response(200, headers.get("user-agent", "?").encode()),
+            "/big": self._get_big,
+            "/agent": agent,
             "/broken": broken,
         }
-        self.server = HttpServer(listen, routes, timeout_s)
+        self.server = HttpServer(listen, metrics_service(routes), timeout_s)
         self._thread = threading.Thread(target=lambda: asyncio.run(self._main()))
+
+    async def _get_big(self, _: Request) -> Reply:
+        return Reply(200, (self.big,), "text/plain")
 
     async def _main(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -48,7 +62,7 @@ class Running:
     def __enter__(self) -> "Running":
         self._thread.start()
         assert self._started.wait(DEADLINE_S)
-        self.port = self.server.port
+        self.port = port_of(self.server)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -56,7 +70,7 @@ class Running:
         self._thread.join(DEADLINE_S)
         assert not self._thread.is_alive()
         assert self.complaints == []
-        assert not self.server.connections
+        assert not self.server.clients.connected
 
     def connect(self, receive_buffer: int = 0) -> socket.socket:
         client = socket.socket()

@@ -7,6 +7,7 @@ import socket
 import tempfile
 from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from requirements import require
 from structlog.testing import capture_logs
 
 from ndpresponder.api import access, control
+from ndpresponder.api.listening import Clients
 from ndpresponder.lab.topology import wait_until
 
 USER, OTHER = 12345, 23456
@@ -37,8 +39,8 @@ def serving(path: Path, uid: int) -> int:
             os.setgroups([])
             os.setresgid(uid, uid, uid)
             os.setresuid(uid, uid, uid)
-            subject: Any = None
-            asyncio.run(access.serve(str(path), subject, lambda: None, lambda: control.talk))
+            daemon: Any = SimpleNamespace(in_force=None)
+            asyncio.run(access.serve(str(path), daemon, lambda: None, lambda: control.talk))
         finally:
             os._exit(0)
     return child
@@ -61,8 +63,8 @@ def served(path: Path, load: Callable[[], access.Talk]) -> tuple[int, Any]:
     """Return the status and the JSON that a client gets."""
 
     async def main() -> tuple[int, Any]:
-        subject: Any = None
-        serving = asyncio.create_task(access.serve(str(path), subject, lambda: None, load))
+        daemon: Any = SimpleNamespace(in_force=None)
+        serving = asyncio.create_task(access.serve(str(path), daemon, lambda: None, load))
         await until(lambda: is_open(path), "the control socket")
         answered = await asyncio.to_thread(ask, path, "GET", "/nothing")
         serving.cancel()
@@ -89,10 +91,10 @@ def test_who_has_to_go_at_once_is_disconnected(path: Path, monkeypatch: pytest.M
         await asyncio.Event().wait()
 
     async def main() -> bytes:
-        subject: Any = None
-        serving = asyncio.create_task(access.serve(str(path), subject, lambda: None, lambda: stay))
+        daemon: Any = SimpleNamespace(in_force=None)
+        monkeypatch.setattr(access, "Clients", lambda _: Clients(1))
+        serving = asyncio.create_task(access.serve(str(path), daemon, lambda: None, lambda: stay))
         await until(lambda: is_open(path), "the control socket")
-        monkeypatch.setattr(access, "CLIENTS_MAX", 1)
         with connected(path) as first, connected(path):  # both come in during one turn of the loop
             heard = await asyncio.to_thread(first.recv, 1)
         serving.cancel()
@@ -110,9 +112,9 @@ def serving_meanwhile(path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[.
 
     def serve(act: Callable[[], Coroutine[Any, Any, None]]) -> list[Any]:
         async def main() -> None:
-            subject: Any = None
+            daemon: Any = SimpleNamespace(in_force=None)
             listening = asyncio.Event()
-            serving = asyncio.create_task(access.serve(str(path), subject, listening.set, lambda: control.talk))
+            serving = asyncio.create_task(access.serve(str(path), daemon, listening.set, lambda: control.talk))
             async with asyncio.timeout(5):
                 await listening.wait()
             await act()

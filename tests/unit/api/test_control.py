@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from ndpresponder.api.control import Routes
-from ndpresponder.api.conversation import Request
-from ndpresponder.api.subject import Loaded, Subject
+from ndpresponder.api.control import Control
+from ndpresponder.api.server import Request, answer
+from ndpresponder.api.snapshot import DaemonHandle, Reading
 from ndpresponder.config import Config, InterfaceConfig
 from ndpresponder.targets.board import TargetBoard
 from ndpresponder.targets.sources.temporary import MAX_PREFIXES, Temporary, TemporaryPrefixes
@@ -38,19 +38,15 @@ class Daemon:
     def told(self, method: str, path: str, body: bytes = b"{}", uid: int = 7) -> tuple[int, Any]:
         """Return status and JSON of the reply."""
         config = Config((InterfaceConfig("eth0", allow_wide=True), InterfaceConfig("eth1")))
-        uplinks: list[Any] = [SimpleNamespace(name=each.name) for each in config.interfaces]
-        board = TargetBoard({}, lambda *_: None, lambda *_: None)
-        subject = Subject(
-            started_s=0.0,
-            loaded=lambda: Loaded(config, 0.0),
-            uplinks=lambda: uplinks,
-            board=lambda: board,
+        in_force: Any = SimpleNamespace(
+            config=config,
+            uplinks={each.name: SimpleNamespace(name=each.name) for each in config.interfaces},
+            board=TargetBoard({}, lambda *_: None, lambda *_: None),
             temporary=self.temporary,
-            logs=SimpleNamespace(),
-            reload=self.reload,
-            upgrade=self.upgrade,
         )
-        answered = asyncio.run(Routes(subject, uid).answer(Request(method, path, {}, body)))
+        logs: Any = SimpleNamespace()
+        handle = DaemonHandle(in_force, lambda: Reading(0.0, 0.0), lambda: (True, ""), logs, self.reload, self.upgrade)
+        answered = asyncio.run(answer(Control(handle, uid).service, Request(method, path, {}, body)))
         return answered.status, json.loads(b"".join(answered.pieces))
 
 

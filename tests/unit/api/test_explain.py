@@ -1,6 +1,7 @@
 """`explain` says what the responder would do, and why, and does nothing itself."""
 
 from argparse import Namespace
+from functools import partial
 from ipaddress import IPv6Network
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,8 @@ from sample_responder import (
     uplink_state,
 )
 
-from ndpresponder.api.explain import Known, Scene, judge, parse_target
+from ndpresponder.api.explain import Here, Known, Scene, judge, parse_target
+from ndpresponder.config import InterfaceConfig, LimitsConfig
 from ndpresponder.config.host import Host
 from ndpresponder.config.problem import Wrong
 from ndpresponder.diagnose.explain import report
@@ -40,13 +42,13 @@ REFUSED = "it lies in 2001:db8::/80, refused by routes kernel"
 
 
 def scene(*, state: str = "answering", verified: Any = None, notes: tuple[str, ...] = (), **settings: Any) -> Scene:
-    responder = make_responder(**settings)
+    responder = settings.pop("responder", None) or make_responder(**settings)
     if state != "answering":
         responder.set_state(None)
     known = [Known(*each) for each in SETS.items()]
-    own, gateways = uplink_state().own_addresses, uplink_state().gateways
-    lladdr = uplink_state().lladdr
-    return Scene("eth0", state, lladdr, responder, known, (IPv6Network(EXCLUDED),), own, gateways, notes, verified)
+    interface = InterfaceConfig("eth0", exclude=(IPv6Network(EXCLUDED),))
+    rehearse = partial(responder.rehearse, is_there=verified)
+    return Scene(interface, LimitsConfig(), Here(state, uplink_state()), rehearse, known, notes)
 
 
 @pytest.mark.parametrize(
@@ -136,10 +138,10 @@ def test_explaining_spends_no_limit_looks_for_nobody_and_remembers_nothing() -> 
         happened.append("looked")
         return True
 
-    asked = scene(take=take, is_there=is_there, verified=lambda _: True)
-    assert judge(asked, packed(CLAIMED_TARGET))["answered"]
+    responder = make_responder(take=take, is_there=is_there)
+    assert judge(scene(responder=responder, verified=lambda _: True), packed(CLAIMED_TARGET))["answered"]
     assert happened == []
-    assert (asked.responder._requesters, asked.responder._answers) == ({}, {})
+    assert (responder._requesters, responder._answers) == ({}, {})
 
 
 @pytest.mark.parametrize(

@@ -1,17 +1,23 @@
 """/metrics is served on any address that can be had; for one that cannot, the message says what to do."""
 
 import asyncio
+import contextlib
+import http.client
 import os
 import socket
 import stat
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from metrics_server import DEADLINE_S, read_all, running
+from open_descriptors import open_descriptors
 from structlog.testing import capture_logs
 
+from ndpresponder.api.listening import take_over
+from ndpresponder.api.metrics import metrics_service, verdict
 from ndpresponder.api.server import HttpServer
 from ndpresponder.errors import SystemRefused
 
@@ -56,7 +62,7 @@ def test_a_socket_that_somebody_else_put_there_is_not_removed(tmp_path: Path) ->
 
 def refusal(listen: str) -> str:
     async def start() -> None:
-        await HttpServer(listen, {}).start()
+        await HttpServer(listen, metrics_service({})).start()
 
     with pytest.raises(SystemRefused) as caught:
         asyncio.run(start())
@@ -99,9 +105,9 @@ def test_an_address_that_cannot_be_had_is_refused_with_advice(expected: str, lis
 def test_a_privileged_port_is_refused_with_advice() -> None:
     code = (
         "import asyncio, os, sys; sys.path[:] = eval(sys.argv[1])\n"
-        "from ndpresponder.api.server import HttpServer\n"
+        "from ndpresponder.api.metrics import HttpServer, metrics_service\n"
         "if os.getuid() == 0: os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
-        "try: asyncio.run(HttpServer('127.0.0.1:80', {}).start())\n"
+        "try: asyncio.run(HttpServer('127.0.0.1:80', metrics_service({})).start())\n"
         "except Exception as error: print(type(error).__name__, error)\n"
     )
     if int(Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text()) <= 80:
@@ -122,3 +128,67 @@ def test_an_address_may_come_later_and_that_is_said(address: str) -> None:
 def test_every_address_means_ipv4_as_well() -> None:
     with running("[::]:0") as server:
         assert server.get("/healthz")[0].status == 200
+
+
+# Sockets that the service manager passed: all are served on, and stay the manager's
+
+
+@pytest.fixture
+def sockets(tmp_path: Path) -> Iterator[list[socket.socket]]:
+    """Return what a manager would pass: one listening socket of each kind."""
+    with contextlib.ExitStack() as stack:
+        local = stack.enter_context(socket.socket(socket.AF_UNIX))
+        local.bind(str(tmp_path / "metrics.sock"))
+        local.listen()
+        yield [
+            stack.enter_context(socket.create_server(("::1", 0), family=socket.AF_INET6)),
+            stack.enter_context(socket.create_server(("127.0.0.1", 0))),
+            local,
+        ]
+
+
+def fetch(family: int, address: object) -> bytes:
+    with socket.socket(family) as client:
+        client.settimeout(5)
+        client.connect(address)
+        client.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        response = http.client.HTTPResponse(client)
+        response.begin()
+        return response.read()
+
+
+def test_all_that_was_passed_is_served_on_and_nothing_else_is_opened(sockets: list[socket.socket]) -> None:
+    async def run() -> str:
+        # Nobody can have this address: it must not even be tried
+        service = metrics_service({"/healthz": verdict(lambda: (True, "ok"))})
+        server = HttpServer("[::1]:1", service, passed=[sock.fileno() for sock in sockets])
+        await server.start()
+        for sock in sockets:
+            assert await asyncio.to_thread(fetch, sock.family, sock.getsockname()) == b"ok\n"
+        await server.close()
+        return server.listen
+
+    ports = [sock.getsockname()[1] for sock in sockets[:2]]
+    assert asyncio.run(run()) == f"[::1]:{ports[0]}, 127.0.0.1:{ports[1]}, unix:{sockets[2].getsockname()}"
+    # They listen still, as they must for a successor
+    assert asyncio.run(run()).startswith("[::1]:")
+
+
+def test_a_socket_that_does_not_listen_is_refused(tmp_path: Path) -> None:
+    open_before = open_descriptors()
+    with socket.socket() as deaf, pytest.raises(SystemRefused, match=r"it does not listen .* Accept=no"):
+        take_over(deaf.fileno())
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as datagrams:
+        datagrams.bind(str(tmp_path / "datagrams"))
+        with pytest.raises(SystemRefused, match="it does not listen"):
+            take_over(datagrams.fileno())
+    assert open_descriptors() == open_before
+
+
+def test_what_is_no_socket_is_refused_and_nothing_is_left_open(tmp_path: Path) -> None:
+    open_before = open_descriptors()
+    with (tmp_path / "file").open("w") as file, pytest.raises(SystemRefused, match="Socket operation on non-socket"):
+        take_over(file.fileno())
+    with pytest.raises(SystemRefused, match="Bad file descriptor"):
+        take_over(999)
+    assert open_descriptors() == open_before

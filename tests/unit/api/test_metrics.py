@@ -5,6 +5,8 @@ import gzip
 import platform
 import shutil
 import subprocess
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -12,22 +14,17 @@ from hypothesis import strategies as st
 from prometheus_client import parser
 from prometheus_client.openmetrics import parser as openmetrics_parser
 
-from ndpresponder.api.metrics import (
-    BoardView,
-    Exporter,
-    ReloadView,
-    SourceView,
-    TargetsView,
-    UplinkView,
-    metrics_route,
-    prefers_openmetrics,
-)
+from ndpresponder.api.metrics import Exporter, metrics_registry, prefers_openmetrics, scrape
+from ndpresponder.api.server import Reply
+from ndpresponder.api.snapshot import Reading, Snapshot, UplinkSnapshot
+from ndpresponder.config import Config
 from ndpresponder.observe.tally import Tally
 from ndpresponder.outcome import IGNORED, Kind, Outcome
+from ndpresponder.policy.table import Prefix
+from ndpresponder.targets.board import Entry
+from ndpresponder.targets.source import TargetSet
 
 OPENMETRICS = {"accept": "application/openmetrics-text;version=1.0.0,text/plain;q=0.5"}
-
-NO_BOARD = BoardView()
 
 
 def busy_tally() -> Tally:
@@ -41,22 +38,44 @@ def busy_tally() -> Tally:
     return tally
 
 
-def exporter(*uplinks: UplinkView, board: BoardView = NO_BOARD) -> Exporter:
-    return Exporter(lambda: uplinks, lambda: board, lambda: ReloadView(True, 1700000000.0), "1.2.3")
+def uplink(name: str, tally: Tally) -> UplinkSnapshot:
+    return UplinkSnapshot(name, "answering", None, frozenset(), tally)
+
+
+def entry(kind: str, name: str, claimed: int, live: int, **state: Any) -> Entry:
+    """Return the entry of a source with so many targets on the first uplink."""
+    source: Any = SimpleNamespace(kind=kind, name=name, uplinks=frozenset({"uplink"}))
+    made = Entry(source)
+    made.targets = TargetSet(
+        live=frozenset(bytes((number,)) for number in range(live)),
+        claimed=frozenset(Prefix(number, 64) for number in range(claimed)),
+    )
+    for key, said in state.items():
+        setattr(made, key, said)
+    return made
+
+
+def exporter(*uplinks: UplinkSnapshot, sources: tuple[Entry, ...] = ()) -> Exporter:
+    snapshot = Snapshot(Config(), Reading(0.0, 1700000000.0), uplinks, sources, 5)
+    return Exporter(lambda: snapshot, "1.2.3")
 
 
 BUSY = exporter(
-    UplinkView("uplink", busy_tally()),
-    UplinkView('evil"\n\\', Tally()),
-    board=BoardView(
-        generation=5,
-        targets=(TargetsView("uplink", "static", 2, 1), TargetsView("uplink", "docker", 0, 9)),
-        sources=(
-            SourceView("static", "configuration", True, 1700000001.0),
-            SourceView("docker", "ipv6exposed", False, 0.0, {"reconnect": 4, "start": 1}),
-        ),
+    uplink("uplink", busy_tally()),
+    uplink('evil"\n\\', Tally()),
+    sources=(
+        entry("static", "configuration", 2, 1, up=True, last_sync_s=1700000001.0),
+        entry("docker", "ipv6exposed", 0, 9, resyncs={"reconnect": 4, "start": 1}),
     ),
 )
+
+
+def serve(source: Exporter, **headers: str) -> Reply:
+    return scrape(metrics_registry(source), headers)
+
+
+def body_of(reply: Reply) -> bytes:
+    return b"".join(reply.pieces)
 
 
 def samples(text: str) -> dict[tuple[str, frozenset], float]:
@@ -68,16 +87,16 @@ def samples(text: str) -> dict[tuple[str, frozenset], float]:
     }
 
 
-def scrape(source: Exporter) -> dict[tuple[str, frozenset], float]:
-    return samples(metrics_route(source)({}).body.decode())
+def scraped(source: Exporter) -> dict[tuple[str, frozenset], float]:
+    return samples(body_of(serve(source)).decode())
 
 
-def value(scraped, metric: str, /, **labels: str) -> float:
-    return scraped["ndpresponder_" + metric, frozenset(labels.items())]
+def value(got, metric: str, /, **labels: str) -> float:
+    return got["ndpresponder_" + metric, frozenset(labels.items())]
 
 
 def test_every_metric_has_its_value() -> None:
-    tally, got = busy_tally(), scrape(BUSY)
+    tally, got = busy_tally(), scraped(BUSY)
 
     for kind in Kind:
         expected = tally.received[kind]
@@ -111,7 +130,7 @@ def test_every_metric_has_its_value() -> None:
 
 
 def test_every_reason_is_there_from_the_start() -> None:
-    got = scrape(exporter(UplinkView("uplink", Tally())))
+    got = scraped(exporter(uplink("uplink", Tally())))
 
     assert [value(got, "solicitations_ignored_total", interface="uplink", reason=r.label) for r in IGNORED] == [
         0
@@ -120,7 +139,7 @@ def test_every_reason_is_there_from_the_start() -> None:
 
 
 def test_process_metrics_are_there_once_and_no_others_of_the_library() -> None:
-    got = scrape(BUSY)
+    got = scraped(BUSY)
 
     assert {name for name, _ in got if not name.startswith("ndpresponder_")} == {
         "process_virtual_memory_bytes",
@@ -138,21 +157,20 @@ def test_promtool_accepts_the_metrics_and_finds_nothing_to_improve() -> None:
         pytest.skip("promtool is not installed (Debian package prometheus)")
 
     done = subprocess.run(
-        ["promtool", "check", "metrics", "--extended"], input=metrics_route(BUSY)({}).body, capture_output=True
+        ["promtool", "check", "metrics", "--extended"], input=body_of(serve(BUSY)), capture_output=True
     )
 
     assert (done.returncode, done.stderr.decode()) == (0, "")
 
 
 def test_openmetrics_says_the_same_as_text() -> None:
-    serve = metrics_route(BUSY)
-    response = serve(OPENMETRICS)
+    response = serve(BUSY, **OPENMETRICS)
 
     assert response.content_type.startswith("application/openmetrics-text; version=")
-    assert response.body.endswith(b"# EOF\n")
-    families = openmetrics_parser.text_string_to_metric_families(response.body.decode())
+    assert body_of(response).endswith(b"# EOF\n")
+    families = openmetrics_parser.text_string_to_metric_families(body_of(response).decode())
     said = {(s.name, frozenset(s.labels.items())): s.value for family in families for s in family.samples}
-    text = scrape(BUSY)
+    text = scraped(BUSY)
     assert said.keys() == text.keys()
     assert {k: v for k, v in said.items() if k[0].startswith("ndp")} == {
         k: v for k, v in text.items() if k[0].startswith("ndp")
@@ -160,12 +178,11 @@ def test_openmetrics_says_the_same_as_text() -> None:
 
 
 def test_gzip_is_used_when_the_client_takes_it() -> None:
-    serve = metrics_route(BUSY)
-    response = serve({"accept-encoding": "deflate, gzip;q=0.5"})
+    response = serve(BUSY, **{"accept-encoding": "deflate, gzip;q=0.5"})
 
     assert ("Content-Encoding", "gzip") in response.headers
-    assert samples(gzip.decompress(response.body).decode()).keys() == scrape(BUSY).keys()
-    assert ("Content-Encoding", "gzip") not in serve({"accept-encoding": "gzip;q=0"}).headers
+    assert samples(gzip.decompress(body_of(response)).decode()).keys() == scraped(BUSY).keys()
+    assert ("Content-Encoding", "gzip") not in serve(BUSY, **{"accept-encoding": "gzip;q=0"}).headers
 
 
 @pytest.mark.parametrize(
@@ -196,7 +213,7 @@ def test_received_is_answered_plus_ignored_in_each_scrape(ended: list[int], data
     dad = data.draw(st.integers(min_value=0, max_value=total - unicast))
     tally = Tally(ended=ended, received=[total - unicast - dad, unicast, dad])
 
-    families = {family.name: family.samples for family in exporter(UplinkView("uplink", tally)).collect()}
+    families = {family.name: family.samples for family in exporter(uplink("uplink", tally)).collect()}
 
     received = sum(s.value for s in families["ndpresponder_solicitations_received"])
     sent = sum(s.value for s in families["ndpresponder_advertisements_sent"] if s.labels["kind"] != "unsolicited")

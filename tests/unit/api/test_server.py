@@ -6,10 +6,11 @@ import socket
 from collections.abc import Iterator
 
 import pytest
-from metrics_server import DEADLINE_S, Running, read_all, running
+from metrics_server import DEADLINE_S, Running, port_of, read_all, running
 from structlog.testing import capture_logs
 
-from ndpresponder.api.server import HttpServer, verdict
+from ndpresponder.api.metrics import metrics_service, verdict
+from ndpresponder.api.server import HttpServer
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +60,7 @@ def test_head_has_the_headers_of_get_and_no_body(server: Running) -> None:
 
 
 def test_a_route_sees_the_headers(server: Running) -> None:
-    assert server.get("/agent", User_Agent="x/1")[1] == b"x/1"
+    assert server.get("/agent", User_Agent="x/1")[1] == b"x/1\n"
 
 
 def test_a_connection_serves_request_after_request(server: Running) -> None:
@@ -82,7 +83,7 @@ def test_pipelined_requests_are_answered_in_order(server: Running) -> None:
         text = read_all(client)
 
     assert text.count(b"HTTP/1.1 200 OK") == 2
-    assert text.index(b"\r\n\r\none") < text.index(b"\r\n\r\ntwo")
+    assert text.index(b"\r\n\r\none\n") < text.index(b"\r\n\r\ntwo\n")
 
 
 def test_http_1_0_is_answered_and_closed(server: Running) -> None:
@@ -143,14 +144,14 @@ def test_our_own_fault_is_500_logged_and_survived(server: Running) -> None:
 @pytest.mark.parametrize("turns", [0, 1, 3])  # after two asyncio itself fails, and leaves the socket to the collector
 def test_who_is_just_being_accepted_does_not_hold_up_the_end(turns: int) -> None:
     async def run() -> list[socket.socket]:
-        server = HttpServer("127.0.0.1:0", {"/healthz": verdict(lambda: (True, "ok"))})
+        server = HttpServer("127.0.0.1:0", metrics_service({"/healthz": verdict(lambda: (True, "ok"))}))
         await server.start()
-        clients = [socket.create_connection(("127.0.0.1", server.port), DEADLINE_S) for _ in range(3)]
+        clients = [socket.create_connection(("127.0.0.1", port_of(server)), DEADLINE_S) for _ in range(3)]
         for _ in range(turns):
             await asyncio.sleep(0)
         async with asyncio.timeout(DEADLINE_S / 2):
             await server.close()
-            while server.connections or asyncio.all_tasks() - {asyncio.current_task()}:  # those that accept
+            while server.clients.connected or asyncio.all_tasks() - {asyncio.current_task()}:  # those that accept
                 await asyncio.sleep(0)
         return clients
 

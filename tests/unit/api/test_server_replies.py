@@ -4,31 +4,35 @@ import asyncio
 import json
 import socket
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from collections.abc import Coroutine, Iterator
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ndpresponder.api.conversation import BODY_MAX, HEADERS_MAX, Reply, Request, converse, reply
+from ndpresponder.api.control import BODY_MAX
+from ndpresponder.api.listening import Clients
+from ndpresponder.api.server import HEADERS_MAX, Handler, Reply, Request, Service, converse, json_reply
 
 DEADLINE_S = 10
 HEAD = b"GET /x?a=1&b=%20&c HTTP/1.1\r\nHost: x\r\n"
 
-Answer = Callable[[Request], Awaitable[Reply]]
-
 
 async def echo(request: Request) -> Reply:
-    return reply(
+    return json_reply(
         200, {"method": request.method, "path": request.path, "query": request.query, "body": request.body.decode()}
     )
 
 
-async def _connect(answer: Answer, timeout_s: float) -> tuple[socket.socket, "asyncio.Task[None]"]:
+async def _connect(answer: Handler, timeout_s: float) -> tuple[socket.socket, "asyncio.Task[None]"]:
     ours, theirs = socket.socketpair()
     reader, writer = await asyncio.open_connection(sock=ours, limit=8192)
-    return theirs, asyncio.create_task(converse(reader, writer, answer, timeout_s))
+    routes = {path: {"GET": answer, "POST": answer} for path in ("/", "/x")}
+    service = Service(routes, lambda status, why: json_reply(status, {"error": why}), BODY_MAX)
+    clients = Clients(1)
+    clients.admit(writer, converse(reader, writer, service, timeout_s))
+    return theirs, next(iter(clients.connected))
 
 
 async def _read_all(client: socket.socket) -> bytes:
@@ -43,7 +47,7 @@ async def _read_all(client: socket.socket) -> bytes:
     return b"".join(parts)
 
 
-def talk(*sent: bytes, answer: Answer = echo, timeout_s: float = 2, end: bool = False) -> tuple[int, Any]:
+def talk(*sent: bytes, answer: Handler = echo, timeout_s: float = 2, end: bool = False) -> tuple[int, Any]:
     """Return status and JSON of the reply to these octets, sent one by one; 0 without a reply."""
 
     async def main() -> bytes:
@@ -194,7 +198,7 @@ def test_what_was_begun_is_finished_when_the_client_goes_away() -> None:
             begun.set()
             await gone.wait()
             done.set()
-            return reply(200, {})
+            return json_reply(200, {})
 
         client, talking = await _connect(slow, 2)
         with client:

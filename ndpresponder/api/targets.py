@@ -1,0 +1,130 @@
+"""List the targets for a client, one JSON object a line, in pieces: there may be 100,000 of them."""
+
+import json
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Final, TypeVar
+
+from ndpresponder.api.snapshot import InForce, text
+from ndpresponder.policy.dad_defence import defends
+from ndpresponder.policy.table import Match, Prefix
+from ndpresponder.targets.board import Entry
+from ndpresponder.uplink.uplink import Uplink
+
+_Target = TypeVar("_Target", bytes, Prefix)
+
+_PIECE: Final = 250  # lines: about a millisecond
+
+
+def prefix_text(prefix: Prefix) -> str:
+    """Write a prefix."""
+    return f"{text(prefix.value.to_bytes(16, 'big'))}/{prefix.length}"
+
+
+def origin(entry: Entry) -> str:
+    """Name a source for a person."""
+    kind, name = entry.source.kind, entry.source.name
+    return {"static": "the configuration", "temporary": "a temporary prefix"}.get(kind, f"{kind} {name}")
+
+
+class _Shown:
+    """What is answered for on one uplink."""
+
+    def __init__(self, uplink: Uplink) -> None:
+        self.name = uplink.name
+        self._table = uplink.responder.table
+        self._never = uplink.responder.never
+        self._dad = uplink.settings.policy.dad
+        self._verifies = uplink.settings.verify
+
+    def defends(self, match: Match) -> bool:
+        """Tell whether another host that wants such a target is told that it is taken; verified ones once found."""
+        return defends(self._dad, match, self._verifies)
+
+    def answers(self, target: bytes) -> bool:
+        """Tell whether a live target is answered for."""
+        match = self._table.match(target, int.from_bytes(target, "big"))
+        return match is Match.LIVE and target not in self._never
+
+
+def listing(in_force: InForce) -> Iterator[bytes]:
+    """Yield what is live, claimed, refused and excluded, one JSON object a line, as it is when the first is read."""
+    lines = _lines(in_force)
+    while piece := list(islice(lines, _PIECE)):
+        yield "".join(piece).encode()
+
+
+def _lines(in_force: InForce) -> Iterator[str]:
+    entries = tuple(in_force.board.entries)
+    sets = [entry.targets for entry in entries]
+    shown = [_Shown(uplink) for uplink in in_force.uplinks.values()]
+    excluded = list(_excluded(in_force))
+    for target, owners in _owned(entries, [known.live for known in sets]):
+        on = [each.name for each in shown if _serve(owners, each.name) and each.answers(target)]
+        left_out = _left_out(owners, [each.name for each in shown if each.name not in on], target)
+        yield _line(text(target), "live", map(origin, owners), on, _defended(shown, on, Match.LIVE), left_out)
+    for state, match, groups in (
+        ("claimed", Match.CLAIMED, [known.claimed for known in sets]),
+        ("refused", Match.NOT_OURS, [known.refused for known in sets]),
+    ):
+        for prefix, owners in _owned(entries, groups):
+            serving = [each.name for each in shown if _serve(owners, each.name)]
+            left_out = _left_out(owners, serving, prefix) if match else {}
+            on = [name for name in serving if name not in left_out]
+            defended = _defended(shown, on, match) if match else ()
+            yield _line(prefix_text(prefix), state, map(origin, owners), on, defended, left_out)
+    yield from excluded
+
+
+def _owned(entries: Sequence[Entry], sets: Sequence[frozenset[_Target]]) -> Iterator[tuple[_Target, list[Entry]]]:
+    """Yield each element of the sets once, with the entries whose sets hold it."""
+    for number, known in enumerate(sets):
+        for element in known:
+            if not any(element in earlier for earlier in sets[:number]):
+                yield element, [entries[at] for at in range(number, len(sets)) if element in sets[at]]
+
+
+def _excluded(in_force: InForce) -> Iterator[str]:
+    for interface in in_force.config.interfaces:
+        for network in interface.exclude:
+            yield _line(str(network), "excluded", ("the configuration",), (interface.name,))
+    for uplink in in_force.uplinks.values():
+        own, anycast = (uplink.link.addresses, uplink.link.anycast) if uplink.link else (frozenset(), frozenset())
+        for what, addresses in (
+            ("an own address", own),
+            ("a gateway", uplink.gateways),
+            ("the routers of a subnet", anycast),
+        ):
+            for address in sorted(addresses):
+                yield _line(text(address), "excluded", (what,), (uplink.name,))
+
+
+def _serve(owners: Iterable[Entry], uplink: str) -> bool:
+    return any(owner.serves(uplink) for owner in owners)
+
+
+def _defended(shown: Iterable[_Shown], on: Collection[str], match: Match) -> list[str]:
+    return [each.name for each in shown if each.name in on and each.defends(match)]
+
+
+def _left_out(owners: Iterable[Entry], uplinks: Iterable[str], target: bytes | Prefix) -> dict[str, str]:
+    """Return on which of some uplinks nothing makes a target count, and why."""
+    found: dict[str, str] = {}
+    for uplink in uplinks:
+        known = [owner.counted[uplink] for owner in owners if uplink in owner.counted and owner.serves(uplink)]
+        causes = [each.left_out(target) for each in known]
+        if causes and all(causes):
+            found[uplink] = str(causes[0])
+    return found
+
+
+def _line(
+    target: str,
+    state: str,
+    origins: Iterable[str],
+    uplinks: Iterable[str],
+    defended: Iterable[str] = (),
+    left_out: Mapping[str, str] | None = None,
+) -> str:
+    said = {"target": target, "state": state, "origins": [*origins], "uplinks": [*uplinks], "defended": [*defended]}
+    return json.dumps(said | ({"left_out": left_out} if left_out else {})) + "\n"
