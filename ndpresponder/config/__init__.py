@@ -3,30 +3,6 @@
 The daemon imports the finished tree from here and must never need anything else of this package.
 """
 
-from ndpresponder.config.settings import (
-    Config,
-    ControlConfig,
-    DockerSourceConfig,
-    FileSourceConfig,
-    InterfaceConfig,
-    LimitsConfig,
-    LogConfig,
-    MetricsConfig,
-    RoutesSourceConfig,
-    SourcesConfig,
-    WireguardSourceConfig,
-)
+from ndpresponder.config.settings import Config, ControlConfig, InterfaceConfig, LimitsConfig, LogConfig
 
-__all__ = [
-    "Config",
-    "ControlConfig",
-    "DockerSourceConfig",
-    "FileSourceConfig",
-    "InterfaceConfig",
-    "LimitsConfig",
-    "LogConfig",
-    "MetricsConfig",
-    "RoutesSourceConfig",
-    "SourcesConfig",
-    "WireguardSourceConfig",
-]
+__all__ = ["Config", "ControlConfig", "InterfaceConfig", "LimitsConfig", "LogConfig"]

@@ -4,11 +4,14 @@ Validation, `--help`, `ndpresponder check` and the test of the reference file re
 """
 
 from collections.abc import Callable
-from dataclasses import MISSING, dataclass, fields, is_dataclass
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from types import NoneType
-from typing import Any, Literal, get_args, get_origin
+from typing import Any, Final, Literal, TypeVar, get_args, get_origin
 
 from ndpresponder.config import values
+
+T = TypeVar("T")
+REQUIRED: Final[Any] = MISSING
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +39,21 @@ class Setting:
     def bare(self) -> bool:
         """Whether the flag may stand without a value."""
         return self.flag.endswith("]")
+
+
+def setting(
+    default: T,
+    help: str,  # noqa: A002  the word of argparse
+    parse: Callable[[object], object] | None = None,
+    flag: str = "",
+    env: str = "",
+    *,
+    key: str = "",
+    example: str = '"eth0"',
+) -> T:
+    """Declare the setting of a field; its default is `REQUIRED` where the key must be written."""
+    declared: T = field(default=default, metadata={"setting": Setting(help, parse, flag, env, key, example)})
+    return declared
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +91,10 @@ class Key:
 def keys(table: type[Any]) -> dict[str, Key]:
     """Return the keys a TOML table may hold, by name."""
     found = {}
-    for field in fields(table):
-        kind, setting = get_args(field.type)
+    for each in fields(table):
+        kind, declared = each.type, each.metadata["setting"]
         many = get_origin(kind) is tuple
         element = get_args(kind)[0] if many or NoneType in get_args(kind) else kind  # a table may be absent
-        name = setting.key or field.name
-        found[name] = Key(name, field.name, setting, field.default, element, many)
+        name = declared.key or each.name
+        found[name] = Key(name, each.name, declared, each.default, element, many)
     return found

@@ -1,6 +1,6 @@
-"""What this host's /proc and /sys say about links, addresses and routes, for advice to a person.
+"""Read this host's links, addresses and routes from /proc and /sys, for advice to a person.
 
-It must never decide what is answered: the daemon learns that from netlink. Whatever cannot be read is empty.
+Nothing that is answered depends on it: the daemon asks netlink. A file that cannot be read counts as empty.
 """
 
 import os
@@ -18,21 +18,20 @@ class Host:
     def __init__(self, root: str = "/") -> None:
         self.root = Path(root)
 
-    def _rows(self, name: str) -> list[list[str]]:
+    def _rows(self, name: str, columns: int) -> list[list[str]]:
         try:
-            return [row.split() for row in (self.root / "proc/net" / name).read_text().splitlines()]
+            rows = [row.split() for row in (self.root / "proc/net" / name).read_text().splitlines()]
         except (OSError, UnicodeDecodeError):
             return []
+        return [row for row in rows if len(row) == columns]
 
     def _default_routes(self) -> list[tuple[int, str, str]]:
         """Return (metric, interface, gateway in hexadecimal) of each IPv6 default route, best first."""
-        routes = []
-        for row in self._rows("ipv6_route"):
-            if len(row) == 10 and row[0] == "0" * 32 and row[1] == "00" and row[9] != "lo":
-                flags = int(row[8], 16)
-                if not flags & _RTF_REJECT:
-                    routes.append((int(row[5], 16), row[9], row[4] if flags & _RTF_GATEWAY else ""))
-        return sorted(routes)
+        return sorted(
+            (int(row[5], 16), row[9], row[4] if int(row[8], 16) & _RTF_GATEWAY else "")
+            for row in self._rows("ipv6_route", 10)
+            if row[:2] == ["0" * 32, "00"] and row[9] != "lo" and not int(row[8], 16) & _RTF_REJECT
+        )
 
     def default_uplink(self) -> str:
         """Return the interface of the best IPv6 default route, or an empty string."""
@@ -40,27 +39,18 @@ class Host:
 
     def gateways(self, interface: str) -> list[IPv6Address]:
         """Return the next hops of the default routes through an interface."""
-        return [
-            IPv6Address(int(gateway, 16))
-            for _, name, gateway in self._default_routes()
-            if name == interface and gateway
-        ]
+        found = [gateway for _, name, gateway in self._default_routes() if name == interface]
+        return [IPv6Address(int(gateway, 16)) for gateway in found if gateway]
 
     def addresses(self, interface: str) -> list[IPv6Address]:
         """Return the interface's own addresses."""
-        return [IPv6Address(int(row[0], 16)) for row in self._addresses(interface)]
+        return [IPv6Address(int(row[0], 16)) for row in self._rows("if_inet6", 6) if row[5] == interface]
 
     def networks(self, interface: str) -> list[IPv6Network]:
         """Return the prefixes that the interface's addresses put on its link."""
-        found = [
-            IPv6Network((int(row[0], 16), int(row[2], 16)), strict=False)
-            for row in self._addresses(interface)
-            if row[2] != "80"
-        ]
+        rows = [row for row in self._rows("if_inet6", 6) if row[5] == interface and row[2] != "80"]
+        found = [IPv6Network((int(row[0], 16), int(row[2], 16)), strict=False) for row in rows]
         return [network for network in found if not network.is_link_local]
-
-    def _addresses(self, interface: str) -> list[list[str]]:
-        return [row for row in self._rows("if_inet6") if len(row) == 6 and row[5] == interface]
 
     def interfaces(self) -> list[str]:
         """Return the names of all interfaces."""

@@ -1,6 +1,6 @@
-"""How a fault in the configuration is worded: where, which key, what is wrong, what to do.
+"""Word a fault in the configuration: its place, its key, the fault, the remedy.
 
-It must never decide what a fault is; `values`, `toml_file` and `checks` do.
+`values`, `draft`, `toml_file` and `checks` decide what a fault is.
 """
 
 from collections.abc import Iterable

@@ -7,15 +7,21 @@ flags and environment have been merged in.
 import errno
 import os
 import re
+import select
+import stat
+import time
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path as FilePath
+from typing import Final
 
-from ndpresponder.config.bounded_file import MAX_BYTES, PATIENCE_S, NothingWritten, read_octets
 from ndpresponder.config.draft import Checker, Table
 from ndpresponder.config.problem import Problem, listed, nearest, printable
 from ndpresponder.config.toml_lines import locate
 
+MAX_BYTES: Final = 1 << 20  # far above any real file, far below what /dev/zero would give
+PIPE_TIMEOUT_S: Final = 4.0  # less than a reload allows a disk, so that the reason is told
+_READ: Final = 1 << 16
 _POSITION = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
 _NAMES = re.compile(r"\('(.*?)',?\)")  # `tomllib` shows names as a tuple
 _SYNTAX_HINTS: Mapping[str, str] = {
@@ -27,11 +33,15 @@ _SYNTAX_HINTS: Mapping[str, str] = {
 }
 
 
+class NothingWritten(OSError):
+    """A pipe or a terminal did not say all of it in time."""
+
+
 def read(name: str, problems: list[Problem]) -> Table:
     """Read one configuration file; what is wrong with it is added to the problems."""
     shown = printable(name)
     try:
-        data = read_octets(name)
+        data = _read_octets(name)
     except (OSError, ValueError) as error:
         return _refused(Problem(shown, "", *_unreadable(name, error)), problems)
     if len(data) > MAX_BYTES:
@@ -65,6 +75,51 @@ def _refused(problem: Problem, problems: list[Problem]) -> Table:
     return Table(broken={"interface"})
 
 
+def _read_octets(name: str) -> bytes:
+    """Return what the file holds, at most one octet more than `MAX_BYTES`.
+
+    The path may name a pipe (`--config <(make-configuration)`, `--config /dev/stdin`). To open a named pipe would wait
+    for its writer, and so would to read one: neither waits here, until a deadline.
+
+    Raises:
+        NothingWritten: it is a pipe or a device, and its end did not come in time.
+        OSError, ValueError: it cannot be read.
+    """
+    if "\0" in name:  # each version of Python words it in another way
+        raise ValueError("embedded null byte")
+    end_s = time.monotonic() + PIPE_TIMEOUT_S
+    descriptor = os.open(name, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+    try:
+        return _read_until(descriptor, end_s)
+    finally:
+        os.close(descriptor)
+
+
+def _read_until(descriptor: int, end_s: float) -> bytes:
+    is_pipe = stat.S_ISFIFO(os.fstat(descriptor).st_mode)
+    found = bytearray()
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    while len(found) <= MAX_BYTES:
+        try:
+            piece = os.read(descriptor, min(_READ, MAX_BYTES + 1 - len(found)))
+        except BlockingIOError:  # a writer has it open, and is silent
+            ended = False
+        else:
+            found += piece
+            if piece:
+                continue
+            # A pipe that no writer has opened yet reads like an ended file, too
+            ended = bool(found) or not is_pipe or any(events & select.POLLHUP for _, events in poll.poll(0))
+        if ended:
+            break
+        rest_s = end_s - time.monotonic()
+        if rest_s <= 0:
+            raise NothingWritten("its end did not come" if found else "nothing was written to it")
+        poll.poll(rest_s * 1000)
+    return bytes(found)
+
+
 def _unreadable(name: str, error: OSError | ValueError) -> tuple[str, str]:
     """Say why a file cannot be read, and what to do."""
     path = FilePath(name)
@@ -84,7 +139,10 @@ def _unreadable(name: str, error: OSError | ValueError) -> tuple[str, str]:
         beside = f"beside it there is {listed(others)}" if others else "check the path"
         return "does not exist", f"did you mean {path.parent / near}?" if near else beside
     if isinstance(error, NothingWritten):
-        return f"is a pipe or a device, and {error} within {PATIENCE_S:g} s", "name a file, or write to it and close it"
+        return (
+            f"is a pipe or a device, and {error} within {PIPE_TIMEOUT_S:g} s",
+            "name a file, or write to it and close it",
+        )
     if isinstance(error, OSError) and error.errno == errno.ENXIO:
         return "cannot be read: it is a socket, or a device that is not there", "name a configuration file in TOML"
     reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)

@@ -1,9 +1,10 @@
 """Turn one raw value (of a TOML document, a flag or the environment) into the setting's type, or say what is wrong.
 
-Every function raises `Wrong` and nothing else, whatever it is given. None may look at another setting,
-a file or the host: that is for `checks` and for `ndpresponder check`.
+Every function raises `Wrong` and nothing else, whatever it is given. None looks at another setting, a file or the host:
+`checks` and `ndpresponder check` do.
 """
 
+import contextlib
 from collections.abc import Callable, Mapping
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address
 
@@ -18,17 +19,9 @@ RESERVED = (
     (IPv6Network("::ffff:0:0/96"), "IPv4-mapped"),
 )
 LEVELS = ("debug", "info", "warning", "error")
-# What people write for them elsewhere, the one-letter levels of the ndpresponder written in Go among it.
-LEVEL_ALIASES: Mapping[str, str] = {
-    "warn": "warning",
-    "v": "debug",
-    "d": "debug",
-    "i": "info",
-    "w": "warning",
-    "e": "error",
-    "f": "error",
-    "n": "error",
-}
+# The word of other programs, and the one-letter levels of the ndpresponder written in Go
+_LETTERS: Mapping[str, str] = dict(zip("vdiwefn", ("debug", "debug", "info", "warning", *("error",) * 3), strict=True))
+LEVEL_ALIASES: Mapping[str, str] = {"warn": "warning", **_LETTERS}
 NAME_BYTES = 15  # IFNAMSIZ - 1
 SOCKET_PATH_BYTES = 107  # sizeof(sun_path) - 1
 
@@ -95,21 +88,17 @@ def log_level(raw: object) -> str:
 def interface_name(raw: object) -> str:
     """Accept what the kernel accepts as the name of an interface (dev_valid_name)."""
     name = text(raw, "eth0")
+    hint = 'write the name `ip link` shows, such as "eth0"'
     if not name:
-        raise Wrong("the interface name is empty", 'write the name `ip link` shows, such as "eth0"')
+        raise Wrong("the interface name is empty", hint)
     if "@" in name:
         before = name.partition("@")[0] or "eth0"
         raise Wrong(f"{name!r} is not an interface name", f'write "{before}": `ip link` shows a peer after the @')
     if name in (".", "..") or "/" in name or ":" in name or any(letter.isspace() for letter in name):
-        raise Wrong(
-            f"{name!r} is not an interface name: no slash, colon or space can be in one",
-            'write the name `ip link` shows, such as "eth0"',
-        )
+        raise Wrong(f"{name!r} is not an interface name: no slash, colon or space can be in one", hint)
     if len(name.encode()) > NAME_BYTES:
-        raise Wrong(
-            f"{name!r} is longer than the {NAME_BYTES} bytes the kernel allows an interface name",
-            "write the name `ip link` shows",
-        )
+        message = f"{name!r} is longer than the {NAME_BYTES} bytes the kernel allows an interface name"
+        raise Wrong(message, "write the name `ip link` shows")
     return name
 
 
@@ -118,47 +107,29 @@ def network(raw: object) -> IPv6Network:
     word = text(raw, "2001:db8::/112")
     if word != word.strip():
         raise Wrong(f"{word!r} begins or ends with a space", "write it without")
-    try:
-        return IPv6Network(word) if "%" not in word else _not_a_network(word)
-    except ValueError:
-        return _not_a_network(word)
-
-
-def _not_a_network(word: str) -> IPv6Network:
-    """Raise the reason why this is no IPv6 prefix."""
-    address, _, length = word.partition("/")
     if "%" in word:
         raise Wrong(f"{word!r} has a zone", "leave the % and what follows it out: the uplink says which link is meant")
-    try:
-        known = IPv6Address(address)
-    except ValueError:
-        _refuse_ipv4(word)
-        raise Wrong(f"{word!r} is not an IPv6 prefix", 'write one such as "2001:db8::/112"') from None
+    with contextlib.suppress(ValueError):
+        return IPv6Network(word)
+    address, _, length = word.partition("/")
+    if _parses(lambda: IPv4Network(word, strict=False)):
+        raise Wrong(f"{word!r} is IPv4", "leave it out: IPv4 has ARP, neighbor discovery is IPv6 only")
+    if not _parses(lambda: IPv6Address(address)):
+        raise Wrong(f"{word!r} is not an IPv6 prefix", 'write one such as "2001:db8::/112"')
+    known = IPv6Address(address)
     if not (length.isascii() and length.isdigit()) or len(length) > 3 or int(length) > 128:
         raise Wrong(f"{word!r} has no valid prefix length", f"write {known}/ and a number from 0 to 128")
     masked = IPv6Network((known, int(length)), strict=False)
-    raise Wrong(
-        f"{word!r} has host bits set",
-        f"write {masked} for the whole prefix, or {known}/128 for this one address",
-    )
-
-
-def _refuse_ipv4(word: str) -> None:
-    try:
-        IPv4Network(word, strict=False)
-    except ValueError:
-        return
-    raise Wrong(f"{word!r} is IPv4", "leave it out: IPv4 has ARP, neighbor discovery is IPv6 only")
+    hint = f"write {masked} for the whole prefix, or {known}/128 for this one address"
+    raise Wrong(f"{word!r} has host bits set", hint)
 
 
 def prefix(raw: object) -> IPv6Network:
     """Accept a prefix that can be claimed: unicast addresses which may lie behind a host."""
     claimed = network(raw)
     if claimed.prefixlen == 0:
-        raise Wrong(
-            f"{raw!r} is every address there is: no neighbor of this link could keep its own",
-            "write the prefix that is routed to this host or used behind it",
-        )
+        message = f"{raw!r} is every address there is: no neighbor of this link could keep its own"
+        raise Wrong(message, "write the prefix that is routed to this host or used behind it")
     for block, name in RESERVED:
         if claimed.subnet_of(block):
             raise Wrong(f"{raw!r} is {name}", "write a global or unique local prefix")
@@ -177,34 +148,30 @@ def listen(raw: object) -> str:
     address, colon, port = where.rpartition(":")
     digits = port.isascii() and port.isdigit()
     bare = where[1:-1] if where.startswith("[") and where.endswith("]") else where
-    if digits and ":" in address and _is_address(address):
+    if digits and ":" in address and _parses(lambda: ip_address(address)):
         raise Wrong(f"{where!r}: an IPv6 address needs brackets before its port", f"write [{address}]:{port}")
-    if _is_address(bare):
+    if _parses(lambda: ip_address(bare)):
         raise Wrong(f"{where!r} has no port", f"write {f'[{bare}]' if ':' in bare else bare}:9846")
     if not colon:
         hint = f"write [::1]:{where}" if digits else "write [::1]:9846, 127.0.0.1:9846 or unix:/run/metrics.sock"
         raise Wrong(f"{where!r} is neither ADDR:PORT nor unix:PATH", hint)
     if address in ("", "*"):
         port = port if digits else "9846"
-        raise Wrong(
-            f"{where!r} does not say on which address",
-            f"write [::1]:{port} for this host only, [::]:{port} for every address it has",
-        )
+        hint = f"write [::1]:{port} for this host only, [::]:{port} for every address it has"
+        raise Wrong(f"{where!r} does not say on which address", hint)
     bracketed = address.startswith("[") and address.endswith("]")
     plain = address[1:-1] if bracketed else address
-    if not _is_address(plain) or bracketed != (":" in plain):
-        raise Wrong(
-            f"{where!r}: {address!r} is not an IP address",
-            "write [::1] or 127.0.0.1: names are not resolved",
-        )
+    if not _parses(lambda: ip_address(plain)) or bracketed != (":" in plain):
+        hint = "write [::1] or 127.0.0.1: names are not resolved"
+        raise Wrong(f"{where!r}: {address!r} is not an IP address", hint)
     if not digits or len(port) > 5 or not 1 <= int(port) <= 65535:
         raise Wrong(f"{where!r}: {port!r} is not a port", f"write {address}: and a number from 1 to 65535")
     return where
 
 
-def _is_address(word: str) -> bool:
+def _parses(parse: Callable[[], object]) -> bool:
     try:
-        ip_address(word)
+        parse()
     except ValueError:
         return False
     return True
@@ -219,18 +186,15 @@ def _socket_path(where: str) -> str:
 
 def _fitting(where: str, path: str) -> str:
     if len(path.encode()) > SOCKET_PATH_BYTES:
-        raise Wrong(
-            f"{where!r} is longer than the {SOCKET_PATH_BYTES} bytes of a socket's path", "choose a shorter one"
-        )
+        message = f"{where!r} is longer than the {SOCKET_PATH_BYTES} bytes of a socket's path"
+        raise Wrong(message, "choose a shorter one")
     return where
 
 
 def control_socket(raw: object) -> str:
     """Accept the absolute path of a unix socket, or nothing for off."""
     path = text(raw, "/run/ndpresponder/control.sock")
-    if not path:
-        return path
-    if not path.startswith("/"):
+    if path and not path.startswith("/"):
         raise Wrong(f"{path!r} is not an absolute path", "write it like /run/ndpresponder/control.sock")
     if path.endswith("/"):
         raise Wrong(f"{path!r} names a directory", f"write {path}control.sock")

@@ -10,7 +10,7 @@ from requirements import OURS, require
 from sample_responder import prefixes
 from source_thread import Following
 
-from ndpresponder.config import RoutesSourceConfig
+from ndpresponder.config.settings import RoutesSourceConfig
 from ndpresponder.lab.namespace import Namespace, create_all, delete_all
 from ndpresponder.linux.netlink import routes as kernel_routes
 from ndpresponder.targets.source import TargetSet

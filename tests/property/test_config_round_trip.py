@@ -8,15 +8,7 @@ from typing import Any, get_args
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ndpresponder.config import (
-    Config,
-    DockerSourceConfig,
-    InterfaceConfig,
-    LimitsConfig,
-    LogConfig,
-    MetricsConfig,
-    SourcesConfig,
-)
+from ndpresponder.config import Config, InterfaceConfig, LimitsConfig, LogConfig
 from ndpresponder.config.checks import judge
 from ndpresponder.config.declaration import keys
 from ndpresponder.config.draft import Table, build
@@ -24,7 +16,7 @@ from ndpresponder.config.host import Host
 from ndpresponder.config.layers import load
 from ndpresponder.config.problem import Problem
 from ndpresponder.config.render import as_data, as_toml
-from ndpresponder.config.settings import leaves
+from ndpresponder.config.settings import DockerSourceConfig, MetricsConfig, SourcesConfig, leaves
 from ndpresponder.config.toml_file import parse
 from ndpresponder.errors import ConfigError
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
-from ndpresponder.config import RoutesSourceConfig
+from ndpresponder.config.settings import RoutesSourceConfig
 from ndpresponder.linux.netlink.changes import Changes
 from ndpresponder.linux.netlink.routes import (
     GROUPS,

@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 
-from ndpresponder.config import Config, DockerSourceConfig
+from ndpresponder.config import Config
 from ndpresponder.config.host import Host
 from ndpresponder.config.layers import load
+from ndpresponder.config.settings import DockerSourceConfig
 from ndpresponder.errors import ConfigError
 
 UPLINK = {"iface": ["uplink"]}

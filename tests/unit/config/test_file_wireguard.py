@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from ndpresponder.config import Config, FileSourceConfig, WireguardSourceConfig
+from ndpresponder.config import Config
 from ndpresponder.config.layers import load
+from ndpresponder.config.settings import FileSourceConfig, WireguardSourceConfig
 from ndpresponder.errors import ConfigError
 
 UPLINK = {"iface": ["eth0"]}

@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 
 from ndpresponder.cli.commands import parser_of
-from ndpresponder.config import Config, RoutesSourceConfig
+from ndpresponder.config import Config
 from ndpresponder.config.host import Host
 from ndpresponder.config.layers import load
+from ndpresponder.config.settings import RoutesSourceConfig
 from ndpresponder.errors import ConfigError
 from ndpresponder.targets.sources import build_sources
 from ndpresponder.targets.sources.temporary import TemporaryPrefixes

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from ndpresponder.config import Config, InterfaceConfig, LimitsConfig, LogConfig, MetricsConfig
+from ndpresponder.config import Config, InterfaceConfig, LimitsConfig, LogConfig
 from ndpresponder.config.host import Host
 from ndpresponder.config.layers import Loaded, NothingToDo, load
+from ndpresponder.config.settings import MetricsConfig
 from ndpresponder.errors import ConfigError
 
 A, B, C = IPv6Network("2001:db8:a::/64"), IPv6Network("2001:db8:b::/64"), IPv6Network("2001:db8:c::/64")

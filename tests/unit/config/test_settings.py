@@ -9,18 +9,10 @@ from typing import Any, Literal, get_args, get_origin
 
 import pytest
 
-from ndpresponder.config import (
-    Config,
-    DockerSourceConfig,
-    InterfaceConfig,
-    LimitsConfig,
-    LogConfig,
-    MetricsConfig,
-    SourcesConfig,
-)
+from ndpresponder.config import Config, InterfaceConfig, LimitsConfig, LogConfig
 from ndpresponder.config.declaration import Key, keys
 from ndpresponder.config.layers import load
-from ndpresponder.config.settings import leaves
+from ndpresponder.config.settings import DockerSourceConfig, MetricsConfig, SourcesConfig, leaves
 
 REFERENCE = Path(__file__).parents[3] / "systemd/ndpresponder.toml"
 WHOLE = re.sub(r"(?m)^#(?! |$)", "", REFERENCE.read_text())  # the tables of sources stand there as comments

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ndpresponder.config import RoutesSourceConfig
+from ndpresponder.config.settings import RoutesSourceConfig
 from ndpresponder.errors import SourceUnavailable
 from ndpresponder.linux import interface
 from ndpresponder.linux.bpf import syscall
