@@ -66,7 +66,7 @@ UNNEEDED: Final = ("boot", "var/lib/apt", "var/cache", "usr/share/zoneinfo", "us
 SLOWER: Final = 4  # than this machine, without its processor's help; for deadlines
 PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 INIT: Final = f"""#!/bin/sh
-export PATH={PATH} HOME=/root LC_ALL=C.UTF-8 PYTHONPATH=/checkout:/checkout/tests:/python PYTHONUNBUFFERED=1
+export PATH={PATH} HOME=/root LC_ALL=C.UTF-8 PYTHONPATH=/checkout:/checkout/tests/support:/python PYTHONUNBUFFERED=1
 export NDPRESPONDER_SLOWER={SLOWER}
 mount -t proc proc /proc
 mount -t sysfs sys /sys

@@ -293,7 +293,7 @@ def test_without_clang_at_the_build_it_says_so(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_who_does_without_does_not_pay_for_it() -> None:
-    listing = "import ndpresponder.daemon, sys; print(*sys.modules)"
+    listing = "import ndpresponder.daemon.daemon, sys; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", listing], check=True, capture_output=True, text=True).stdout
     assert [name for name in loaded.split() if "fastpath" in name or name.endswith("bpf_object")] == []
 
