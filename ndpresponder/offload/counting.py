@@ -19,10 +19,9 @@ from ndpresponder.linux.packet.fanout import Fanout, join_fanout
 from ndpresponder.linux.packet.packet_socket import PacketSocket
 from ndpresponder.observe.tally import Tally
 from ndpresponder.observe.uplink_log import UplinkLog
-from ndpresponder.offload.counting_program import steer
+from ndpresponder.offload.counting_program import counting_program
 from ndpresponder.offload.fanout_members import ALWAYS_COUNTED, COUNTED, READ_ALL
-from ndpresponder.offload.flood_program import LEAST_SHARE, Shares, hold_back
-from ndpresponder.offload.unattended import left_in_flood
+from ndpresponder.offload.flood_program import LEAST_SHARE, Shares, hold_back, left_in_flood
 from ndpresponder.outcome import Outcome
 from ndpresponder.policy.overload import Overload
 from ndpresponder.policy.requester import UplinkState
@@ -238,7 +237,7 @@ class Counting:
         if state is None:
             return READ_ALL
         if self._written_for[0] is not table or self._written_for[1] != state:
-            self._written = await asyncio.get_running_loop().run_in_executor(None, program_for, table, state)
+            self._written = await asyncio.get_running_loop().run_in_executor(None, counting_program, table, state)
             self._written_for = table, state
         if not self._overload.flooded:
             return self._written
@@ -267,11 +266,3 @@ class Counting:
         if self._overload.flooded:  # what waited before it was in force is not its fault
             await asyncio.sleep(_SETTLE_S)
             self._begin_look()
-
-
-def program_for(table: TargetTable, state: UplinkState) -> Program:
-    """Return the program that has read all but what a responder with these ends as `not_ours`."""
-    never = [(int.from_bytes(address, "big"), 0) for address in state.never]
-    lengths = (*table.claims(), *table.excluded)
-    prefixes = [(network << free, free) for free, networks in lengths for network in networks]
-    return steer(table.live, [*prefixes, *never], state.lladdr, state.own_addresses, state.index)

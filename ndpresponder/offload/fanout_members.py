@@ -1,14 +1,25 @@
-"""The members of a packet fanout group: how the frames of each end, and what sends a frame to one of them.
+"""The members of a packet fanout group, and the first tests of each program that chooses one for a frame.
 
-Member `READ` is the socket that is read. The sockets of the others only count (`linux.packet.fanout`). Pure.
+Member `READ` is the socket that the daemon reads. The sockets of the other members only count (`linux.packet.fanout`).
+A program returns the number of a member (packet(7), PACKET_FANOUT_CBPF). It starts at the IPv6 header; the Ethernet
+header is at SKF_LL_OFF (linux/filter.h). Pure.
 """
 
 from collections.abc import Sequence
 from typing import Final
 
 from ndpresponder.outcome import Kind, Outcome
-from ndpresponder.wire.classic_bpf import Program, Writer
-from ndpresponder.wire.filters import AND, JUMP_IF_EQUAL, LOAD_BYTE, LOAD_WORD, RETURN, Instruction
+from ndpresponder.wire.classic_bpf import (
+    AND,
+    JUMP_IF_EQUAL,
+    LOAD_BYTE,
+    LOAD_WORD,
+    RETURN,
+    Instruction,
+    Label,
+    Program,
+    Writer,
+)
 from ndpresponder.wire.layout import (
     DESTINATION,
     ETH_P_IPV6,
@@ -32,45 +43,8 @@ COUNTED: Final = tuple(
     (kind, outcome) for outcome in (Outcome.NOT_OURS, Outcome.BAD_HOP_LIMIT, Outcome.OVERLOADED) for kind in Kind
 )
 ALWAYS_COUNTED: Final = len(NEVER_READ) + len(FORWARDED)  # members that there are without a flood
+
 LINK_LAYER: Final = 0xFFE00000  # SKF_LL_OFF: octets from the start of the frame
-
-
-def require_solicitation(writer: Writer, read: int) -> None:
-    """Write that a solicitation goes on with what was written before; all else goes to the socket's own filter."""
-    writer.require(JUMP_IF_EQUAL, NEIGHBOR_SOLICITATION, read)
-    writer.put(LOAD_BYTE, of_ip(ICMP_TYPE))
-    writer.require(JUMP_IF_EQUAL, ICMPV6, read)
-    writer.put(LOAD_BYTE, of_ip(NEXT_HEADER))
-
-
-def by_kind(writer: Writer, members: Sequence[int]) -> int:
-    """Write that a frame goes to the one of `members` that counts its kind, as `solicitation.kind_of` says; a label."""
-    unicast, multicast, dad = (writer.put(RETURN, members[kind]) for kind in (Kind.UNICAST, Kind.MULTICAST, Kind.DAD))
-    writer.put(JUMP_IF_EQUAL, 0xFF, multicast, unicast)
-    then, from_somebody = dad, writer.put(LOAD_BYTE, of_ip(DESTINATION.start))
-    for word in reversed(words(SOURCE)):
-        writer.put(JUMP_IF_EQUAL, 0, then, from_somebody)
-        then = writer.put(LOAD_WORD, word)
-    return then
-
-
-def count_forwarded(writer: Writer, read: int) -> None:
-    """Write that what was sent on this link goes on with what was written before; forwarded frames are counted."""
-    goes_on = len(writer)
-    forwarded = by_kind(writer, FORWARDED)
-    writer.put(JUMP_IF_EQUAL, NDP_HOP_LIMIT, goes_on, forwarded)
-    writer.put(LOAD_BYTE, of_ip(HOP_LIMIT))
-    writer.require(JUMP_IF_EQUAL, ETH_P_IPV6 << 16 | 6 << 12, read)
-    writer.put(AND, 0xFFFFF000)
-    writer.put(LOAD_WORD, LINK_LAYER + ETHER_TYPE.start)
-
-
-def _read_link() -> Program:
-    writer = Writer()
-    read = writer.put(RETURN, READ)
-    count_forwarded(writer, read)
-    require_solicitation(writer, read)
-    return writer.program()
 
 
 def of_ip(place: int) -> int:
@@ -81,6 +55,55 @@ def of_ip(place: int) -> int:
 def words(field: slice) -> list[int]:
     """Return where the words of a field are, counted from the IPv6 header."""
     return [of_ip(place) for place in range(field.start, field.stop, 4)]
+
+
+def require_solicitation(writer: Writer, read: Label) -> None:
+    """Have all read but solicitations. Most frames are data and end here."""
+    writer.put(LOAD_BYTE, of_ip(NEXT_HEADER))
+    writer.require(JUMP_IF_EQUAL, ICMPV6, read)
+    writer.put(LOAD_BYTE, of_ip(ICMP_TYPE))
+    writer.require(JUMP_IF_EQUAL, NEIGHBOR_SOLICITATION, read)
+
+
+def count_forwarded(writer: Writer, read: Label) -> None:
+    """Count what a router forwarded, which is IPv6 and has no VLAN tag."""
+    sent_here = Label()
+    writer.put(LOAD_WORD, LINK_LAYER + ETHER_TYPE.start)
+    writer.put(AND, 0xFFFFF000)
+    writer.require(JUMP_IF_EQUAL, ETH_P_IPV6 << 16 | 6 << 12, read)
+    writer.put(LOAD_BYTE, of_ip(HOP_LIMIT))
+    writer.refuse(JUMP_IF_EQUAL, NDP_HOP_LIMIT, sent_here)
+    count_by_kind(writer, FORWARDED)
+    writer.mark(sent_here)
+
+
+def count_by_kind(writer: Writer, members: Sequence[int]) -> None:
+    """Have the one of `members` count a frame that counts its kind, as `solicitation.kind_of` says."""
+    specified = Label()
+    for word in words(SOURCE):
+        writer.put(LOAD_WORD, word)
+        writer.require(JUMP_IF_EQUAL, 0, specified)
+    writer.put(RETURN, members[Kind.DAD])
+    writer.mark(specified)
+    count_by_destination(writer, members)
+
+
+def count_by_destination(writer: Writer, members: Sequence[int]) -> None:
+    unicast = Label()
+    writer.put(LOAD_BYTE, of_ip(DESTINATION.start))
+    writer.require(JUMP_IF_EQUAL, 0xFF, unicast)
+    writer.put(RETURN, members[Kind.MULTICAST])
+    writer.mark(unicast)
+    writer.put(RETURN, members[Kind.UNICAST])
+
+
+def _read_link() -> Program:
+    writer, read = Writer(), Label()
+    require_solicitation(writer, read)
+    count_forwarded(writer, read)
+    writer.mark(read)
+    writer.put(RETURN, READ)
+    return writer.program()
 
 
 READ_ALL: Final[Program] = (Instruction(RETURN, 0, 0, READ),)  # forwarded frames as well

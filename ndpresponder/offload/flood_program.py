@@ -1,9 +1,22 @@
-"""The classic BPF program of a packet fanout group in a flood: most of what strangers ask is held back.
+"""The classic BPF programs of a flood: the kernel holds back most of what strangers ask. They end as `overloaded`.
 
-Pure. It ends as `overloaded`, whatever it is.
+The rules of the program that says which member of a fanout group gets a frame, in this order:
+
+1. A frame that the program without a flood does not have read is counted as before.
+2. Spared stations, by their link-layer address, and gateways, by their IPv6 address, are read.
+3. Of a guarded station, in whose name there is a flood, its own IPv6 sources are read, wholly or by chance. Next to
+   nothing is read of its other sources.
+4. Of the few known requesters that flood a share is read by chance, of the others that flood next to nothing.
+5. Of all others another share is read by chance.
+
+Thousands of stations that flood have no room in a search. Each is hashed to one of `BUCKETS` bits, which the program
+holds as words: a few other stations share a bit with one that floods, and others with another salt. Only who knows the
+salt can choose to.
+
+Pure.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Final, NamedTuple
 
 from ndpresponder.offload.counting_program import merged
@@ -11,21 +24,50 @@ from ndpresponder.offload.fanout_members import (
     HELD_BACK,
     LINK_LAYER,
     READ,
+    READ_ALL,
     READ_LINK,
-    by_kind,
+    count_by_kind,
     of_ip,
     require_solicitation,
 )
-from ndpresponder.offload.many_requesters import one_of_many
 from ndpresponder.policy.overload import Spared
-from ndpresponder.wire.classic_bpf import JUMP_IF_AT_LEAST, MAX_INSTRUCTIONS, Program, Ranges, Writer
-from ndpresponder.wire.filters import JUMP_IF_EQUAL, LOAD_HALF, LOAD_WORD, RETURN
+from ndpresponder.wire.classic_bpf import (
+    ADD_X,
+    AND,
+    JUMP,
+    JUMP_IF_AT_LEAST,
+    JUMP_IF_EQUAL,
+    JUMP_IF_SET_X,
+    LOAD,
+    LOAD_BYTE,
+    LOAD_HALF,
+    LOAD_STORED,
+    LOAD_WORD,
+    MAX_INSTRUCTIONS,
+    MULTIPLY,
+    RETURN,
+    SHIFT_LEFT_X,
+    SHIFT_RIGHT,
+    STORE,
+    TO_X,
+    Instruction,
+    Label,
+    Program,
+    Ranges,
+    Writer,
+)
+from ndpresponder.wire.filters import SOLICITATIONS_OF_THE_LINK, WHOLE_FRAME
 from ndpresponder.wire.layout import ETH_P_IPV6, ETHER_TYPE, ETHERNET_SOURCE, SOURCE
 
 LEAST_SHARE: Final = 1 / 64  # is read, by chance, of the stations that flood
 MOST_SHARE: Final = 63 / 64
-_SEARCHED: Final = 256  # flooding stations are searched for one by one
+BUCKETS: Final = 1 << 15
+_BUCKET_SHIFT: Final = 32 - 15
+_SEARCHED: Final = 256  # stations that flood are searched for one by one
 _RANDOM: Final = 0xFFFFF000 + 56  # SKF_AD_OFF + SKF_AD_RANDOM
+_STATION: Final = LINK_LAYER + ETHERNET_SOURCE.start
+_SOURCE: Final = of_ip(SOURCE.start)
+_MOST: Final = 0xFFFFFFFF
 
 
 class Shares(NamedTuple):
@@ -52,48 +94,114 @@ def _within(share: float) -> float:
 
 
 def hold_back(program: Program, shares: Shares, spared: Spared) -> Program:
-    """Return `program`, but of the solicitations that it has read only the `shares` are read, by chance.
+    """Return `program`, but of what it has read most is held back.
 
-    All is read of the spared stations, by their link-layer address, and of the gateways, by their IPv6 address. Of the
-    stations that flood, and with this salt of some others where those are many, next to nothing is; nor of those
-    guarded, but from their IPv6 sources: all if it says so, else the share. Each program ends where it has decided that
-    a frame be read: there this goes on.
+    Each program ends where it has decided that a frame be read: there this goes on.
     """
     writer = Writer()
-    put = writer.put
-    read = put(RETURN, READ)
-    held = by_kind(writer, HELD_BACK)
-    by_chance, often, rarely = (
-        _by_chance(writer, share, held, read) for share in (shares.others, shares.known, LEAST_SHARE)
-    )
-    station, source = LINK_LAYER + ETHERNET_SOURCE.start, of_ip(SOURCE.start)
-    then = by_chance
-    if len(spared.flooding) > _SEARCHED:
-        then = one_of_many(writer, spared.flooding, spared.salt, station, rarely, then)
-    elif spared.flooding:
-        then = writer.search(_stations(spared.flooding), station, 64, rarely, then)
-    if spared.known:
-        then = writer.search(_stations(spared.known), station, 64, often, then)
-    then = writer.search(merged(spared.gateways, 0, ()), source, 128, read, then)
-    for guard, its_own in spared.guarded.items():
-        one_of = rarely
-        for kept, label in ((False, by_chance), (True, read)):
-            some = [each for each, is_kept in its_own.items() if is_kept is kept]
-            one_of = writer.search(merged(some, 0, ()), source, 128, label, one_of)
-        then = writer.search(_stations([guard]), station, 64, one_of, then)
-    writer.search(_stations(spared.stations), station, 64, read, then)
-    require_solicitation(writer, read)
-    writer.require(JUMP_IF_EQUAL, ETH_P_IPV6, read)
+    read, held, by_chance, often, rarely = (Label() for _ in range(5))
     writer.put(LOAD_HALF, LINK_LAYER + ETHER_TYPE.start)
+    writer.require(JUMP_IF_EQUAL, ETH_P_IPV6, read)
+    require_solicitation(writer, read)
+    writer.search(_stations(spared.stations), _STATION, 64, read)
+    for guard, sources in spared.guarded.items():
+        in_its_name, beside = Label(), Label()
+        writer.search(_stations([guard]), _STATION, 64, in_its_name)
+        writer.jump(beside)
+        writer.mark(in_its_name)
+        for is_kept, label in ((True, read), (False, by_chance)):
+            writer.search(merged(each for each, kept in sources.items() if kept is is_kept), _SOURCE, 128, label)
+        writer.jump(rarely)
+        writer.mark(beside)
+    writer.search(merged(spared.gateways), _SOURCE, 128, read)
+    writer.search(_stations(spared.known), _STATION, 64, often)
+    if len(spared.flooding) > _SEARCHED:
+        _search_many(writer, spared.flooding, spared.salt, rarely)
+    else:
+        writer.search(_stations(spared.flooding), _STATION, 64, rarely)
+    for label, share in ((by_chance, shares.others), (often, shares.known), (rarely, LEAST_SHARE)):
+        writer.mark(label)
+        writer.put(LOAD_WORD, _RANDOM)
+        writer.test(JUMP_IF_AT_LEAST, int(share * (1 << 32)), held, read)
+    writer.mark(held)
+    count_by_kind(writer, HELD_BACK)
+    writer.mark(read)
+    writer.put(RETURN, READ)
     end = writer.program()
     return (*(program if len(program) + len(end) <= MAX_INSTRUCTIONS else READ_LINK)[:-1], *end)
-
-
-def _by_chance(writer: Writer, share: float, held: int, read: int) -> int:
-    writer.put(JUMP_IF_AT_LEAST, int(share * (1 << 32)), held, read)
-    return writer.put(LOAD_WORD, _RANDOM)
 
 
 def _stations(lladdrs: Iterable[bytes]) -> Ranges:
     """Return what stands from the source on in the Ethernet headers of these: the address and the EtherType."""
     return [(value, value) for value in sorted(int.from_bytes(each) << 16 | ETH_P_IPV6 for each in lladdrs)]
+
+
+def bucket_of(station: bytes, salt: int) -> int:
+    """Return the bucket of a station."""
+    high, low = _factors(salt)
+    return (int.from_bytes(station[:4]) * high + int.from_bytes(station[4:]) * low & _MOST) >> _BUCKET_SHIFT
+
+
+def _search_many(writer: Writer, stations: Collection[bytes], salt: int, inside: Label) -> None:
+    """Go on at `inside` if the bit of the station's bucket is set."""
+    words = [0] * (BUCKETS // 32)
+    for bucket in {bucket_of(station, salt) for station in stations}:
+        words[bucket >> 5] |= 1 << (bucket & 31)
+    outside, put = Label(), writer.put
+    high, low = _factors(salt)
+    put(LOAD_HALF, _STATION + 4)
+    put(MULTIPLY, low)
+    put(TO_X)
+    put(LOAD_WORD, _STATION)
+    put(MULTIPLY, high)
+    put(ADD_X)
+    put(SHIFT_RIGHT, _BUCKET_SHIFT)
+    put(STORE, 0)
+    put(AND, 31)
+    put(TO_X)
+    put(LOAD, 1)
+    put(SHIFT_LEFT_X)
+    put(TO_X)
+    put(LOAD_STORED, 0)
+    put(SHIFT_RIGHT, 5)
+    _choose_word(writer, words, 0, inside, outside)
+    writer.mark(outside)
+
+
+def _choose_word(writer: Writer, words: list[int], first: int, inside: Label, outside: Label) -> None:
+    """Write the choice among words by the number that is loaded, where the first has the number `first`."""
+    if len(words) == 1:
+        writer.put(LOAD, words[0])
+        writer.test(JUMP_IF_SET_X, 0, inside, outside)
+        return
+    middle = len(words) // 2
+    lower, upper = (Label() if any(half) else outside for half in (words[:middle], words[middle:]))
+    writer.test(JUMP_IF_AT_LEAST, first + middle, upper, lower)
+    for half, label, start in ((words[:middle], lower, first), (words[middle:], upper, first + middle)):
+        if label is not outside:
+            writer.mark(label)
+            _choose_word(writer, half, start, inside, outside)
+
+
+def _factors(salt: int) -> tuple[int, int]:
+    return salt & _MOST | 1, salt >> 32 & _MOST | 1
+
+
+def left_in_flood(spared: Spared) -> Program:
+    """Return the filter of a socket that nobody reads for a moment in a flood, from one process to the next.
+
+    Half a second of a flood fills the ring, so that the gateway's solicitations would be dropped with the others. It
+    decides as `hold_back` does, but counts nothing. A filter starts at the frame, not at the IPv6 header.
+    """
+    *head, _, refused = SOLICITATIONS_OF_THE_LINK
+    stations = [*spared.stations, *spared.guarded]
+    program = hold_back(READ_ALL, Shares(LEAST_SHARE, LEAST_SHARE), Spared(stations, gateways=spared.gateways))
+    return (*head, Instruction(JUMP, 0, 0, 1), refused, *map(_of_filter, program))
+
+
+def _of_filter(each: Instruction) -> Instruction:
+    if each.code == RETURN:
+        return each._replace(operand=WHOLE_FRAME if each.operand == READ else 0)
+    if each.code in (LOAD_BYTE, LOAD_HALF, LOAD_WORD) and each.operand < LINK_LAYER:
+        return each._replace(operand=each.operand - of_ip(0))
+    return each

@@ -1,13 +1,19 @@
-"""The classic BPF programs that let only what is asked for reach a packet socket, as data.
-
-Encoding: struct sock_filter {u16 code; u8 jt; u8 jf; u32 k} in host byte order (linux/filter.h). Jumps count
-instructions to skip. A load beyond the end of the frame ends the program with 0: the frame is not ours.
-"""
+"""The classic BPF programs by which a packet socket receives one kind of message and nothing else, as data. Pure."""
 
 import struct
 from collections.abc import Iterable
-from typing import Final, NamedTuple
+from typing import Final
 
+from ndpresponder.wire.classic_bpf import (
+    AND,
+    JUMP_IF_EQUAL,
+    LOAD_BYTE,
+    LOAD_HALF,
+    LOAD_WORD,
+    RETURN,
+    Instruction,
+    Program,
+)
 from ndpresponder.wire.layout import (
     ETH_P_IPV6,
     ETHER_TYPE,
@@ -27,15 +33,7 @@ from ndpresponder.wire.layout import (
     VERSION,
 )
 
-LOAD_WORD: Final = 0x20  # BPF_LD | BPF_W | BPF_ABS
-LOAD_HALF: Final = 0x28  # BPF_LD | BPF_H | BPF_ABS
-LOAD_BYTE: Final = 0x30  # BPF_LD | BPF_B | BPF_ABS
-JUMP_IF_EQUAL: Final = 0x15  # BPF_JMP | BPF_JEQ | BPF_K
-AND: Final = 0x54  # BPF_ALU | BPF_AND | BPF_K
-RETURN: Final = 0x06  # BPF_RET | BPF_K
-
 WHOLE_FRAME: Final = 0x40000  # more octets than any frame has
-
 
 # Not octets of the frame, but what the kernel knows of it: SKF_AD_OFF + SKF_AD_* (linux/filter.h)
 PACKET_TYPE: Final = 0xFFFFF000 + 4
@@ -43,18 +41,9 @@ INTERFACE: Final = 0xFFFFF000 + 8  # the index of the one that has the frame now
 OTHER_HOST: Final = 3  # PACKET_OTHERHOST, the type of what has a VLAN tag and no VLAN device
 
 
-class Instruction(NamedTuple):
-    """One instruction; see linux/filter.h."""
-
-    code: int
-    jump_true: int
-    jump_false: int
-    operand: int
-
-
 # A VLAN-tagged frame passes too: the kernel has taken the tag away before a socket bound to ETH_P_IPV6 sees it. So it
 # is counted; who does not count wants `of_link`.
-def _messages(icmp_type: int) -> tuple[Instruction, ...]:
+def _messages(icmp_type: int) -> Program:
     return (
         Instruction(LOAD_HALF, 0, 0, ETHER_TYPE.start),
         Instruction(JUMP_IF_EQUAL, 0, 5, ETH_P_IPV6),
@@ -67,7 +56,7 @@ def _messages(icmp_type: int) -> tuple[Instruction, ...]:
     )
 
 
-def _of_the_link(hop_limit: int, *program: Instruction) -> tuple[Instruction, ...]:
+def _of_the_link(hop_limit: int, *program: Instruction) -> Program:
     """Return `program` for those frames only that have this hop limit, as nothing has that a router forwarded."""
     return (
         Instruction(LOAD_BYTE, 0, 0, HOP_LIMIT),
@@ -88,7 +77,7 @@ ADVERTISEMENTS: Final = _of_the_link(NDP_HOP_LIMIT, *_messages(NEIGHBOR_ADVERTIS
 
 
 # Messages of ICMPv6 that follow a Hop-by-Hop Options header of 8 octets (RFC 3810 5, RFC 4286 3.2)
-def _after_options(icmp_type: int) -> tuple[Instruction, ...]:
+def _after_options(icmp_type: int) -> Program:
     return _of_the_link(
         MLD_HOP_LIMIT,
         Instruction(LOAD_HALF, 0, 0, ETHER_TYPE.start),
@@ -108,12 +97,12 @@ QUERIES: Final = _after_options(MULTICAST_LISTENER_QUERY)
 ROUTER_SEARCHES: Final = _after_options(MULTICAST_ROUTER_SOLICITATION)
 
 
-def advertisements_of(targets: Iterable[bytes]) -> tuple[Instruction, ...]:
+def advertisements_of(targets: Iterable[bytes]) -> Program:
     """Return the program that accepts neighbor advertisements whose target is one of `targets`."""
     return _advertisements((target, ()) for target in sorted(targets))
 
 
-def advertisements_by(stations: Iterable[tuple[bytes, bytes]]) -> tuple[Instruction, ...]:
+def advertisements_by(stations: Iterable[tuple[bytes, bytes]]) -> Program:
     """Return the program that accepts neighbor advertisements which name for a target its link-layer address."""
     option = TARGET_LLADDR_OPTION << 8 | 1
     return _advertisements(
@@ -129,7 +118,7 @@ def advertisements_by(stations: Iterable[tuple[bytes, bytes]]) -> tuple[Instruct
     )
 
 
-def _advertisements(wanted: Iterable[tuple[bytes, Iterable[tuple[int, int, int]]]]) -> tuple[Instruction, ...]:
+def _advertisements(wanted: Iterable[tuple[bytes, Iterable[tuple[int, int, int]]]]) -> Program:
     """Return the program for targets, each with more that must hold: how to load it, where, and what it is."""
     program = [
         Instruction(LOAD_HALF, 0, 0, ETHER_TYPE.start),
@@ -150,7 +139,7 @@ def _advertisements(wanted: Iterable[tuple[bytes, Iterable[tuple[int, int, int]]
     return _of_the_link(NDP_HOP_LIMIT, *program, Instruction(RETURN, 0, 0, 0))
 
 
-def of_link(index: int, program: Iterable[Instruction]) -> tuple[Instruction, ...]:
+def of_link(index: int, program: Iterable[Instruction]) -> Program:
     """Return `program` for frames of the link `index` itself, and none of what is tagged for another link."""
     return (
         Instruction(LOAD_WORD, 0, 0, INTERFACE),
@@ -160,8 +149,3 @@ def of_link(index: int, program: Iterable[Instruction]) -> tuple[Instruction, ..
         Instruction(RETURN, 0, 0, 0),
         *program,
     )
-
-
-def encode(program: tuple[Instruction, ...]) -> bytes:
-    """Return `program` as the kernel takes it: 8 octets for each instruction."""
-    return b"".join(struct.pack("=HBBI", *instruction) for instruction in program)

@@ -10,7 +10,8 @@ from peer import Wire, await_running
 from ndpresponder.linux.packet import fanout
 from ndpresponder.linux.packet.fanout import Fanout, join_fanout
 from ndpresponder.linux.packet.packet_socket import PacketSocket, open_packet_socket
-from ndpresponder.wire.filters import RETURN, SOLICITATIONS, Instruction
+from ndpresponder.wire.classic_bpf import RETURN, Instruction
+from ndpresponder.wire.filters import SOLICITATIONS
 
 COUNT = 3
 TO_FIRST = (Instruction(RETURN, 0, 0, 0),)

@@ -19,7 +19,8 @@ from ndpresponder.lab import wait_until
 from ndpresponder.linux.packet.packet_socket import PacketSocket, open_packet_socket
 from ndpresponder.linux.packet.ring import SLOTS
 from ndpresponder.linux.packet.sender import BATCH
-from ndpresponder.wire.filters import SOLICITATIONS, Instruction
+from ndpresponder.wire.classic_bpf import Instruction
+from ndpresponder.wire.filters import SOLICITATIONS
 
 MALFORMED = (Instruction(0xFFFF, 0, 0, 0),)
 TO_THE_ROUTER = advertisement()

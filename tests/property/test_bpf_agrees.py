@@ -11,14 +11,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from sample_responder import make_responder
 
-from ndpresponder.wire.filters import (
-    ADVERTISEMENTS,
-    QUERIES,
-    ROUTER_SEARCHES,
-    SOLICITATIONS,
-    Instruction,
-    advertisements_of,
-)
+from ndpresponder.wire.classic_bpf import Instruction
+from ndpresponder.wire.filters import ADVERTISEMENTS, QUERIES, ROUTER_SEARCHES, SOLICITATIONS, advertisements_of
 
 EXPRESSION = "icmp6 and ip6[6] == 58 and ip6[40] == 135"
 ETHERNET = 1  # DLT_EN10MB

@@ -15,11 +15,9 @@ from hypothesis import strategies as st
 from protocol_model import World
 from sample_responder import prefixes, uplink_state
 
-from ndpresponder.offload.counting import program_for
+from ndpresponder.offload.counting_program import counting_program
 from ndpresponder.offload.fanout_members import COUNTED, FORWARDED, HELD_BACK, NEVER_READ, READ, READ_LINK
-from ndpresponder.offload.flood_program import LEAST_SHARE, Shares, hold_back
-from ndpresponder.offload.many_requesters import BUCKETS, bucket_of
-from ndpresponder.offload.unattended import left_in_flood
+from ndpresponder.offload.flood_program import BUCKETS, LEAST_SHARE, Shares, bucket_of, hold_back, left_in_flood
 from ndpresponder.outcome import Kind, Outcome
 from ndpresponder.policy.overload import (
     MAX_ADDRESSES,
@@ -97,7 +95,7 @@ def steered(
 )
 def test_what_goes_unread_would_end_as_it_is_counted(world: World, frame: bytes, to_other_host: bool) -> None:
     responder = responder_of(world)
-    member = steered(program_for(responder.table, state_of(world)), frame, to_other_host)
+    member = steered(counting_program(responder.table, state_of(world)), frame, to_other_host)
     event(f"member {member}")
     if member != READ:
         outcome, advertisement = responder.respond(frame, to_other_host)
@@ -108,7 +106,7 @@ def test_what_goes_unread_would_end_as_it_is_counted(world: World, frame: bytes,
 
 @given(worlds(), foreign())
 def test_what_is_in_order_and_not_ours_goes_unread(world: World, frame: bytes) -> None:
-    program = program_for(responder_of(world).table, state_of(world))
+    program = counting_program(responder_of(world).table, state_of(world))
     assert steered(program, frame) == NEVER_READ[kind_of(frame)]
 
 
@@ -116,7 +114,7 @@ def test_what_is_in_order_and_not_ours_goes_unread(world: World, frame: bytes) -
 def test_no_solicitation_from_beyond_the_link_is_read(world: World, frame: bytes, hop_limit: int) -> None:
     frame = frame[:21] + bytes((hop_limit,)) + frame[22:]
     if run(SOLICITATIONS, frame) and frame[14] >> 4 == 6:
-        for program in (program_for(responder_of(world).table, state_of(world)), READ_LINK):
+        for program in (counting_program(responder_of(world).table, state_of(world)), READ_LINK):
             assert steered(program, frame) == FORWARDED[kind_of(frame)]
         assert responder_of(world).respond(frame)[0] is Outcome.BAD_HOP_LIMIT
         assert not run(SOLICITATIONS_OF_THE_LINK, frame)
@@ -133,7 +131,7 @@ def test_the_filter_between_two_processes_accepts_what_was_sent_on_the_link(fram
 @given(worlds(), foreign())
 def test_what_an_interface_above_the_uplink_has_is_read_to_be_counted_as_its(world: World, frame: bytes) -> None:
     responder = responder_of(world)
-    program = program_for(responder.table, state_of(world))
+    program = counting_program(responder.table, state_of(world))
     assert steered(program, frame, interface=ABOVE) == READ
     assert responder.respond(frame, to_other_host=True)[0] is Outcome.VLAN_TAGGED
 
@@ -165,7 +163,7 @@ def test_exactly_what_the_table_knows_is_read(hosts, claimed, excluded, data) ->
         [Prefix(value, 128 - free) for value, free in claimed],
         [Prefix(value, 128 - free) for value, free in excluded],
     )
-    program = program_for(table, uplink_state())
+    program = counting_program(table, uplink_state())
     everything = [(value, 0) for value, _ in hosts] + claimed + excluded
     for value in [value for network in everything for value in near(*network)]:
         target = value.to_bytes(16, "big")
@@ -177,7 +175,7 @@ def test_exactly_what_the_table_knows_is_read(hosts, claimed, excluded, data) ->
 def test_what_is_refused_within_a_claim_is_read_as_well(ours, refused) -> None:
     divided = [tuple(frozenset(Prefix(value, 128 - free) for value, free in part) for part in (ours, refused))]
     table = TargetTable.build(divided=divided)
-    program = program_for(table, uplink_state())
+    program = counting_program(table, uplink_state())
     for value in [value for network in (*ours, *refused) for value in near(*network)]:
         if table.match(value.to_bytes(16, "big"), value) is not Match.NOT_OURS:
             assert asks(program, value)
@@ -202,7 +200,7 @@ SCATTERED = range(BASE, BASE + 700 * (1 << 97 | 1 << 70), 1 << 97 | 1 << 70)  # 
 def test_a_program_with_far_jumps_is_exact_too(values: range, length: int) -> None:
     claimed = [Prefix(value, 64) for value in values] if length == 64 else []
     table = TargetTable.build([] if claimed else [value.to_bytes(16, "big") for value in values], claimed)
-    program = program_for(table, uplink_state())
+    program = counting_program(table, uplink_state())
     assert MAX_INSTRUCTIONS / 2 < len(program) <= MAX_INSTRUCTIONS
     for value in values:
         for beside in near(value, 64 if claimed else 0):
@@ -214,7 +212,7 @@ def test_a_program_with_far_jumps_is_exact_too(values: range, length: int) -> No
 @pytest.mark.parametrize("count", [2_000, 3_000, 100_000])
 def test_of_too_many_live_targets_the_whole_subnet_is_read(count: int) -> None:
     table = table_of(range(BASE, BASE + (count << 32), 1 << 32 | 3))
-    program = program_for(table, uplink_state())
+    program = counting_program(table, uplink_state())
     assert len(program) < 300
     assert all(asks(program, value) for value in (BASE, BASE + 1, BASE + (1 << 64) - 1))
     assert not asks(program, BASE + (1 << 64))
@@ -223,7 +221,7 @@ def test_of_too_many_live_targets_the_whole_subnet_is_read(count: int) -> None:
 
 def test_of_too_many_prefixes_all_that_was_sent_on_the_link_is_read() -> None:
     table = TargetTable.build(claimed=[Prefix(BASE + (number << 66), 64) for number in range(5_000)])
-    assert program_for(table, uplink_state()) == READ_LINK
+    assert counting_program(table, uplink_state()) == READ_LINK
 
 
 shares = st.floats(1 / 64, 1, exclude_max=True)
@@ -248,7 +246,7 @@ some_gateways = st.frozensets(some_gateway, max_size=64)
 def test_in_a_flood_what_was_read_of_strangers_is_held_back_but_for_a_few(
     world: World, frame: bytes, stations, guarded, gateways, known, flooding, often: float, share: float, random: int
 ) -> None:
-    program = program_for(responder_of(world).table, state_of(world))
+    program = counting_program(responder_of(world).table, state_of(world))
     before, member = (
         steered(program, frame),
         steered(
@@ -318,7 +316,7 @@ def test_each_member_is_counted_as_what_it_gets() -> None:
 
 
 def test_a_program_without_room_for_both_holds_back_all_the_same() -> None:
-    program = program_for(table_of(DENSE), uplink_state())
+    program = counting_program(table_of(DENSE), uplink_state())
     stations = [bytes([2, 0, 0, number, 0, 0]) for number in range(64)]
     gateways = [number.to_bytes(2, "big") * 8 for number in range(MAX_ADDRESSES)]
     sources = dict.fromkeys(gateways[:MAX_SOURCES], True)

@@ -3,7 +3,7 @@
 import operator
 from collections.abc import Sequence
 
-from ndpresponder.wire.filters import Instruction
+from ndpresponder.wire.classic_bpf import Instruction
 
 LOADS = {0x20: 4, 0x28: 2, 0x30: 1}  # absolute: word, half word, byte
 JUMPS = {0x10: operator.eq, 0x20: operator.gt, 0x30: operator.ge, 0x40: operator.and_}

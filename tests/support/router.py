@@ -7,7 +7,8 @@ from peer import Peer
 
 from ndpresponder.lab import Namespace
 from ndpresponder.linux.packet.raw import attach_filter
-from ndpresponder.wire.filters import JUMP_IF_EQUAL, LOAD_HALF, LOAD_WORD, RETURN, WHOLE_FRAME, Instruction
+from ndpresponder.wire.classic_bpf import JUMP_IF_EQUAL, LOAD_HALF, LOAD_WORD, RETURN, Instruction
+from ndpresponder.wire.filters import WHOLE_FRAME
 
 ROUTER, ROUTER_LLADDR = "fe80::11", "02:00:00:00:00:11"
 ASKED_PER_S = 400

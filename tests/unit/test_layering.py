@@ -43,7 +43,7 @@ THIRD_PARTY: Mapping[str, str] = {
 PURE = (
     "outcome wire policy unsolicited.announcements unsolicited.groups unsolicited.recent_answers "
     "targets.source targets.scope "
-    "offload.counting_program offload.flood_program offload.fanout_members offload.many_requesters offload.unattended "
+    "offload.counting_program offload.flood_program offload.fanout_members "
     "offload.map_entries"
 )
 # A person runs them; the daemon must not pay for them

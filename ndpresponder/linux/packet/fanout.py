@@ -17,7 +17,7 @@ import threading
 from typing import Final
 
 from ndpresponder.linux.packet.raw import SOL_PACKET, raw_socket, sock_fprog, take_counts
-from ndpresponder.wire.filters import RETURN, Instruction
+from ndpresponder.wire.classic_bpf import RETURN, Instruction
 from ndpresponder.wire.layout import ETH_P_IPV6
 
 # linux/if_packet.h, asm/socket.h

@@ -20,7 +20,8 @@ from ndpresponder.linux.packet.raw import PACKET_VERSION, SOL_PACKET, TPACKET_V2
 from ndpresponder.linux.packet.ring import SLOT_SIZE, SLOTS
 from ndpresponder.linux.packet.sender import open_sender
 from ndpresponder.linux.systemd import Notifier
-from ndpresponder.wire.filters import SOLICITATIONS, SOLICITATIONS_OF_THE_LINK, Instruction
+from ndpresponder.wire.classic_bpf import Instruction
+from ndpresponder.wire.filters import SOLICITATIONS, SOLICITATIONS_OF_THE_LINK
 from ndpresponder.wire.layout import ETH_P_IPV6
 
 # The kernel does not tell the shape of a ring, so the name does; the interface index follows

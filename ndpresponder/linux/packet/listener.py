@@ -5,7 +5,8 @@ from typing import Final
 
 from ndpresponder.errors import LinkNotReady
 from ndpresponder.linux.packet.raw import bind, index_of, raw_socket
-from ndpresponder.wire.filters import Instruction, of_link
+from ndpresponder.wire.classic_bpf import Instruction
+from ndpresponder.wire.filters import of_link
 
 _MAX_FRAME: Final = 2048
 _BATCH: Final = 64  # frames between two returns to the event loop

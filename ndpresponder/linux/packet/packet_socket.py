@@ -42,7 +42,7 @@ from ndpresponder.linux.packet.ring import (
     find_first,
 )
 from ndpresponder.linux.packet.sender import BATCH, Sender, open_sender
-from ndpresponder.wire.filters import Instruction
+from ndpresponder.wire.classic_bpf import Instruction
 
 # linux/if_packet.h
 _PACKET_ADD_MEMBERSHIP, _PACKET_RX_RING, _PACKET_COPY_THRESH, _PACKET_IGNORE_OUTGOING = 1, 5, 7, 23

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from ndpresponder.errors import LinkNotReady
-from ndpresponder.wire.filters import Instruction, encode
+from ndpresponder.wire.classic_bpf import Instruction, encode
 from ndpresponder.wire.layout import ETH_P_IPV6
 
 _SO_ATTACH_FILTER: Final = 26  # asm/socket.h

@@ -220,13 +220,13 @@ def test_without_a_thread_for_it_the_group_is_closed_all_the_same(groups: list[G
 
 def test_a_program_is_written_beside_the_loop(groups: list[Group], monkeypatch: pytest.MonkeyPatch) -> None:
     threads: list[threading.Thread] = []
-    write = counting.program_for
+    write = counting.counting_program
 
     def watched(*arguments: Any) -> Program:
         threads.append(threading.current_thread())
         return write(*arguments)
 
-    monkeypatch.setattr(counting, "program_for", watched)
+    monkeypatch.setattr(counting, "counting_program", watched)
 
     async def act(_: counting.Counting) -> None:
         await until(lambda: groups and groups[0].programs)

@@ -4,15 +4,8 @@ import struct
 
 import pytest
 
-from ndpresponder.wire.filters import (
-    ADVERTISEMENTS,
-    JUMP_IF_EQUAL,
-    RETURN,
-    SOLICITATIONS,
-    WHOLE_FRAME,
-    Instruction,
-    encode,
-)
+from ndpresponder.wire.classic_bpf import JUMP_IF_EQUAL, RETURN, Instruction, encode
+from ndpresponder.wire.filters import ADVERTISEMENTS, SOLICITATIONS, WHOLE_FRAME
 
 
 def test_an_instruction_is_struct_sock_filter() -> None:
