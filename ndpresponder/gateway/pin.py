@@ -20,8 +20,8 @@ from ndpresponder.linux.netlink.pins import find_pin, pin, unpin
 from ndpresponder.linux.packet.listener import Listener
 from ndpresponder.observe.logs import Logger
 from ndpresponder.wire.addresses import best_source
+from ndpresponder.wire.advertisement import Received, read_advertisement
 from ndpresponder.wire.filters import advertisements_by, advertisements_of
-from ndpresponder.wire.heard_advertisement import Heard, hear
 from ndpresponder.wire.solicitation import probe, solicit
 
 _SEEKING_S: Final = 1.0  # between solicitations while a gateway is not pinned, or somebody else claims to be it
@@ -159,7 +159,7 @@ class GatewayPin:
     def _on_readable(self, ear: Listener) -> None:
         link, frames = self._link(), ear.receive()
         for frame in frames:
-            heard = hear(frame)
+            heard = read_advertisement(frame)
             if heard is not None and link is not None:
                 self._take(heard, link)
         self._heard[ear] = self._heard.get(ear, 0) + len(frames)
@@ -167,7 +167,7 @@ class GatewayPin:
             asyncio.get_running_loop().remove_reader(ear)
             self._deaf.add(ear)
 
-    def _take(self, heard: Heard, link: Link) -> None:
+    def _take(self, heard: Received, link: Link) -> None:
         if heard.target not in link.gateways or heard.lladdr == link.lladdr:
             return
         key = (link.index, heard.target)

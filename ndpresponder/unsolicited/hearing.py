@@ -17,8 +17,8 @@ from ndpresponder.linux.netlink import Link
 from ndpresponder.linux.packet.listener import Listener
 from ndpresponder.observe.logs import Logger
 from ndpresponder.wire.addresses import best_source, is_link_local
+from ndpresponder.wire.advertisement import read_advertisement
 from ndpresponder.wire.filters import advertisements_of
-from ndpresponder.wire.heard_advertisement import hear
 from ndpresponder.wire.solicitation import solicit
 
 _LOOK_S: Final = 5.0
@@ -92,7 +92,7 @@ class Hearing:
 
         def on_readable() -> None:
             for frame in listener.receive():
-                heard = hear(frame)
+                heard = read_advertisement(frame)
                 if heard is not None and heard.destination == source:
                     answered.set()
 

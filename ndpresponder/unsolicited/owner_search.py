@@ -13,8 +13,8 @@ from ndpresponder.linux.loop import watch
 from ndpresponder.linux.netlink import Link
 from ndpresponder.linux.packet.listener import Listener
 from ndpresponder.wire.addresses import best_source
+from ndpresponder.wire.advertisement import read_advertisement
 from ndpresponder.wire.filters import ADVERTISEMENTS
-from ndpresponder.wire.heard_advertisement import hear
 from ndpresponder.wire.layout import FLAGS, OVERRIDE_FLAG
 from ndpresponder.wire.solicitation import solicit
 
@@ -108,7 +108,7 @@ class Search:
 
     def _on_readable(self, listener: Listener, lladdr: bytes) -> None:
         for frame in listener.receive():
-            heard = hear(frame)
+            heard = read_advertisement(frame)
             if heard is None or heard.target not in self._asked or heard.lladdr == lladdr:
                 continue
             self._answered.add(heard.target)

@@ -1,23 +1,37 @@
-"""Neighbor advertisements as octets: a template per requester, filled with a target for each answer.
+"""Neighbor advertisements as octets (RFC 4861 4.4): ours, and those of other hosts, which tell where a gateway is.
 
-Pure: no socket, clock or state. The frame is always 86 octets (RFC 4861 4.4): the IPv6 source is the target,
-and the one option is the target link-layer address.
+Pure, and safe on any bytes. Ours come from a template per requester, filled with a target for each answer. They are
+always 86 octets: the IPv6 source is the target, and the one option is the target link-layer address.
 """
 
 import struct
 from typing import NamedTuple
 
-from ndpresponder.wire.addresses import UNSPECIFIED
-from ndpresponder.wire.checksum import pseudo_header_sum, word_sum
+from ndpresponder.wire.addresses import UNSPECIFIED, is_multicast, is_unicast_lladdr
+from ndpresponder.wire.checksum import is_valid, pseudo_header_sum, word_sum
 from ndpresponder.wire.layout import (
     ADVERTISEMENT_LENGTH,
+    DESTINATION,
     ETH_P_IPV6,
+    ETHER_TYPE,
+    FLAGS,
+    HOP_LIMIT,
     ICMP,
+    ICMP_CODE,
+    ICMP_TYPE,
     ICMPV6,
     NDP_HOP_LIMIT,
     NEIGHBOR_ADVERTISEMENT,
+    NEXT_HEADER,
+    OPTIONS,
+    PAYLOAD_LENGTH,
+    SOLICITED_FLAG,
+    SOURCE,
+    TARGET,
     TARGET_LLADDR_OPTION,
+    VERSION,
 )
+from ndpresponder.wire.solicitation import lladdr_option
 
 
 class Template(NamedTuple):
@@ -55,3 +69,36 @@ def fill(template: Template, target: bytes, value: int) -> bytes:
     head, middle, flags, tail, partial_sum = template
     check = -(partial_sum + 2 * value) % 65535
     return b"".join((head, target, middle, check.to_bytes(2, "big"), flags, target, tail))
+
+
+class Received(NamedTuple):
+    """A valid advertisement of another host."""
+
+    target: bytes
+    lladdr: bytes
+    destination: bytes
+    solicited: bool
+
+
+def read_advertisement(frame: bytes) -> Received | None:
+    """Return the advertisement in `frame`; None if it is invalid or names no link-layer address."""
+    if len(frame) < OPTIONS or frame[ETHER_TYPE] != ETH_P_IPV6.to_bytes(2, "big") or frame[VERSION] >> 4 != 6:
+        return None
+    if frame[NEXT_HEADER] != ICMPV6 or frame[ICMP_TYPE] != NEIGHBOR_ADVERTISEMENT:
+        return None
+    end = ICMP + int.from_bytes(frame[PAYLOAD_LENGTH], "big")
+    target, destination = frame[TARGET], frame[DESTINATION]
+    solicited = bool(frame[FLAGS.start] & SOLICITED_FLAG)
+    if (
+        frame[HOP_LIMIT] != NDP_HOP_LIMIT  # 7.1.2: Hop Limit is 255
+        or frame[ICMP_CODE]  # 7.1.2: ICMP Code is 0
+        or not OPTIONS <= end <= len(frame)  # 7.1.2: ICMP length is 24 or more octets
+        or is_multicast(target)  # 7.1.2: Target Address is not multicast
+        or (solicited and is_multicast(destination))  # 7.1.2: then Solicited is zero
+        or not is_valid(frame[SOURCE], destination, frame[ICMP:end])  # 7.1.2: ICMP Checksum is valid
+    ):
+        return None
+    lladdr = lladdr_option(frame[OPTIONS:end], TARGET_LLADDR_OPTION)
+    if not isinstance(lladdr, bytes) or not is_unicast_lladdr(lladdr):
+        return None
+    return Received(target, lladdr, destination, solicited)

@@ -7,7 +7,7 @@ from frames import with_right_checksum
 from octets import Octets
 from scapy.layers.inet6 import IPv6, in6_chksum
 
-from ndpresponder.wire.heard_advertisement import Heard, hear
+from ndpresponder.wire.advertisement import Received, read_advertisement
 
 
 def check(octets: bytes) -> None:
@@ -17,10 +17,10 @@ def check(octets: bytes) -> None:
     frame = choices.rest()
     if mended and len(frame) >= 78:
         frame = with_right_checksum(frame)
-    assert hear(frame) == _expected(frame)
+    assert read_advertisement(frame) == _expected(frame)
 
 
-def _expected(frame: bytes) -> Heard | None:
+def _expected(frame: bytes) -> Received | None:
     """Read the frame a second time, from the RFC."""
     if (
         len(frame) < 78
@@ -49,7 +49,7 @@ def _expected(frame: bytes) -> Heard | None:
         options = options[options[1] * 8 :]
     if not stations or stations[0][0] & 1 or not any(stations[0]):
         return None
-    return Heard(target, stations[0], frame[38:54], solicited)
+    return Received(target, stations[0], frame[38:54], solicited)
 
 
 SEEDS = (

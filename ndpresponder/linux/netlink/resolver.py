@@ -20,8 +20,8 @@ from ndpresponder.linux.netlink.forwarding import Forwarding
 from ndpresponder.linux.netlink.ipsec import IpsecPolicies
 from ndpresponder.linux.packet.raw import attach_filter
 from ndpresponder.wire.addresses import is_link_local
+from ndpresponder.wire.advertisement import read_advertisement
 from ndpresponder.wire.filters import ADVERTISEMENTS
-from ndpresponder.wire.heard_advertisement import hear
 from ndpresponder.wire.layout import ETH_P_IPV6
 from ndpresponder.wire.solicitation import solicit
 
@@ -181,7 +181,7 @@ class Resolver:
                 return
             except OSError:  # a link went down
                 continue
-            said = hear(frame) if packet_type == _PACKET_HOST else None
+            said = read_advertisement(frame) if packet_type == _PACKET_HOST else None
             if said is None:
                 continue
             with contextlib.suppress(OSError):  # the link is gone

@@ -5,12 +5,12 @@ from frames import ROUTER_LLADDR, UPLINK_LLADDR, advertisement, lladdr, packed, 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ndpresponder.wire.heard_advertisement import Heard, hear
+from ndpresponder.wire.advertisement import Received, read_advertisement
 
 GATEWAY, OWN = "2001:db8::1", "2001:db8::2"
 TO_US = {"ethernet_source": ROUTER_LLADDR, "ethernet_destination": UPLINK_LLADDR}
 ANSWER = advertisement(GATEWAY, OWN, **TO_US)
-SAID = Heard(packed(GATEWAY), lladdr(ROUTER_LLADDR), packed(OWN), True)
+SAID = Received(packed(GATEWAY), lladdr(ROUTER_LLADDR), packed(OWN), True)
 
 
 def changed(position: int, *octets: int) -> bytes:
@@ -18,16 +18,16 @@ def changed(position: int, *octets: int) -> bytes:
 
 
 def test_a_solicited_answer_is_heard() -> None:
-    assert hear(ANSWER) == SAID
+    assert read_advertisement(ANSWER) == SAID
 
 
 def test_an_advertisement_to_all_nodes_is_heard_as_unsolicited() -> None:
     frame = advertisement(GATEWAY, "ff02::1", solicited=False, ethernet_source=ROUTER_LLADDR)
-    assert hear(frame) == SAID._replace(destination=packed("ff02::1"), solicited=False)
+    assert read_advertisement(frame) == SAID._replace(destination=packed("ff02::1"), solicited=False)
 
 
 def test_padding_is_not_read() -> None:
-    assert hear(ANSWER + b"\x02\x01\xff\xff") == SAID
+    assert read_advertisement(ANSWER + b"\x02\x01\xff\xff") == SAID
 
 
 @pytest.mark.parametrize(
@@ -72,10 +72,10 @@ def test_padding_is_not_read() -> None:
     ],
 )
 def test_a_wrong_advertisement_says_nothing(frame: bytes) -> None:
-    assert hear(frame) is None
+    assert read_advertisement(frame) is None
 
 
 @given(st.binary(max_size=120), st.integers(0, 86))
 def test_no_bytes_raise(noise: bytes, kept: int) -> None:
-    hear(noise)
-    hear(ANSWER[:kept] + noise)
+    read_advertisement(noise)
+    read_advertisement(ANSWER[:kept] + noise)
