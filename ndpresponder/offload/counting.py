@@ -35,13 +35,15 @@ _QUIET_LOOKS: Final = 5  # after which it is over: one that pauses for less woul
 _REWRITE_S: Final = 0.5  # between two programs in a flood, unless the last one had too much read
 _SETTLE_S: Final = 0.02  # a full ring is read by then
 _FLOOD: Final = 5000  # more frames in that time than leave some for whoever is answered: some 5 us for each stranger
-_BUSY: Final = 7 / 8  # of what can be read at most is read: the rest is left to gateways, and what else there is to do
+# Of what can be read at most, so much is read: the rest is left to gateways, and to what else takes the processor
+_BUSY: Final = 1 / 2
+_BUSY_WITH_KNOWN: Final = 7 / 8  # requesters that flood, who are few
 _WAKING: Final = 6  # frames take as long as a turn of the event loop
 _FIRST_SHARE: Final = 1 / 8
 _LESS: Final = 1 / 2  # when the ring was filled faster than it was read
 _MORE: Final = 1.1  # after that: what others take from this process may have been the reason
 _MORE_AT_FIRST: Final = 8.0  # before that, and when more is known of who floods
-_AT_ONCE: Final = 1.15  # times as much is not left to the next program
+_AT_ONCE: Final = 1.25  # a change of so many times is not left to the next program
 
 
 class Counting:
@@ -194,15 +196,17 @@ class Counting:
         goes_on = thinned or self._tally.ended[Outcome.OVERLOADED] - self._held_back > _FLOOD
         self._quiet = 0 if goes_on else self._quiet + 1
         self._overload.flooded = self._quiet < _QUIET_LOOKS
-        if self._overload.flooding > self._flooding:
+        if self._overload.flooding > 2 * self._flooding:
             self._more = _MORE_AT_FIRST
         if thinned:
             self._more = _MORE
         self._growth *= self._more
         if goes_on:  # else it pauses, and how busy this process is says nothing of it
-            times = _LESS if thinned else min(self._growth, _BUSY / self._busy)
-            self._shares = self._in_force.changed(times, self._known_part)
-            if thinned or times > _AT_ONCE:
+            most = _LESS if thinned else self._growth
+            times, all_times = min(most, _BUSY / self._busy), min(most, _BUSY_WITH_KNOWN / self._busy)
+            self._shares = self._in_force.changed(times, all_times, self._known_part)
+            changes = [new / old for new, old in zip(self._shares, self._in_force, strict=True)]
+            if thinned or max(changes) > _AT_ONCE or min(changes) < 1 / _AT_ONCE:
                 self._rewrite_s = 0.0
         self._flooding = self._overload.flooding
         if not self._overload.flooded:

@@ -76,17 +76,18 @@ class Shares(NamedTuple):
     known: float  # of the few requesters that are known and flood
     others: float  # of all that is neither spared nor known to flood
 
-    def changed(self, times: float, known_part: float) -> "Shares":
-        """Return the shares with which so many times as much is read.
+    def changed(self, others_times: float, all_times: float, known_part: float) -> "Shares":
+        """Return the shares with which so many times as much is read, of the others and of all.
 
         `known_part` of what is read came from known requesters that flood: the others gain first, and lose last.
         """
         known, others = self
         others_part = max(1e-9, 1 - known_part)
-        new_others = _within(others * (times - known_part * LEAST_SHARE / known) / others_part)
+        gain = (others_times - known_part * LEAST_SHARE / known) / others_part
+        new_others = _within(others * max(gain, min(1, others_times)))
         if not known_part:
             return Shares(LEAST_SHARE, new_others)
-        return Shares(_within(known * (times - others_part * new_others / others) / known_part), new_others)
+        return Shares(_within(known * (all_times - others_part * new_others / others) / known_part), new_others)
 
 
 def _within(share: float) -> float:

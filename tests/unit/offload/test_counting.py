@@ -296,11 +296,12 @@ def test_in_a_flood_as_much_is_read_as_there_is_time_for_until_it_is_over(
             await after(busy(counting._BUSY / 2), least, 2 / 8)
             await after(busy(counting._BUSY), least, 2 / 8)
             await after(busy(0.01), least, most)
-            await after(busy(counting._BUSY / 2, 1 / 2), 3 * least, most)
-            await after(busy(counting._BUSY / 0.9, 1 / 2), 3 * least * 0.8, most)
-            await after(thin, least, counting.Shares(3 * least * 0.8, most).changed(1 / 2, 1 / 2).others)
+            await after(busy(counting._BUSY_WITH_KNOWN / 2, 1 - 1e-9), 2 * least, most)
+            await after(busy(counting._BUSY_WITH_KNOWN, 1 - 1e-9), 2 * least, most)
+            await after(busy(counting._BUSY_WITH_KNOWN / 0.9, 1 - 1e-9), 2 * least * 0.9, most)
+            await after(thin, least, most / 2)
             await after(busy(0.01), least, counter._in_force.others * counting._MORE)
-            await after(busy(1.0), least, counter._in_force.others * counting._BUSY)
+            await after(busy(2 * counting._BUSY), least, counter._in_force.others / 2)
             for _ in range(7):
                 await after(thin, least, max(least, counter._in_force.others / 2))
             for _ in range(counting._QUIET_LOOKS):
@@ -319,7 +320,7 @@ def test_in_a_flood_as_much_is_read_as_there_is_time_for_until_it_is_over(
 def test_a_change_of_what_is_read_leaves_known_requesters_that_flood_what_the_others_do_not_need(
     known: float, others: float, times: float, known_part: float
 ) -> None:
-    after = Shares(known, others).changed(times, known_part)
+    after = Shares(known, others).changed(times, times, known_part)
     assert all(LEAST_SHARE <= share <= MOST_SHARE for share in after)
     read = known_part * after.known / known + (1 - known_part) * after.others / others
     if 1.01 * LEAST_SHARE < after.known < MOST_SHARE:
