@@ -59,10 +59,8 @@ def words(field: slice) -> list[int]:
 
 def require_solicitation(writer: Writer, read: Label) -> None:
     """Have all read but solicitations. Most frames are data and end here."""
-    writer.put(LOAD_BYTE, of_ip(NEXT_HEADER))
-    writer.require(JUMP_IF_EQUAL, ICMPV6, read)
-    writer.put(LOAD_BYTE, of_ip(ICMP_TYPE))
-    writer.require(JUMP_IF_EQUAL, NEIGHBOR_SOLICITATION, read)
+    writer.expect(LOAD_BYTE, of_ip(NEXT_HEADER), ICMPV6, read)
+    writer.expect(LOAD_BYTE, of_ip(ICMP_TYPE), NEIGHBOR_SOLICITATION, read)
 
 
 def count_forwarded(writer: Writer, read: Label) -> None:
@@ -81,8 +79,7 @@ def count_by_kind(writer: Writer, members: Sequence[int]) -> None:
     """Have the one of `members` count a frame that counts its kind, as `solicitation.kind_of` says."""
     specified = Label()
     for word in words(SOURCE):
-        writer.put(LOAD_WORD, word)
-        writer.require(JUMP_IF_EQUAL, 0, specified)
+        writer.expect(LOAD_WORD, word, 0, specified)
     writer.put(RETURN, members[Kind.DAD])
     writer.mark(specified)
     count_by_destination(writer, members)
@@ -90,8 +87,7 @@ def count_by_kind(writer: Writer, members: Sequence[int]) -> None:
 
 def count_by_destination(writer: Writer, members: Sequence[int]) -> None:
     unicast = Label()
-    writer.put(LOAD_BYTE, of_ip(DESTINATION.start))
-    writer.require(JUMP_IF_EQUAL, 0xFF, unicast)
+    writer.expect(LOAD_BYTE, of_ip(DESTINATION.start), 0xFF, unicast)
     writer.put(RETURN, members[Kind.MULTICAST])
     writer.mark(unicast)
     writer.put(RETURN, members[Kind.UNICAST])

@@ -36,7 +36,6 @@ from ndpresponder.wire.classic_bpf import (
     AND,
     JUMP,
     JUMP_IF_AT_LEAST,
-    JUMP_IF_EQUAL,
     JUMP_IF_SET_X,
     LOAD,
     LOAD_BYTE,
@@ -101,8 +100,7 @@ def hold_back(program: Program, shares: Shares, spared: Spared) -> Program:
     """
     writer = Writer()
     read, held, by_chance, often, rarely = (Label() for _ in range(5))
-    writer.put(LOAD_HALF, LINK_LAYER + ETHER_TYPE.start)
-    writer.require(JUMP_IF_EQUAL, ETH_P_IPV6, read)
+    writer.expect(LOAD_HALF, LINK_LAYER + ETHER_TYPE.start, ETH_P_IPV6, read)
     require_solicitation(writer, read)
     writer.search(_stations(spared.stations), _STATION, 64, read)
     for guard, sources in spared.guarded.items():

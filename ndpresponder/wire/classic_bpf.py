@@ -86,6 +86,11 @@ class Writer:
         """Write a test that goes on with the next instruction if it holds."""
         self.test(code, operand, None, otherwise)
 
+    def expect(self, load: int, place: int, value: int, otherwise: Label) -> None:
+        """Load what stands at `place`, and go on with the next instruction if it is `value`."""
+        self.put(load, place)
+        self.require(JUMP_IF_EQUAL, value, otherwise)
+
     def refuse(self, code: int, operand: int, then: Label) -> None:
         """Write a test that goes on with the next instruction unless it holds."""
         self.test(code, operand, then, None)
