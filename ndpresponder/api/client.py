@@ -1,4 +1,4 @@
-"""Asks the running daemon on its control socket, and says in words why it cannot be asked."""
+"""Ask the running daemon on its control socket, and say why it cannot be asked."""
 
 import contextlib
 import glob
@@ -25,7 +25,7 @@ class Unreachable(NdpresponderError):
 
 
 class Declined(NdpresponderError):
-    """The daemon will not do what it was told."""
+    """The daemon refuses what it was told."""
 
     exit_code = ExitCode.PROBLEM
 
@@ -56,7 +56,7 @@ class Client:
 
     def get(self, path: str, **query: str) -> dict[str, Any]:
         """Ask for one JSON object."""
-        return self._object("GET", f"{path}?{urlencode(query)}" if query else path)
+        return self._parse(self._ask("GET", f"{path}?{urlencode(query)}" if query else path))
 
     def lines(self, path: str) -> Iterator[dict[str, Any]]:
         """Ask for lines of JSON."""
@@ -67,20 +67,18 @@ class Client:
         """Tell the daemon something.
 
         Raises:
-            Declined: it will not do that.
+            Declined: it refuses that.
         """
-        return self._object(method, path, {key: value for key, value in said.items() if value is not None})
+        given = {key: value for key, value in said.items() if value is not None}
+        return self._parse(self._ask(method, path, json.dumps(given)))
 
-    def _object(self, method: str, target: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        return self._parse(self._ask(method, target, body))
-
-    def _ask(self, method: str, target: str, body: Mapping[str, Any] | None = None) -> bytes:
+    def _ask(self, method: str, target: str, body: str | None = None) -> bytes:
         connection = _Connection(self.path, self._timeout_s)
         with contextlib.closing(connection):
             try:
                 connection.connect()
                 with contextlib.suppress(BrokenPipeError):  # it answers before it has heard all, and says why
-                    connection.request(method, target, None if body is None else json.dumps(body))
+                    connection.request(method, target, body)
                 response = connection.getresponse()
                 answer = response.read()
             except http.client.RemoteDisconnected as error:

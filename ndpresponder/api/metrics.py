@@ -33,6 +33,8 @@ from ndpresponder.outcome import IGNORED, Kind, Outcome
 PREFIX: Final = "ndpresponder_"
 TEXT: Final = "text/plain; version=0.0.4; charset=utf-8"
 _GZIP_FROM: Final = 1400  # octets: less fits one packet anyway
+_RELOADED: Final = "Whether the last reading of the configuration succeeded"
+_LAST_RELOAD: Final = "Unix time when the configuration was last read successfully"
 _PROBLEMS: Final[Mapping[int, str]] = {
     400: "bad request",
     405: "only GET and HEAD",
@@ -103,19 +105,14 @@ class Exporter:
     def collect(self) -> list[Metric]:
         """Return every metric family as of now."""
         snapshot = self._take()
-        return [*_uplink_metrics(snapshot.uplinks), *_target_metrics(snapshot), *self._daemon_metrics(snapshot)]
-
-    def _daemon_metrics(self, snapshot: Snapshot) -> list[Metric]:
-        successful = _gauge("config_last_reload_successful", "Whether the last reading of the configuration succeeded")
-        successful.add_metric((), not snapshot.reading.problem)
-        moment = _gauge(
-            "config_last_reload_success_timestamp_seconds",
-            "Unix time when the configuration was last read successfully",
-        )
-        moment.add_metric((), snapshot.reading.loaded_s)
-        build = InfoMetricFamily(PREFIX + "build", "Version of the responder and of the Python it runs on")
-        build.add_metric((), self._build)
-        return [successful, moment, build]
+        reading = snapshot.reading
+        return [
+            *_uplink_metrics(snapshot.uplinks),
+            *_target_metrics(snapshot),
+            _one("config_last_reload_successful", _RELOADED, not reading.problem),
+            _one("config_last_reload_success_timestamp_seconds", _LAST_RELOAD, reading.loaded_s),
+            InfoMetricFamily(PREFIX + "build", "Version of the responder and of the Python it runs on", self._build),
+        ]
 
 
 def _uplink_metrics(uplinks: Sequence[UplinkSnapshot]) -> list[Metric]:
@@ -126,9 +123,8 @@ def _uplink_metrics(uplinks: Sequence[UplinkSnapshot]) -> list[Metric]:
     errors = _counter("send_errors", "Advertisements the kernel refused to send", "interface", "errno")
     drops = _counter("kernel_drops", "Frames the kernel dropped because the receive buffer was full", "interface")
     up = _gauge("interface_up", "Whether solicitations are being received on the interface", "interface")
-    stalled = _gauge(
-        "ring_stalled_seconds", "For how long frames have waited while none was taken, 0 while they are", "interface"
-    )
+    waited = "For how long frames have waited while none was taken, 0 while they are"
+    stalled = _gauge("ring_stalled_seconds", waited, "interface")
     last = _gauge("last_answer_timestamp_seconds", "Unix time of the last answer, 0 before the first", "interface")
     durations = HistogramMetricFamily(
         PREFIX + "response_duration_seconds",
@@ -161,30 +157,25 @@ def _target_metrics(snapshot: Snapshot) -> list[Metric]:
     prefixes = _gauge("prefixes", "Prefixes whose addresses are answered", "interface", "source")
     addresses = _gauge("addresses", "Single addresses that are answered", "interface", "source")
     up = _gauge("source_up", "Whether the source of targets can be read", "source", "name")
-    last = _gauge(
-        "source_last_sync_timestamp_seconds",
-        "Unix time of the source's last complete set, 0 before it",
-        "source",
-        "name",
-    )
+    synced = "Unix time of the source's last complete set, 0 before it"
+    last = _gauge("source_last_sync_timestamp_seconds", synced, "source", "name")
     resyncs = _counter("source_resyncs", "Complete sets read again from the source", "source", "name", "cause")
-    generation = _gauge("table_generation", "Number of changes to what is answered since the start")
-    counts: dict[tuple[str, str], Counter[str]] = {}
+    claimed, live = Counter[tuple[str, str]](), Counter[tuple[str, str]]()
     for uplink in snapshot.uplinks:
         for entry in snapshot.sources:
             if entry.serves(uplink.name):
-                count = counts.setdefault((uplink.name, entry.source.kind), Counter())
-                count.update(claimed=len(entry.targets.claimed), live=len(entry.targets.live))
-    for labels, count in counts.items():
-        prefixes.add_metric(labels, count["claimed"])
-        addresses.add_metric(labels, count["live"])
+                claimed[uplink.name, entry.source.kind] += len(entry.targets.claimed)
+                live[uplink.name, entry.source.kind] += len(entry.targets.live)
+    for labels in claimed:
+        prefixes.add_metric(labels, claimed[labels])
+        addresses.add_metric(labels, live[labels])
     for entry in snapshot.sources:
         labels = entry.source.kind, entry.source.name
         up.add_metric(labels, entry.up)
         last.add_metric(labels, entry.last_sync_s)
         for cause, number in sorted(entry.resyncs.items()):
             resyncs.add_metric((*labels, cause), number)
-    generation.add_metric((), snapshot.generation)
+    generation = _one("table_generation", "Number of changes to what is answered since the start", snapshot.generation)
     return [prefixes, addresses, up, last, resyncs, generation]
 
 
@@ -194,6 +185,10 @@ def _counter(name: str, meaning: str, *labels: str) -> CounterMetricFamily:
 
 def _gauge(name: str, meaning: str, *labels: str) -> GaugeMetricFamily:
     return GaugeMetricFamily(PREFIX + name, meaning, labels=labels)
+
+
+def _one(name: str, meaning: str, value: float) -> GaugeMetricFamily:
+    return GaugeMetricFamily(PREFIX + name, meaning, value)
 
 
 def metrics_registry(exporter: Exporter) -> CollectorRegistry:

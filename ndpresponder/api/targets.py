@@ -3,7 +3,7 @@
 import json
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from ndpresponder.api.snapshot import InForce, text
 from ndpresponder.policy.dad_defence import defends
@@ -28,7 +28,7 @@ def origin(entry: Entry) -> str:
 
 
 class _Shown:
-    """What is answered for on one uplink."""
+    """The part of one uplink that decides about targets, as it is when the listing begins."""
 
     def __init__(self, uplink: Uplink) -> None:
         self.name = uplink.name
@@ -60,19 +60,17 @@ def _lines(in_force: InForce) -> Iterator[str]:
     shown = [_Shown(uplink) for uplink in in_force.uplinks.values()]
     excluded = list(_excluded(in_force))
     for target, owners in _owned(entries, [known.live for known in sets]):
-        on = [each.name for each in shown if _serve(owners, each.name) and each.answers(target)]
-        left_out = _left_out(owners, [each.name for each in shown if each.name not in on], target)
-        yield _line(text(target), "live", map(origin, owners), on, _defended(shown, on, Match.LIVE), left_out)
-    for state, match, groups in (
-        ("claimed", Match.CLAIMED, [known.claimed for known in sets]),
-        ("refused", Match.NOT_OURS, [known.refused for known in sets]),
-    ):
-        for prefix, owners in _owned(entries, groups):
-            serving = [each.name for each in shown if _serve(owners, each.name)]
-            left_out = _left_out(owners, serving, prefix) if match else {}
-            on = [name for name in serving if name not in left_out]
-            defended = _defended(shown, on, match) if match else ()
-            yield _line(prefix_text(prefix), state, map(origin, owners), on, defended, left_out)
+        serving = _serving(shown, owners)
+        on = [each for each in serving if each.answers(target)]
+        left_out = _left_out([each for each in serving if each not in on], owners, target)
+        yield _line(text(target), "live", map(origin, owners), on, Match.LIVE, left_out)
+    for prefix, owners in _owned(entries, [known.claimed for known in sets]):
+        serving = _serving(shown, owners)
+        left_out = _left_out(serving, owners, prefix)
+        on = [each for each in serving if each.name not in left_out]
+        yield _line(prefix_text(prefix), "claimed", map(origin, owners), on, Match.CLAIMED, left_out)
+    for prefix, owners in _owned(entries, [known.refused for known in sets]):
+        yield _line(prefix_text(prefix), "refused", map(origin, owners), _serving(shown, owners))
     yield from excluded
 
 
@@ -85,36 +83,30 @@ def _owned(entries: Sequence[Entry], sets: Sequence[frozenset[_Target]]) -> Iter
 
 
 def _excluded(in_force: InForce) -> Iterator[str]:
+    shown = {uplink.name: _Shown(uplink) for uplink in in_force.uplinks.values()}
     for interface in in_force.config.interfaces:
         for network in interface.exclude:
-            yield _line(str(network), "excluded", ("the configuration",), (interface.name,))
+            yield _line(str(network), "excluded", ("the configuration",), [shown[interface.name]])
     for uplink in in_force.uplinks.values():
         own, anycast = (uplink.link.addresses, uplink.link.anycast) if uplink.link else (frozenset(), frozenset())
-        for what, addresses in (
-            ("an own address", own),
-            ("a gateway", uplink.gateways),
-            ("the routers of a subnet", anycast),
-        ):
+        causes = ("an own address", own), ("a gateway", uplink.gateways), ("the routers of a subnet", anycast)
+        for cause, addresses in causes:
             for address in sorted(addresses):
-                yield _line(text(address), "excluded", (what,), (uplink.name,))
+                yield _line(text(address), "excluded", (cause,), [shown[uplink.name]])
 
 
-def _serve(owners: Iterable[Entry], uplink: str) -> bool:
-    return any(owner.serves(uplink) for owner in owners)
+def _serving(shown: Iterable[_Shown], owners: Iterable[Entry]) -> list[_Shown]:
+    return [each for each in shown if any(owner.serves(each.name) for owner in owners)]
 
 
-def _defended(shown: Iterable[_Shown], on: Collection[str], match: Match) -> list[str]:
-    return [each.name for each in shown if each.name in on and each.defends(match)]
-
-
-def _left_out(owners: Iterable[Entry], uplinks: Iterable[str], target: bytes | Prefix) -> dict[str, str]:
+def _left_out(uplinks: Iterable[_Shown], owners: Iterable[Entry], target: bytes | Prefix) -> dict[str, str]:
     """Return on which of some uplinks nothing makes a target count, and why."""
     found: dict[str, str] = {}
-    for uplink in uplinks:
-        known = [owner.counted[uplink] for owner in owners if uplink in owner.counted and owner.serves(uplink)]
+    for name in (uplink.name for uplink in uplinks):
+        known = [owner.counted[name] for owner in owners if name in owner.counted and owner.serves(name)]
         causes = [each.left_out(target) for each in known]
         if causes and all(causes):
-            found[uplink] = str(causes[0])
+            found[name] = str(causes[0])
     return found
 
 
@@ -122,9 +114,11 @@ def _line(
     target: str,
     state: str,
     origins: Iterable[str],
-    uplinks: Iterable[str],
-    defended: Iterable[str] = (),
+    uplinks: Collection[_Shown],
+    match: Match = Match.NOT_OURS,
     left_out: Mapping[str, str] | None = None,
 ) -> str:
-    said = {"target": target, "state": state, "origins": [*origins], "uplinks": [*uplinks], "defended": [*defended]}
+    said: dict[str, Any] = {"target": target, "state": state, "origins": [*origins]}
+    said["uplinks"] = [each.name for each in uplinks]
+    said["defended"] = [each.name for each in uplinks if match and each.defends(match)]
     return json.dumps(said | ({"left_out": left_out} if left_out else {})) + "\n"

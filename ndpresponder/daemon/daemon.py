@@ -26,7 +26,7 @@ from ndpresponder.linux.packet.handover import Handover
 from ndpresponder.linux.slow_calls import SlowCalls
 from ndpresponder.linux.suitability import refuse_unsuitable
 from ndpresponder.linux.systemd import METRICS, Notifier, passed_descriptors, watchdog_interval_s
-from ndpresponder.observe.logs import Logs, RateLimiter, configure, failure_teller, get_logger
+from ndpresponder.observe.logs import Logs, RateLimiter, configure, exception_handler, get_logger
 from ndpresponder.targets.sources import Identity
 
 _HOUSEKEEPING_S = 1.0  # at most: frames that nobody takes are seen by then
@@ -92,7 +92,7 @@ class Daemon:
     async def run(self) -> ExitCode:
         """Answer until told to stop."""
         loop = asyncio.get_running_loop()
-        loop.set_exception_handler(failure_teller())
+        loop.set_exception_handler(exception_handler())
         reload_wanted, upgrade_wanted = asyncio.Event(), asyncio.Event()
         for number, act in zip(_SIGNALS, (self._end, self._end, reload_wanted.set, upgrade_wanted.set), strict=True):
             loop.add_signal_handler(number, act)

@@ -1,8 +1,7 @@
-"""What people and machines read about the daemon's life: one event, one line, in one of four forms.
+"""Log the daemon's life for people and machines: one event, one line, in one of four forms.
 
 State changes are logged at info, packets only at debug behind `Logs.debug` and a limiter. Nothing in here may
-raise because an output is gone or slow to appear, print a byte that a terminal would obey, or grow with what
-strangers send.
+raise because an output is gone or slow, print a byte that a terminal would obey, or grow with what requesters send.
 """
 
 import asyncio
@@ -23,13 +22,8 @@ from ndpresponder.observe.journal import Journal, is_journal
 from ndpresponder.observe.output import Output
 
 Logger = FilteringBoundLogger
-LEVELS: Final[Mapping[str, int]] = {
-    "debug": 10,
-    "info": 20,
-    "warning": 30,
-    "error": 40,
-    "critical": 50,
-}  # logging's own numbers
+# The numbers of `logging`
+LEVELS: Final[Mapping[str, int]] = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
 
 
 def get_logger(**context: object) -> Logger:
@@ -37,21 +31,21 @@ def get_logger(**context: object) -> Logger:
     return cast(Logger, structlog.get_logger(**context))
 
 
-def failure_teller(clock: Callable[[], float] = time.monotonic) -> Callable[..., None]:
-    """Return what an event loop calls for what no callback of its could handle.
+def exception_handler(clock: Callable[[], float] = time.monotonic) -> Callable[..., None]:
+    """Return an exception handler for an event loop.
 
-    What the system refused (EMFILE in accept) needs no traceback, and is told once a second however often it is tried.
+    An error of the system (EMFILE in accept) needs no traceback, and is logged once a second however often it comes.
     """
     limiter = RateLimiter()
 
-    def tell(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    def handle(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         error, message = context.get("exception"), context["message"]
         if not isinstance(error, OSError):
             loop.default_exception_handler(context)
         elif (held_back := limiter.admit(message, clock())) is not None:
             get_logger().warning(message, why=error.strerror or str(error), suppressed=held_back)
 
-    return tell
+    return handle
 
 
 def configure(
@@ -78,7 +72,7 @@ def configure(
 
 
 class Logs:
-    """The level and the form of the log, both of which `apply` may change while loggers are in use."""
+    """The level and the form of the log; `apply` changes both while loggers are in use."""
 
     def __init__(self, stream: TextIO, environ: Mapping[str, str], journal: Journal) -> None:
         self.output = Output(stream, lambda count: get_logger().warning("lines of the log were lost", count=count))
@@ -94,16 +88,13 @@ class Logs:
         self.level = config.level
         self.debug = config.level == "debug"
         form = config.format if config.format != "auto" else self._detect()
-        tail: list[Processor]
-        match form:
-            case "console":
-                tail = [_stamp("%H:%M:%S"), _escape_unprintable, self._console()]
-            case "json":
-                tail = [_stamp(None), structlog.processors.format_exc_info, _as_json]
-            case "journal":
-                tail = [structlog.processors.format_exc_info, self._to_journal]
-            case _:
-                tail = [_stamp(None), structlog.processors.format_exc_info, _as_logfmt]
+        tail: list[Processor] = [_stamp(None), structlog.processors.format_exc_info, _as_logfmt]
+        if form == "console":
+            tail = [_stamp("%H:%M:%S"), _escape_unprintable, self._console()]
+        elif form == "json":
+            tail[-1] = _as_json
+        elif form == "journal":
+            tail = [structlog.processors.format_exc_info, self._to_journal]
         self.processors[:] = [self._gate, *tail]
 
     def _detect(self) -> str:
@@ -138,7 +129,7 @@ class Logs:
 
 
 class _Forwarder(logging.Handler):
-    """Passes what asyncio and libraries log to structlog."""
+    """Passes the records of asyncio and libraries to structlog."""
 
     def emit(self, record: logging.LogRecord) -> None:
         log = get_logger()
@@ -195,8 +186,8 @@ def _escape_unprintable(_: object, __: str, event: EventDict) -> EventDict:
 class RateLimiter:
     """Lets one event per cause and interval pass and tells how many it held back.
 
-    A cause is made of what we choose (an interface, an outcome), never of what strangers choose. With more than
-    `causes_max` of them the one admitted longest ago makes room, and its count is lost.
+    A cause is made of our own words, never of a requester's. With more than `causes_max` of them the one admitted
+    longest ago makes room, and its count is lost.
     """
 
     def __init__(self, interval_s: float = 1.0, causes_max: int = 256) -> None:
@@ -210,11 +201,9 @@ class RateLimiter:
         if state is not None and now_s < state[0]:
             state[1] += 1
             return None
-        held_back = 0
         if state is not None:
-            held_back = int(state[1])
             del self._causes[cause]  # goes to the end of the queue
         elif len(self._causes) >= self._causes_max:
             del self._causes[next(iter(self._causes))]
         self._causes[cause] = [now_s + self._interval_s, 0]
-        return held_back
+        return int(state[1]) if state is not None else 0

@@ -1,7 +1,7 @@
-"""The end of the log: lines to a stream, as far as it takes them now.
+"""Write the lines of the log to a stream, as far as it takes them now.
 
-It must never wait for whoever reads them, nor raise because an output is full, gone or closed. What cannot be written
-is counted, which the log says when there is room again.
+It must never wait for a reader, nor raise because the stream is full, gone or closed. Lines that cannot be written are
+counted, and the log says how many when there is room again.
 """
 
 import os
@@ -17,7 +17,7 @@ class Output:
     """Writes lines, and when it cannot, counts them."""
 
     def __init__(self, stream: TextIO, say_lost: Callable[[int], None]) -> None:
-        """Write to `stream`; `say_lost` logs, by way of `write`, how many lines were lost before."""
+        """Write to `stream`; `say_lost` logs, through `write`, how many lines were lost before."""
         self._stream = stream
         self._say_lost = say_lost
         self._said = 0  # of `lost`
@@ -52,22 +52,19 @@ class Output:
             return True
         data = f"{line}\n".encode(self._stream.encoding, "backslashreplace")
         own = _open_without_waiting(descriptor)
+        target = descriptor if own is None else own
+        writable = select.poll()
+        writable.register(target, select.POLLOUT)
+        left = memoryview(b"\n" + data if self._torn else data)
         try:
-            return self._put_octets(descriptor if own is None else own, data)
+            while left:
+                if not writable.poll(0):
+                    return False
+                left = left[os.write(target, left[:_TAKEN_AT_ONCE]) :]
+                self._torn = bool(left)
         finally:
             if own is not None:
                 os.close(own)
-
-    def _put_octets(self, descriptor: int, data: bytes) -> bool:
-        writable = select.poll()
-        writable.register(descriptor, select.POLLOUT)
-        left = memoryview(b"\n" + data if self._torn else data)
-        while left:
-            if not writable.poll(0):
-                return False
-            written = os.write(descriptor, left[:_TAKEN_AT_ONCE])
-            left = left[written:]
-            self._torn = bool(left)
         return True
 
     debug = info = warning = error = critical = write
@@ -76,8 +73,8 @@ class Output:
 def _open_without_waiting(descriptor: int) -> int | None:
     """Open the pipe or terminal of a descriptor anew, for writes that never wait; None: it is neither, or is not ours.
 
-    A terminal is writable when it takes a single octet. Not to wait is not asked of the descriptor itself, since other
-    processes may share that.
+    A terminal is writable when it takes a single octet. The descriptor itself stays as it is: other processes may share
+    it.
     """
     kind = os.fstat(descriptor).st_mode
     if not (stat.S_ISFIFO(kind) or os.isatty(descriptor)):

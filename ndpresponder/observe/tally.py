@@ -1,4 +1,4 @@
-"""The counters of one uplink: plain ints, written by the frame path, read by the exporter at scrape time."""
+"""Count what one uplink receives and answers: plain ints, written by the frame path, read when a client asks."""
 
 import bisect
 import itertools
@@ -12,8 +12,7 @@ from ndpresponder.outcome import Kind, Outcome
 # Upper bounds in seconds of `response_duration_seconds`.
 DURATION_BOUNDS_S = (10e-6, 20e-6, 50e-6, 100e-6, 200e-6, 500e-6, 1e-3, 5e-3, 20e-3, 100e-3, 500e-3, 1.0)
 
-
-_PLAUSIBLE_S: Final = 1.0  # what takes longer, or less than no time, is seldom: only then the clocks are compared
+_PLAUSIBLE_S: Final = 1.0  # a longer duration, or a negative one, is seldom: only then the clocks are compared
 _STEP_S: Final = 0.5  # by which the wall clock must differ from the monotonic one to have been set
 _DISTRUST_S: Final = 1.0  # frames stamped before a step are answered within that
 
@@ -22,8 +21,8 @@ _DISTRUST_S: Final = 1.0  # frames stamped before a step are answered within tha
 class Durations:
     """A histogram of the time from the kernel's receive timestamp to the end of the send, sampled.
 
-    The kernel stamps frames by the wall clock. A sample across a step of that clock would count for hours, and is left
-    out.
+    The kernel stamps frames by the wall clock. A sample across a step of that clock would count for hours: it is
+    left out.
     """
 
     counts: list[int] = field(default_factory=lambda: [0] * (len(DURATION_BOUNDS_S) + 1))

@@ -1,6 +1,6 @@
-"""What a person reads about one uplink: changes of state, first answers, and frames when they ask for those.
+"""Log the life of one uplink: changes of state, first answers, and at level debug frames.
 
-Everything that a stranger can cause is limited: so many lines a second, so many targets remembered.
+A requester can cause lines without end, so all of them are limited: so many a second, so many targets remembered.
 """
 
 import time
@@ -17,15 +17,14 @@ from ndpresponder.policy.table import Match, Prefix, TargetTable
 from ndpresponder.policy.token_bucket import TokenBucket
 from ndpresponder.wire.layout import DESTINATION, ETHERNET_SOURCE, SOURCE, TARGET
 
-# Targets that are remembered as answered: a scan must neither grow memory nor flood the log. Of more, the one that was
-# logged longest ago is forgotten, and few are logged
+# Targets remembered as answered: a scan must neither grow memory nor flood the log. Of more, the one that was logged
+# longest ago is forgotten, and few are logged
 MAX_LOGGED_TARGETS: Final = 4096
 _LINES_PER_BATCH: Final = 8  # under load the line may come later, the answer never
-_LINES_BURST: Final = 64
-_LINES_PER_S: Final = 1.0
+_LINES_PER_S, _LINES_BURST = 1.0, 64
 _SELDOM_PER_S: Final = 1 / 60
-_DEFENCE_INTERVAL_S: Final = 60.0  # between two lines of one station and one target
-_DEFENCES_PER_S, _DEFENCE_BURST = 1.0, 16  # lines of all of them: a stranger can make up any number
+_DEFENCE_INTERVAL_S: Final = 60.0  # between two lines of one host and one target
+_DEFENCES_PER_S, _DEFENCE_BURST = 1.0, 16  # lines of all of them: a host can make up any number
 _MAX_OVERLAPS: Final = 64  # a link has a handful of prefixes; router advertisements can make up any number
 
 
@@ -33,23 +32,22 @@ class UplinkLog:
     """The log of one uplink."""
 
     def __init__(self, config: InterfaceConfig, clock: Callable[[], float] = time.monotonic) -> None:
-        """Log for the uplink that `config` names."""
         self.logger = get_logger(interface=config.name)
+        self.claimers: Callable[[Prefix], str] = lambda _: ""  # names the sources that claim a prefix
         self._prefixes = config.prefixes
         self._clock = clock
         self._limiter = RateLimiter()
-        self._logged: dict[bytes, None] = {}  # in the order in which they were logged
+        self._logged: dict[bytes, None] = {}  # targets, in the order in which they were logged
         self._first_lines = TokenBucket(_LINES_PER_S, _LINES_BURST, clock)
         self._seldom = TokenBucket(_SELDOM_PER_S, 1, clock)
         self._warned: set[bytes] = set()
         self._overlaps: set[tuple[bytes, int]] = set()
         self._defences = RateLimiter(_DEFENCE_INTERVAL_S)
         self._defence_lines = TokenBucket(_DEFENCES_PER_S, _DEFENCE_BURST, clock)
-        self._undisclosed = 0  # defences without a line
-        self.claimers: Callable[[Prefix], str] = lambda _: ""
+        self._unlogged_defences = 0
         self._missing = False
         self._useless: tuple[int, int] | None = None  # index, hardware type
-        self._crowded = False
+        self._too_many_gateways = False
 
     def configure(self, config: InterfaceConfig) -> None:
         """Warn of what the prefixes of `config` cover."""
@@ -82,19 +80,27 @@ class UplinkLog:
             self.logger.info(up if link.up else "interface is down", **facts)
         elif (before.lladdr, before.forwarding) != (link.lladdr, link.forwarding):
             self.logger.info("interface changed", **facts)
-        self._tell_of_use(before, link)
-        if len(link.gateways) > MAX_SERVED_GATEWAYS and not self._crowded:
-            self._crowded = True
+        self._log_usability(before, link)
+        if len(link.gateways) > MAX_SERVED_GATEWAYS and not self._too_many_gateways:
+            self._too_many_gateways = True
             self.logger.warning(
                 "more default gateways than are kept in touch with: does a stranger send router advertisements?",
                 gateways=len(link.gateways),
                 served=MAX_SERVED_GATEWAYS,
             )
         for address in link.never - self._warned:
-            owner = "this interface" if address in link.addresses else "the routers of this link (anycast)"
-            self._warn_if_covered(address, "default gateway" if address in link.gateways else owner)
+            target = IPv6Address(address)
+            if prefix := next((prefix for prefix in self._prefixes if target in prefix), None):
+                owner = "this interface" if address in link.addresses else "the routers of this link (anycast)"
+                self._warned.add(address)
+                self.logger.warning(
+                    "the prefix covers an address that is not ours to answer for: it is excluded",
+                    prefix=str(prefix),
+                    target=str(target),
+                    owner="default gateway" if address in link.gateways else owner,
+                )
 
-    def _tell_of_use(self, before: Link | None, link: Link) -> None:
+    def _log_usability(self, before: Link | None, link: Link) -> None:
         """Tell when a link becomes deaf, or IPv6 is disabled there, and when that ends."""
         deaf, was_deaf = deafness(link), deafness(before) if before else ""
         if deaf and deaf != was_deaf:
@@ -114,18 +120,6 @@ class UplinkLog:
         """Whether there is such a link, and it is not Ethernet."""
         return self._useless is not None
 
-    def _warn_if_covered(self, address: bytes, owner: str) -> None:
-        target = IPv6Address(address)
-        prefix = next((prefix for prefix in self._prefixes if target in prefix), None)
-        if prefix is not None:
-            self._warned.add(address)
-            self.logger.warning(
-                "the prefix covers an address that is not ours to answer for: it is excluded",
-                prefix=str(prefix),
-                target=str(target),
-                owner=owner,
-            )
-
     def overlap(self, table: TargetTable, link: Link) -> None:
         """Warn, once for each, of prefixes of the link itself that `table` claims: other hosts live there."""
         for network, length in sorted(link.subnets - self._overlaps, key=lambda each: each[1]):  # the widest first
@@ -144,17 +138,17 @@ class UplinkLog:
 
     def defended(self, frame: bytes) -> None:
         """Warn that another host was denied an address that it wanted to use, by the solicitation that asked for it."""
-        station, target, now_s = frame[ETHERNET_SOURCE], frame[TARGET], self._clock()
-        if self._defences.admit((station, target), now_s) is None or not self._defence_lines.take():
-            self._undisclosed += 1
+        host, target, now_s = frame[ETHERNET_SOURCE], frame[TARGET], self._clock()
+        if self._defences.admit((host, target), now_s) is None or not self._defence_lines.take():
+            self._unlogged_defences += 1
             return
         self.logger.warning(
             "another host wants an address of ours: it was told that the address is taken",
             target=str(IPv6Address(target)),
-            lladdr=station.hex(":"),
-            suppressed=self._undisclosed,
+            lladdr=host.hex(":"),
+            suppressed=self._unlogged_defences,
         )
-        self._undisclosed = 0
+        self._unlogged_defences = 0
 
     def first_answers(self, advertisements: list[bytes]) -> None:
         """Log the first answer for each target."""
