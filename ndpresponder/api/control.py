@@ -76,7 +76,7 @@ class Control:
             shift = prefix.network.max_prefixlen - prefix.network.prefixlen
             for uplink in self._in_force.uplinks.values():
                 if prefix.uplink in ("", uplink.name):
-                    uplink.moves.take_over(int(prefix.network.network_address) >> shift, shift)
+                    uplink.moved_targets.take_over(int(prefix.network.network_address) >> shift, shift)
         self._log_change("a temporary prefix was added", prefix, lifetime_s=lifetime_s, announce=bool(announce))
         return json_reply(
             200, {"prefix": str(prefix.network), "uplink": prefix.uplink or None, "lifetime_s": lifetime_s}

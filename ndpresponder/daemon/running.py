@@ -27,7 +27,7 @@ from ndpresponder.targets.sources.unrouted_hosts import UnroutedHosts, followed
 from ndpresponder.targets.uncounted_log import UncountedLog
 from ndpresponder.uplink import memory
 from ndpresponder.uplink.memory import MAX_KNOWN, Memory
-from ndpresponder.uplink.parts import Settings
+from ndpresponder.uplink.parts import Settings, Surroundings
 from ndpresponder.uplink.uplink import Uplink
 from ndpresponder.wire.addresses import best_source
 from ndpresponder.wire.solicitation import probe
@@ -228,20 +228,17 @@ class Running:
         return uplinks
 
     def _new_uplink(self, settings: Settings) -> Uplink:
-        interface, limits, dry_run = settings
-        uplink = Uplink(
-            interface,
-            limits,
-            self._logs,
-            dry_run,
-            uplinks=lambda: [link.index for link in self.links()],
-            handover=self._handover,
+        surroundings = Surroundings(
+            self._handover,
+            lambda: [link.index for link in self.links()],
+            self._followed,
+            self._unrouted_hosts,
+            self._on_lost,
+            partial(self.board.claimers, settings.interface.name),
         )
-        uplink.on_lost = self._on_lost
-        if remembered := self._memories.pop(interface.name, None):
+        uplink = Uplink(settings, self._logs, surroundings)
+        if remembered := self._memories.pop(uplink.name, None):
             uplink.requesters.restore(remembered)
-        uplink.unrouted_hosts, uplink.followed = self._unrouted_hosts, self._followed
-        uplink.log.claimers = partial(self.board.claimers, interface.name)
         return uplink
 
     def _ask_resident(self, uplink: str, target: bytes, lladdr: bytes) -> None:

@@ -15,8 +15,8 @@ from typing import Final
 from ndpresponder.config import InterfaceConfig, LimitsConfig
 from ndpresponder.errors import LinkNotReady, NdpresponderError, is_shortage
 from ndpresponder.linux.bpf.syscall import Hook
-from ndpresponder.observe.tally import Tally
-from ndpresponder.observe.uplink_log import UplinkLog
+from ndpresponder.linux.netlink import Link
+from ndpresponder.observe.uplink_part import UplinkContext, UplinkPart
 from ndpresponder.offload import map_entries
 from ndpresponder.offload.kernel_program import KernelProgram
 from ndpresponder.outcome import Kind, Outcome
@@ -32,26 +32,24 @@ _NONE_LEFT: Final = (
 _KINDS: Final = ((Kind.MULTICAST, Outcome.ANSWERED_MULTICAST), (Kind.UNICAST, Outcome.ANSWERED_UNICAST))
 
 
-class FastPath:
+class FastPath(UplinkPart):
     """Tell it what the responder is told, and let it `collect` what the kernel answered."""
 
     def __init__(
         self,
+        context: UplinkContext,
         config: InterfaceConfig,
         limits: LimitsConfig,
         policy: Policy,
-        tally: Tally,
-        log: UplinkLog,
         call_soon: Callable[[Callable[[], None]], object],
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Prepare for the uplink that `config` names; nothing is loaded yet. `call_soon` is the event loop's."""
         self._config = config
         self._policy = policy
-        self._tally = tally
-        self._log = log
+        self._tally = context.tally
+        self._log = context.log
+        self._clock = context.clock
         self._call_soon = call_soon
-        self._clock = clock
         self._program = KernelProgram(config.name, Hook.XDP if config.fastpath.startswith("xdp") else Hook.TCX_INGRESS)
         self._table: TargetTable = EMPTY
         self._state: UplinkState | None = None
@@ -69,7 +67,7 @@ class FastPath:
         why_not = "`rate` limits the answers" if limits.rate else "this is a dry run" if policy.dry_run else ""
         self._off = bool(why_not)
         if why_not:
-            log.logger.info(_OFF, why=why_not)
+            self._log.logger.info(_OFF, why=why_not)
 
     def set_table(self, table: TargetTable) -> None:
         """Answer for none but the targets of `table` from the next frame on, for all of them soon."""
@@ -85,23 +83,42 @@ class FastPath:
             with contextlib.suppress(LinkNotReady):  # who follows the link will see
                 self._steer()
 
-    def follow_link(self, index: int, state: UplinkState | None) -> None:
-        """Answer on the interface `index` in `state`; for nothing while there is none.
+    def follow_link(self, link: Link, state: UplinkState | None) -> None:
+        """Answer on `link` in `state`; for nothing while there is none.
 
         Raises:
             PermissionMissing, SystemRefused: the fast path cannot be had, and a certain one was asked for.
             LinkNotReady: the interface is gone.
         """
-        if index != self._index:
-            self.detach()
-        if index != self._index or state is None:
+        if link.index != self._index:
+            self.lose_link()
+        # Of a port of a bridge or a bond the fast path would answer what belongs to that one, before it gets it
+        state = state if link.hears else None
+        if link.index != self._index or state is None:
             self._deaf = False  # another far end, or one that was prepared meanwhile
         if self._tried and self._program.attached == (state is not None) and state == self._state:
             return
-        self._index, self._state = index, state
+        self._index, self._state = link.index, state
         self._steer()
 
+    def check(self) -> None:
+        """Find out, while there is no link, whether the system refuses what is asked for.
+
+        Raises:
+            PermissionMissing, SystemRefused: it does, and a certain fast path was asked for.
+        """
+        self._index, self._deaf = 0, False
+        if not self._tried:
+            self._steer()
+
     def collect(self) -> None:
+        """Count what the kernel answered since the last call, and try again what failed some time ago."""
+        self._count()
+        if self._failed_s is not None and self._state is not None and self._clock() - self._failed_s > _RETRY_S:
+            with contextlib.suppress(LinkNotReady):
+                self._steer()
+
+    def _count(self) -> None:
         """Add what the kernel answered since the last call to the tally, and end it if none of that left."""
         self._lost += self._program.lost()  # first: each was counted before
         rows = self._program.counts()
@@ -139,21 +156,15 @@ class FastPath:
             self._log.limited("what the fast path answered lately cannot be read", error=error.strerror)
             return []
 
-    def heal(self) -> None:
-        """Try again what failed some time ago, though nothing has changed that we know of."""
-        if self._failed_s is not None and self._state is not None and self._clock() - self._failed_s > _RETRY_S:
-            with contextlib.suppress(LinkNotReady):
-                self._steer()
-
-    def detach(self) -> None:
+    def lose_link(self) -> None:
         """Leave everything to user space, and count what the kernel answered until now."""
         self._program.detach()
         self._state = None
-        self.collect()
+        self._count()
 
     def close(self) -> None:
         """Leave everything to user space for good."""
-        self.detach()
+        self.lose_link()
         self._program.close()
 
     def _steer(self) -> None:

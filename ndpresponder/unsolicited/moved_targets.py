@@ -15,7 +15,8 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from ndpresponder.linux.netlink import Link
-from ndpresponder.observe.logs import Logger
+from ndpresponder.observe.uplink_part import UplinkContext, UplinkPart
+from ndpresponder.policy.requester import UplinkState
 from ndpresponder.policy.responder import Responder
 from ndpresponder.policy.table import EMPTY, Match, TargetTable
 from ndpresponder.unsolicited.announcements import Announcer, announcement
@@ -36,14 +37,14 @@ _ROW: Final = LLADDR + 16
 _LAST: Final = 256  # targets that are asked for, all at once, by a daemon that ends
 
 
-class Moves:
+class MovedTargets(UplinkPart):
     """What one uplink says of claimed targets that moved."""
 
-    def __init__(self, send: Callable[[list[bytes]], None], responder: Responder, log: Logger) -> None:
-        """Say things with `send`, as `responder` would answer."""
-        self._send = send
+    def __init__(self, context: UplinkContext, responder: Responder) -> None:
+        """Say what `responder` would answer."""
+        self._send = send = context.send
         self._responder = responder
-        self._log = log
+        self._log = context.log.logger
         self.recent = Recent()
         self.elsewhere: Callable[[], list[bytes]] = list  # returns what was answered without us, the latest first
         self.on_expecting: Callable[[], None] = lambda: None  # called when `expecting` changes
@@ -84,13 +85,12 @@ class Moves:
         distinct = dict.fromkeys(target for pair in both for target in pair if target is not None)
         return list(itertools.islice(distinct, most))
 
-    def follow_link(self, link: Link | None) -> None:
-        """Adapt to the link as it is now; None when it is gone or down."""
-        self._link = link
-        if link is None:
-            self._owners.close()
-            self._successors.close()
+    def follow_link(self, link: Link, state: UplinkState | None) -> None:
+        """Adapt to the link as it is now; say nothing while it is down."""
+        if state is None:
+            self.lose_link()
             return
+        self._link = link
         before, self._lladdr = self._lladdr, link.lladdr
         if before not in (b"", link.lladdr) and self._speaks:
             self._announcer.stop()
@@ -99,6 +99,12 @@ class Moves:
                 self._log.info("telling neighbors of the link-layer address that changed", targets=len(targets))
                 self._owners.begin(link, targets, (0.0,), self._announce)
         self._announce_now()
+
+    def lose_link(self) -> None:
+        """Say nothing until there is a link again."""
+        self._link = None
+        self._owners.close()
+        self._successors.close()
 
     def set_table(self, table: TargetTable) -> None:
         """Go by the targets of `table`."""
@@ -154,7 +160,7 @@ class Moves:
 
     def close(self) -> None:
         """Fall silent for good."""
-        self.follow_link(None)
+        self.lose_link()
         for timer in (self._timer, self._expected_timer):
             if timer is not None:
                 timer.cancel()

@@ -8,11 +8,13 @@ import asyncio
 import errno
 import os
 from collections.abc import Callable
-from typing import Final, Literal
+from typing import Final
 
+from ndpresponder.config import InterfaceConfig
 from ndpresponder.linux.netlink import Link
 from ndpresponder.linux.packet.memberships import Memberships
-from ndpresponder.observe.logs import Logger
+from ndpresponder.observe.uplink_part import UplinkContext, UplinkPart
+from ndpresponder.policy.requester import UplinkState
 from ndpresponder.policy.table import EMPTY, TargetTable
 from ndpresponder.unsolicited.announcements import MAX_INTRODUCED, Announcer, Introductions, announcement
 from ndpresponder.unsolicited.groups import GroupTable
@@ -28,36 +30,34 @@ MAX_JOINED: Final = 64
 _REJOIN_S: Final = 10.0  # until what the kernel refused to join, for want of memory mostly, is tried again
 
 
-class Presence:
+class Unsolicited(UplinkPart):
     """What one uplink says unasked."""
 
     def __init__(
         self,
-        announce: Literal["live", "never"],
-        mld_source: Literal["linklocal", "global", "both"],
-        send: Callable[[list[bytes]], None],
+        context: UplinkContext,
+        config: InterfaceConfig,
         flags: Callable[[], int],
-        log: Logger,
         never: Callable[[], frozenset[bytes]] = frozenset,
-        mld_router: Literal["auto", "always", "never"] = "auto",
         lately: Callable[[], list[bytes]] = list,
     ) -> None:
-        """Say things with `send`; `flags` returns the R and O bits of a live target's advertisement.
+        """Say what `config` asks for; `flags` returns the R and O bits of a live target's advertisement.
 
         `never` are addresses that are not announced whatever a source says: gateways that were seen. `lately` returns
         targets that were answered, the latest first.
         """
-        self._announce = announce == "live"
+        mld_source, send = config.mld_source, context.send
+        self._announce = config.announce == "live"
         self._join = mld_source != "global"
         self._stands_in = False  # the reporter, for what the kernel is not asked to join
         self._reporter = Reporter(send, from_link_local=False, from_global=mld_source != "linklocal")
         self.router = MulticastRouter(send, mld_source != "global", mld_source != "linklocal")
-        self._mld_router = mld_router
+        self._mld_router = config.mld_router
         self._send = send
         self._flags = flags
         self._never = never
         self._lately = lately
-        self._log = log
+        self._log = context.log.logger
         self._announcer = Announcer()
         self._introductions = Introductions()
         self._complained = False
@@ -73,12 +73,12 @@ class Presence:
         self._left_out = 0
         self._join_error = 0
 
-    def follow_link(self, link: Link | None) -> None:
-        """Adapt to the link as it is now; None when it is gone or down."""
-        before, self._link = self._link, link
-        if link is None:
+    def follow_link(self, link: Link, state: UplinkState | None) -> None:
+        """Adapt to the link as it is now; say nothing while it is down."""
+        if state is None:
             self.close()
             return
+        before, self._link = self._link, link
         if before is None or before.index != link.index:
             self._leave_all()
             self._memberships = Memberships(link.index)

@@ -1,14 +1,14 @@
-"""What an uplink is equipped with, as its settings ask: policy and limit, verification, fast path, presence.
+"""The parts of an uplink beside its frames: made from its settings, told of each event, replaced as settings change.
 
-Settings change while frames are answered: what they do not touch goes on as it is, and what cannot be had leaves
-everything as it was.
+Settings change while frames are answered. Parts whose settings stay go on as they are. If the system refuses one part,
+the old parts come back and nothing has changed.
 """
 
 import asyncio
 import contextlib
-from collections.abc import Callable
-from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, NamedTuple, cast
 from zlib import crc32
 
 from ndpresponder.config import InterfaceConfig, LimitsConfig
@@ -16,15 +16,26 @@ from ndpresponder.errors import LinkNotReady, NdpresponderError
 from ndpresponder.linux.netlink import Link
 from ndpresponder.linux.other_responders import DaemonMark
 from ndpresponder.linux.packet.handover import Handover
+from ndpresponder.observe.uplink_log import UplinkLog
+from ndpresponder.observe.uplink_part import UplinkPart
 from ndpresponder.policy.requester import Policy, UplinkState
-from ndpresponder.policy.table import TargetTable
+from ndpresponder.policy.table import Prefix, TargetTable
 from ndpresponder.policy.token_bucket import rate_limit
-from ndpresponder.targets.verify import Verifier, open_verifier
-from ndpresponder.unsolicited.unsolicited import Presence
+from ndpresponder.targets.sources.unrouted_hosts import UnroutedHosts
+from ndpresponder.targets.verify import open_verifier
+from ndpresponder.unsolicited.moved_targets import MovedTargets
+from ndpresponder.unsolicited.unsolicited import Unsolicited
+from ndpresponder.uplink.frames import Frames
 
 if TYPE_CHECKING:
     from ndpresponder.offload.fastpath import FastPath
-    from ndpresponder.uplink.uplink import Uplink
+
+
+_VERIFICATION: Final = "verification"
+_FASTPATH: Final = "fast path"
+_UNSOLICITED: Final = "unsolicited"
+_MOVED: Final = "moved targets"
+_SECOND_DAEMON: Final = "second daemon"
 
 
 class Settings(NamedTuple):
@@ -32,7 +43,7 @@ class Settings(NamedTuple):
 
     interface: InterfaceConfig
     limits: LimitsConfig
-    dry_run: bool
+    dry_run: bool = False
 
     @property
     def policy(self) -> Policy:
@@ -45,243 +56,245 @@ class Settings(NamedTuple):
         """Whether claimed targets are looked for first."""
         return self.interface.verify and not self.dry_run
 
+    def parts(self) -> dict[str, tuple[object, ...]]:
+        """Return the names of the parts that they ask for, and the settings that each part depends on."""
+        each, found = self.interface, dict[str, tuple[object, ...]]()
+        if self.verify:
+            found[_VERIFICATION] = ()
+        if each.fastpath != "off":
+            found[_FASTPATH] = each.fastpath, self.verify, self.policy, self.limits
+        if not self.dry_run:
+            found[_UNSOLICITED] = each.announce, each.mld_source, each.mld_router
+        return found
 
-class Equipment:
-    """The equipment of one uplink; follows what that one follows."""
 
-    def __init__(self, uplink: "Uplink", settings: Settings) -> None:
-        """Equip `uplink`, which has no link yet."""
-        self._uplink = uplink
-        self._index = 0  # of the interface with a socket; 0: none
-        self._kept_as = f"recent-{crc32(uplink.name.encode()):08x}"  # systemd takes no colons and only ASCII
-        self._state: UplinkState | None = None
-        self._fast_state: UplinkState | None = None
-        self._take: Callable[[bool], bool] | None = None
-        self._mark: DaemonMark | None = None
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What an uplink is given of the daemon and of the other uplinks."""
+
+    handover: Handover
+    indexes: Callable[[], Collection[int]] = tuple  # of the links of all uplinks: no target is behind one
+    followed: Callable[[], Collection[int]] = tuple  # indexes of links on which hosts without a route are found
+    unrouted_hosts: UnroutedHosts | None = None  # takes those hosts
+    on_lost: Callable[[], None] = lambda: None  # called when the link went from under the socket
+    claimers: Callable[[Prefix], str] = lambda _: ""  # returns the sources of a claimed prefix
+
+
+class Parts:
+    """The parts of one uplink."""
+
+    def __init__(self, settings: Settings, frames: Frames, surroundings: Surroundings) -> None:
+        """Make the parts of an uplink that has no link yet."""
         self.settings = settings
-        self.verifier: Verifier | None = None
-        self.fastpath = self._make_fastpath()
-        self._presence = self._make_presence()
-        uplink.responder.on_defence = uplink.log.defended
-        self._uplink.moves.on_expecting = self._leave_claimed
-        self._uplink.moves.recent.spared = lambda: uplink.requesters.confirmed.stations
-        self._uplink.moves.elsewhere = lambda: self.fastpath.recent() if self.fastpath is not None else []
-        self._limit()
-        self._configure_moves()
+        self.moved = MovedTargets(frames.context, frames.responder)
+        self._frames = frames
+        self._surroundings = surroundings
+        self._link: Link | None = None  # with a socket
+        self._state: UplinkState | None = None
+        self._take: Callable[[bool], bool] | None = None
+        frames.on_answered = self.moved.note
+        self.moved.on_expecting = self._leave_claimed
+        self.moved.recent.spared = lambda: frames.requesters.confirmed.stations
+        self.moved.elsewhere = lambda: self._fastpath.recent() if self._fastpath else []
+        self._parts: dict[str, UplinkPart] = {name: self._make(name) for name in settings.parts()}
+        self._parts |= {_MOVED: self.moved, _SECOND_DAEMON: _SecondDaemon(frames.context.log)}
+        self._configure_responder(None)
 
-    def change(self, settings: Settings) -> None:
+    def configure(self, settings: Settings) -> None:
         """Change the settings, from the next frame on.
 
         Raises:
             SourceUnavailable: the system refuses the sockets that `verify` needs; nothing was changed.
-            PermissionMissing, SystemRefused: the fast path cannot be had; nothing was changed.
+            PermissionMissing, SystemRefused: the system refuses the fast path; nothing was changed.
         """
         before, self.settings = self.settings, settings
-        if before == settings:
-            return
-        verified = self.verifier is not None
+        had, wanted = before.parts(), settings.parts()
+        changed = [name for name in (_VERIFICATION, _FASTPATH, _UNSOLICITED) if had.get(name) != wanted.get(name)]
+        old = {name: self._parts.pop(name) for name in changed if name in self._parts}
         try:
-            self._follow_verify()
-            self._change_fastpath(before)
+            if _FASTPATH in old:
+                old[_FASTPATH].lose_link()  # two cannot be attached; until then the responder answers
+            for name in changed:
+                if name in wanted and name != _UNSOLICITED:
+                    self._add(name, self._make(name))
         except NdpresponderError:
             self.settings = before
-            if not verified:
-                self._end_verification()
+            for name in changed:
+                if name in self._parts:
+                    self._parts.pop(name).close()
+            self._parts |= old
+            if _FASTPATH in old:
+                self._add(_FASTPATH, old[_FASTPATH])
             raise
-        if not settings.verify:
-            self._end_verification()
-        self._limit(before)
-        self._configure_moves()
-        self._change_presence(before)
+        self._configure_responder(before)
+        if _UNSOLICITED in changed and _UNSOLICITED in wanted:  # before the old one is closed: no group is ever left
+            self._add(_UNSOLICITED, self._make(_UNSOLICITED))
+        if _UNSOLICITED in old and not (self._unsolicited and self._unsolicited.router.active):
+            cast(Unsolicited, old[_UNSOLICITED]).router.terminate()
+        for part in old.values():
+            part.close()
 
-    def _limit(self, before: Settings | None = None) -> None:
+    def _add(self, name: str, part: UplinkPart) -> None:
+        """Have a part that begins now know the link and the targets."""
+        self._parts[name] = part
+        part.set_table(self._frames.responder.table)
+        if self._link is not None:
+            part.open(self._link)
+            with contextlib.suppress(LinkNotReady):  # the watcher of the links will see
+                part.follow_link(self._link, self._state)
+
+    def _configure_responder(self, before: Settings | None) -> None:
         """Give the responder its policy, and a rate limit that begins anew only if it differs."""
-        limits = self.settings.limits
+        each, limits = self.settings.interface, self.settings.limits
         if before is None or before.limits != limits:
-            self._take = rate_limit(limits.rate, limits.burst, self._uplink.clock) if limits.rate else None
-        self._uplink.responder.configure(self.settings.policy, self._take)
+            self._take = rate_limit(limits.rate, limits.burst, self._frames.context.clock) if limits.rate else None
+        self._frames.responder.configure(self.settings.policy, self._take)
+        self.moved.configure(self.settings.dry_run, speaks=each.announce == "live", takes_over=each.take_over)
 
-    # As the uplink goes
+    # Events
 
-    def open(self, index: int, handover: Handover) -> None:
-        """Prepare for frames from the interface `index`, with what a predecessor knew of it.
+    def open(self, link: Link) -> None:
+        """Begin with a packet socket on `link`.
 
         Raises:
             SourceUnavailable: the system refuses the sockets that `verify` needs.
         """
-        self._index = index
-        self._uplink.moves.inherit(handover.kept(self._kept_as))
-        self._mark = DaemonMark(index)
-        if self._mark.taken:
-            self._uplink.log.logger.warning("another ndpresponder answers on this interface: each answer is sent twice")
-        self._follow_verify()
-
-    def check(self) -> None:
-        """Find out, rather than when there is a link, whether what is asked for can be had.
-
-        Raises:
-            PermissionMissing, SystemRefused: the fast path cannot be had, and a certain one was asked for.
-        """
-        if self.fastpath is not None:
-            self.fastpath.follow_link(0, None)
+        self._link = link
+        self.moved.inherit(self._surroundings.handover.kept(self._kept_as))
+        for part in self._parts.values():
+            part.open(link)
 
     def follow_link(self, link: Link, state: UplinkState | None) -> None:
         """Adapt to the link, and to the state it is answered on in, None while it is not.
 
         Raises:
             LinkNotReady: the link is gone.
-            PermissionMissing, SystemRefused: the fast path cannot be had, and a certain one was asked for.
+            PermissionMissing, SystemRefused: the system refuses the fast path that was asked for.
         """
-        # Of a port of a bridge or a bond the fast path would answer what belongs to that one, before it gets it
-        self._state, self._fast_state = state, state if link.hears else None
-        if self.fastpath is not None:
-            self.fastpath.follow_link(link.index, self._fast_state)
-        if self._presence is not None:
-            self._presence.follow_link(link if state is not None else None)
-        self._uplink.log.overlap(self._uplink.responder.table, link)
-        self._uplink.moves.follow_link(link if state is not None else None)
+        self._link, self._state = link, state
+        for part in self._parts.values():
+            part.follow_link(link, state)
+        self._frames.context.log.overlap(self._frames.responder.table, link)
+
+    def lose_link(self) -> None:
+        """Let go of the link, before its socket is closed."""
+        self._link = self._state = None
+        for part in self._parts.values():
+            part.lose_link()
+
+    def check(self) -> None:
+        """Find out, rather than when there is a link, whether the system refuses what is asked for.
+
+        Raises:
+            PermissionMissing, SystemRefused: it refuses the fast path.
+        """
+        if self._fastpath is not None:
+            self._fastpath.check()
 
     def set_table(self, table: TargetTable) -> None:
-        """Go by the targets of `table`."""
-        if self.fastpath is not None:
-            self.fastpath.set_table(table)
-        if self._presence is not None:
-            # In a turn of its own: among thousands of targets this takes milliseconds, and solicitations wait
-            _call_soon(partial(self._presence.set_table, table))
-        if self._uplink.link is not None:
-            self._uplink.log.overlap(table, self._uplink.link)
-        _call_soon(partial(self._uplink.moves.set_table, table))
+        """Go by the targets of `table`: the fast path at once, the others in turns of their own.
 
-    def detach(self) -> None:
-        """Let go of the link."""
-        self._index, self._state, self._fast_state = 0, None, None
-        if self._mark is not None:
-            self._mark.close()
-            self._mark = None
-        if self.fastpath is not None:
-            self.fastpath.detach()
-        if self._presence is not None:
-            self._presence.follow_link(None)
-        self._uplink.moves.follow_link(None)
-        self._end_verification()
+        Among thousands of targets a part takes milliseconds, and solicitations wait.
+        """
+        for name, part in self._parts.items():
+            if name == _FASTPATH:
+                part.set_table(table)
+            else:
+                asyncio.get_running_loop().call_soon(part.set_table, table)
+        if self._link is not None:
+            self._frames.context.log.overlap(table, self._link)
 
     def collect(self) -> None:
-        """Add what was answered elsewhere since the last call to the tally, and mend what can be mended."""
-        if self.fastpath is not None:
-            self.fastpath.collect()
-            self.fastpath.heal()
+        """Add to the tally what was answered elsewhere since the last call, and try again what failed."""
+        for part in self._parts.values():
+            part.collect()
+
+    def say_farewell(self) -> None:
+        """Say what ends with this uplink, while there is a socket to say it; or have a successor know of it."""
+        handover = self._surroundings.handover
+        if not handover.to_successor:
+            self.moved.say_farewell()
+            if self._unsolicited is not None:
+                self._unsolicited.router.terminate()
+        elif self._link is not None:
+            handover.keep(self._kept_as, self.moved.to_keep())
 
     def close(self) -> None:
-        """Let go of everything."""
-        self._uplink.moves.close()
-        if self.fastpath is not None:
-            self.fastpath.close()
+        """Give back everything."""
+        for part in self._parts.values():
+            part.close()
 
-    # Verification
+    # How each part is made
 
-    def _follow_verify(self) -> None:
-        if self.settings.verify and self.verifier is None and self._index:
-            uplink = self._uplink
-            self.verifier = open_verifier(
-                self._index, uplink.finish, uplink.clock, uplink.uplinks, uplink.followed, uplink.unrouted_hosts
-            )
-            uplink.responder.is_there = self.verifier.is_there
+    def _make(self, name: str) -> UplinkPart:
+        context, each, around = self._frames.context, self.settings.interface, self._surroundings
+        if name == _VERIFICATION:
+            return _Verification(self._frames, around)
+        if name == _UNSOLICITED:
+            requesters, flags = self._frames.requesters, self._frames.responder.unsolicited_flags
+            return Unsolicited(context, each, flags, lambda: frozenset(requesters.gateways), self.moved.lately)
+        from ndpresponder.offload.fastpath import FastPath  # late: an uplink without one must not pay for it
 
-    def _end_verification(self) -> None:
-        if self.verifier is not None:
-            self.verifier.close()
-            self.verifier = None
-            self._uplink.responder.is_there = None
+        made = FastPath(context, each, self.settings.limits, self.settings.policy, _call_soon)
+        made.leave_claimed(self.moved.expecting)
+        return made
 
-    # Fast path
+    @property
+    def _fastpath(self) -> "FastPath | None":
+        return cast("FastPath | None", self._parts.get(_FASTPATH))
 
-    def _make_fastpath(self) -> "FastPath | None":
-        (interface, limits, _), uplink = self.settings, self._uplink
-        if interface.fastpath == "off":
-            return None
-        from ndpresponder.offload.fastpath import FastPath  # late: who does without must not pay for it
+    @property
+    def _unsolicited(self) -> Unsolicited | None:
+        return cast(Unsolicited | None, self._parts.get(_UNSOLICITED))
 
-        policy, tally, log = self.settings.policy, uplink.tally, uplink.log
-        return FastPath(interface, limits, policy, tally, log, _call_soon, uplink.clock)
-
-    def _change_fastpath(self, before: Settings) -> None:
-        if _fastpath_settings(before) == _fastpath_settings(self.settings):
-            return
-        old, self.fastpath = self.fastpath, None
-        if old is not None:
-            old.detach()  # two cannot be attached; meanwhile every frame comes to the responder
-        try:
-            self.fastpath = self._make_fastpath()
-            self._attach_fastpath()
-        except NdpresponderError:
-            if self.fastpath is not None:
-                self.fastpath.close()
-            self.fastpath = old
-            self._attach_fastpath()
-            raise
-        if old is not None:
-            old.close()
-
-    def _attach_fastpath(self) -> None:
-        if self.fastpath is not None:
-            self.fastpath.leave_claimed(self._uplink.moves.expecting)
-            self.fastpath.set_table(self._uplink.responder.table)
-            if self._index:
-                with contextlib.suppress(LinkNotReady):  # who follows the link will see
-                    self.fastpath.follow_link(self._index, self._fast_state)
-
-    # Presence
-
-    def _make_presence(self) -> Presence | None:
-        each, uplink = self.settings.interface, self._uplink
-        if self.settings.dry_run:
-            return None
-        flags, never = uplink.responder.unsolicited_flags, lambda: uplink.gateways
-        log = uplink.log.logger
-        router, lately = each.mld_router, uplink.moves.lately
-        return Presence(each.announce, each.mld_source, uplink.send_unasked, flags, log, never, router, lately)
-
-    def _change_presence(self, before: Settings) -> None:
-        if _presence_settings(before) == _presence_settings(self.settings):
-            return
-        old, self._presence = self._presence, self._make_presence()
-        if self._presence is not None:
-            self._presence.follow_link(self._uplink.link if self._state is not None else None)
-            self._presence.set_table(self._uplink.responder.table)
-        if old is not None:  # after the new one joined the groups, so that they are never left
-            if self._presence is None or not self._presence.router.active:
-                old.router.terminate()
-            old.close()
-
-    def say_farewell(self, handover: Handover) -> None:
-        """Say what ends with this uplink, while there is a socket to say it; or have a successor know of it."""
-        if handover.to_successor:
-            if self._index:
-                handover.keep(self._kept_as, self._uplink.moves.to_keep())
-            return
-        self._uplink.moves.say_farewell()
-        if self._presence is not None:
-            self._presence.router.terminate()
-
-    # Moves
-
-    def _configure_moves(self) -> None:
-        each, dry_run = self.settings.interface, self.settings.dry_run
-        self._uplink.moves.configure(silent=dry_run, speaks=each.announce == "live", takes_over=each.take_over)
+    @property
+    def _kept_as(self) -> str:
+        """Under which name the answered targets are kept: systemd takes no colons and only ASCII."""
+        return f"recent-{crc32(self.settings.interface.name.encode()):08x}"
 
     def _leave_claimed(self) -> None:
-        if self.fastpath is not None:
-            self.fastpath.leave_claimed(self._uplink.moves.expecting)
+        if self._fastpath is not None:
+            self._fastpath.leave_claimed(self.moved.expecting)
 
 
 def _call_soon(work: Callable[[], None]) -> None:
     asyncio.get_running_loop().call_soon(work)
 
 
-def _fastpath_settings(settings: Settings) -> tuple[object, ...]:
-    return settings.interface.fastpath, settings.verify, settings.policy, settings.limits
+class _Verification(UplinkPart):
+    """The verification of claimed targets, while there is a link."""
+
+    def __init__(self, frames: Frames, surroundings: Surroundings) -> None:
+        self._frames = frames
+        self._surroundings = surroundings
+
+    def open(self, link: Link) -> None:
+        frames, around = self._frames, self._surroundings
+        frames.verifier = verifier = open_verifier(
+            link.index, frames.finish, frames.context.clock, around.indexes, around.followed, around.unrouted_hosts
+        )
+        frames.responder.is_there = verifier.is_there
+
+    def close(self) -> None:
+        frames = self._frames
+        if frames.verifier is not None:
+            frames.verifier.close()
+            frames.verifier = frames.responder.is_there = None
 
 
-def _presence_settings(settings: Settings) -> tuple[object, ...]:
-    each = settings.interface
-    return each.announce, each.mld_source, each.mld_router, settings.dry_run
+class _SecondDaemon(UplinkPart):
+    """The warning that another of our daemons answers on the same interface."""
+
+    def __init__(self, log: UplinkLog) -> None:
+        self._log = log
+        self._mark: DaemonMark | None = None
+
+    def open(self, link: Link) -> None:
+        self._mark = DaemonMark(link.index)
+        if self._mark.taken:
+            self._log.logger.warning("another ndpresponder answers on this interface: each answer is sent twice")
+
+    def close(self) -> None:
+        if self._mark is not None:
+            self._mark.close()
+            self._mark = None

@@ -22,7 +22,7 @@ from ndpresponder.linux.packet.handover import Handover
 from ndpresponder.linux.systemd import Notifier
 from ndpresponder.observe.tally import Tally
 from ndpresponder.outcome import Outcome
-from ndpresponder.uplink.backlog import begin
+from ndpresponder.uplink.frames import begin_backlog
 
 assert os.environ.get("THROW_AWAY_MACHINE") == "1", "it sets the clock"
 
@@ -83,7 +83,7 @@ def taken_over(wire: Wire, peer: Peer, step_s: float, pause_s: float = 0.0) -> t
     after = Process(wire, passed)
     assert after.took_over
     tally = Tally()
-    wait_until(lambda: begin(after.socket, tally, after.handover.step_s), 10, "the backlog")
+    wait_until(lambda: begin_backlog(after.socket, tally, after.handover.step_s), 10, "the backlog")
     answered = after.socket.receive()
     for descriptors in after.end().values():
         for descriptor in descriptors:

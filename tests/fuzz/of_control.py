@@ -19,10 +19,13 @@ from ndpresponder.api.listening import Clients
 from ndpresponder.api.snapshot import DaemonHandle, Reading
 from ndpresponder.config import Config, InterfaceConfig, LogConfig
 from ndpresponder.linux.netlink import Link
+from ndpresponder.linux.packet.handover import Handover
+from ndpresponder.linux.systemd import Notifier
 from ndpresponder.observe.journal import Journal
 from ndpresponder.observe.logs import Logs
 from ndpresponder.targets.board import TargetBoard
 from ndpresponder.targets.sources.temporary import TemporaryPrefixes
+from ndpresponder.uplink.parts import Settings, Surroundings
 from ndpresponder.uplink.uplink import Uplink
 
 PIECES_MAX = 8
@@ -36,7 +39,8 @@ async def _done() -> str | None:
 
 
 def _daemon(temporary: TemporaryPrefixes, logs: Logs) -> DaemonHandle:
-    uplinks = {each.name: Uplink(each, CONFIG.limits, logs) for each in CONFIG.interfaces}
+    around = Surroundings(Handover(Notifier({}), {}, lambda *_: None))
+    uplinks = {each.name: Uplink(Settings(each, CONFIG.limits), logs, around) for each in CONFIG.interfaces}
     uplinks["eth0"].link = Link("eth0", "eth0", 1, bytes(6), 1, True, False, frozenset(), frozenset())
     board = TargetBoard({each.name: frozenset() for each in CONFIG.interfaces}, lambda *_: None, lambda *_: None)
     in_force: Any = SimpleNamespace(config=CONFIG, uplinks=uplinks, board=board, temporary=temporary)

@@ -25,12 +25,14 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 from kernel_runs import Unlinked, require_bpf
+from sample_link import LINK
 from small_prefixes import SPACE, divisions, sets
 
 from ndpresponder.config import InterfaceConfig, LimitsConfig
 from ndpresponder.linux.bpf import syscall
 from ndpresponder.linux.bpf.syscall import Hook
 from ndpresponder.observe.tally import Tally
+from ndpresponder.observe.uplink_part import UplinkContext
 from ndpresponder.offload import kernel_maps
 from ndpresponder.offload.fastpath import FastPath
 from ndpresponder.policy.responder import Policy
@@ -59,7 +61,8 @@ class Steering(RuleBasedStateMachine):
         self.calls_left: int | None = None  # until the kernel refuses one
         log: Any = SimpleNamespace(logger=SimpleNamespace(info=lambda *_, **__: None), limited=lambda *_, **__: None)
         config, limits = InterfaceConfig("none", fastpath="tcx"), LimitsConfig()
-        self.path = FastPath(config, limits, Policy(), Tally(), log, self.soon.append, lambda: self.now_s)
+        context = UplinkContext(Tally(), log, lambda: self.now_s, lambda _: None)
+        self.path = FastPath(context, config, limits, Policy(), self.soon.append)
         self.kernel = Unlinked("none", Hook.TCX_INGRESS)
         self.path._program = self.kernel
 
@@ -107,7 +110,7 @@ class Steering(RuleBasedStateMachine):
 
     @initialize()
     def start(self) -> None:
-        self.path.follow_link(1, STATE)
+        self.path.follow_link(LINK, STATE)
         assert self.kernel.attached
 
     @rule(live=some, claimed=sets, excluded=sets, divided=divisions)
@@ -146,13 +149,13 @@ class Steering(RuleBasedStateMachine):
     @rule()
     def heal(self) -> None:
         self.now_s += 11
-        self.path.heal()
+        self.path.collect()
         assert self.kernel.attached or not self.up
 
     @rule(index=st.integers(1, 2))
     def come_up(self, index: int) -> None:
         self.up = True
-        self.path.follow_link(index, STATE)
+        self.path.follow_link(replace(LINK, index=index), STATE)
         assert self.kernel.attached
 
     @precondition(lambda self: self.up)
@@ -160,9 +163,9 @@ class Steering(RuleBasedStateMachine):
     def go_down(self, is_gone: bool) -> None:
         self.up = False
         if is_gone:
-            self.path.detach()
+            self.path.lose_link()
         else:
-            self.path.follow_link(1, None)
+            self.path.follow_link(LINK, None)
 
     @invariant()
     def what_is_answered_is_right(self) -> None:

@@ -5,16 +5,19 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, Literal
 
 import pytest
+from sample_link import LINK
 from sample_responder import make_responder, uplink_state
 
 from ndpresponder.config import InterfaceConfig, LimitsConfig
 from ndpresponder.errors import LinkNotReady, NdpresponderError, PermissionMissing, SystemRefused
 from ndpresponder.linux.bpf.syscall import Hook
 from ndpresponder.observe.tally import Tally
+from ndpresponder.observe.uplink_part import UplinkContext
 from ndpresponder.offload import kernel_program as in_kernel
 from ndpresponder.offload import map_entries
 from ndpresponder.offload.fastpath import FastPath
@@ -107,7 +110,8 @@ class Case:
         self.now_s = 1000.0
         limited = LimitsConfig(**limits)
         self.soon: list[Callable[[], None]] = []
-        self.path = FastPath(config, limited, Policy(), self.tally, log, self.soon.append, lambda: self.now_s)
+        context = UplinkContext(self.tally, log, lambda: self.now_s, lambda _: None)
+        self.path = FastPath(context, config, limited, Policy(), self.soon.append)
         self.path._program = self.kernel  # type: ignore[assignment]
         self.path.set_table(TABLE)
 
@@ -117,7 +121,7 @@ class Case:
 
 def attached(mode: Literal["auto", "tcx"] = "tcx") -> Case:
     case = Case(mode)
-    case.path.follow_link(1, STATE)
+    case.path.follow_link(LINK, STATE)
     assert case.kernel.attached
     assert case.said() == ["fast path attached"]
     return case
@@ -138,7 +142,7 @@ def test_a_table_that_cannot_be_told_ends_it_until_one_can(step: str) -> None:
 def test_a_state_that_cannot_be_told_ends_it() -> None:
     case = attached()
     case.kernel.refuse["load"] = REFUSED
-    case.path.follow_link(1, uplink_state(forwarding=True))
+    case.path.follow_link(LINK, uplink_state(forwarding=True))
     assert not case.kernel.attached
 
 
@@ -148,7 +152,7 @@ def test_what_was_asked_for_and_never_worked_is_an_error(step: str, error: Ndpre
     case = Case()
     case.kernel.refuse[step] = error
     with pytest.raises(type(error)):
-        case.path.follow_link(1, STATE)
+        case.path.follow_link(LINK, STATE)
     assert not case.kernel.attached
 
 
@@ -157,7 +161,7 @@ def test_auto_gives_up_once_and_for_all_and_says_so_once(step: str) -> None:
     case = attached("auto") if step == "exchange" else Case("auto")
     case.kernel.refuse[step] = REFUSED
     for forwarding in (True, False, True):
-        case.path.follow_link(1, uplink_state(forwarding=forwarding))
+        case.path.follow_link(LINK, uplink_state(forwarding=forwarding))
         case.path.set_table(TABLE)
     assert not case.kernel.attached
     assert case.said().count(OFF) == 1
@@ -167,7 +171,7 @@ def test_auto_gives_up_once_and_for_all_and_says_so_once(step: str) -> None:
 def test_a_shortage_is_no_reason_for_auto_to_give_up(step: str) -> None:
     case = attached("auto") if step == "exchange" else Case("auto")
     case.kernel.refuse[step] = SHORT
-    case.path.follow_link(1, uplink_state(forwarding=True))
+    case.path.follow_link(LINK, uplink_state(forwarding=True))
     assert (case.kernel.attached, case.said()[-1], OFF in case.said()) == (False, FAILED, False)
     case.kernel.refuse.clear()
     case.path.set_table(TABLE)
@@ -183,17 +187,17 @@ def test_what_failed_is_tried_again_though_nothing_changes_but_not_at_once(
     case.path.set_table(TABLE)
     for pause_s in (1, 9.5, 1, 9.5):
         case.now_s += pause_s
-        case.path.heal()
+        case.path.collect()
     assert case.said().count(FAILED) == 3
     case.kernel.refuse.clear()
-    case.path.heal()
+    case.path.collect()
     assert not case.kernel.attached
     case.now_s += 11
-    case.path.heal()
+    case.path.collect()
     assert case.kernel.attached
     loaded = case.kernel.loaded
     case.now_s += 11
-    case.path.heal()
+    case.path.collect()
     assert case.kernel.loaded == loaded
 
 
@@ -228,19 +232,19 @@ def test_without_a_link_no_more_is_told_until_there_is_one() -> None:
     case = attached()
     case.kernel.steps = 9
     case.path.set_table(TABLE)
-    case.path.detach()
+    case.path.lose_link()
     loaded = case.kernel.loaded
     case.soon.pop()()
     assert (case.kernel.loaded, case.soon) == (loaded, [])
-    case.path.follow_link(1, STATE)
+    case.path.follow_link(LINK, STATE)
     assert (case.kernel.attached, len(case.soon)) == (True, 1)
 
 
 def test_without_a_link_it_is_tried_but_not_attached() -> None:
     case = Case()
-    case.path.follow_link(0, None)
+    case.path.check()
     assert (case.kernel.loaded, case.kernel.attached) == (1, False)
-    case.path.follow_link(0, None)
+    case.path.check()
     assert case.kernel.loaded == 1
 
 
@@ -251,20 +255,20 @@ def test_a_link_that_goes_meanwhile_is_for_its_follower_to_see() -> None:
     assert not case.kernel.attached
     case.kernel.refuse["attach"] = LinkNotReady("gone")
     with pytest.raises(LinkNotReady):
-        case.path.follow_link(1, uplink_state(forwarding=True))
+        case.path.follow_link(LINK, uplink_state(forwarding=True))
 
 
 def test_down_it_stays_attached_and_another_link_is_another_attachment() -> None:
     case = attached()
-    case.path.follow_link(1, None)
+    case.path.follow_link(LINK, None)
     assert case.kernel.attached
-    case.path.follow_link(2, STATE)
+    case.path.follow_link(replace(LINK, index=LINK.index + 1), STATE)
     assert case.said() == ["fast path attached"] * 2
 
 
 def test_what_changed_nothing_loads_nothing() -> None:
     case = attached()
-    case.path.follow_link(1, STATE)
+    case.path.follow_link(LINK, STATE)
     assert case.kernel.loaded == 1
 
 
@@ -282,7 +286,7 @@ def test_the_counts_of_all_processors_go_to_the_tally_once() -> None:
 
 def test_a_limit_leaves_it_off() -> None:
     case = Case(rate=10)
-    case.path.follow_link(1, STATE)
+    case.path.follow_link(LINK, STATE)
     assert (case.kernel.loaded, case.said()) == (0, ["no fast path: every frame is left to user space"])
 
 
@@ -320,9 +324,9 @@ def test_a_driver_that_sends_nothing_is_not_left_to_answer_until_the_link_comes_
     assert (case.kernel.attached, case.tally.last_answer_s) == (False, 0.0)
     assert case.said()[-1].startswith("the driver sends no answer")
     case.path.set_table(TABLE)
-    case.path.heal()
-    case.path.follow_link(1, uplink_state(forwarding=True))
+    case.path.collect()
+    case.path.follow_link(LINK, uplink_state(forwarding=True))
     assert not case.kernel.attached
-    case.path.follow_link(1, None)
-    case.path.follow_link(1, STATE)
+    case.path.follow_link(LINK, None)
+    case.path.follow_link(LINK, STATE)
     assert case.kernel.attached

@@ -9,20 +9,22 @@ from fake_engine import until
 from frames import packed, solicited_node
 from sample_link import LINK
 from sample_responder import addresses, prefixes, uplink_state
+from sample_uplink import uplink_context
 
+from ndpresponder.config import InterfaceConfig
 from ndpresponder.errors import LinkNotReady
 from ndpresponder.linux.netlink import Link
-from ndpresponder.observe.logs import get_logger
 from ndpresponder.policy.requester import Policy
 from ndpresponder.policy.responder import Responder
 from ndpresponder.policy.table import TargetTable
 from ndpresponder.unsolicited import announcements, mld_reports, multicast_router, owner_search
 from ndpresponder.unsolicited.mld_reports import Reporter
-from ndpresponder.unsolicited.moved_targets import Moves
+from ndpresponder.unsolicited.moved_targets import MovedTargets
 from ndpresponder.unsolicited.multicast_router import MulticastRouter
 from ndpresponder.unsolicited.owner_search import Search
-from ndpresponder.unsolicited.unsolicited import Presence
+from ndpresponder.unsolicited.unsolicited import Unsolicited
 
+STATE = uplink_state()
 TARGET = "2001:db8::c1"
 GROUPS = frozenset({solicited_node(TARGET)})
 Send = Callable[[list[bytes]], None]
@@ -48,18 +50,18 @@ def pass_for_a_router(send: Send) -> Any:
 
 
 def announce_live_targets(send: Send) -> Any:
-    presence = Presence("live", "linklocal", send, lambda: 0, get_logger(), mld_router="never")
+    presence = Unsolicited(uplink_context(send), InterfaceConfig("eth0", mld_router="never"), lambda: 0)
     presence.set_table(TargetTable.build(addresses(TARGET)))
-    presence.follow_link(LINK)
+    presence.follow_link(LINK, STATE)
     return presence
 
 
 def announce_a_prefix(send: Send) -> Any:
     responder = Responder(Policy())
     responder.set_state(uplink_state())
-    moves = Moves(send, responder, get_logger())
+    moves = MovedTargets(uplink_context(send), responder)
     moves.configure(silent=False, speaks=True, takes_over=True)
-    moves.follow_link(LINK)
+    moves.follow_link(LINK, STATE)
     moves.set_table(TargetTable.build(claimed=prefixes("2001:db8:5::/122")))
     return moves
 

@@ -8,23 +8,25 @@ import pytest
 from fake_engine import until
 from frames import packed, solicited_node
 from sample_link import LINK
-from sample_responder import addresses
+from sample_responder import addresses, uplink_state
+from sample_uplink import uplink_context
 from structlog.testing import capture_logs
 
+from ndpresponder.config import InterfaceConfig
 from ndpresponder.linux.netlink import MAX_SERVED_GATEWAYS
 from ndpresponder.linux.packet.memberships import Memberships
-from ndpresponder.observe.logs import get_logger
 from ndpresponder.policy.table import TargetTable
 from ndpresponder.unsolicited import unsolicited
-from ndpresponder.unsolicited.unsolicited import Presence
+from ndpresponder.unsolicited.unsolicited import Unsolicited
 
+STATE = uplink_state()
 TARGET = "2001:db8::c1"
 ICMP_TYPE, ASKED_FOR, ADVERTISEMENT = 54, slice(62, 78), 136
 
 
-def speaker(frames: list[bytes]) -> Presence:
+def speaker(frames: list[bytes]) -> Unsolicited:
     """Return what announces, but reports and joins nothing."""
-    return Presence("live", "linklocal", frames.extend, lambda: 0, get_logger())
+    return Unsolicited(uplink_context(frames.extend), InterfaceConfig("eth0"), lambda: 0)
 
 
 def test_new_gateways_restart_the_announcements_once_in_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -36,11 +38,13 @@ def test_new_gateways_restart_the_announcements_once_in_a_while(monkeypatch: pyt
         loop = asyncio.get_running_loop()
         uplink = speaker(frames)
         uplink.set_table(TargetTable.build(addresses(TARGET)))
-        uplink.follow_link(LINK)
+        uplink.follow_link(LINK, STATE)
         frames.clear()
         began = loop.time()
         for number in range(0x100, 0x200):
-            uplink.follow_link(dataclasses.replace(LINK, gateways=LINK.gateways | addresses(f"fe80::{number:x}")))
+            uplink.follow_link(
+                dataclasses.replace(LINK, gateways=LINK.gateways | addresses(f"fe80::{number:x}")), STATE
+            )
             await asyncio.sleep(0)
         await until(lambda: any(frame[ASKED_FOR] == packed("fe80::1ff") for frame in frames), "the last gateway")
         uplink.close()
@@ -58,7 +62,7 @@ def test_a_target_is_announced_to_so_many_gateways_and_no_more() -> None:
         uplink = speaker(frames)
         uplink.set_table(TargetTable.build(addresses(TARGET)))
         crowd = addresses(*(f"fe80::{number:x}" for number in range(256, 512)))
-        uplink.follow_link(dataclasses.replace(LINK, gateways=crowd))
+        uplink.follow_link(dataclasses.replace(LINK, gateways=crowd), STATE)
         uplink.close()
 
     asyncio.run(run())
@@ -84,7 +88,7 @@ def test_what_the_kernel_refused_to_join_is_tried_again(monkeypatch: pytest.Monk
 
     async def run() -> None:
         uplink = speaker([])
-        uplink.follow_link(LINK)
+        uplink.follow_link(LINK, STATE)
         uplink.set_table(TargetTable.build(addresses(TARGET)))
         await until(lambda: joins() == [wanted] * 3, "a third attempt")  # refused, refused, joined
         with pytest.raises(AssertionError, match="another attempt"):

@@ -8,14 +8,16 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from sample_link import LINK, OWN
-from sample_responder import addresses, prefixes
+from sample_responder import addresses, prefixes, uplink_state
+from sample_uplink import uplink_context
 
+from ndpresponder.config import InterfaceConfig
 from ndpresponder.linux.netlink import Link
-from ndpresponder.observe.logs import get_logger
 from ndpresponder.policy.table import TargetTable
-from ndpresponder.unsolicited.unsolicited import Presence
+from ndpresponder.unsolicited.unsolicited import Unsolicited
 from ndpresponder.wire import mld
 
+STATE = uplink_state()
 FORGOTTEN_S = 260.0  # RFC 3810 9.4
 RECORDS, RECORD = 70, 20  # where they begin in a frame, and the octets of each
 LIVE = ("2001:db8::c1", "2001:db8::c2", "2001:db8:1::c1", "2001:db8:5::1:2", OWN)
@@ -57,7 +59,9 @@ class Listening(RuleBasedStateMachine):
         self.link: Link | None = None
         self.live: frozenset[str] = frozenset()
         self.claimed: frozenset[str] = frozenset()
-        self.presence = Presence("never", "global", self.send, lambda: 0, get_logger())
+        self.unsolicited = Unsolicited(
+            uplink_context(self.send), InterfaceConfig("eth0", announce="never", mld_source="global"), lambda: 0
+        )
 
     def send(self, frames: list[bytes]) -> None:
         assert self.link is not None
@@ -80,19 +84,19 @@ class Listening(RuleBasedStateMachine):
     @rule(live=st.frozensets(st.sampled_from(LIVE)), claimed=st.frozensets(st.sampled_from(sorted(CLAIMED))))
     def targets_change(self, live: frozenset[str], claimed: frozenset[str]) -> None:
         self.live, self.claimed = live, claimed
-        self.act(self.presence.set_table, TargetTable.build(addresses(*live), prefixes(*claimed)))
+        self.act(self.unsolicited.set_table, TargetTable.build(addresses(*live), prefixes(*claimed)))
 
     @rule(link=st.sampled_from(LINKS))
     def link_is(self, link: Link) -> None:
         if self.link is None or self.link.index != link.index:
             self.heard.clear()  # another port, or one that was down
         self.link = link
-        self.act(self.presence.follow_link, link)
+        self.act(self.unsolicited.follow_link, link, STATE)
 
     @precondition(lambda self: self.link is not None)
     @rule()
     def link_goes(self) -> None:
-        self.act(self.presence.follow_link, None)
+        self.act(self.unsolicited.lose_link)
         self.link = None
 
     @rule(seconds=st.sampled_from([0.5, 3.0, 130.0, 300.0]))
@@ -115,7 +119,7 @@ class Listening(RuleBasedStateMachine):
         assert all(self.loop.now_s - last_s < FORGOTTEN_S for last_s in self.heard.values())
 
     def teardown(self) -> None:
-        self.act(self.presence.close)
+        self.act(self.unsolicited.close)
         self.loop.close()
 
 

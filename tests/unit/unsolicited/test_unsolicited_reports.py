@@ -11,16 +11,18 @@ from collections.abc import Callable
 import pytest
 from frames import packed, solicited_node
 from sample_link import LINK, OWN
-from sample_responder import addresses, prefixes
+from sample_responder import addresses, prefixes, uplink_state
+from sample_uplink import uplink_context
 
-from ndpresponder.observe.logs import get_logger
+from ndpresponder.config import InterfaceConfig
 from ndpresponder.policy.table import TargetTable
 from ndpresponder.unsolicited import mld_reports as reporting
 from ndpresponder.unsolicited.groups import MAX_GROUPS
-from ndpresponder.unsolicited.unsolicited import Presence
+from ndpresponder.unsolicited.unsolicited import Unsolicited
 from ndpresponder.wire import mld
 from ndpresponder.wire.layout import SOURCE
 
+STATE = uplink_state()
 MEMBERSHIP_S = 260  # RFC 3810 9.4
 RECORD, FIRST_GROUP = 70, slice(74, 90)
 TARGET = "2001:db8::c1"
@@ -51,7 +53,7 @@ def reports(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     return []
 
 
-def reporter(reports: list[bytes], enough: Callable[[], None] = lambda: None) -> Presence:
+def reporter(reports: list[bytes], enough: Callable[[], None] = lambda: None) -> Unsolicited:
     """Return what reports; `enough` is called with the fourth report."""
 
     def send(frames: list[bytes]) -> None:
@@ -59,7 +61,7 @@ def reporter(reports: list[bytes], enough: Callable[[], None] = lambda: None) ->
         if len(reports) >= 4:
             enough()
 
-    return Presence("never", "global", send, lambda: 0, get_logger())
+    return Unsolicited(uplink_context(send), InterfaceConfig("eth0", announce="never", mld_source="global"), lambda: 0)
 
 
 def test_a_group_is_reported_again_and_again(reports: list[bytes]) -> None:
@@ -68,7 +70,7 @@ def test_a_group_is_reported_again_and_again(reports: list[bytes]) -> None:
         speaker = reporter(reports, four.set)
         speaker.set_table(TargetTable.build(addresses(TARGET)))
         assert reports == []
-        speaker.follow_link(LINK)
+        speaker.follow_link(LINK, STATE)
         await asyncio.wait_for(four.wait(), 5)
         speaker.close()
 
@@ -80,7 +82,7 @@ def test_a_group_is_reported_again_and_again(reports: list[bytes]) -> None:
 def test_changes_that_never_end_do_not_put_the_repeat_off(reports: list[bytes]) -> None:
     async def run() -> None:
         speaker = reporter(reports)
-        speaker.follow_link(LINK)
+        speaker.follow_link(LINK, STATE)
         for number in itertools.count(1):
             speaker.set_table(TargetTable.build(addresses(TARGET, f"2001:db8::{number:x}")))
             await asyncio.sleep(0.005)
@@ -96,7 +98,7 @@ def test_changes_that_never_end_do_not_put_the_repeat_off(reports: list[bytes]) 
 def test_only_the_difference_is_reported_at_once_and_in_frames_that_fit(reports: list[bytes]) -> None:
     async def run() -> None:
         speaker = reporter(reports)
-        speaker.follow_link(LINK)
+        speaker.follow_link(LINK, STATE)
         speaker.set_table(TargetTable.build(claimed=prefixes("2001:db8::/120")))
         assert len(reports) == -(-256 // mld.MAX_RECORDS)
         reports.clear()
@@ -112,9 +114,9 @@ def test_a_new_source_reports_everything_anew(reports: list[bytes]) -> None:
     async def run() -> None:
         speaker = reporter(reports)
         speaker.set_table(TargetTable.build(addresses(TARGET)))
-        speaker.follow_link(dataclasses.replace(LINK, addresses=addresses("fe80::2")))
+        speaker.follow_link(dataclasses.replace(LINK, addresses=addresses("fe80::2")), STATE)
         assert reports == []
-        speaker.follow_link(LINK)
+        speaker.follow_link(LINK, STATE)
         assert [report[RECORD] for report in reports] == [mld.TO_EXCLUDE]
         speaker.close()
 
@@ -131,16 +133,17 @@ def test_what_the_kernel_may_not_join_is_reported_from_link_local(
         raise OSError(errno.EAFNOSUPPORT, os.strerror(errno.EAFNOSUPPORT))
 
     async def run() -> None:
-        speaker = Presence("never", mld_source, reports.extend, lambda: 0, get_logger())
-        speaker.follow_link(LINK)
+        speaker = Unsolicited(
+            uplink_context(reports.extend), InterfaceConfig("eth0", announce="never", mld_source=mld_source), lambda: 0
+        )
+        speaker.follow_link(LINK, STATE)
         with monkeypatch.context() as sandbox:
             sandbox.setattr(socket, "socket", refused)
             speaker.set_table(TargetTable.build(addresses(TARGET)))
         assert {report[SOURCE] for report in reports} == sources
         reports.clear()
-        speaker.follow_link(
-            dataclasses.replace(LINK, addresses=addresses(OWN))
-        )  # its link-local address is not found unique
+        # its link-local address is not found unique
+        speaker.follow_link(dataclasses.replace(LINK, addresses=addresses(OWN)), STATE)
         assert {report[SOURCE] for report in reports} == sources - {packed("fe80::2")} | {bytes(16)}
         assert {report[FIRST_GROUP] for report in reports} == {solicited_node(TARGET)}
         speaker.close()
@@ -152,9 +155,9 @@ def test_reports_begin_anew_once_the_source_is_proven(reports: list[bytes]) -> N
     async def run() -> None:
         speaker = reporter(reports)
         speaker.set_table(TargetTable.build(addresses(TARGET)))
-        speaker.follow_link(dataclasses.replace(LINK, unproven=addresses(OWN)))
+        speaker.follow_link(dataclasses.replace(LINK, unproven=addresses(OWN)), STATE)
         assert reports == []
-        speaker.follow_link(LINK)
+        speaker.follow_link(LINK, STATE)
         assert [frame[SOURCE] for frame in reports] == [packed(OWN)]
         speaker.close()
 
