@@ -41,6 +41,8 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2)
 _CONTROL, _METRICS = "control", "metrics"
 _PROBLEMS_SHOWN = 20  # in the log, of one reading of the configuration
 
+Passed = Mapping[str, Sequence[int]]  # descriptors by their names
+
 
 def run(config: Config, read: Callable[[], Config], file: str = "") -> ExitCode:
     """Run the daemon until SIGTERM or SIGINT and return how it ended; `read` reads `config` from `file` again."""
@@ -67,21 +69,13 @@ def run(config: Config, read: Callable[[], Config], file: str = "") -> ExitCode:
 class Daemon:
     """Everything that lives as long as the process."""
 
-    def __init__(
-        self,
-        config: Config,
-        logs: Logs,
-        read: Callable[[], Config],
-        passed: Mapping[str, Sequence[int]],
-        file: str = "",
-        notifier: Notifier | None = None,
-    ) -> None:
+    def __init__(self, config: Config, logs: Logs, read: Callable[[], Config], passed: Passed, file: str) -> None:
         """Prepare to run by `config`, with the descriptors that were `passed`; nothing is opened yet."""
         self._config, self._logs, self._file = config, logs, file
         self._read = partial(SlowCalls(file or "the configuration").call, read)
         self._log = get_logger()
         self._limiter = RateLimiter(_RETRY_LOG_S)
-        self._notifier = notifier or Notifier()
+        self._notifier = Notifier()
         self.handover = Handover(self._notifier, passed, lambda what, why: self._log.warning(what, why=why))
         self._started_s = self._loaded_s = time.time()
         self._problem = ""  # why the last reload was refused
@@ -129,18 +123,19 @@ class Daemon:
     def _wanted(self, config: Config) -> dict[Identity, Task]:
         """Return the tasks that `config` asks for, beside its sources of targets."""
         names = tuple(interface.name for interface in config.interfaces)
-        socket, listen = config.control.socket, self._metrics_address(config)
+        socket, passed = config.control.socket, self.handover.others.get(METRICS, [])
+        listen = (self._config if passed else config).metrics.listen  # sockets that were passed stay
         tasks = {
             Identity(("links",), frozenset(names)): Task("netlink", partial(self._watch_links, names), vital=True),
             Identity(("housekeeping",)): Task("housekeeping", lambda _: self._keep_house, vital=True),
         }
         if socket:
-            tasks[Identity((_CONTROL,), socket)] = Task("control socket", partial(self._serve_control, socket))
-        if listen:
-            tasks[Identity((_METRICS,), listen)] = Task("metrics", partial(self._serve_metrics, listen), refusable=True)
+            control = Task("control socket", lambda life: partial(self._serve_control, socket, life))
+            tasks[Identity((_CONTROL,), socket)] = control
+        if passed or listen:
+            metrics = Task("metrics", lambda life: partial(self._serve_metrics, listen, passed, life), refusable=True)
+            tasks[Identity((_METRICS,), listen)] = metrics
         return tasks | services.wanted(config, self._running)
-
-    # Reload
 
     async def reload(self) -> str | None:
         """Read the configuration again and put it into force; return why not, None if it is."""
@@ -149,7 +144,10 @@ class Daemon:
             try:
                 await contain(self._reload)
             except NdpresponderError as error:
-                self._refuse(error)
+                problems = error.problems if isinstance(error, ConfigError) else (str(error),)
+                self._problem = "\n".join(problems)
+                for problem in problems[:_PROBLEMS_SHOWN]:
+                    self._log.error("configuration not reloaded, the old one stays in force", why=problem)
             else:
                 self._problem, self._loaded_s = "", time.time()
                 self._log.info("configuration reloaded")
@@ -166,14 +164,6 @@ class Daemon:
         async with self._tasks.tried(wanted):
             await self._running.change(config, links, wanted, _FIRST_SETS_S)
 
-    def _refuse(self, error: NdpresponderError) -> None:
-        problems = error.problems if isinstance(error, ConfigError) else (str(error),)
-        self._problem = "\n".join(problems)
-        for problem in problems[:_PROBLEMS_SHOWN]:
-            self._log.error("configuration not reloaded, the old one stays in force", why=problem)
-
-    # Upgrade
-
     async def upgrade(self) -> str | None:
         """Have the installed version take this process over in a moment; return why not, None if it will."""
         from ndpresponder.daemon import upgrade
@@ -189,8 +179,6 @@ class Daemon:
             self.upgrading = True
             asyncio.get_running_loop().call_later(_ANSWER_S, self._tasks.stop.set)
         return None
-
-    # Uplinks
 
     def _watch_links(self, names: Collection[str], _: Life) -> Run:
         self._watcher = LinkWatcher(names, self._set_links)
@@ -229,8 +217,6 @@ class Daemon:
     def _readiness(self) -> tuple[bool, str]:
         return self._links_known.is_set() and self._running.ready, self._status()
 
-    # Housekeeping
-
     async def _keep_house(self) -> None:
         watchdog_s = watchdog_interval_s()
         while True:
@@ -238,42 +224,28 @@ class Daemon:
                 self._notifier.watchdog()
             await asyncio.sleep(min(watchdog_s or _HOUSEKEEPING_S, _HOUSEKEEPING_S))
 
-    def _metrics_address(self, config: Config) -> str:
-        return METRICS if METRICS in self.handover.others else config.metrics.listen  # a socket that was passed stays
-
-    async def _answer_first(self) -> None:
+    async def _answer_first(self, life: Life) -> None:
+        life.on_failure = life.ready.set  # READY must not wait for what is tried again
         with contextlib.suppress(TimeoutError):  # a netlink that fails must show
             async with asyncio.timeout(_FIRST_WAIT_S):  # not wait_for, which may swallow a cancellation before 3.12
                 await self._links_known.wait()
 
-    def _serve_metrics(self, address: str, life: Life) -> Run:
-        life.on_failure = life.ready.set  # nobody is to wait for it
-        passed = self.handover.others.get(METRICS, [])
-        listen = self._config.metrics.listen if address == METRICS else address
+    async def _serve_metrics(self, listen: str, passed: Sequence[int], life: Life) -> None:
+        await self._answer_first(life)
+        from ndpresponder.api.metrics import serve  # late: see there
 
         def listening(where: str) -> None:
             other = {"instead_of": listen} if passed and listen not in ("", where) else {}
             self._log.info(f"serving metrics{' on the socket that was passed' if other else ''}", listen=where, **other)
             life.ready.set()
 
-        async def run() -> None:
-            await self._answer_first()
-            from ndpresponder.api.metrics import serve  # late: see there
+        await serve(listen, passed, self._handle(), listening)
 
-            await serve(listen, passed, self._handle(), listening)
+    async def _serve_control(self, path: str, life: Life) -> None:
+        await self._answer_first(life)
+        from ndpresponder.api import access
 
-        return run
-
-    def _serve_control(self, address: str, life: Life) -> Run:
-        life.on_failure = life.ready.set
-
-        async def run() -> None:
-            await self._answer_first()
-            from ndpresponder.api import access
-
-            await access.serve(address, self._handle(), life.ready.set)
-
-        return run
+        await access.serve(path, self._handle(), life.ready.set)
 
     def _handle(self) -> DaemonHandle:
         return DaemonHandle(
