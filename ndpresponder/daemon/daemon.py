@@ -10,6 +10,7 @@ import platform
 import signal
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 
 from ndpresponder import __version__
@@ -71,14 +72,13 @@ class Daemon:
 
     def __init__(self, config: Config, logs: Logs, read: Callable[[], Config], passed: Passed, file: str) -> None:
         """Prepare to run by `config`, with the descriptors that were `passed`; nothing is opened yet."""
-        self._config, self._logs, self._file = config, logs, file
+        self._config, self._logs = config, logs
         self._read = partial(SlowCalls(file or "the configuration").call, read)
         self._log = get_logger()
         self._limiter = RateLimiter(_RETRY_LOG_S)
         self._notifier = Notifier()
         self.handover = Handover(self._notifier, passed, lambda what, why: self._log.warning(what, why=why))
-        self._started_s = self._loaded_s = time.time()
-        self._problem = ""  # why the last reload was refused
+        self._reading = Reading(time.time(), time.time(), file=file)
         self._reloading = asyncio.Lock()
         self._links_known = asyncio.Event()
         self.upgrading = False
@@ -145,16 +145,16 @@ class Daemon:
                 await contain(self._reload)
             except NdpresponderError as error:
                 problems = error.problems if isinstance(error, ConfigError) else (str(error),)
-                self._problem = "\n".join(problems)
+                self._reading = replace(self._reading, problem="\n".join(problems))
                 for problem in problems[:_PROBLEMS_SHOWN]:
                     self._log.error("configuration not reloaded, the old one stays in force", why=problem)
             else:
-                self._problem, self._loaded_s = "", time.time()
+                self._reading = replace(self._reading, problem="", loaded_s=time.time())
                 self._log.info("configuration reloaded")
             finally:
                 if self._links_known.is_set():
                     self._notifier.ready(self._status())
-            return self._problem or None
+            return self._reading.problem or None
 
     async def _reload(self) -> None:
         config = await self._read()
@@ -204,18 +204,17 @@ class Daemon:
     async def _say_ready(self) -> None:
         """Tell systemd, once the daemon can be asked, on the control socket and for metrics, and counts as it will."""
         served = [key for key in self._wanted(self._running.config) if key.subject[0] in (_CONTROL, _METRICS)]
-        parts = (self._tasks.ready(served, _READY_WAIT_S), self._running.settle())
+        counting = [uplink.settle() for uplink in self._running.uplinks.values()]
+        parts = (self._tasks.ready(served, _READY_WAIT_S), *counting)
         await asyncio.wait([self._tasks.start(part) for part in parts], timeout=_READY_WAIT_S)
         self._notifier.ready(self._status())
 
     def _status(self) -> str:
-        return status_line(take(self._running, self._reading()))
-
-    def _reading(self) -> Reading:
-        return Reading(self._started_s, self._loaded_s, self._problem, self._file)
+        return status_line(take(self._running, self._reading))
 
     def _readiness(self) -> tuple[bool, str]:
-        return self._links_known.is_set() and self._running.ready, self._status()
+        ready = all(uplink.ready for uplink in self._running.uplinks.values())
+        return self._links_known.is_set() and ready, self._status()
 
     async def _keep_house(self) -> None:
         watchdog_s = watchdog_interval_s()
@@ -250,7 +249,7 @@ class Daemon:
     def _handle(self) -> DaemonHandle:
         return DaemonHandle(
             self._running,
-            self._reading,
+            lambda: self._reading,
             self._readiness,
             self._logs,
             reload=lambda: self._tasks.start(self.reload()),

@@ -19,7 +19,6 @@ from ndpresponder.observe.logs import Logs, get_logger
 from ndpresponder.targets.address_conflicts import AddressConflicts
 from ndpresponder.targets.admission import Admission
 from ndpresponder.targets.board import Entry, TargetBoard
-from ndpresponder.targets.source import Source
 from ndpresponder.targets.sources import Identity, build_sources, within_of
 from ndpresponder.targets.sources.static import as_prefix
 from ndpresponder.targets.sources.temporary import TemporaryPrefixes
@@ -91,7 +90,12 @@ class Running:
         Raises:
             NdpresponderError: the system refuses what it asks for; all is as it was.
         """
-        sources = build_sources(config, self.temporary) | self._look_at(config, links)
+        self._admission.install_routes = config.install_routes
+        if links:
+            self._admission.follow_links({name: uplink.link for name, uplink in self.uplinks.items()} | dict(links))
+        sources = build_sources(config, self.temporary)
+        if config.install_routes and any(each.verify for each in config.interfaces):
+            sources[Identity(("verify",))] = self._unrouted_hosts
         entries = {
             identity: self._entries.get(identity) or Entry(source, within=within_of(identity))
             for identity, source in sources.items()
@@ -130,16 +134,6 @@ class Running:
         for uplink in self.uplinks.values():
             uplink.resume()
 
-    async def settle(self) -> None:
-        """Wait until the kernel has what it is told at the start of each uplink."""
-        for uplink in list(self.uplinks.values()):
-            await uplink.settle()
-
-    @property
-    def ready(self) -> bool:
-        """Whether all uplinks are answered on."""
-        return all(uplink.ready for uplink in self.uplinks.values())
-
     def keep_house(self) -> bool:
         """Collect the counters, remember requesters; tell whether frames wait on some uplink and none is taken."""
         if asyncio.get_running_loop().time() >= self._remembered_s + _REMEMBER_S:
@@ -165,17 +159,8 @@ class Running:
 
         return Task(f"{entry.source.kind} {entry.source.name}", prepare)
 
-    def _look_at(self, config: Config, links: Links) -> dict[Identity, Source]:
-        """Have `admission` go by `config`, and by `links` as far as they are known; return what else is a source."""
-        self._admission.install_routes = config.install_routes
-        if links:
-            self._admission.follow_links({name: uplink.link for name, uplink in self.uplinks.items()} | dict(links))
-        if config.install_routes and any(each.verify for each in config.interfaces):
-            return {Identity(("verify",)): self._unrouted_hosts}
-        return {}
-
     def _followed(self) -> list[int]:
-        """Return the indexes of the links where `verify` may find hosts that lack a route: none if they get none."""
+        """Return the indexes of the links where `verify` may find hosts that `install_routes` gives a route."""
         if not self._admission.install_routes:
             return []
         return followed((entry.source.kind, entry.targets.downstream) for entry in self.board.entries)
@@ -185,10 +170,6 @@ class Running:
     def links(self) -> list[Link]:
         """Return the links of the uplinks that exist."""
         return [uplink.link for uplink in self.uplinks.values() if uplink.link]
-
-    def gateways(self) -> frozenset[bytes]:
-        """Return every default gateway that was ever seen on the uplinks."""
-        return frozenset[bytes]().union(*(uplink.gateways for uplink in self.uplinks.values()))
 
     def on_links(self, tell: Callable[[], None], life: Life) -> None:
         """Call `tell` each time after a link changed, until the end of `life`."""

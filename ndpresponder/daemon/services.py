@@ -112,7 +112,12 @@ def _pin_gateways(running: Running, name: str, life: Life) -> Run:
 def _install_routes(running: Running, life: Life) -> Run:
     from ndpresponder.targets.installed_routes import Autowire
 
-    autowire = Autowire(running.board.downstream, running.links, get_logger(), running.gateways)
+    autowire = Autowire(
+        running.board.downstream,
+        running.links,
+        get_logger(),
+        lambda: frozenset[bytes]().union(*(uplink.gateways for uplink in running.uplinks.values())),
+    )
     life.at_end.push_async_callback(autowire.clean)
     life.at_end.callback(running.board.on_change(autowire.notify))
     running.on_links(autowire.notify, life)

@@ -59,9 +59,8 @@ async def contain(run: Callable[[], Awaitable[None]]) -> None:
         if isinstance(error, NdpresponderError):
             raise
         place = traceback.extract_tb(error.__traceback__)[-1]
-        raise SourceUnavailable(
-            f"a fault of ours, please report it: {error!r} at {Path(place.filename).name}:{place.lineno}"
-        ) from error
+        where = f"{Path(place.filename).name}:{place.lineno}"
+        raise SourceUnavailable(f"a fault of ours, please report it: {error!r} at {where}") from error
 
 
 async def on_demand(wanted: asyncio.Event, act: Callable[[], Awaitable[object]]) -> None:

@@ -24,7 +24,7 @@ class Life:
     """One task from its start to its end."""
 
     task: "Task"
-    work: asyncio.Task[None] | None = None
+    work: asyncio.Task[None] = field(init=False)
     ready: asyncio.Event = field(default_factory=asyncio.Event)  # it works, or has ended
     on_failure: Callable[[], None] = lambda: None  # called when it is tried again
     at_end: contextlib.AsyncExitStack = field(default_factory=contextlib.AsyncExitStack)
@@ -86,7 +86,7 @@ class Tasks:
     def end(self, keys: Iterable[Identity]) -> None:
         """End the tasks under `keys`, as far as there are any."""
         for key in list(keys):
-            if (life := self._lives.pop(key, None)) is not None and life.work is not None:
+            if (life := self._lives.pop(key, None)) is not None:
                 life.work.cancel()
                 self._ending[life.work] = key.subject
                 life.work.add_done_callback(self._ending.pop)
