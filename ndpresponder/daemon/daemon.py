@@ -204,9 +204,11 @@ class Daemon:
     async def _say_ready(self) -> None:
         """Tell systemd, once the daemon can be asked, on the control socket and for metrics, and counts as it will."""
         served = [key for key in self._wanted(self._running.config) if key.subject[0] in (_CONTROL, _METRICS)]
-        counting = [uplink.settle() for uplink in self._running.uplinks.values()]
-        parts = (self._tasks.ready(served, _READY_WAIT_S), *counting)
-        await asyncio.wait([self._tasks.start(part) for part in parts], timeout=_READY_WAIT_S)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_READY_WAIT_S):
+                await self._tasks.ready(served, _READY_WAIT_S)
+                for uplink in list(self._running.uplinks.values()):
+                    await uplink.settle()
         self._notifier.ready(self._status())
 
     def _status(self) -> str:
