@@ -1,7 +1,7 @@
-"""The composition root: one process from its start to its end, and what it tells systemd meanwhile.
+"""Run one process from its start to its end: signals, reloads, the successor, and the messages to systemd.
 
-Nothing imports this but `commands`. It holds no policy of its own: what a failure means is decided by `supervise`,
-what a frame means by `responder`, what is ours by `targets`, what a configuration amounts to by `running`.
+This is the composition root, imported by the command `run` alone. It holds no policy: `supervise` decides which
+failures are tried again, `running` puts a configuration into force.
 """
 
 import asyncio
@@ -30,13 +30,13 @@ from ndpresponder.linux.systemd import METRICS, Notifier, passed_descriptors, wa
 from ndpresponder.observe.logs import Logs, RateLimiter, configure, exception_handler, get_logger
 from ndpresponder.targets.sources import Identity
 
-_HOUSEKEEPING_S = 1.0  # at most: frames that nobody takes are seen by then
+_HOUSEKEEPING_S = 1.0  # at most: unread frames are noticed by then
 _FIRST_WAIT_S = 1.0  # for the first answers, which go before all that can be asked
 _READY_WAIT_S = 5.0  # for all that can be asked, before READY is said
 _RETRY_LOG_S = 60.0
-_FIRST_SETS_S = 2.0  # within which new sources should say what they know, before a reload takes effect without
-_BACKLOG_WAIT_S = 1.0  # likewise, before frames that were left to us are answered
-_ANSWER_S = 0.1  # for whoever asked for an upgrade to hear that it is under way
+_FIRST_SETS_S = 2.0  # for the first sets of new sources: then a reload takes effect without them
+_BACKLOG_WAIT_S = 1.0  # likewise, before the frames that a predecessor left are answered
+_ANSWER_S = 0.1  # for the client that asked for an upgrade to read the reply
 _LAST_SIGNALS_S = 0.01
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2)
 _CONTROL, _METRICS = "control", "metrics"
@@ -104,15 +104,15 @@ class Daemon:
                 if not self.upgrading:
                     self._notifier.stopping()
                 self._tasks.end_all()
-        finally:  # answering to the end, whatever the others have to tidy up
+        finally:  # the uplinks answer until every task has tidied up
             self.handover.leave(self.upgrading)
             self._running.close()
             self._notifier.watchdog()  # the next time it is a successor's turn
             self._notifier.close()
         if self.upgrading:
-            await loop.shutdown_default_executor()  # or one of its threads would take what is blocked here
+            await loop.shutdown_default_executor()  # its threads would receive the blocked signals
             signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)  # they wait for the successor
-            await asyncio.sleep(_LAST_SIGNALS_S)  # but not those that came before: then this is the end after all
+            await asyncio.sleep(_LAST_SIGNALS_S)  # a signal that came before ends the process after all
         self._log.info("replaced by the installed version" if self.upgrading else "stopped")
         return ExitCode.OK
 
@@ -193,7 +193,7 @@ class Daemon:
         not_ready = self._running.set_links(links)
         if self._links_known.is_set():
             self._notifier.status(self._status())
-        else:  # what exists is served; what does not exist yet must not hold up the start of the host
+        else:  # READY does not wait for links that are missing: they would hold up the start of the host
             self._links_known.set()
             self.handover.discard()
             self._tasks.start(self._running.resume(_BACKLOG_WAIT_S))
@@ -226,7 +226,7 @@ class Daemon:
             await asyncio.sleep(min(watchdog_s or _HOUSEKEEPING_S, _HOUSEKEEPING_S))
 
     async def _answer_first(self, life: Life) -> None:
-        life.on_failure = life.ready.set  # READY must not wait for what is tried again
+        life.on_failure = life.ready.set  # READY does not wait for a task that is tried again
         with contextlib.suppress(TimeoutError):  # a netlink that fails must show
             async with asyncio.timeout(_FIRST_WAIT_S):  # not wait_for, which may swallow a cancellation before 3.12
                 await self._links_known.wait()

@@ -1,7 +1,7 @@
-"""The configuration in force: its uplinks, its sources of targets and its tasks; and its exchange for another one.
+"""Hold the configuration in force, its uplinks and its sources of targets, and exchange it for another one.
 
-Another configuration takes over in one turn of the event loop, or not at all. What both ask for goes on undisturbed.
-New sources have time to say what they know before the old ones end.
+Another configuration takes over in one turn of the event loop, or not at all. Uplinks and tasks that both ask for go on
+undisturbed. New sources have time to publish their first set before the old ones end.
 """
 
 import asyncio
@@ -33,7 +33,7 @@ from ndpresponder.wire.solicitation import probe
 
 _TEMPORARY: Final = "temporary-prefixes"  # kept for a successor under this name
 _REQUESTERS: Final = "requesters"
-_REMEMBER_S: Final = 10.0  # how often the daemon keeps for a successor what it knows of requesters
+_REMEMBER_S: Final = 10.0  # between two times that the known requesters are kept for a successor
 _REASONS_SHOWN: Final = 20  # in the log, of temporary prefixes that are removed at once
 
 
@@ -60,7 +60,7 @@ class Running:
         self._remembered_s = 0.0
 
     def inherit(self, config: Config) -> None:
-        """Take over what a predecessor kept for us, as far as `config` allows it."""
+        """Take over the state that a predecessor kept, as far as `config` allows it."""
         self._handover.compare_clocks()
         if kept := self._handover.kept(_TEMPORARY):
             try:
@@ -83,12 +83,12 @@ class Running:
         self._remembered_s = asyncio.get_running_loop().time()
 
     async def change(self, config: Config, links: Links, others: Mapping[Identity, Task], wait_s: float = 0.0) -> None:
-        """Put `config` into force, once its new sources have said what they know, or after `wait_s`.
+        """Put `config` into force, once its new sources have published their first set, or after `wait_s`.
 
         `links` is the present state of new uplinks, as far as it is known; `others` are the tasks beside the sources.
 
         Raises:
-            NdpresponderError: the system refuses what it asks for; all is as it was.
+            NdpresponderError: the system refuses an uplink's settings; all is as it was.
         """
         self._admission.install_routes = config.install_routes
         if links:
@@ -105,7 +105,7 @@ class Running:
         for identity in new:
             self._tasks.begin(identity, tasks[identity])
         try:
-            await asyncio.sleep(0)  # what is known without asking anybody is known from the first frame on
+            await asyncio.sleep(0)  # configured targets are answered for from the first frame on
             await self._tasks.ready(new, wait_s)
             uplinks = self._change_uplinks(config, links)
         except BaseException:
@@ -128,7 +128,7 @@ class Running:
         self._tasks.keep({Identity(("admission",)): admission, **tasks, **others})
 
     async def resume(self, wait_s: float) -> None:
-        """Read sockets that were taken over, once the sources have said what is ours, or after `wait_s`."""
+        """Read the sockets of a predecessor, once every source has published a set, or after `wait_s`."""
         await self._tasks.ready(self._entries, wait_s)
         self.board.rebuild()
         for uplink in self.uplinks.values():
@@ -151,7 +151,7 @@ class Running:
     # Sources
 
     def _task(self, entry: Entry) -> Task:
-        """Return the task of a source, which is ready once it has said what it knows."""
+        """Return the task of a source, which is ready once it has published its first set."""
 
         def prepare(life: Life) -> Run:
             life.on_failure = partial(self.board.fail, entry)
@@ -178,8 +178,8 @@ class Running:
 
     def set_links(self, links: Links) -> str:
         """Adapt to the links as they are now; return why one of them is to be tried again."""
-        self._admission.follow_links(links)  # first: what belongs to each is known when it is told
-        not_ready = ""  # the words only: the error would refer to itself, and keep open what it refers to
+        self._admission.follow_links(links)  # first: the uplinks need the tables that follow from it
+        not_ready = ""  # the text only: a kept exception keeps its traceback and thereby open files
         for name, link in links.items():
             try:
                 self.uplinks[name].follow_link(link)
@@ -190,7 +190,7 @@ class Running:
         return not_ready
 
     def _change_uplinks(self, config: Config, links: Links) -> dict[str, Uplink]:
-        """Make new uplinks and give the others their settings; return all. On failure undo all of it."""
+        """Make the new uplinks, give the old ones their settings, return both; undo all of it on failure."""
         uplinks: dict[str, Uplink] = {}
         with contextlib.ExitStack() as undo:
             for interface in config.interfaces:
@@ -233,7 +233,7 @@ class Running:
 
 
 def _inherit(gone: Mapping[Identity, Entry], new: Mapping[Identity, Entry]) -> None:
-    """Let a source that cannot be read yet go on with what the one before it, about the same subject, had said."""
+    """Let a source that has not published yet begin with the set of its predecessor about the same subject."""
     for identity, entry in new.items():
         if not entry.last_sync_s:
             for other, before in gone.items():

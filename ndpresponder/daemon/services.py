@@ -1,6 +1,6 @@
-"""The tasks that a configuration asks for beside its sources and its sockets, and how each is made.
+"""Declare the tasks that a configuration asks for, beside its sources and its served sockets, and make each of them.
 
-None of them may keep anything of the uplinks: a reload adds and removes them at any time.
+The tasks of all uplinks look the uplinks up at each use: a reload adds and removes uplinks at any time.
 """
 
 import asyncio
@@ -95,7 +95,7 @@ def _watch_hearing(running: Running, name: str, _: Life) -> Run:
     ).run
 
 
-# What only CAP_NET_ADMIN may do; imported by the configurations that ask for it
+# Tasks that need CAP_NET_ADMIN: their modules are imported only if the configuration asks for them
 
 
 def _pin_gateways(running: Running, name: str, life: Life) -> Run:

@@ -1,4 +1,4 @@
-"""The one place that decides what a failure means: try again, or let it end the process."""
+"""Decide whether a failed task is tried again or ends the process; nothing else decides that."""
 
 import asyncio
 import traceback
@@ -20,7 +20,7 @@ async def supervise(
 ) -> None:
     """Run `run` until it returns, again after each failure that can heal; any other exception passes through.
 
-    What is cancelled by nobody counts as such a failure, and what the system has too little of.
+    A shortage of memory or descriptors can heal. So can a CancelledError although this task was not cancelled.
 
     `on_failure` is told the failure and the pause in seconds before the next attempt.
     """
@@ -64,7 +64,7 @@ async def contain(run: Callable[[], Awaitable[None]]) -> None:
 
 
 async def on_demand(wanted: asyncio.Event, act: Callable[[], Awaitable[object]]) -> None:
-    """Act whenever that is wanted, and once more if it was wanted again meanwhile."""
+    """Act whenever `wanted` is set, and once more if it was set again meanwhile."""
     while True:
         await wanted.wait()
         wanted.clear()
@@ -76,9 +76,9 @@ async def on_demand(wanted: asyncio.Event, act: Callable[[], Awaitable[object]])
 
 
 def _is_cancelled() -> bool:
-    """Tell whether somebody cancels this task, or merely something it waited for was cancelled, as a future can be.
+    """Tell whether this task is cancelled, or merely a future that it waited for was.
 
-    That raises the same exception, and a task that ends by it is missed by nobody: a TaskGroup takes it for wanted.
+    Both raise CancelledError. A TaskGroup would not notice that the task ended by the latter.
     """
     task = asyncio.current_task()
     return task is None or task.cancelling() > 0

@@ -1,7 +1,7 @@
-"""One table of tasks: what runs beside the answering is started, kept and ended here.
+"""Start, keep and end the tasks of the daemon, in one table.
 
-A configuration declares its tasks. The key of each holds everything that the task depends on, so that a reload keeps a
-task whose key is asked for again. A task begins once the ended ones about the same subject have tidied up. Nothing is
+A configuration declares its tasks. The key of a task holds everything that it depends on, so that a reload keeps a task
+whose key is asked for again. A task begins once the ended ones about the same subject have tidied up. Nothing is
 started once the end of the process has begun.
 """
 
@@ -33,10 +33,10 @@ class Life:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What a configuration asks for."""
+    """A task that a configuration asks for."""
 
     name: str  # in the log, when it fails
-    prepare: Callable[[Life], Run]  # called once, when it begins; what it returns is run, and again after a failure
+    prepare: Callable[[Life], Run]  # called once, at the beginning; its result is run, and again after a failure
     refusable: bool = False  # a reload waits until it is ready, and is refused if it is
     needs_net_admin: str = ""  # the setting for which it needs CAP_NET_ADMIN
     vital: bool = False  # a fault of ours in it ends the process
@@ -57,7 +57,7 @@ class Tasks:
 
     def start(self, part: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         """Run `part`, which is in no table, until it returns or the process ends."""
-        if self.stop.is_set():  # nobody would end it
+        if self.stop.is_set():  # `end_all` would miss it
             part.close()
             raise asyncio.CancelledError
         task = self.group.create_task(part)
@@ -92,14 +92,14 @@ class Tasks:
                 life.work.add_done_callback(self._ending.pop)
 
     def keep(self, wanted: Mapping[Identity, Task]) -> None:
-        """Go on with the tasks that are `wanted`: end all others, and begin those that are lacking."""
+        """Keep the `wanted` tasks, begin the lacking ones, end all others."""
         self.end(self._lives.keys() - wanted.keys())
         for key in self.lacking(wanted):
             self.begin(key, wanted[key])
 
     @contextlib.asynccontextmanager
     async def tried(self, wanted: Mapping[Identity, Task]) -> AsyncIterator[None]:
-        """Begin what may be refused, each in place of the task about the same subject; undo that if anything fails.
+        """Begin the refusable tasks, each in place of the one about the same subject; undo that if anything fails.
 
         Raises:
             NdpresponderError: a task is refused, or needs a capability that is missing.

@@ -1,7 +1,7 @@
-"""Replaces the program of this process by the one that is installed now, without letting go of its sockets.
+"""Replace the program of this process by the one that is installed now; its sockets stay open.
 
-The new program is tried first, in a process of its own. It gets the sockets as a service manager would pass them
-(sd_listen_fds(3)): to it this is a start like any other. It must never be begun with what cannot start.
+The new program is tried first, in a process of its own: one that cannot start must not replace this one. It gets the
+sockets as a service manager would pass them (sd_listen_fds(3)), so that it starts as always.
 """
 
 import asyncio
@@ -16,15 +16,15 @@ from ndpresponder.errors import SystemRefused
 
 _FIRST: Final = 3  # SD_LISTEN_FDS_START
 _TRY_S: Final = 30.0
-_OURS: Final = (signal.SIGHUP, signal.SIGUSR2)  # would end the trial: `systemctl kill` is for all of a service
-_SHOWN: Final = 2000  # octets of what the new program says when it cannot start
+_OURS: Final = (signal.SIGHUP, signal.SIGUSR2)  # `systemctl kill` would end the trial with them
+_SHOWN: Final = 2000  # octets of the new program's error message
 
 
 async def try_successor() -> None:
     """Make sure that the installed program starts, with the flags of this process, and accepts the configuration.
 
     Raises:
-        SystemRefused: it does not; the message is what it says.
+        SystemRefused: it does not; the message is its own.
     """
     environ = {name: value for name, value in os.environ.items() if name != "NOTIFY_SOCKET"}
     process = None
@@ -62,12 +62,12 @@ def become_successor(descriptors: Sequence[tuple[str, int]]) -> NoReturn:
     environ = {**os.environ, "LISTEN_PID": str(os.getpid()), "LISTEN_FDS": str(len(descriptors))}
     environ["LISTEN_FDNAMES"] = ":".join(name for name, _ in descriptors)
     try:
-        # Out of the way first: those that are passed begin at 3, without a gap
+        # Out of the way first: the passed descriptors begin at 3, without a gap
         above = _FIRST + len(descriptors)
         places = [fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, above) for _, descriptor in descriptors]
         for number, place in enumerate(places):
             os.dup2(place, _FIRST + number)
-        os.execve(sys.executable, _command(), environ)  # noqa: S606  what is run is what runs already
+        os.execve(sys.executable, _command(), environ)  # noqa: S606  the program that runs already
     except OSError as error:
         raise SystemRefused(f"cannot run {sys.executable}: {error.strerror}") from error
 
