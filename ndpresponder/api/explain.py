@@ -193,8 +193,7 @@ def _down(entry: Entry) -> str:
 
 def _trouble(target: bytes, uplink: Uplink, uplinks: Collection[Uplink]) -> list[str]:
     """Return why packets for a target that is answered for may still not arrive, as far as the host's routes show."""
-    from ndpresponder.linux.netlink.forwarding import Forwarding
-    from ndpresponder.linux.netlink.ipsec import IpsecPolicies
+    from ndpresponder.linux.netlink.forwarding import Forwarding, IpsecPolicies
 
     if uplink.link is None:
         return []

@@ -106,7 +106,7 @@ class Tasks:
         """
         new = {key: wanted[key] for key in self.lacking(wanted)}
         for setting in {task.needs_net_admin: None for task in new.values() if task.needs_net_admin}:
-            from ndpresponder.linux.netlink.admin import require_net_admin
+            from ndpresponder.linux.netlink.own_entries import require_net_admin
 
             await require_net_admin(setting)
         new = {key: task for key, task in new.items() if task.refusable}

@@ -15,8 +15,7 @@ from typing import Final
 from ndpresponder.errors import PermissionMissing, SourceUnavailable
 from ndpresponder.linux.loop import watch
 from ndpresponder.linux.netlink import Link
-from ndpresponder.linux.netlink.admin import require_net_admin
-from ndpresponder.linux.netlink.pins import find_pin, pin, unpin
+from ndpresponder.linux.netlink.own_entries import find_pin, pin, require_net_admin, unpin
 from ndpresponder.linux.packet.listener import Listener
 from ndpresponder.observe.logs import Logger
 from ndpresponder.wire.addresses import best_source

@@ -12,7 +12,7 @@ from typing import Final
 from ndpresponder.errors import SourceUnavailable
 from ndpresponder.linux.interface import answers_by_proxy
 from ndpresponder.linux.netlink import Link
-from ndpresponder.linux.netlink.proxies import proxied_on
+from ndpresponder.linux.netlink.neighbors import proxied_on
 from ndpresponder.linux.slow_calls import SlowCalls
 
 _NAMES: Final = frozenset({"ndppd", "npd6", "pndpd", "ndproxy", "ndprbrd", "ndp-proxy-go", "ndp-proxy", "ndpresponder"})

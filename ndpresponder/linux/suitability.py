@@ -9,7 +9,7 @@ from typing import Final
 
 from ndpresponder.errors import ConfigError
 from ndpresponder.linux.netlink import Link, Links
-from ndpresponder.linux.netlink.frame_takers import PASSTHRU
+from ndpresponder.linux.netlink.link import PASSTHRU
 
 _MASTERS: Final[Mapping[str, str]] = {
     "bridge": "the bridge",

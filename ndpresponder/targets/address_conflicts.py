@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from ndpresponder.linux.netlink.uplink_neighbors import Resident
+from ndpresponder.linux.netlink.neighbors import UplinkNeighbor
 from ndpresponder.targets.source import Schedule
 
 ATTEMPTS: Final = 3  # MAX_UNICAST_SOLICIT, RFC 4861 10
@@ -38,22 +38,22 @@ class AddressConflicts:
         self._clock = clock
         self._open: dict[tuple[str, bytes], _Conflict] = {}
 
-    def belongs_to(self, uplink: str, target: bytes, resident: Resident, answered: bool) -> bool:
+    def belongs_to(self, uplink: str, target: bytes, neighbor: UplinkNeighbor, answered: bool) -> bool:
         """Tell whether `target` is taken to be the neighbor's for now.
 
         Until that is settled, a target that was answered for stays ours. So nobody can silence it by a mere
         solicitation, which makes such an entry.
         """
         key = (uplink, target)
-        if not resident.stale:
+        if not neighbor.stale:
             self._open.pop(key, None)
             return True
         now_s = self._clock()
         conflict = self._open.get(key)
-        if conflict is None or conflict.lladdr != resident.lladdr:
+        if conflict is None or conflict.lladdr != neighbor.lladdr:
             if conflict is None and len(self._open) >= MAX_CONFLICTS and not self._forget(now_s):
                 return not answered
-            conflict = self._open[key] = _Conflict(resident.lladdr, next_s=now_s)
+            conflict = self._open[key] = _Conflict(neighbor.lladdr, next_s=now_s)
         if conflict.next_s <= now_s:
             if conflict.asked > ATTEMPTS:  # it was silent long ago
                 conflict.asked = 0
@@ -62,7 +62,7 @@ class AddressConflicts:
             if conflict.asked > ATTEMPTS:
                 wait_s = SILENT_S
             else:
-                self._ask(uplink, target, resident.lladdr)
+                self._ask(uplink, target, neighbor.lladdr)
             conflict.next_s = now_s + wait_s
             self._call_later(wait_s, self.on_news)
         return conflict.asked <= ATTEMPTS and not answered

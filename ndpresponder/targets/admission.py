@@ -17,9 +17,9 @@ from ndpresponder.linux.interface import index_of
 from ndpresponder.linux.netlink import Link, Links, changes
 from ndpresponder.linux.netlink.changes import Changes
 from ndpresponder.linux.netlink.downstream import master_of
-from ndpresponder.linux.netlink.dump import HEADER_LENGTH, attributes, kind_of
 from ndpresponder.linux.netlink.forwarding import Forwarding, Way
-from ndpresponder.linux.netlink.uplink_neighbors import residents
+from ndpresponder.linux.netlink.layout import HEADER_LENGTH, attributes, kind_of
+from ndpresponder.linux.netlink.neighbors import neighbors_on
 from ndpresponder.policy.table import Prefix
 from ndpresponder.targets.address_conflicts import AddressConflicts
 from ndpresponder.targets.board import Entry, TargetBoard
@@ -137,7 +137,7 @@ class Admission:
             for key, ways in self._ways.items():
                 self._ways[key] = {target: way for target, way in ways.items() if way.link == key[2]}
         own = {link.lladdr for link in links.values()}
-        neighbors = {name: await residents(link.index, own) for name, link in links.items()} if sets else {}
+        neighbors = {name: await neighbors_on(link.index, own) for name, link in links.items()} if sets else {}
         changed = False
         try:
             for entry_id, (entry, targets) in sets.items():
@@ -186,7 +186,7 @@ class Admission:
             index = index_of(interface)
             if not index:  # it is not there: nothing is known of its targets
                 continue
-            there = {index, await master_of(interface)} - self._uplinks  # routes lead to the VRF that it is a part of
+            there = {index, master_of(interface)} - self._uplinks  # routes lead to the VRF that it is a part of
             before = self._ways.get((id(entry), link.index, index), {})
             self._ways[id(entry), link.index, index] = ways = {}
             for target in live:

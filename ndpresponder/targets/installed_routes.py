@@ -11,10 +11,16 @@ from typing import Final
 from ndpresponder.errors import SourceUnavailable
 from ndpresponder.linux.interface import index_of
 from ndpresponder.linux.netlink import Link
-from ndpresponder.linux.netlink.admin import require_net_admin
+from ndpresponder.linux.netlink.asking import Interrupted
 from ndpresponder.linux.netlink.changes import Changes
-from ndpresponder.linux.netlink.host_routes import GROUPS, HostRoute, HostRoutes, matters, opened
-from ndpresponder.linux.netlink.requests import Interrupted
+from ndpresponder.linux.netlink.own_entries import (
+    ROUTE_GROUPS,
+    HostRoute,
+    HostRoutes,
+    opened,
+    require_net_admin,
+    route_matters,
+)
 from ndpresponder.observe.logs import Logger
 
 _CLEANINGS: Final = 3  # tries, when the routes change while they are read; nobody rings after the last look
@@ -39,7 +45,7 @@ class Autowire:
         self._downstream = downstream
         self._links = links
         self._log = log
-        self._changes = Changes(GROUPS, matters)
+        self._changes = Changes(ROUTE_GROUPS, route_matters)
         self.notify = self._changes.notify  # targets or uplinks changed
         self._gateways = gateways
 

@@ -12,7 +12,8 @@ from typing import Final
 
 from ndpresponder.errors import SourceUnavailable
 from ndpresponder.linux.loop import watch
-from ndpresponder.linux.netlink.resolver import CONFIRMED, FAILED, STALE, Neighbor, Resolver, Unknown
+from ndpresponder.linux.netlink.layout import CONFIRMED, NUD_FAILED, STALE
+from ndpresponder.linux.netlink.resolver import Neighbor, Resolver, Unknown
 from ndpresponder.policy.token_bucket import TokenBucket
 from ndpresponder.targets.source import Schedule, Timer
 from ndpresponder.targets.sources.unrouted_hosts import UnroutedHosts
@@ -161,7 +162,7 @@ class Verifier:
                     pending.found = True
                     self._unrouted.add(neighbor)
                     self._call_later(_ROUTE_S, self._look_for_route, target, pending)
-            elif state & FAILED and not unknown.unrouted:
+            elif state & NUD_FAILED and not unknown.unrouted:
                 self._end(target, pending, False)
 
     def _wait(self, target: bytes, pending: _Pending) -> None:

@@ -13,9 +13,9 @@ import loops
 from octets import Octets, packet
 
 from ndpresponder.errors import SourceUnavailable
-from ndpresponder.linux.netlink import dump
+from ndpresponder.linux.netlink import asking
 from ndpresponder.linux.netlink.downstream import Downstream, ask_downstream
-from ndpresponder.linux.netlink.dump import attribute, attributes
+from ndpresponder.linux.netlink.layout import attribute, attributes
 from ndpresponder.linux.netlink.routes import Wanted, ask_routes, concerns
 
 DATAGRAMS_MAX = 12
@@ -53,7 +53,7 @@ async def _behind_bridge(datagrams: list[bytes]) -> None:
     with _answered(datagrams), contextlib.suppress(SourceUnavailable):
         behind = await ask_downstream("br0", ["up0"])
         if behind is not None:
-            assert all(len(address) == 16 for address in behind.neighbours)
+            assert all(len(address) == 16 for address in behind.neighbors)
             assert all(len(address) == 16 for address, _ in behind.addresses)
 
 
@@ -69,7 +69,7 @@ def _answered(datagrams: list[bytes]) -> Iterator[None]:
                 kernels.send(datagram)
         return ours
 
-    with mock.patch.object(dump, "_ask", ask):
+    with mock.patch.object(asking, "_ask", ask):
         yield
 
 

@@ -9,7 +9,7 @@ from fuzz import subject
 from octets import packet
 from of_netlink import BRIDGE, OIF, TARGET, message, route
 
-from ndpresponder.linux.netlink.dump import attribute
+from ndpresponder.linux.netlink.layout import attribute
 
 ROUTES, BEHIND_BRIDGE, EVENT = b"\1\0\1\0", b"\2\0\0\0", b"\0\0\1\0"
 CRASHERS = {

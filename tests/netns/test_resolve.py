@@ -12,7 +12,8 @@ from requirements import OURS, require
 
 from ndpresponder.lab import wait_until
 from ndpresponder.lab.namespace import Namespace, create_all, delete_all, veth
-from ndpresponder.linux.netlink.resolver import CONFIRMED, FAILED, Neighbor, Resolver, Unknown
+from ndpresponder.linux.netlink.layout import CONFIRMED, NUD_FAILED
+from ndpresponder.linux.netlink.resolver import Neighbor, Resolver, Unknown
 
 NOBODY = "2001:db8::dead"
 SCANNED = 3000
@@ -109,7 +110,7 @@ def test_who_is_confirmed_is_there(wire, resolver, state):
 
 def test_who_the_kernel_gives_up_is_heard_to_fail(wire, resolver):
     wire.near.run("ping", "-6", "-c1", "-W0.1", NOBODY, check=False)
-    assert hear(resolver, FAILED) == (LINK, packed(NOBODY))
+    assert hear(resolver, NUD_FAILED) == (LINK, packed(NOBODY))
     wire.near.run("ip", "-6", "neigh", "del", NOBODY, "dev", "down0", check=False)
 
 

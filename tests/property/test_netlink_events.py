@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ndpresponder.linux.netlink.downstream import Downstream
-from ndpresponder.linux.netlink.dump import attribute, attributes
+from ndpresponder.linux.netlink.layout import attribute, attributes
 from ndpresponder.linux.netlink.routes import Wanted, concerns
 
 KNOWN = Downstream(7, True, "", frozenset(), {}, frozenset())

@@ -15,6 +15,7 @@ from typing import Final, NoReturn
 
 from ndpresponder.errors import SourceUnavailable
 from ndpresponder.linux.loop import watch
+from ndpresponder.linux.netlink.asking import open_socket, translated
 
 # linux/rtnetlink.h: RTNLGRP_* as bits
 LINK: Final = 1 << 0
@@ -60,10 +61,8 @@ class Changes:
         broken: list[OSError] = []
         loop = asyncio.get_running_loop()
         with contextlib.ExitStack() as stack:
-            try:
+            with translated():
                 events = stack.enter_context(open_events(self._groups, self._buffer))
-            except OSError as error:
-                raise SourceUnavailable(f"netlink: {error.strerror}") from error
             watch(events, self._receive, events, broken)
             stack.callback(loop.remove_reader, events)
             while not broken:
@@ -95,17 +94,10 @@ class Changes:
 
 
 def open_events(groups: int, buffer: int = RECEIVE_BUFFER) -> socket.socket:
-    """Return a socket that receives the events of `groups`.
-
-    Raises:
-        OSError: the system refuses it now.
-    """
-    kind = socket.SOCK_RAW | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
-    events = socket.socket(socket.AF_NETLINK, kind, socket.NETLINK_ROUTE)
-    try:
+    """Return a socket that receives the events of `groups`, unless the system refuses it (OSError)."""
+    with contextlib.ExitStack() as stack:
+        events = stack.enter_context(open_socket())
         events.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)  # the kernel lowers it to net.core.rmem_max
         events.bind((0, groups))
-    except OSError:
-        events.close()
-        raise
-    return events
+        stack.pop_all()
+        return events

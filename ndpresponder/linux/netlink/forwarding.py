@@ -1,31 +1,34 @@
-"""Asks the kernel where it would forward a packet, as it would for one that comes in by the uplink.
+"""Ask the kernel where it would forward a packet, as it would for one that comes in by the uplink.
 
 Policy rules (`iif`, VRF) and routes for some source addresses only count then; asked without an input interface the
-kernel tells where a packet of this host's own would go. Nothing here waits: an answer comes within the call, in some
-20 us.
+kernel tells where a packet of this host's own would go. Nothing here waits: an answer comes within the call.
 """
 
 import contextlib
 import errno
 import socket
 import struct
+import time
+from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple
 
 from ndpresponder.errors import SourceUnavailable
-from ndpresponder.linux.netlink.dump import HEADER_LENGTH, attribute, attributes, kind_of
+from ndpresponder.linux.netlink import layout as nl
+from ndpresponder.linux.netlink.asking import Refused, answer, messages, open_socket, request, translated
 
-# linux/netlink.h, linux/rtnetlink.h, linux/neighbour.h
-_HEADER: Final = struct.Struct("=IHHII")  # nlmsghdr: length, type, flags, sequence, port
-_RTMSG: Final = struct.Struct("=BBBBBBBBI")  # family, lengths, TOS, table, protocol, scope, type, flags
-_NDMSG: Final = struct.Struct("=BxxxiHBB")  # family, index, state, flags, type
-_NEWROUTE, _GETROUTE, _NEWNEIGH, _GETNEIGH = 24, 26, 28, 30
-_RTA_DST, _RTA_SRC, _RTA_IIF, _RTA_OIF, _RTA_GATEWAY, _RTA_PREFSRC = 1, 2, 3, 4, 5, 7
-_UNICAST, _LOCAL = 1, 2  # RTN_*
-_NDA_DST: Final = 1
-_REQUEST: Final = 1
-_ERROR: Final = 2  # NLMSG_ERROR
-_ANSWER: Final = 4096
-SOMEBODY: Final = bytes.fromhex("2000" + "00" * 13 + "01")  # who sends the packet: any host beyond the router
+SOMEBODY: Final = bytes.fromhex("2000" + "00" * 13 + "01")  # a sender of packets: any host beyond the router
+
+# linux/xfrm.h
+_NEWPOLICY, _GETPOLICY = 0x13, 0x15
+_SELECTOR: Final = struct.Struct("=16s16s8xHBB")  # destination, source, ports, family, lengths of both
+_POLICY_LENGTH, _DIRECTION = 168, 160
+_OUT: Final = 1  # forwarded packets pass these policies as well
+_XFRMA_TMPL: Final = 5  # without a template a policy lets packets pass as they are, or drops them
+_ANSWER: Final = 32768
+_MAX_MESSAGES: Final = 64
+_KEPT_S: Final = 1.0
+
+_Destinations = frozenset[tuple[int, int]]
 
 
 class Way(NamedTuple):
@@ -38,25 +41,13 @@ class Way(NamedTuple):
     unknown: bool = False  # the kernel did not answer, for want of memory say
 
 
-_NO_ROUTE: Final = Way(missing=True)
-_NOWHERE: Final = Way()
-_UNKNOWN: Final = Way(unknown=True)
-
-
 class Forwarding:
     """A socket to ask with."""
 
     def __init__(self) -> None:
-        """Open it.
-
-        Raises:
-            SourceUnavailable: the system refuses it now.
-        """
-        kind = socket.SOCK_RAW | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
-        try:
-            self._socket = socket.socket(socket.AF_NETLINK, kind, socket.NETLINK_ROUTE)
-        except OSError as error:
-            raise SourceUnavailable(f"netlink: {error.strerror}") from error
+        """Open it."""
+        with translated():
+            self._socket = open_socket()
         self._sequence = 0
 
     def close(self) -> None:
@@ -65,61 +56,92 @@ class Forwarding:
 
     def way(self, target: bytes, uplink: int) -> Way:
         """Return where packets for `target` go that come in by the interface `uplink`; 0: that begin here."""
-        arguments = attribute(_RTA_DST, target)
-        length = 0
+        arguments = nl.attribute(nl.RTA_DST, target)
         if uplink:
-            length = 128
-            arguments += attribute(_RTA_SRC, SOMEBODY) + attribute(_RTA_IIF, struct.pack("=I", uplink))
-        answer = self.question(_GETROUTE, _RTMSG.pack(socket.AF_INET6, 128, length, 0, 0, 0, 0, 0, 0), arguments)
-        if answer is None:
-            return _UNKNOWN
-        if kind_of(answer) != _NEWROUTE:
-            number = _refusal(answer)
-            if number in (errno.ENOMEM, errno.ENOBUFS):
-                return _UNKNOWN
-            return _NO_ROUTE if number in (errno.ENETUNREACH, errno.ENODEV) else _NOWHERE
-        kind = answer[HEADER_LENGTH + 7]
-        if kind != _UNICAST:
-            return Way(local=kind == _LOCAL)
-        found = dict(attributes(answer, HEADER_LENGTH + _RTMSG.size))
-        if _RTA_OIF not in found:
-            return _NOWHERE
-        (index,) = struct.unpack("=i", found[_RTA_OIF])
-        return Way(index, found.get(_RTA_GATEWAY, b""))
+            arguments += nl.attribute(nl.RTA_SRC, SOMEBODY) + nl.attribute(nl.RTA_IIF, uplink)
+        try:
+            route = self._ask(nl.RTM_GETROUTE, nl.rtmsg(128, 128 if uplink else 0), arguments)
+        except Refused as error:
+            if error.number in (errno.ENOMEM, errno.ENOBUFS):
+                return Way(unknown=True)
+            return Way(missing=error.number in (errno.ENETUNREACH, errno.ENODEV))
+        except SourceUnavailable:
+            return Way(unknown=True)
+        kind = nl.head(route, nl.RTMSG)[7]
+        if kind != nl.RTN_UNICAST:
+            return Way(local=kind == nl.RTN_LOCAL)
+        found = nl.values_of(route, nl.RTMSG)
+        return Way(nl.number(found, nl.RTA_OIF), found.get(nl.RTA_GATEWAY, b"")) if nl.RTA_OIF in found else Way()
 
     def source(self, target: bytes, link: int) -> bytes | None:
         """Return which of its addresses this host would send from to `target`, by way of `link`; None without any."""
-        arguments = attribute(_RTA_DST, target) + attribute(_RTA_OIF, struct.pack("=I", link))
-        answer = self.question(_GETROUTE, _RTMSG.pack(socket.AF_INET6, 128, 0, 0, 0, 0, 0, 0, 0), arguments)
-        if answer is None or kind_of(answer) != _NEWROUTE:
+        try:
+            arguments = nl.attribute(nl.RTA_DST, target) + nl.attribute(nl.RTA_OIF, link)
+            route = self._ask(nl.RTM_GETROUTE, nl.rtmsg(128), arguments)
+        except SourceUnavailable:
             return None
-        return dict(attributes(answer, HEADER_LENGTH + _RTMSG.size)).get(_RTA_PREFSRC)
+        return nl.values_of(route, nl.RTMSG).get(nl.RTA_PREFSRC)
 
     def neighbor_state(self, link: int, address: bytes) -> int:
         """Return the NUD_* state of the kernel's entry for a neighbor, 0 if there is none."""
-        body = _NDMSG.pack(socket.AF_INET6, link, 0, 0, 0)
-        answer = self.question(_GETNEIGH, body, attribute(_NDA_DST, address))
-        if answer is None or kind_of(answer) != _NEWNEIGH:
+        try:
+            entry = self._ask(nl.RTM_GETNEIGH, nl.ndmsg(index=link), nl.attribute(nl.NDA_DST, address))
+        except SourceUnavailable:
             return 0
-        state: int = _NDMSG.unpack_from(answer, HEADER_LENGTH)[2]
+        state: int = nl.head(entry, nl.NDMSG)[2]
         return state
 
-    def question(self, kind: int, body: bytes, argument: bytes) -> bytes | None:
-        """Ask the kernel and return its one message, an error among them; None where it does not answer."""
+    def _ask(self, kind: int, body: bytes, arguments: bytes) -> memoryview:
         self._sequence = (self._sequence + 1) & 0xFFFFFFFF
-        length = HEADER_LENGTH + len(body) + len(argument)
-        with contextlib.suppress(OSError):
-            self._socket.send(_HEADER.pack(length, kind, _REQUEST, self._sequence, 0) + body + argument)
-            while True:
-                answer = self._socket.recv(_ANSWER)
-                if _HEADER.unpack_from(answer)[3] == self._sequence:
-                    return answer
-        return None
+        with translated():
+            self._socket.send(request(kind, 0, body, arguments, sequence=self._sequence))
+            return answer(self._socket, self._sequence)
 
 
-def _refusal(answer: bytes) -> int:
-    """Return the errno of an answer that is an error."""
-    if kind_of(answer) != _ERROR:
-        return errno.EPROTO
-    number: int = struct.unpack_from("=i", answer, HEADER_LENGTH)[0]
-    return -number
+class IpsecPolicies:
+    """The IPsec policies for packets that leave, read again when they are older than a second.
+
+    Such packets leave by the uplink, encrypted, and yet their target is behind this host. Only CAP_NET_ADMIN may see
+    the policies.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._destinations: _Destinations | None = None
+        self._until_s = -_KEPT_S
+
+    def takes(self, target: bytes) -> bool | None:
+        """Tell whether a policy takes packets for `target`; None where the kernel does not say, or not to us."""
+        if self._clock() >= self._until_s:
+            self._destinations = _read_policies()
+            self._until_s = self._clock() + _KEPT_S
+        if self._destinations is None:
+            return None
+        value = int.from_bytes(target, "big")
+        return any(value >> 128 - length == its >> 128 - length for its, length in self._destinations)
+
+
+def _read_policies() -> _Destinations | None:
+    found: set[tuple[int, int]] = set()
+    with contextlib.suppress(OSError, SourceUnavailable), open_socket(nl.NETLINK_XFRM) as asked:
+        asked.send(request(_GETPOLICY, nl.NLM_F_DUMP))
+        for _ in range(_MAX_MESSAGES):
+            for kind, message in messages(asked.recv(_ANSWER)):
+                if kind == nl.NLMSG_ERROR:  # EPERM, or a kernel without IPsec
+                    return None
+                if kind == nl.NLMSG_DONE:
+                    return frozenset(found)
+                if kind == _NEWPOLICY:
+                    with contextlib.suppress(struct.error, IndexError):
+                        found.update(_destination(message))
+        return frozenset(found)
+    return None
+
+
+def _destination(message: nl.Message) -> Iterator[tuple[int, int]]:
+    """Yield the destinations of a policy that encrypts what leaves, unless they are all there is."""
+    destination, _, family, length, _ = nl.head(message, _SELECTOR)
+    leaves = message[nl.HEADER_LENGTH + _DIRECTION] == _OUT
+    encrypts = _XFRMA_TMPL in dict(nl.attributes(message, nl.HEADER_LENGTH + _POLICY_LENGTH))
+    if leaves and encrypts and family == socket.AF_INET6 and 0 < length <= 128:
+        yield int.from_bytes(destination, "big"), length

@@ -11,13 +11,12 @@ import fcntl
 import socket
 import struct
 from collections.abc import Callable, Collection, Iterator
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from ndpresponder.errors import SourceUnavailable
 from ndpresponder.linux.netlink import changes
-from ndpresponder.linux.netlink.dump import HEADER_LENGTH, attributes, kind_of
-from ndpresponder.linux.netlink.forwarding import Forwarding
-from ndpresponder.linux.netlink.ipsec import IpsecPolicies
+from ndpresponder.linux.netlink import layout as nl
+from ndpresponder.linux.netlink.forwarding import Forwarding, IpsecPolicies
 from ndpresponder.linux.packet.raw import attach_filter
 from ndpresponder.wire.addresses import is_link_local
 from ndpresponder.wire.advertisement import read_advertisement
@@ -25,27 +24,16 @@ from ndpresponder.wire.filters import ADVERTISEMENTS
 from ndpresponder.wire.layout import ETH_P_IPV6
 from ndpresponder.wire.solicitation import solicit
 
-# linux/rtnetlink.h, linux/neighbour.h, linux/if_arp.h, net/if.h
-_NDMSG: Final = struct.Struct("=BxxxiHBB")  # family, index, state, flags, type
-_NEWNEIGH, _DELNEIGH = 28, 29
-_NDA_DST: Final = 1
-_PROXY: Final = 0x08  # NTF_PROXY
+# linux/if_arp.h, net/if.h
 _ARPHRD_ETHER: Final = 1
 _SIOCGIFFLAGS, _IFF_NOARP = 0x8913, 0x80
 _IFREQ: Final = struct.Struct("=16sH22x")  # name, flags
 _PACKET_HOST: Final = 0
 
-_REACHABLE: Final = 0x02
-STALE: Final = 0x04 | 0x08 | 0x10  # NUD_STALE | NUD_DELAY | NUD_PROBE: known, but not heard lately
-CONFIRMED: Final = _REACHABLE | 0x40 | 0x80  # or NUD_NOARP | NUD_PERMANENT
-FAILED: Final = 0x20
-
 _RECEIVE_BUFFER: Final = 1 << 20
 _EVENTS_PER_TURN: Final = 256
 _ANSWER: Final = 4096
-_SOMEBODY_THERE: Final = bytes.fromhex(
-    "fe80" + "00" * 6 + "ff" * 8
-)  # a link-local address is asked from a link-local one
+_SOMEBODY_THERE: Final = bytes.fromhex("fe80" + "00" * 6 + "ff" * 8)  # one that is solicited from a link-local address
 
 
 class Neighbor(NamedTuple):
@@ -94,7 +82,9 @@ class Resolver:
                 # On all links, since any may be downstream; a socket with its protocol is bound to all from the start
                 self._listener = stack.enter_context(_socket(socket.htons(ETH_P_IPV6)))
                 attach_filter(self._listener, ADVERTISEMENTS)
-                _drain(self._listener)  # of what came before the filter
+                with contextlib.suppress(BlockingIOError):
+                    while True:  # drop the frames that came before the filter
+                        self._listener.recv(1)
             except OSError as error:
                 raise SourceUnavailable(f"cannot verify targets: {error.strerror}") from error
             self._sockets = stack.pop_all()
@@ -120,10 +110,10 @@ class Resolver:
 
     def _look_on(self, neighbor: Neighbor) -> Unknown | bool:
         state = self._kernel.neighbor_state(*neighbor)
-        if state & CONFIRMED:
+        if state & nl.CONFIRMED:
             return True
         source = self._source(neighbor)
-        return Unknown(neighbor, source, bool(state & STALE)) if source else False
+        return Unknown(neighbor, source, bool(state & nl.STALE)) if source else False
 
     def _look_around(self, target: bytes) -> Unknown | bool:
         """Return the neighbors to solicit for a target without a route: it may be on each link that is followed."""
@@ -174,46 +164,38 @@ class Resolver:
 
     def _advertised(self) -> Iterator[tuple[Neighbor, int]]:
         uplinks = self._uplinks()
-        for _ in range(_EVENTS_PER_TURN):
-            try:
-                frame, (name, _, packet_type, _, _) = self._listener.recvfrom(_ANSWER)
-            except BlockingIOError:
-                return
-            except OSError:  # a link went down
-                continue
+        for frame, (name, _, packet_type, _, _) in _received(self._listener):
             said = read_advertisement(frame) if packet_type == _PACKET_HOST else None
             if said is None:
                 continue
             with contextlib.suppress(OSError):  # the link is gone
                 link = socket.if_nametoindex(name)
                 if link not in uplinks:
-                    yield Neighbor(link, said.target), _REACHABLE
+                    yield Neighbor(link, said.target), nl.NUD_REACHABLE
 
     def _noticed(self) -> Iterator[tuple[Neighbor, int]]:
         uplinks = self._uplinks()
-        for _ in range(_EVENTS_PER_TURN):
-            try:
-                event = self._events.recv(_ANSWER)
-            except BlockingIOError:
-                return
-            except OSError:  # events were lost: who waits for them asks again
+        for event, _ in _received(self._events):
+            if nl.kind_of(event) not in (nl.RTM_NEWNEIGH, nl.RTM_DELNEIGH):
                 continue
-            if kind_of(event) not in (_NEWNEIGH, _DELNEIGH):
+            family, index, state, flags, _ = nl.head(event, nl.NDMSG)
+            if family != socket.AF_INET6 or index in uplinks or flags & nl.NTF_PROXY:
                 continue
-            family, index, state, flags, _ = _NDMSG.unpack_from(event, HEADER_LENGTH)
-            if family != socket.AF_INET6 or index in uplinks or flags & _PROXY:
-                continue
-            address = dict(attributes(event, HEADER_LENGTH + _NDMSG.size)).get(_NDA_DST)
+            address = nl.values_of(event, nl.NDMSG).get(nl.NDA_DST)
             if address is not None:
-                yield Neighbor(index, address), state if kind_of(event) == _NEWNEIGH else 0
+                yield Neighbor(index, address), state if nl.kind_of(event) == nl.RTM_NEWNEIGH else 0
+
+
+def _received(sock: socket.socket) -> Iterator[tuple[bytes, Any]]:
+    for _ in range(_EVENTS_PER_TURN):
+        try:
+            yield sock.recvfrom(_ANSWER)
+        except BlockingIOError:
+            return
+        except OSError:  # a link went down, or events were lost: the daemon solicits again what it waits for
+            continue
 
 
 def _socket(protocol: int = 0) -> socket.socket:
     kind = socket.SOCK_RAW | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
     return socket.socket(socket.AF_PACKET, kind, protocol)
-
-
-def _drain(listener: socket.socket) -> None:
-    with contextlib.suppress(BlockingIOError):
-        while True:
-            listener.recv(1)

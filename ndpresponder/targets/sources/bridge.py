@@ -92,13 +92,13 @@ def targets_behind(name: str, downstream: Downstream | None) -> TargetSet:
         return NOTHING
     claimed = set(_networks(downstream))
     if not downstream.bridge:
-        live = frozenset(downstream.neighbours)
+        live = frozenset(downstream.neighbors)
     else:
-        confirmed = downstream.stations | {b""}
-        live = frozenset(address for address, lladdr in downstream.neighbours.items() if lladdr in confirmed)
+        confirmed = downstream.lladdrs | {b""}
+        live = frozenset(address for address, lladdr in downstream.neighbors.items() if lladdr in confirmed)
         # A bridge forgets who is silent for long. In our prefixes that makes no difference; elsewhere the address must
         # stay ours as long as the kernel has the entry, or nobody could ever reach it again
-        values = (int.from_bytes(address, "big") for address in downstream.neighbours.keys() - live)
+        values = (int.from_bytes(address, "big") for address in downstream.neighbors.keys() - live)
         silent = [value for value in values if not any(value >> 128 - n == v >> 128 - n for v, n in claimed)]
         claimed.update(Prefix(value, 128) for value in silent)
     return TargetSet(live, frozenset(claimed), {name: live})
@@ -108,7 +108,7 @@ def lacks(downstream: Downstream | None, before: Downstream | None) -> bool:
     """Tell whether any neighbor or station of `before` is there no more, although the interface is."""
     if downstream is None or before is None or downstream.index != before.index:
         return False
-    return not (before.neighbours.keys() <= downstream.neighbours.keys() and before.stations <= downstream.stations)
+    return not (before.neighbors.keys() <= downstream.neighbors.keys() and before.lladdrs <= downstream.lladdrs)
 
 
 def _networks(downstream: Downstream, wide: bool = False) -> Iterable[Prefix]:

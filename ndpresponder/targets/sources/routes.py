@@ -22,8 +22,8 @@ from ndpresponder.linux.netlink.routes import (
     concerns,
     device_indexes,
     named,
+    tables_for,
 )
-from ndpresponder.linux.netlink.rules import tables_for
 from ndpresponder.observe.logs import get_logger
 from ndpresponder.policy.table import Prefix
 from ndpresponder.targets.source import TargetSet

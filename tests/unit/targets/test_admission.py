@@ -12,7 +12,7 @@ from sample_responder import addresses
 
 from ndpresponder.errors import SourceUnavailable
 from ndpresponder.linux.netlink.forwarding import Forwarding, Way
-from ndpresponder.linux.netlink.host_routes import HostRoutes
+from ndpresponder.linux.netlink.own_entries import HostRoutes
 from ndpresponder.targets.address_conflicts import AddressConflicts
 from ndpresponder.targets.admission import Admission
 from ndpresponder.targets.board import Entry, TargetBoard
@@ -55,7 +55,7 @@ SHORTAGES = {"to send": refused, "to answer": answered(errno.ENOBUFS), "for a ro
 def test_no_memory_is_no_route_and_no_refusal(refuse: Callable[[], bytes]) -> None:
     assert asking(refuse).way(TARGET, 7) == Way(unknown=True)
     with pytest.raises(SourceUnavailable):
-        HostRoutes(None, asking(refuse)).leads_to(TARGET, 7)
+        HostRoutes(asking(refuse)).leads_to(TARGET, 7)
 
 
 def test_a_refusal_is_one() -> None:

@@ -11,8 +11,8 @@ from structlog.testing import capture_logs
 
 from ndpresponder.gateway import pin
 from ndpresponder.gateway.pin import GatewayPin
-from ndpresponder.linux.netlink.host_routes import HostRoute
-from ndpresponder.linux.netlink.requests import Interrupted
+from ndpresponder.linux.netlink.asking import Interrupted
+from ndpresponder.linux.netlink.own_entries import HostRoute
 from ndpresponder.observe.logs import get_logger
 from ndpresponder.targets import installed_routes
 from ndpresponder.targets.installed_routes import Autowire

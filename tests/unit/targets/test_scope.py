@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from sample_responder import addresses, prefixes
 
-from ndpresponder.linux.netlink.uplink_neighbors import Resident
+from ndpresponder.linux.netlink.neighbors import UplinkNeighbor
 from ndpresponder.targets.address_conflicts import ATTEMPTS, INTERVAL_S, MAX_CONFLICTS, SILENT_S, AddressConflicts
 from ndpresponder.targets.board import Entry, TargetBoard
 from ndpresponder.targets.scope import EVERYTHING, NOWHERE, Cause, Scope, count
@@ -104,7 +104,7 @@ class Time:
         )  # type: ignore[arg-type, return-value]
 
     def has(self, target: bytes = IN, stale: bool = True, answered: bool = False, lladdr: bytes = b"\2") -> bool:
-        return self.conflicts.belongs_to("eth0", target, Resident(lladdr, stale), answered)
+        return self.conflicts.belongs_to("eth0", target, UplinkNeighbor(lladdr, stale), answered)
 
 
 def test_a_stale_neighbor_is_asked_three_times_and_then_taken_to_be_gone_for_a_while() -> None:

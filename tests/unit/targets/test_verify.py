@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterator
 import pytest
 from frames import packed, solicitation
 
-from ndpresponder.linux.netlink.resolver import CONFIRMED, FAILED, STALE, Neighbor, Unknown
+from ndpresponder.linux.netlink.layout import CONFIRMED, NUD_FAILED, STALE
+from ndpresponder.linux.netlink.resolver import Neighbor, Unknown
 from ndpresponder.targets import verify
 from ndpresponder.targets.verify import Kept, Verifier
 
@@ -127,9 +128,9 @@ def test_where_no_route_leads_nobody_is_asked_for(world: World) -> None:
     [
         (False, CONFIRMED, True),
         (False, STALE, True),
-        (False, FAILED, False),
+        (False, NUD_FAILED, False),
         (True, CONFIRMED, True),
-        (True, FAILED, False),
+        (True, NUD_FAILED, False),
     ],
     ids=["resolved", "it spoke first", "failed", "stale and confirmed", "stale and failed"],
 )
@@ -199,7 +200,7 @@ def test_any_sign_of_life_revives_who_is_absent(world: World, state: int) -> Non
     assert world.verifier.is_there(TARGET)
 
 
-@pytest.mark.parametrize("state", [FAILED, 0])
+@pytest.mark.parametrize("state", [NUD_FAILED, 0])
 def test_who_the_kernel_gives_up_is_no_longer_known(world: World, state: int) -> None:
     world.there.add(TARGET)
     assert world.verifier.is_there(TARGET)

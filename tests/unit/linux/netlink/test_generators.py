@@ -14,7 +14,7 @@ import pytest
 
 import ndpresponder
 from ndpresponder.errors import SourceUnavailable
-from ndpresponder.linux.netlink import dump
+from ndpresponder.linux.netlink import asking
 from ndpresponder.linux.netlink.downstream import ask_downstream
 
 PACKAGE = Path(ndpresponder.__file__).parent
@@ -43,7 +43,7 @@ def test_a_dump_whose_message_cannot_be_read_leaves_neither_socket_nor_task(monk
         assert [sock.fileno() for sock in asked] == [-1, -1]
         assert asyncio.all_tasks() == {asyncio.current_task()}
 
-    monkeypatch.setattr(dump, "_ask", ask)
+    monkeypatch.setattr(asking, "_ask", ask)
     asyncio.run(fail())
 
 

@@ -14,7 +14,7 @@ from pyroute2.netlink.exceptions import NetlinkError
 
 from ndpresponder.errors import SourceUnavailable
 from ndpresponder.linux.netlink import wireguard
-from ndpresponder.linux.netlink.dump import attribute
+from ndpresponder.linux.netlink.layout import attribute
 from ndpresponder.linux.wireguard_uapi import Peer
 
 NOW_S = 1_800_000_000

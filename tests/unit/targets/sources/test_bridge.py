@@ -9,8 +9,8 @@ import pytest
 from sample_responder import addresses
 
 from ndpresponder.linux.netlink import downstream as asking
+from ndpresponder.linux.netlink.asking import LinkEntry, Refused
 from ndpresponder.linux.netlink.downstream import Downstream, ask_downstream
-from ndpresponder.linux.netlink.dump import Refused
 from ndpresponder.targets.source import TargetSet
 from ndpresponder.targets.sources import bridge
 from ndpresponder.targets.sources.bridge import BridgeSource
@@ -51,11 +51,11 @@ def refusing(number: int, *, by: str, after: int) -> Any:
     """Return what refuses with an errno, once it was asked for so many interfaces."""
     asked = list[str]()
 
-    async def link(name: str) -> tuple[int, int, bool]:
+    def link(name: str) -> LinkEntry:
         asked.append(name)
         if by == "link" and len(asked) > after:
             raise Refused(number)
-        return 7, 0, False
+        return LinkEntry(7, 1, 0, name, 0, "", {}, {})
 
     async def dump(_: int) -> Any:
         if by == "dump":
@@ -76,8 +76,8 @@ def test_a_refusal_is_not_taken_for_an_interface_that_is_gone(
     monkeypatch: pytest.MonkeyPatch, number: int, by: str, after: int
 ) -> None:
     link, dump = refusing(number, by=by, after=after)
-    monkeypatch.setattr(asking, "_link", link)
+    monkeypatch.setattr(asking, "find_link", link)
     monkeypatch.setattr(asking, "_addresses", dump)
-    monkeypatch.setattr(asking, "_neighbours", dump)
+    monkeypatch.setattr(asking, "_neighbors", dump)
     with pytest.raises(Refused):
         asyncio.run(ask_downstream("br0", ["up0"]))

@@ -13,7 +13,7 @@ from sample_responder import addresses, prefixes
 from ndpresponder.errors import SourceUnavailable
 from ndpresponder.linux import wireguard_uapi
 from ndpresponder.linux.netlink import wireguard as netlink_wireguard
-from ndpresponder.linux.netlink.dump import attribute
+from ndpresponder.linux.netlink.layout import attribute
 from ndpresponder.linux.wireguard_uapi import Peer
 from ndpresponder.targets.sources.wireguard import RECENT_S, as_targets
 
