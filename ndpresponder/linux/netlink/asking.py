@@ -1,7 +1,7 @@
 """Ask the kernel on plain sockets, and hand out its messages undecoded.
 
-A dump can be large, such as neighbors and routes. It is read in slices, and the event loop has its turn between two:
-pyroute2 builds dictionaries of all entries, which blocks the loop for some hundred milliseconds at 10,000 entries.
+A dump can be large, such as neighbors and routes. It is read in slices, and the event loop has its turn between two.
+Decoding all of 10,000 entries would block the loop for some hundred milliseconds.
 """
 
 import asyncio
