@@ -85,7 +85,7 @@ def judge(scene: Scene, target: bytes) -> dict[str, Any]:
         "dad_outcome": wanted.label,
         "why": list(_why(scene, target, outcome, probed)),
         "dad": _of_dad(outcome, wanted),
-        "yet": list(_limited(scene.limits)) if outcome.answered else [],
+        "yet": _limited(scene.limits) if outcome.answered else [],
     }
 
 
@@ -98,10 +98,10 @@ def _of_dad(outcome: Outcome, wanted: Outcome) -> str | None:
     return None
 
 
-def _limited(limits: LimitsConfig) -> Iterator[str]:
-    if limits.rate:
-        beyond = f"beyond {limits.rate} answers a second, and {limits.burst} at once, it ends as"
-        yield f"`rate` limits the answers of an uplink: {beyond} {Outcome.RATE_LIMITED.label}"
+def _limited(limits: LimitsConfig) -> list[str]:
+    beyond = f"beyond {limits.rate} answers a second, and {limits.burst} at once, it ends as"
+    said = f"`rate` limits the answers of an uplink: {beyond} {Outcome.RATE_LIMITED.label}"
+    return [said] if limits.rate else []
 
 
 def _why(scene: Scene, target: bytes, outcome: Outcome, probed: Outcome) -> Iterator[str]:

@@ -7,7 +7,6 @@ closing it takes nothing away from the manager or from a successor.
 import asyncio
 import contextlib
 import errno
-import os
 import socket
 from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
@@ -132,7 +131,10 @@ def take_over(descriptor: int) -> socket.socket:
         OSError: memory or descriptors are short now.
     """
     try:
-        listener = _duplicate(descriptor)
+        with contextlib.ExitStack() as stack:
+            passed = socket.socket(fileno=descriptor)
+            stack.callback(passed.detach)  # it stays open for the manager
+            listener = passed.dup()
         if listener.type == socket.SOCK_STREAM and listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
             return listener
         listener.close()
@@ -145,15 +147,6 @@ def take_over(descriptor: int) -> socket.socket:
         f"the descriptor {descriptor} that was passed for metrics is of no use: {why}; "
         "the socket unit needs ListenStream= and Accept=no"
     )
-
-
-def _duplicate(descriptor: int) -> socket.socket:
-    duplicate = os.dup(descriptor)
-    try:
-        return socket.socket(fileno=duplicate)
-    except OSError:
-        os.close(duplicate)
-        raise
 
 
 def address_of(listener: socket.socket) -> str:
