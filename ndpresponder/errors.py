@@ -1,4 +1,4 @@
-"""The few exceptions of the project, each telling `supervise` what to do and a person what went wrong.
+"""The few exceptions of the project: each tells `supervise` what to do, and a person what went wrong.
 
 Foreign exceptions (OSError, pyroute2's, h11's) are translated into these at the edge, with `from`.
 """
@@ -41,8 +41,6 @@ class PermissionMissing(NdpresponderError):
 class SystemRefused(NdpresponderError):
     """The system refused something we cannot do without (a port in use, no netlink): fatal."""
 
-    exit_code = ExitCode.SYSTEM
-
 
 class SourceUnavailable(NdpresponderError):
     """A source of targets cannot be read now: keep its last set and try again."""
@@ -59,6 +57,6 @@ class ConfigError(NdpresponderError):
 
 
 def is_shortage(error: BaseException) -> bool:
-    """Tell whether the system, or what it told us, says that there is too little of something: which may end."""
+    """Tell whether the system is short of something, by an error or its cause: a shortage may end."""
     told = error if isinstance(error, OSError) else error.__cause__
     return isinstance(told, OSError) and told.errno in _SHORTAGES

@@ -8,20 +8,22 @@ RFC numbers without a name are sections of RFC 4861.
 from enum import IntEnum
 
 
-class Kind(IntEnum):
+class _Named(IntEnum):
+    @property
+    def label(self) -> str:
+        """The metric label and log word."""
+        return self.name.lower()
+
+
+class Kind(_Named):
     """What a solicitation is for; the `kind` label of `solicitations_received_total`."""
 
     MULTICAST = 0  # address resolution (7.2.2), or any frame that is not one of the other two
     UNICAST = 1  # reachability probe (7.3.3)
     DAD = 2  # source is the unspecified address (RFC 4862 5.4)
 
-    @property
-    def label(self) -> str:
-        """The metric label."""
-        return self.name.lower()
 
-
-class Outcome(IntEnum):
+class Outcome(_Named):
     """How a frame ended: `ANSWERED_*` mirror `Kind` by value, all others are reasons for silence."""
 
     meaning: str
@@ -39,10 +41,7 @@ class Outcome(IntEnum):
     # Length and form
     TOO_SHORT = 3, "the frame is shorter than an Ethernet, an IPv6 and a solicitation header (78 octets)"
     NOT_IPV6 = 4, "the EtherType or the IP version is not IPv6's"
-    NOT_ICMPV6 = (
-        5,
-        "the IPv6 next header is not ICMPv6; extension headers and fragments are silent (RFC 6980)",
-    )
+    NOT_ICMPV6 = 5, "the IPv6 next header is not ICMPv6; extension headers and fragments are silent (RFC 6980)"
     BAD_PAYLOAD_LENGTH = 6, "the IPv6 payload length is zero or longer than the frame"
     NOT_SOLICITATION = 7, "the ICMPv6 type is not 135"
     BAD_CODE = 8, "the ICMPv6 code is not 0"
@@ -55,10 +54,7 @@ class Outcome(IntEnum):
     BAD_SLLA_LENGTH = 13, "a source link-layer address option is not 8 octets long"
     BAD_TARGET = 14, "the target is multicast, unspecified or loopback"
     DAD_WITH_SLLA = 15, "the source is unspecified, yet there is a source link-layer address option"
-    DAD_BAD_DESTINATION = (
-        16,
-        "the source is unspecified and the destination is not the target's solicited-node group",
-    )
+    DAD_BAD_DESTINATION = 16, "the source is unspecified and the destination is not the target's solicited-node group"
 
     # Addresses
     BAD_SOURCE = 17, "the source is multicast, loopback or an IPv4-mapped address"
@@ -89,11 +85,6 @@ class Outcome(IntEnum):
     NOT_VERIFIED = 35, "the target is claimed, but `verify` did not find it behind this host"
     OVERLOADED = 36, "more came than can be answered, and this from a stranger or beyond its share of that"
     TOO_OLD = 37, "the frame waited for more than 3 s for a daemon that was being restarted"
-
-    @property
-    def label(self) -> str:
-        """The metric label and log word."""
-        return self.name.lower()
 
     @property
     def answered(self) -> bool:

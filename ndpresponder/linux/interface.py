@@ -1,7 +1,8 @@
 """Ask the kernel and the driver about one interface: its index or name, its IPv6 settings, its driver's counters.
 
 An interface that does not exist is not the same as one about which the system cannot tell now, for want of a descriptor
-say: if_nametoindex(3) and if_indextoname(3) of the C library report both alike.
+say: if_nametoindex(3) and if_indextoname(3) of the C library report both alike. About a missing interface each setting
+is False here; a shortage raises OSError, or SourceUnavailable where a source of targets needs the answer.
 """
 
 import ctypes
@@ -33,11 +34,7 @@ _SPARE: Final = 4096
 
 
 def index_of(name: str) -> int:
-    """Return the index of the interface called `name`, 0 if there is none.
-
-    Raises:
-        SourceUnavailable: the system cannot tell now.
-    """
+    """Return the index of the interface called `name`, 0 if there is none."""
     try:
         octets = name.encode()
     except UnicodeEncodeError:
@@ -48,11 +45,7 @@ def index_of(name: str) -> int:
 
 
 def name_of(index: int) -> str:
-    """Return the name of the interface with an index, "" if there is none.
-
-    Raises:
-        SourceUnavailable: the system cannot tell now.
-    """
+    """Return the name of the interface with an index, "" if there is none."""
     return _name_and_index(_SIOCGIFNAME, b"", index)[0].partition(b"\0")[0].decode(errors="surrogateescape")
 
 
@@ -68,29 +61,17 @@ def _name_and_index(request: int, name: bytes, index: int) -> tuple[bytes, int]:
 
 
 def forwarding(device: str) -> bool:
-    """Tell whether the kernel forwards IPv6 packets that arrive on `device`; False if the device is gone.
-
-    Raises:
-        OSError: the system is short of something, and cannot tell.
-    """
+    """Tell whether the kernel forwards IPv6 packets that arrive on `device`."""
     return _is_set(device, "forwarding")
 
 
 def ipv6_disabled(device: str) -> bool:
-    """Tell whether the kernel speaks no IPv6 on `device`; False if the device is gone.
-
-    Raises:
-        OSError: as `forwarding`.
-    """
+    """Tell whether the kernel speaks no IPv6 on `device`."""
     return _is_set(device, "disable_ipv6")
 
 
 def answers_by_proxy(device: str) -> bool:
-    """Tell whether the kernel answers on `device` for its proxy entries there (net/ipv6/ndisc.c, ndisc_recv_ns).
-
-    Raises:
-        OSError: as `forwarding`.
-    """
+    """Tell whether the kernel answers on `device` for its proxy entries there (net/ipv6/ndisc.c, ndisc_recv_ns)."""
     return _is_set(device, "forwarding") and (_is_set(device, "proxy_ndp") or _is_set("all", "proxy_ndp"))
 
 

@@ -1,4 +1,4 @@
-"""An object file of clang's BPF target: its programs, and which maps they name.
+"""Read programs from an object file of clang's BPF target, and link them with maps.
 
 The code names each map as an external symbol. Linking puts the descriptor of a real one in its place, as often as
 wanted, each time with other maps. No more of ELF is understood than that needs (elf(5), 64 bit).
@@ -35,10 +35,8 @@ class Program:
         linked = bytearray(self.instructions)
         for place, name in self.maps:
             registers = linked[place + 1]  # two of four bits: the source says what kind of a value it is
-            if sys.byteorder == "little":
-                registers = registers & 0x0F | _PSEUDO_MAP_FD << 4
-            else:
-                registers = registers & 0xF0 | _PSEUDO_MAP_FD
+            little = sys.byteorder == "little"
+            registers = registers & 0x0F | _PSEUDO_MAP_FD << 4 if little else registers & 0xF0 | _PSEUDO_MAP_FD
             struct.pack_into("=BBhi", linked, place, _LOAD_64, registers, 0, maps[name])
         return bytes(linked)
 

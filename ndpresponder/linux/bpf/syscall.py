@@ -36,17 +36,10 @@ _GENERIC: Final = (280, 280)  # asm-generic/unistd.h: every machine that is newe
 _OF_TRIPLETS: Final[Mapping[str, int]] = {"gnux32": 0x4000_0000 + 321, "gnuabin32": 6319}
 _POINTER_BYTES: Final = struct.calcsize("P")
 
-_MAP_CREATE: Final = 0
-_MAP_LOOKUP_ELEM: Final = 1
-_MAP_UPDATE_ELEM: Final = 2
-_PROG_LOAD: Final = 5
-_MAP_LOOKUP_BATCH: Final = 24
-_MAP_UPDATE_BATCH: Final = 26
-_MAP_DELETE_BATCH: Final = 27
-_LINK_CREATE: Final = 28
-_LINK_UPDATE: Final = 29
+# linux/bpf.h, enum bpf_cmd
+_MAP_CREATE, _MAP_LOOKUP_ELEM, _MAP_UPDATE_ELEM, _PROG_LOAD = 0, 1, 2, 5
+_MAP_LOOKUP_BATCH, _MAP_UPDATE_BATCH, _MAP_DELETE_BATCH, _LINK_CREATE, _LINK_UPDATE = 24, 26, 27, 28, 29
 _NO_COMMAND: Final = 1 << 16
-
 _NO_PREALLOC: Final = 1  # BPF_F_NO_PREALLOC: a trie knows no other way
 _LOG_SIZE: Final = 1 << 20
 _INSTRUCTION_SIZE: Final = 8
@@ -79,7 +72,6 @@ class VerifierRefused(OSError):
     """The kernel's verifier objects to a program: `reason` in its words, `instruction` where, -1 if it does not say."""
 
     def __init__(self, error: OSError, reason: str, instruction: int) -> None:
-        """Keep the error number of `error`."""
         where = f", at instruction {instruction}" if instruction >= 0 else ""
         super().__init__(error.errno, f"{error.strerror}: {reason}{where}")
         self.reason = reason
@@ -132,20 +124,22 @@ def may_call() -> bool:
 
 
 def _bpf(command: int, attribute: bytes) -> int:
-    return call(command, ctypes.create_string_buffer(attribute, len(attribute)))
+    return call(command, _buffer(attribute))
+
+
+def _buffer(octets: bytes) -> "ctypes.Array[ctypes.c_char]":
+    return ctypes.create_string_buffer(octets, len(octets))
 
 
 def create_map(kind: MapType, name: str, key_size: int, value_size: int, room: int = 1) -> int:
     """Create a map for `room` entries; return its descriptor."""
-    flags = _NO_PREALLOC if kind is MapType.LPM_TRIE else 0
-    return _bpf(
-        _MAP_CREATE, struct.pack("=IIIIIII16s", kind, key_size, value_size, max(1, room), flags, 0, 0, name.encode())
-    )
+    shape = (kind, key_size, value_size, max(1, room), _NO_PREALLOC if kind is MapType.LPM_TRIE else 0)
+    return _bpf(_MAP_CREATE, struct.pack("=IIIIIII16s", *shape, 0, 0, name.encode()))
 
 
 def set_entry(map_fd: int, key: bytes, value: bytes) -> None:
     """Set one entry of a map."""
-    keys, values = ctypes.create_string_buffer(key, len(key)), ctypes.create_string_buffer(value, len(value))
+    keys, values = _buffer(key), _buffer(value)
     _bpf(_MAP_UPDATE_ELEM, struct.pack("=IIQQQ", map_fd, 0, ctypes.addressof(keys), ctypes.addressof(values), 0))
 
 
@@ -153,8 +147,7 @@ def set_entries(map_fd: int, keys: bytes, values: bytes, count: int) -> None:
     """Set `count` entries, whose keys and whose values stand one behind the other."""
     if not count:
         return
-    all_keys = ctypes.create_string_buffer(keys, len(keys))
-    all_values = ctypes.create_string_buffer(values, len(values))
+    all_keys, all_values = _buffer(keys), _buffer(values)
     places = (ctypes.addressof(all_keys), ctypes.addressof(all_values))
     _bpf(_MAP_UPDATE_BATCH, struct.pack("=QQQQIIQQ", 0, 0, *places, count, map_fd, 0, 0))
 
@@ -163,7 +156,7 @@ def delete_entries(map_fd: int, keys: bytes, count: int) -> None:
     """Delete `count` entries, whose keys stand one behind the other; all of them are there."""
     if not count:
         return
-    all_keys = ctypes.create_string_buffer(keys, len(keys))
+    all_keys = _buffer(keys)
     _bpf(_MAP_DELETE_BATCH, struct.pack("=QQQQIIQQ", 0, 0, ctypes.addressof(all_keys), 0, count, map_fd, 0, 0))
 
 
@@ -198,7 +191,7 @@ def load_program(hook: Hook, name: str, instructions: bytes) -> int:
         VerifierRefused: its verifier objects to the program.
         OSError: the kernel refused for another reason.
     """
-    code = ctypes.create_string_buffer(instructions, len(instructions))
+    code = _buffer(instructions)
     count = len(instructions) // _INSTRUCTION_SIZE
     licence = ctypes.create_string_buffer(b"Dual MIT/GPL")
 
@@ -242,8 +235,7 @@ def create_link(program_fd: int, index: int, hook: Hook, mode: XdpMode | None = 
 
     On tcx it stands behind all programs that are there already. On XDP it is the only one.
     """
-    fixed = struct.pack("=IIII", program_fd, index, hook, mode or 0)
-    return _bpf(_LINK_CREATE, fixed + bytes(16))
+    return _bpf(_LINK_CREATE, struct.pack("=IIII16x", program_fd, index, hook, mode or 0))
 
 
 def exchange(link_fd: int, program_fd: int) -> None:

@@ -46,7 +46,6 @@ class Fanout:
 
     @property
     def members(self) -> int:
-        """How many there are beside member 0."""
         return len(self._counters)
 
     def add(self, count: int) -> None:

@@ -34,11 +34,9 @@ class Listener:
         return bool(self._socket.getsockname()[0])
 
     def fileno(self) -> int:
-        """Return the descriptor that becomes readable when a frame is waiting."""
         return self._socket.fileno()
 
     def close(self) -> None:
-        """Release the socket."""
         self._socket.close()
 
     def receive(self) -> list[bytes]:

@@ -15,8 +15,6 @@ _LINK_ERRORS: Final = 2  # that may stand before a frame: each is reported once,
 class LongFrameQueue:
     """The queue of one packet socket, which never blocks."""
 
-    __slots__ = ("_socket", "first")
-
     def __init__(self, sock: socket.socket) -> None:
         self._socket = sock
         self.first = b""  # taken from the queue, and not yet the frame of a slot

@@ -24,7 +24,6 @@ class Memberships:
 
     @property
     def joined(self) -> frozenset[bytes]:
-        """The groups that are joined now."""
         return frozenset(self._joined)
 
     @property
@@ -51,7 +50,6 @@ class Memberships:
         return 0
 
     def close(self) -> None:
-        """Leave all groups."""
         for sock in self._sockets:
             sock.close()
         self._sockets.clear()

@@ -66,23 +66,6 @@ _LINK_ERRORS: Final = (errno.ENETDOWN, errno.ENODEV, errno.ENXIO)
 class PacketSocket:
     """Frames of one uplink. Make it with `open_packet_socket`; `close` it, or use it as a context manager."""
 
-    __slots__ = (
-        "_cut",
-        "_held",
-        "_long_frames",
-        "_octets",
-        "_position",
-        "_ring",
-        "_socket",
-        "_words",
-        "backlogged",
-        "index",
-        "received_s",
-        "sender",
-        "slots_taken",
-        "taken",
-    )
-
     def __init__(self, sock: socket.socket, ring: mmap.mmap, index: int, sender: Sender) -> None:
         """Take over a bound socket, its mapped ring and its sender."""
         self._socket = sock
@@ -112,7 +95,6 @@ class PacketSocket:
         return bool(self._socket.getsockname()[0])
 
     def fileno(self) -> int:
-        """Return the descriptor that becomes readable when a frame is waiting."""
         return self._socket.fileno()
 
     def close(self) -> None:
@@ -131,11 +113,10 @@ class PacketSocket:
     def receive(self, most: int = BATCH) -> list[tuple[bytes, bool]]:
         """Take at most `most` (`BATCH`) waiting slots; return their frames, and whether each is for others.
 
-        That is what is for another host, or what an interface above this one has now, say a VLAN's or a bond.
-
+        A frame is for others if it is for another host, or now belongs to an interface above this one, say a VLAN's.
         A slot that holds a part of its frame only is a drop: `taken`, not the number of frames, tells whether anything
-        waited. `release` the slots before the next call. `received_s` is then when the kernel received the first of
-        them, as Unix time. `backlogged` counts those taken since half of the ring was waiting, while a batch waited on.
+        waited. `release` the slots before the next call. `received_s` is the Unix time when the kernel received the
+        first. `backlogged` counts those taken since half of the ring was waiting, while a batch waited on.
         """
         words, first, here = self._words, self._position, self.index
         self.received_s = words[first * SLOT_WORDS + SECONDS] + words[first * SLOT_WORDS + NANOSECONDS] * 1e-9
@@ -181,7 +162,7 @@ class PacketSocket:
     def release(self) -> None:
         """Give the slots of what was received back to the kernel, now that all of it is answered.
 
-        Who is killed before that leaves them to a successor, which answers once more rather than never.
+        A process that is killed before leaves them to a successor, which answers once more rather than never.
         """
         words, first, last = self._words, self._held, self._position
         if last < first:
@@ -191,9 +172,9 @@ class PacketSocket:
         self._held = last
 
     def seek(self) -> bool:
-        """Find the frame that has waited longest, in a ring that somebody else has read from; return False if none.
+        """Find the frame that has waited longest, in a ring that another process has read from; return False if none.
 
-        Where the kernel goes on in an empty ring nobody can tell, so that nothing may be received before this is True.
+        An empty ring does not show where the kernel goes on. So nothing may be received before this is True.
         """
         if (first := find_first(self._words)) is None:
             return False

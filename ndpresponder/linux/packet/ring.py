@@ -1,10 +1,10 @@
-"""The slots of a receive ring, and where to go on in one that somebody else has read from until he ended.
+"""The slots of a receive ring, and where to go on in one that another process has read from until it ended.
 
-The kernel fills slot after slot and marks each as ours, we mark them as the kernel's in the same order: those that wait
-are one run of slots, which may wrap. Where it begins only the marks can tell. Works on any such memory: no socket here.
+The kernel fills slot after slot and marks each as ours; the reader marks them as the kernel's in the same order. So the
+slots that wait are one run, which may wrap. Only the marks tell where it begins. Works on any memory: no socket here.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Final
 
 SLOTS: Final = 8192
@@ -23,14 +23,10 @@ def find_first(words: "memoryview[int]") -> int | None:
         return None
     if not all(waiting):
         first = next(slot for slot in range(SLOTS) if waiting[slot] and not waiting[slot - 1])
-        for slot in _backwards(first):  # those before it may have been filled while we looked
-            if not words[slot * SLOT_WORDS] & OURS:
+        for slot in range(first - 1, first - SLOTS, -1):  # those before it may have been filled while we looked
+            if not words[slot % SLOTS * SLOT_WORDS] & OURS:
                 return (slot + 1) % SLOTS
     return _oldest(words)
-
-
-def _backwards(slot: int) -> Iterable[int]:
-    return ((slot - distance) % SLOTS for distance in range(1, SLOTS))
 
 
 def _oldest(words: "memoryview[int]") -> int:

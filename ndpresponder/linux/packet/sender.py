@@ -24,8 +24,6 @@ _MMSGHDR: Final = struct.Struct("@PIPNPNi0PI0P")
 class Sender:
     """Sends on one link. Make it with `open_sender`."""
 
-    __slots__ = ("_arena", "_messages", "_sendmmsg", "_socket")
-
     def __init__(self, sock: socket.socket) -> None:
         """Send through `sock`, a bound packet socket."""
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
