@@ -13,7 +13,7 @@ from typing import Self
 
 from ndpresponder.lab.topology import Lab, wait_until
 
-METRICS_PORT = 9846
+_METRICS_PORT = 9846
 _READY_DEADLINE_S = 10.0
 _STOP_DEADLINE_S = 5.0
 
@@ -21,27 +21,18 @@ _STOP_DEADLINE_S = 5.0
 class Daemon:
     """`ndpresponder <flags>` in the VPS from the start of the context, where it is ready, to its end."""
 
-    def __init__(self, lab: Lab, *flags: str, port: int = METRICS_PORT) -> None:
-        self.flags = (*flags, "--metrics", f"127.0.0.1:{port}")
+    def __init__(self, lab: Lab, *flags: str) -> None:
+        self.flags = (*flags, "--metrics", f"127.0.0.1:{_METRICS_PORT}")
         self._lab = lab
-        self._port = port
 
     def __enter__(self) -> Self:
         environment = {key: value for key, value in os.environ.items() if not key.startswith("NDPRESPONDER_")}
         with contextlib.ExitStack() as stack:
             self._output = stack.enter_context(tempfile.TemporaryFile("w+"))
-            self.process = self._lab.popen(
-                "vps",
-                sys.executable,
-                "-m",
-                "ndpresponder",
-                *self.flags,
-                "--control=",  # the lab leaves the machine's /run alone
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=self._output,
-                stderr=subprocess.STDOUT,
-            )
+            streams = {"stdin": subprocess.DEVNULL, "stdout": self._output, "stderr": subprocess.STDOUT}
+            # Without a control socket: the lab leaves the machine's /run alone
+            command = (sys.executable, "-m", "ndpresponder", *self.flags, "--control=")
+            self.process = self._lab.popen("vps", *command, env=environment, **streams)
             stack.callback(self._lab.reap, self.process)
             wait_until(self._is_ready, _READY_DEADLINE_S, "the daemon to be ready")
             self._stack = stack.pop_all()
@@ -52,26 +43,17 @@ class Daemon:
             self.stop()
 
     def stop(self) -> int:
-        """End the daemon as systemd would, and return its exit code.
-
-        Raises:
-            subprocess.TimeoutExpired: it still runs five seconds after SIGTERM.
-        """
+        """End the daemon as systemd would, and return its exit code; raise TimeoutExpired if it does not end."""
         self.process.terminate()
         return self.process.wait(_STOP_DEADLINE_S)
 
     def log(self) -> str:
-        """Return what the daemon has printed so far."""
         self._output.seek(0)
         return self._output.read()
 
     def get(self, path: str) -> tuple[int, str]:
-        """Fetch `path` over HTTP from inside the VPS: status and body.
-
-        Raises:
-            OSError: nobody listens.
-        """
-        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=5)
+        """Fetch `path` over HTTP from inside the VPS: status and body."""
+        connection = http.client.HTTPConnection("127.0.0.1", _METRICS_PORT, timeout=5)
         with contextlib.closing(connection):
             with self._lab["vps"].enter():
                 connection.connect()

@@ -53,7 +53,6 @@ class Trial:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of `demo`."""
     parser.add_argument(
         "--uplink",
         choices=("veth", "macvlan", "both"),
@@ -65,12 +64,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--keep", action="store_true", help="leave the lab up and say how to enter it")
     parser.add_argument("--down", action="store_true", help="remove a lab left up by --keep, and do nothing else")
-    parser.add_argument(
-        "--name",
-        type=_name,
-        default=DEFAULT_NAME,
-        help=f"first part of the namespaces' names (default: {DEFAULT_NAME})",
-    )
+    named = f"first part of the namespaces' names (default: {DEFAULT_NAME})"
+    parser.add_argument("--name", type=_name, default=DEFAULT_NAME, help=named)
     parser.add_argument("--json", action="store_true", help="print the findings as JSON; progress goes to stderr")
 
 
@@ -116,11 +111,7 @@ def _progress(to_stderr: bool) -> _Say:
 
 @contextlib.contextmanager
 def _alone(name: str) -> Iterator[None]:
-    """Hold a lock that ends with the process: an abstract socket name.
-
-    Raises:
-        SystemRefused: another demo of this name is running.
-    """
+    """Hold a lock that ends with the process, an abstract socket name; refuse a second demo of this name."""
     with socket.socket(socket.AF_UNIX) as lock:
         try:
             lock.bind(f"\0ndpresponder-demo-{name}")
@@ -245,12 +236,12 @@ def _report(uplinks: tuple[Uplink, ...], trials: list[Trial], counters: dict[str
 
 def _how_to_go_on(lab: Lab) -> str:
     name = "" if lab.name == DEFAULT_NAME else f" --name {lab.name}"
-    enter = "\n".join(f"  ip netns exec {lab.netns(host)} bash" for host in lab.hosts)
+    enter = "\n".join(f"  ip netns exec {lab[host].name} bash" for host in lab.hosts)
     return f"""
 The lab (uplink {lab.uplink}) is still there. To enter it:
 {enter}
 In it, for instance:
-  ip netns exec {lab.netns("vps")} ndpresponder {shlex.join(_FLAGS)}
-  ip netns exec {lab.netns("inet")} ping {CONTAINER}
+  ip netns exec {lab["vps"].name} ndpresponder {shlex.join(_FLAGS)}
+  ip netns exec {lab["inet"].name} ping {CONTAINER}
 To remove it:
   ndpresponder demo --down{name}"""

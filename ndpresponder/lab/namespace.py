@@ -28,7 +28,6 @@ class Namespace:
         self.path = _RUN_DIR / name
 
     def argv(self, *argv: str) -> list[str]:
-        """Return the command line that runs `argv` inside."""
         return ["ip", "netns", "exec", self.name, *argv]
 
     def run(self, *argv: str, **options: Any) -> subprocess.CompletedProcess[str]:
@@ -97,11 +96,7 @@ def processes(namespaces: Iterable[Namespace]) -> list[int]:
 
 
 def end_processes(namespaces: Iterable[Namespace]) -> None:
-    """Kill what lives in these namespaces and wait until it is gone.
-
-    Raises:
-        TimeoutError: something survived SIGKILL for five seconds.
-    """
+    """Kill what lives in these namespaces; raise TimeoutError if something survives that for five seconds."""
     namespaces = list(namespaces)
     deadline = time.monotonic() + _END_DEADLINE_S
     while pids := processes(namespaces):  # again, since a process may fork while it is being killed

@@ -71,17 +71,8 @@ class Lab:
     def __getitem__(self, host: str) -> Namespace:
         return self._namespaces[host]
 
-    def netns(self, host: str) -> str:
-        """Return the name of a host's namespace."""
-        return self[host].name
-
     def up(self) -> None:
-        """Build the lab, over the remains of an earlier one of the same name; returns when frames pass.
-
-        Raises:
-            subprocess.CalledProcessError: a command failed; the lab is down again.
-            TimeoutError: a link did not come up; the lab is down again.
-        """
+        """Build the lab, over the remains of an earlier one; return when frames pass, or leave nothing and raise."""
         self.down()
         try:
             create_all(self._namespaces.values())
@@ -142,12 +133,9 @@ class Lab:
         """Let the VPS's kernel learn its gateway, by a ping of its own.
 
         For forwarded packets it would solicit from its link-local address, which a strict filter drops.
-
-        Raises:
-            TimeoutError: the gateway did not answer.
         """
         self.forget_gateway()  # an entry that waits for a forwarded packet would go on asking from link-local
-        wait_until(lambda: bool(self.ping("vps", GATEWAY)), 5.0, f"{GATEWAY} to answer pings of {self.netns('vps')}")
+        wait_until(lambda: bool(self.ping("vps", GATEWAY)), 5.0, f"{GATEWAY} to answer pings of {self['vps'].name}")
 
     def kernel_proxy(self, target: str = CONTAINER, on: bool = True) -> None:
         """Let the VPS's kernel itself answer for `target` (`proxy_ndp`), or stop it."""
@@ -158,27 +146,25 @@ class Lab:
     def _wire(self) -> None:
         inet, rtr, hv, vps = (self[host] for host in ("inet", "rtr", "hv", "vps"))
         for namespace in self._namespaces.values():
-            quiet = {"accept_dad": 0, "accept_ra": 0, "router_solicitations": 0}
-            namespace.sysctl({f"ipv6/conf/default/{key}": value for key, value in quiet.items()})
+            loud = ("accept_dad", "accept_ra", "router_solicitations")
+            namespace.sysctl({f"ipv6/conf/default/{key}": 0 for key in loud})
         for namespace in (rtr, vps):
             namespace.sysctl({"ipv6/conf/all/forwarding": 1})
         hv.sysctl({"ipv6/conf/default/disable_ipv6": 1})  # a bridge is no host
 
         nic = "uplink" if self.uplink == "veth" else "nic"
         nic_lladdr = VPS_LLADDR if self.uplink == "veth" else "02:00:00:00:02:02"
+        lladdr = "02:00:00:00:0{}:{:02x}".format
+        cables = [
+            veth(number, (self[name], "eth0", lladdr("c", number)), (vps, f"v-{name}", lladdr("d", number)))
+            for number, name in enumerate(self.containers, 4)
+        ]
         hv.ip(
             "link add br0 address 02:00:00:00:01:00 type bridge mcast_snooping 0 forward_delay 0",
             veth(1, (inet, "eth0", "02:00:00:00:ff:02"), (rtr, "inet0", "02:00:00:00:ff:01")),
             veth(2, (rtr, "lan0", ROUTER_LLADDR), (hv, "p-rtr", "02:00:00:00:01:01")),
             veth(3, (vps, nic, nic_lladdr), (hv, "p-vps", "02:00:00:00:01:02")),
-            *(
-                veth(
-                    number,
-                    (self[name], "eth0", f"02:00:00:00:0c:{number:02x}"),
-                    (vps, f"v-{name}", f"02:00:00:00:0d:{number:02x}"),
-                )
-                for number, name in enumerate(self.containers, 4)
-            ),
+            *cables,
         )
         if self.uplink == "macvlan":
             vps.sysctl({"ipv6/conf/nic/disable_ipv6": 1})
@@ -193,11 +179,6 @@ class Lab:
             "link set inet0 up",
             "link set lan0 up",
         )
-        inet.ip(
-            f"address add {INET}/64 dev eth0 nodad",
-            "link set eth0 up",
-            "route add ::/0 via 2001:db8:ffff::1",
-        )
         vps.ip(
             f"address add {VPS}/64 dev uplink nodad",
             "link set uplink up",
@@ -207,12 +188,9 @@ class Lab:
             "link set br-ct up",
             *(f"link set v-{name} master br-ct up" for name in self.containers),
         )
-        for name in self.containers:
-            self[name].ip(
-                f"address add 2001:db8::{name}/112 dev eth0 nodad",
-                "link set eth0 up",
-                "route add ::/0 via 2001:db8::1",
-            )
+        ends = [(self[name], f"2001:db8::{name}/112", "2001:db8::1") for name in self.containers]
+        for namespace, address, gateway in ((inet, f"{INET}/64", "2001:db8:ffff::1"), *ends):
+            namespace.ip(f"address add {address} dev eth0 nodad", "link set eth0 up", f"route add ::/0 via {gateway}")
 
     def _links_are_up(self) -> bool:
         # veth drops frames until link-watch has activated its qdisc; "UP" is what shows that it did
@@ -230,11 +208,7 @@ class Lab:
 
 
 def wait_until(condition: Callable[[], bool], deadline_s: float, what: str, every_s: float = 0.02) -> None:
-    """Poll until `condition` holds.
-
-    Raises:
-        TimeoutError: it did not within `deadline_s`.
-    """
+    """Poll until `condition` holds; raise TimeoutError if it does not within `deadline_s`."""
     end = time.monotonic() + deadline_s
     while not condition():
         if time.monotonic() > end:

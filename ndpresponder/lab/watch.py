@@ -3,6 +3,7 @@
 Reads with a few slices of its own: what watches the responder must not share the responder's code.
 """
 
+import contextlib
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -37,14 +38,11 @@ class AdvertisementWatch:
         self._lab = lab
 
     def __enter__(self) -> Self:
-        with self._lab["hv"].enter():
-            self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
-            try:
-                self._socket.bind(("p-vps", _ETH_P_ALL))
-                self._socket.setblocking(False)
-            except BaseException:
-                self._socket.close()
-                raise
+        with contextlib.ExitStack() as stack, self._lab["hv"].enter():
+            self._socket = stack.enter_context(socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0))
+            self._socket.bind(("p-vps", _ETH_P_ALL))
+            self._socket.setblocking(False)
+            stack.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -41,7 +41,6 @@ class Writing:
         self.finished = False  # somebody closed it, or moved another in its place, since this was set to False
 
     def take(self, mask: int) -> None:
-        """Take an event of the file."""
         if mask & _FINISHED:
             self.begun, self.finished = False, True
         elif mask & _CREATE:

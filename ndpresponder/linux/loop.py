@@ -55,11 +55,7 @@ class FrameLoop(asyncio.SelectorEventLoop):
 
 
 def frame_loop() -> FrameLoop:
-    """Return a new event loop.
-
-    Raises:
-        OSError: there are too few descriptors left for one.
-    """
+    """Return a new event loop; raise OSError if too few descriptors are left for one."""
     with _FrameSelector():  # asyncio leaves behind half a loop, which cannot be closed: so see first whether all fits
         for end in socket.socketpair():
             end.close()

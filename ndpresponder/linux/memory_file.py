@@ -1,5 +1,7 @@
 """Keep a few octets for a successor, in memory that has no name in any file system.
 
+Each call raises OSError if the system has no memory or forbids it, or if the descriptor is of something else.
+
 A process that ends in the midst of writing leaves what was written before. The memory:
 
     0         4096           4096 + 1 MiB
@@ -19,20 +21,12 @@ MOST: Final = _ROOM - _LENGTH.size
 
 
 def create(name: str) -> int:
-    """Return the descriptor of empty memory; `name` is seen in /proc only.
-
-    Raises:
-        OSError: the system has none, or forbids it.
-    """
+    """Return the descriptor of empty memory; `name` is seen in /proc only."""
     return os.memfd_create(name, os.MFD_CLOEXEC)
 
 
 def read(descriptor: int) -> bytes:
-    """Return the octets that were written last, none if nothing was.
-
-    Raises:
-        OSError: the descriptor is of something else.
-    """
+    """Return the octets that were written last, none if nothing was."""
     place = _FIRST + _which(descriptor) * _ROOM
     length = os.pread(descriptor, _LENGTH.size, place)
     if len(length) < _LENGTH.size:
@@ -41,11 +35,7 @@ def read(descriptor: int) -> bytes:
 
 
 def write(descriptor: int, data: bytes) -> None:
-    """Have `data`, `MOST` octets at most, read from now on.
-
-    Raises:
-        OSError: there is no memory.
-    """
+    """Have `data`, `MOST` octets at most, read from now on."""
     other = 1 - _which(descriptor)
     whole = _LENGTH.pack(len(data)) + data
     if os.pwrite(descriptor, whole, _FIRST + other * _ROOM) < len(whole):

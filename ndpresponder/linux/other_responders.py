@@ -81,7 +81,6 @@ class DaemonMark:
             self.close()
 
     def close(self) -> None:
-        """Take the mark away."""
         if self._socket is not None:
             self._socket.close()
             self._socket = None

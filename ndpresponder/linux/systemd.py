@@ -67,7 +67,6 @@ class Notifier:
         self._send("FDSTOREREMOVE=1", f"FDNAME={name}")
 
     def close(self) -> None:
-        """Close the socket; a later message opens another."""
         if self._sender is not None:
             self._sender.close()
 

@@ -32,18 +32,13 @@ class Peer:
 
 
 def allowed_ip(address: bytes, length: int) -> tuple[bytes, int]:
-    """Return an entry of `Peer.allowed`.
-
-    Raises:
-        ValueError: it is no IPv6 prefix.
-    """
+    """Return an entry of `Peer.allowed`; raise ValueError if it is no IPv6 prefix."""
     if len(address) != 16 or not 0 <= length <= 128:
         raise ValueError(f"an allowed IP with a prefix length of {length}")
     return address, length
 
 
 def socket_of(name: str, directory: str = DIRECTORY) -> str:
-    """Return the path of the socket on which a program answers for the interface `name`."""
     return os.path.join(directory, f"{name}.sock")
 
 

@@ -42,7 +42,7 @@ def container(lab: Lab, folder: Path, address: str) -> Iterator[None]:
         (folder / "root" / name).mkdir(parents=True, exist_ok=True)
     shutil.copy(shutil.which("busybox") or "/bin/busybox", folder / "root/bin/busybox")
     (folder / "configuration").write_text(CONFIGURATION.format(folder=folder, address=address))
-    cgroup = cgroup2_mount() / lab.netns("vps")
+    cgroup = cgroup2_mount() / lab["vps"].name
     cgroup.mkdir()
     unshared = ["unshare", "-mpCiuf", "--kill-child", "--propagation", "private"]
     holding = lab["vps"].argv(*unshared, "sh", "-c", OWN_MOUNTS, "sh", str(folder))

@@ -40,7 +40,7 @@ systemctl enable --quiet {METRICS}
 @contextmanager
 def installed_on(lab: Lab, suite: str = "") -> Iterator[Machine]:
     """Boot a Debian in the lab's VPS, of the host's own release unless told otherwise, and install what is shipped."""
-    with Machine(debian_root(suite), lab.netns("vps")) as machine:
+    with Machine(debian_root(suite), lab["vps"].name) as machine:
         if machine.run("python3", "-c", "import tomllib", check=False).returncode:
             pytest.skip("this release's own Python is older than 3.11")
         pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--wheel-dir", str(machine.share / "wheels"), str(ROOT)]

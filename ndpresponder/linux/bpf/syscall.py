@@ -99,11 +99,7 @@ def bpf_number(machine: str, pointer_bytes: int = _POINTER_BYTES, triplet: str |
 
 
 def call(command: int, attribute: "ctypes.Array[ctypes.c_char]") -> int:
-    """Make one bpf(2) call, which may write into `attribute`; return what it returns.
-
-    Raises:
-        OSError: the kernel refused.
-    """
+    """Make one bpf(2) call, which may write into `attribute`; return what it returns, or raise OSError."""
     number = bpf_number(platform.machine())
     syscall = ctypes.CDLL(None, use_errno=True).syscall
     syscall.restype = ctypes.c_long
@@ -138,7 +134,6 @@ def create_map(kind: MapType, name: str, key_size: int, value_size: int, room: i
 
 
 def set_entry(map_fd: int, key: bytes, value: bytes) -> None:
-    """Set one entry of a map."""
     keys, values = _buffer(key), _buffer(value)
     _bpf(_MAP_UPDATE_ELEM, struct.pack("=IIQQQ", map_fd, 0, ctypes.addressof(keys), ctypes.addressof(values), 0))
 

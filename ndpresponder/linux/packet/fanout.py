@@ -36,7 +36,6 @@ class Fanout:
     """The sockets that count, beside one that is read. Make it with `join_fanout`."""
 
     def __init__(self, name: str, group: int) -> None:
-        """Count on the link `name`, in a group that has its member 0."""
         self._name = name
         self._group = group
         self._counters: list[socket.socket] = []
@@ -49,11 +48,7 @@ class Fanout:
         return len(self._counters)
 
     def add(self, count: int) -> None:
-        """Add so many members; the next program may name them.
-
-        Raises:
-            OSError: the kernel has no more, or the link is down.
-        """
+        """Add so many members; the next program may name them. Raise OSError if the kernel has no more."""
         with self._lock:
             for _ in range(count):
                 self._counters.append(_joined(self._name, self._group))

@@ -257,9 +257,5 @@ def _prepare(sock: socket.socket, index: int) -> mmap.mmap:
 
 
 def map_ring(sock: socket.socket) -> mmap.mmap:
-    """Return the receive ring of a packet socket.
-
-    Raises:
-        OSError: it has none, or one of another size.
-    """
+    """Return the receive ring of a packet socket; raise OSError if it has none, or one of another size."""
     return mmap.mmap(sock.fileno(), _RING_SIZE, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE)

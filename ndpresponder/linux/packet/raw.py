@@ -65,11 +65,7 @@ def bind(sock: socket.socket, name: str, index: int) -> None:
 
 
 def index_of(name: str) -> int:
-    """Return the index of a link.
-
-    Raises:
-        OSError: there is none (ENODEV, which if_nametoindex(3) does not say).
-    """
+    """Return the index of a link; raise OSError with ENODEV, which if_nametoindex(3) does not say, if there is none."""
     try:
         return socket.if_nametoindex(name)
     except OSError as error:

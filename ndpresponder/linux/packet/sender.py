@@ -33,7 +33,6 @@ class Sender:
         self._sendmmsg = ctypes.CDLL(None, use_errno=True).sendmmsg
 
     def close(self) -> None:
-        """Close the socket; closing twice is harmless."""
         self._socket.close()
 
     def send(self, advertisements: list[bytes]) -> list[tuple[int, int]]:
