@@ -72,7 +72,7 @@ def create_all(namespaces: Iterable[Namespace]) -> None:
 
 
 def delete_all(namespaces: Iterable[Namespace]) -> None:
-    """End all that lives in these namespaces and delete those that exist."""
+    """End all processes in these namespaces, and delete the namespaces that exist."""
     existing = [namespace for namespace in namespaces if namespace.path.exists()]
     if existing:
         end_processes(existing)

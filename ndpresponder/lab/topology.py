@@ -4,7 +4,7 @@
     2001:db8:ffff::2    ^ anti-spoofing filter on the port "p-vps"
 
 The router forwards, so it solicits from its link-local address, as a provider's does. It must never leave
-anything behind: `down` ends every process in the lab's namespaces and deletes them, whoever created them.
+anything behind: `down` ends every process in the lab's namespaces and deletes them, also after an earlier run.
 """
 
 import json

@@ -1,7 +1,7 @@
 """Tell when a file may have changed, by watches on its directory and on those that its symbolic links lead through.
 
 A watch on the file itself would stay with the old one when another is renamed over it. The caller looks at the file;
-events only tell whether somebody still writes it. No change may be missed that ends in a new file under the name.
+events only tell whether a program still writes it. No change may be missed that ends in a new file under the name.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ from ndpresponder.errors import SourceUnavailable
 from ndpresponder.linux.loop import watch
 from ndpresponder.linux.slow_calls import SlowCalls
 
-# sys/inotify.h. Not IN_MODIFY: who writes in place has not finished before he closes.
+# sys/inotify.h. Not IN_MODIFY: a program that writes in place has not finished before it closes.
 _ATTRIB, _CLOSE_WRITE, _MOVED_FROM, _MOVED_TO = 0x004, 0x008, 0x040, 0x080
 _CREATE, _DELETE, _DELETE_SELF, _MOVE_SELF, _ONLYDIR = 0x100, 0x200, 0x400, 0x800, 0x0100_0000
 _CHANGES: Final = (
@@ -34,11 +34,11 @@ _LINKS_MAX: Final = 40  # as many symbolic links as the kernel follows (path_res
 
 
 class Writing:
-    """How far somebody is with writing the file itself, by the events."""
+    """How far a program is with writing the file itself, by the events."""
 
     def __init__(self) -> None:
-        self.begun = False  # it was made, and nobody has closed it yet
-        self.finished = False  # somebody closed it, or moved another in its place, since this was set to False
+        self.begun = False  # it was made, and no program has closed it yet
+        self.finished = False  # a program closed it, or moved another in its place, since this was set to False
 
     def take(self, mask: int) -> None:
         if mask & _FINISHED:

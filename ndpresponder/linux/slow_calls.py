@@ -1,6 +1,6 @@
 """Make calls that may never return, since a disk or the host behind it hangs, where they hold up nothing.
 
-Each is made in a daemon thread, for which the interpreter does not wait at its end as it does for those of a pool. A
+Each is made in a daemon thread: at its end the interpreter waits for the threads of a pool, but not for these. A
 call that does not return is tried anew, since another disk may be there by then. The time until then doubles, up to an
 hour, so that few threads are ever under way.
 """

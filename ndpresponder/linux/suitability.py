@@ -1,7 +1,7 @@
-"""Say whether an interface can be an uplink, and whether it hears: in the same words to every reader.
+"""Say whether an interface can be an uplink, and whether frames reach it: in the same words to every reader.
 
 Some interfaces receive frames and keep none. A bridge, a bond, a team or Open vSwitch takes the frames of its ports,
-and a virtual machine takes those of a macvtap, before a packet socket on the port sees them. A VRF takes none.
+and a virtual machine the frames of a macvtap, before a packet socket on the port sees them. A VRF takes none.
 """
 
 from collections.abc import Collection, Iterator, Mapping
@@ -20,7 +20,7 @@ _MASTERS: Final[Mapping[str, str]] = {
 
 
 def deafness(link: Link) -> str:
-    """Say why nothing that arrives on a link is heard, and what to write; an empty text if it is heard."""
+    """Say why no frame of a link reaches the daemon, and what to write instead; an empty text if frames do."""
     if not link.taken_kind:
         return ""
     if not link.taken_by:

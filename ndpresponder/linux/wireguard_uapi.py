@@ -9,7 +9,6 @@ import contextlib
 import itertools
 import os
 import socket
-from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import Final
 
@@ -68,20 +67,27 @@ async def _get(path: str) -> list[Peer]:
         writer.write(b"get=1\n\n")
         handshakes_s, allowed = [0], [list[tuple[bytes, int]]()]  # in front, of no peer: lines of the interface
         whole = False
-        async with contextlib.aclosing(_lines(reader)) as lines:
-            async for key, value in lines:
-                if key == "public_key":
-                    handshakes_s.append(0)
-                    allowed.append([])
-                elif key == "last_handshake_time_sec":
-                    handshakes_s[-1] = int(value)
-                elif key == "allowed_ip" and ":" in value:
-                    address, _, length = value.partition("/")
-                    allowed[-1].append(allowed_ip(socket.inet_pton(socket.AF_INET6, address), int(length)))
-                elif key == "errno":
-                    if value != "0":
-                        raise ValueError(os.strerror(min(abs(int(value)), _ERRNO_MAX)))
-                    whole = True
+        for number in itertools.count(1):
+            line = await reader.readline()
+            if line == b"\n":  # it ends the answer
+                break
+            if not line.endswith(b"\n"):
+                raise ValueError("the answer broke off")
+            key, _, value = line.decode("ascii").rstrip("\n").partition("=")
+            if key == "public_key":
+                handshakes_s.append(0)
+                allowed.append([])
+            elif key == "last_handshake_time_sec":
+                handshakes_s[-1] = int(value)
+            elif key == "allowed_ip" and ":" in value:
+                address, _, length = value.partition("/")
+                allowed[-1].append(allowed_ip(socket.inet_pton(socket.AF_INET6, address), int(length)))
+            elif key == "errno":
+                if value != "0":
+                    raise ValueError(os.strerror(min(abs(int(value)), _ERRNO_MAX)))
+                whole = True
+            if number % _LINES_PER_TURN == 0:
+                await asyncio.sleep(0)
         if not whole:
             raise ValueError("the answer does not say how it ended")
         return [Peer(when_s, tuple(prefixes)) for when_s, prefixes in zip(handshakes_s[1:], allowed[1:], strict=True)]
@@ -89,17 +95,3 @@ async def _get(path: str) -> list[Peer]:
         writer.close()
         with contextlib.suppress(OSError):
             await writer.wait_closed()
-
-
-async def _lines(reader: asyncio.StreamReader) -> AsyncGenerator[tuple[str, str], None]:
-    """Yield each line as key and value, up to the empty line that ends the answer."""
-    for number in itertools.count(1):
-        line = await reader.readline()
-        if line == b"\n":
-            return
-        if not line.endswith(b"\n"):
-            raise ValueError("the answer broke off")
-        key, _, value = line.decode("ascii").rstrip("\n").partition("=")
-        yield key, value
-        if number % _LINES_PER_TURN == 0:
-            await asyncio.sleep(0)

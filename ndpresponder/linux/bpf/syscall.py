@@ -1,7 +1,7 @@
 """Make maps, programs and links by the bpf(2) system call, each a descriptor that the caller owns.
 
 Nothing is pinned: all of it ends with its descriptor, at the latest with the process. Errors are OSError; `refusal`
-knows what each of them means. The structures are those of linux/bpf.h, union bpf_attr.
+knows what each of them means. The structures are in linux/bpf.h, union bpf_attr.
 """
 
 import contextlib

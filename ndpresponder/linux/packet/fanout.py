@@ -39,7 +39,7 @@ class Fanout:
         self._name = name
         self._group = group
         self._counters: list[socket.socket] = []
-        self._not_counting: list[socket.socket] = []  # of these, those that have a filter still
+        self._not_counting: list[socket.socket] = []  # the counters that still have a filter
         self._program: tuple[Instruction, ...] = _ZERO
         self._lock = threading.Lock()  # a thread that sets the program must not find another file under a descriptor
 
@@ -124,7 +124,7 @@ def _set_program(member: int, program: tuple[Instruction, ...]) -> None:
 
 @functools.cache  # each CDLL leaves something behind
 def _setsockopt() -> "ctypes._NamedFuncPointer":
-    """Return setsockopt(2) of the C library: that of the standard library would hold up all threads."""
+    """Return setsockopt(2) of the C library: `socket.setsockopt` would hold up all threads."""
     return ctypes.CDLL(None, use_errno=True).setsockopt
 
 

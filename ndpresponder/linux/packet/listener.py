@@ -1,4 +1,4 @@
-"""A small packet socket for the few frames that are not solicitations but must be heard. Needs CAP_NET_RAW only."""
+"""Receive the few frames that are not solicitations, for pin, MLD and announcements. Needs CAP_NET_RAW only."""
 
 import os
 from typing import Final

@@ -2,7 +2,7 @@
 
 It does both under one lock, so the queue has the order of the slots (net/packet/af_packet.c, tpacket_rcv). But the
 queue may be full when a slot is filled, and a process may end after it took a frame and before it released the slot.
-So a frame is taken for that of a slot only if it begins like it. A frame without a slot is thrown away.
+So a frame belongs to a slot only if it begins like it. A frame without a slot is thrown away.
 """
 
 import socket
@@ -25,7 +25,7 @@ class LongFrameQueue:
         if len(frame) == length and frame.startswith(beginning):
             self.first = b""
             return frame
-        self.first = frame  # that of a later slot
+        self.first = frame  # it belongs to a later slot
         return None
 
     def clear(self) -> None:

@@ -73,7 +73,7 @@ class PacketSocket:
         self._ring = ring
         self._octets = memoryview(ring)
         self._words = self._octets.cast("I")
-        self._position = 0  # of the slot that the kernel fills next, or filled first of those that wait
+        self._position = 0  # of the slot that has waited longest, or that the kernel fills next
         self._held = 0  # of the first slot that is still ours
         self._cut = 0  # frames that neither a slot nor the socket's queue had room for, since the last `take_drops`
         self.sender = sender
@@ -116,7 +116,7 @@ class PacketSocket:
         A frame is for others if it is for another host, or now belongs to an interface above this one, say a VLAN's.
         A slot that holds a part of its frame only is a drop: `taken`, not the number of frames, tells whether anything
         waited. `release` the slots before the next call. `received_s` is the Unix time when the kernel received the
-        first. `backlogged` counts those taken since half of the ring was waiting, while a batch waited on.
+        first. `backlogged` counts slots taken since half of the ring was waiting, while a batch waited on.
         """
         words, first, here = self._words, self._position, self.index
         self.received_s = words[first * SLOT_WORDS + SECONDS] + words[first * SLOT_WORDS + NANOSECONDS] * 1e-9
@@ -127,7 +127,7 @@ class PacketSocket:
                 frames.append((frame, packet_type == _PACKET_OTHERHOST))
             elif not status & OURS:
                 self.backlogged = 0
-                if self._long_frames.first:  # that of no slot: all of them were taken
+                if self._long_frames.first:  # it belongs to no slot: all were taken
                     self._long_frames.clear()
                 break
             elif (unusual := self._read((first + len(frames) + cut) % SLOTS)) is not None:

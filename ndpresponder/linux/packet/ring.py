@@ -23,7 +23,7 @@ def find_first(words: "memoryview[int]") -> int | None:
         return None
     if not all(waiting):
         first = next(slot for slot in range(SLOTS) if waiting[slot] and not waiting[slot - 1])
-        for slot in range(first - 1, first - SLOTS, -1):  # those before it may have been filled while we looked
+        for slot in range(first - 1, first - SLOTS, -1):  # the kernel may have filled earlier slots meanwhile
             if not words[slot % SLOTS * SLOT_WORDS] & OURS:
                 return (slot + 1) % SLOTS
     return _oldest(words)

@@ -1,7 +1,7 @@
 """The clock by which the kernel stamps frames, and how far it was set between two processes.
 
 The stamps are of the wall clock, which an administrator, NTP or a resumed virtual machine can set while frames wait.
-Its offset to a clock that nobody can set, kept from one process to the next, tells by how much it was set.
+Its offset to a clock that cannot be set, kept from one process to the next, tells by how much it was set.
 """
 
 import math
@@ -40,7 +40,7 @@ def _boot_time() -> float:
 
 
 def offset(now: Callable[[], float] = stamp_now, monotonic: Callable[[], float] = _boot_time) -> bytes:
-    """Return, for a successor, how far the clock of the stamps is ahead of the one that nobody can set."""
+    """Return, for a successor, how far the clock of the stamps is ahead of the one that cannot be set."""
     return _OFFSET.pack(now() - monotonic())
 
 
