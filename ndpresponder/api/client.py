@@ -84,7 +84,7 @@ class Client:
             except http.client.RemoteDisconnected as error:
                 raise HungUp(f"{self.path}: the daemon hung up; its log may say why") from error
             except http.client.HTTPException as error:
-                raise Unreachable(f"{self.path}: who listens there is not ndpresponder") from error
+                raise Unreachable(f"{self.path}: another program listens there") from error
             except OSError as error:
                 raise Unreachable(f"{self.path}: {self._why(error)}") from error
         if response.status == http.client.FORBIDDEN:
@@ -99,7 +99,7 @@ class Client:
         except ValueError:
             parsed = None
         if not isinstance(parsed, dict):
-            raise Unreachable(f"{self.path}: who listens there is not ndpresponder")
+            raise Unreachable(f"{self.path}: another program listens there")
         return parsed
 
     def _why(self, error: OSError) -> str:
@@ -126,9 +126,9 @@ def client_of(options: Mapping[str, Any], environ: Mapping[str, str]) -> Client:
     if path is None:
         path, where = environ.get(_VARIABLE) or ControlConfig().socket, f"environment {_VARIABLE}"
     try:
-        checked = values.control_socket(path)
+        if values.control_socket(path):
+            return Client(path)
+        fault = Problem(where, "", "is empty", f"write it like {ControlConfig().socket}")
     except Wrong as wrong:
-        raise ConfigError((str(Problem(where, "", wrong.message, wrong.hint)),)) from None
-    if not checked:
-        raise ConfigError((str(Problem(where, "", "is empty", f"write it like {ControlConfig().socket}")),))
-    return Client(checked)
+        fault = Problem(where, "", wrong.message, wrong.hint)
+    raise ConfigError((str(fault),))

@@ -1,1 +1,1 @@
-"""What a person types: the words after `ndpresponder`, their flags, and what they print."""
+"""The command line: commands, their flags, and the text that they print."""

@@ -1,4 +1,4 @@
-"""What the daemon's answers look like for a person."""
+"""Write the daemon's answers as text for a person."""
 
 import time
 from collections.abc import Iterator, Mapping

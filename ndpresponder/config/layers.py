@@ -6,7 +6,7 @@ their name as the place, and checked like the tables of a file. Nothing is start
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,7 +16,7 @@ from ndpresponder.config.declaration import Key, keys
 from ndpresponder.config.draft import Checker, Given, Table, build, lay
 from ndpresponder.config.host import Host
 from ndpresponder.config.problem import Problem, Wrong
-from ndpresponder.config.settings import Config, SourcesConfig, leaves, names_source
+from ndpresponder.config.settings import Config, DockerSourceConfig, SourcesConfig, leaves, names_source
 from ndpresponder.errors import ConfigError, ExitCode
 
 _SEPARATOR = re.compile(r"[,\s]+")
@@ -25,12 +25,9 @@ _UPLINK_FLAGS = (("name", "iface"), ("prefixes", "prefix"), ("exclude", "exclude
 
 
 class NothingToDo(ConfigError):
-    """Neither flags nor environment nor a file say what to answer: a mistake of use, not of configuration."""
+    """Neither flags nor environment nor a file name a prefix or an uplink: a mistake of use, not of configuration."""
 
     exit_code = ExitCode.USAGE
-
-    def __init__(self, message: str) -> None:
-        super().__init__((message,))
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,17 +146,13 @@ def _say_within(layer: Layer, prefixes: list[str]) -> None:
 def from_environment(environ: Mapping[str, str], problems: list[Problem]) -> Layer:
     """Read NDPRESPONDER_*; a variable that is empty counts as not set."""
     layer = Layer(problems)
-    for key, variable in (("name", "NDPRESPONDER_IFACE"), ("prefixes", "NDPRESPONDER_PREFIX")):
+    for name, variable in (("name", "NDPRESPONDER_IFACE"), ("prefixes", "NDPRESPONDER_PREFIX")):
         for word in filter(None, _SEPARATOR.split(environ.get(variable, ""))):
-            layer.say_uplink(key, word, f"environment {variable}")
-    for path, variable in _variables():
-        if environ.get(variable) and variable.startswith("NDPRESPONDER_"):
-            layer.say(_at(path, environ[variable]), f"environment {variable}")
+            layer.say_uplink(name, word, f"environment {variable}")
+    for path, key in leaves():
+        if key.setting.env.startswith("NDPRESPONDER_") and environ.get(key.setting.env):
+            layer.say(_at(path, environ[key.setting.env]), f"environment {key.setting.env}")
     return layer
-
-
-def _variables() -> Iterator[tuple[tuple[str, ...], str]]:
-    return ((path, key.setting.env) for path, key in leaves() if key.setting.env)
 
 
 def _at(path: Sequence[str], raw: object, cls: Any = Config) -> dict[str, Any]:
@@ -237,20 +230,16 @@ def _lay_over(draft: Table, layer: Layer) -> None:
             if not sources.arrays.get(kind):
                 message = f"there is no {kind} source to set this for"
                 layer.problems.append(loose.problem(message, "leave it out, or say what to follow"))
-    lay(
-        draft,
-        Table(values=layer.table.values, tables=layer.table.tables | {"source": Table(tables=layer.sources.tables)}),
-    )
+    rest = layer.table.tables | {"source": Table(tables=layer.sources.tables)}
+    lay(draft, Table(values=layer.table.values, tables=rest))
 
 
 def _share(draft: Table, environ: Mapping[str, str], problems: list[Problem]) -> None:
-    """Take a variable that other programs share for each source that does not say it itself."""
-    for path, variable in _variables():
-        for table in draft.tables["source"].arrays.get(path[1], []):
-            if not variable.startswith("NDPRESPONDER_") and path[2] not in table.values and environ.get(variable):
-                shared = Layer(problems)
-                shared.say(_at(path, environ[variable]), f"environment {variable}")
-                table.values |= shared.sources.arrays[path[1]][0].values
+    """Take DOCKER_HOST, which is for other programs too, for each engine whose socket nothing else names."""
+    for table in draft.tables["source"].arrays.get("docker", []):
+        if "url" not in table.values and environ.get("DOCKER_HOST"):
+            checker = Checker({(): "environment DOCKER_HOST"}, problems, is_file=False)
+            table.values |= checker.table(DockerSourceConfig, {"url": environ["DOCKER_HOST"]}).values
 
 
 def _no_uplink(name: str | None, environment: Layer, flags: Layer, host: Host) -> Problem:
@@ -260,10 +249,8 @@ def _no_uplink(name: str | None, environment: Layer, flags: Layer, host: Host) -
     """
     uplink = host.default_uplink()
     prefixes = [each for layer in (flags, environment) for table in layer.uplinks for each in table.items("prefixes")]
-    sources = [
-        *(table for kind in flags.sources.arrays for table in flags.followed(kind)),
-        *flags.sources.tables.values(),
-    ]
+    sources = [table for kind in flags.sources.arrays for table in flags.followed(kind)]
+    sources += flags.sources.tables.values()
     if prefixes:
         hint = f"add --iface {uplink}, where this host's IPv6 default route leads" if uplink else "add --iface eth0"
         return prefixes[0].problem(f"no uplink to answer for {prefixes[0].value} on", hint)
@@ -272,8 +259,9 @@ def _no_uplink(name: str | None, environment: Layer, flags: Layer, host: Host) -
     if name:
         hint = f'write [[interface]], name = "{uplink or "eth0"}" and prefixes = ["2001:db8::/112"]'
         return Problem(name, "", "no uplink", hint)
-    raise NothingToDo(
+    advice = (
         "nothing to do: no uplink and no prefix given. Try, with your own prefix,\n"
         f"    ndpresponder --prefix 2001:db8::/112 --iface {uplink or 'eth0'}\n"
         "or name a file with --config; 'ndpresponder --help' explains all flags"
     )
+    raise NothingToDo((advice,))

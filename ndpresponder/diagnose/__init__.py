@@ -1,1 +1,1 @@
-"""What a person runs to find out: the commands that compare the configuration with this host."""
+"""The commands that compare the configuration with this host: check and explain."""

@@ -1,4 +1,4 @@
-"""`ndpresponder explain`: asks the running daemon or, with a setting among the flags, works it out from those."""
+"""`ndpresponder explain`: ask the running daemon or, with a setting among the flags, judge by those settings."""
 
 import argparse
 from collections.abc import Mapping

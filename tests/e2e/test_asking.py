@@ -236,7 +236,7 @@ def test_somebody_else_on_the_socket_ends_with_69(tmp_path):
         threading.Thread(target=server.serve_forever, daemon=True).start()
         done = run("status", control=path)
         server.shutdown()
-    assert (done.returncode, done.stderr) == (69, f"ndpresponder: {path}: who listens there is not ndpresponder\n")
+    assert (done.returncode, done.stderr) == (69, f"ndpresponder: {path}: another program listens there\n")
 
 
 @pytest.mark.parametrize(

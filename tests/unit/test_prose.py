@@ -37,6 +37,10 @@ def test_the_log_is_plain() -> None:
     assert_plain(list(prose.of_log(PACKAGE.rglob("*.py"))))
 
 
+def test_the_reference_configuration_is_plain() -> None:
+    assert_plain(list(prose.of_toml((ROOT / "systemd/ndpresponder.toml").read_text())))
+
+
 @pytest.mark.parametrize("word", COMMANDS)
 def test_the_help_of_a_command_is_plain(word: str) -> None:
     assert_plain(list(prose.of_help(parser_of(word).format_help())))
