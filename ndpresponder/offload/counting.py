@@ -35,14 +35,13 @@ _QUIET_LOOKS: Final = 5  # after which it is over: one that pauses for less woul
 _REWRITE_S: Final = 0.5  # between two programs in a flood, unless the last one had too much read
 _SETTLE_S: Final = 0.02  # a full ring is read by then
 _FLOOD: Final = 5000  # more frames in that time than leave some for whoever is answered: some 5 us for each stranger
-# Of what can be read at most, so much is read: the rest is left to gateways, and to what else takes the processor
-_BUSY: Final = 1 / 2
-_BUSY_WITH_KNOWN: Final = 7 / 8  # requesters that flood, who are few
+_BUSY: Final = 7 / 8  # of what can be read at most known requesters that flood are given as soon as that is measured
 _WAKING: Final = 6  # frames take as long as a turn of the event loop
 _FIRST_SHARE: Final = 1 / 8
 _LESS: Final = 1 / 2  # when the ring was filled faster than it was read
 _MORE: Final = 1.1  # after that: what others take from this process may have been the reason
-_MORE_AT_FIRST: Final = 8.0  # before that, and when more is known of who floods
+_MORE_AT_FIRST: Final = 1.5  # before that, and when more is known of who floods
+_MOST_AT_ONCE: Final = 8.0  # times as much, when a turn finds few frames
 _AT_ONCE: Final = 1.25  # a change of so many times is not left to the next program
 
 
@@ -196,14 +195,15 @@ class Counting:
         goes_on = thinned or self._tally.ended[Outcome.OVERLOADED] - self._held_back > _FLOOD
         self._quiet = 0 if goes_on else self._quiet + 1
         self._overload.flooded = self._quiet < _QUIET_LOOKS
-        if self._overload.flooding > 2 * self._flooding:
+        if self._overload.flooding > self._flooding:
             self._more = _MORE_AT_FIRST
         if thinned:
             self._more = _MORE
-        self._growth *= self._more
         if goes_on:  # else it pauses, and how busy this process is says nothing of it
-            most = _LESS if thinned else self._growth
-            times, all_times = min(most, _BUSY / self._busy), min(most, _BUSY_WITH_KNOWN / self._busy)
+            self._growth *= self._more
+            times = all_times = _LESS if thinned else self._growth
+            if self._more == _MORE_AT_FIRST:
+                all_times = max(times, min(_MOST_AT_ONCE, _BUSY / self._busy))
             self._shares = self._in_force.changed(times, all_times, self._known_part)
             changes = [new / old for new, old in zip(self._shares, self._in_force, strict=True)]
             if thinned or max(changes) > _AT_ONCE or min(changes) < 1 / _AT_ONCE:
@@ -217,7 +217,8 @@ class Counting:
     def _busy(self) -> float:
         """Return how much was read since the last look, as a part of what can be read.
 
-        That is the part of a turn that its frames take: at more frames a second each turn finds more of them.
+        That is the part of a turn that its frames take: at more frames a second each turn finds more of them. Where
+        other processes take the processor it is less than that, so that it never makes anything less.
         """
         frames = (self._overload.frames - self._frames) / max(1, self._overload.batches - self._batches)
         return max(1, frames) / (max(1, frames) + _WAKING)

@@ -276,8 +276,11 @@ def test_in_a_flood_as_much_is_read_as_there_is_time_for_until_it_is_over(
 
     async def act(counter: counting.Counting) -> None:
         async def in_force(known: float, others: float) -> None:
-            shares = Shares(known, others)
-            await until(lambda: counter._program == hold_back(calm, shares, overload.spared(others)))
+            def is_written() -> bool:
+                shares = counter._in_force
+                return counter._program == hold_back(calm, shares, overload.spared(shares.others))
+
+            await until(lambda: counter._in_force == pytest.approx((known, others)) and is_written())
             await asyncio.sleep(0)  # what is thinned from now on is too much
 
         async def after(happened: Callable[[], None], known: float, others: float) -> None:
@@ -293,15 +296,15 @@ def test_in_a_flood_as_much_is_read_as_there_is_time_for_until_it_is_over(
             thin()
             counter.flood()
             await in_force(least, 1 / 8)
-            await after(busy(counting._BUSY / 2), least, 2 / 8)
-            await after(busy(counting._BUSY), least, 2 / 8)
-            await after(busy(0.01), least, most)
-            await after(busy(counting._BUSY_WITH_KNOWN / 2, 1 - 1e-9), 2 * least, most)
-            await after(busy(counting._BUSY_WITH_KNOWN, 1 - 1e-9), 2 * least, most)
-            await after(busy(counting._BUSY_WITH_KNOWN / 0.9, 1 - 1e-9), 2 * least * 0.9, most)
+            at_first = counting._MORE_AT_FIRST / 8
+            await after(busy(0.01), least, at_first)
+            await after(busy(0.01), least, at_first * counting._MORE_AT_FIRST)
+            await after(busy(counting._BUSY / 2, 1 - 1e-9), 2 * least, most)
+            await after(busy(1.0, 1 - 1e-9), 2 * least * counting._MORE_AT_FIRST, most)
+            await after(thin, 2 * least * counting._MORE_AT_FIRST / 2, most)
             await after(thin, least, most / 2)
-            await after(busy(0.01), least, counter._in_force.others * counting._MORE)
-            await after(busy(2 * counting._BUSY), least, counter._in_force.others / 2)
+            await after(thin, least, most / 4)
+            await after(busy(0.01), least, most / 4 * counting._MORE)
             for _ in range(7):
                 await after(thin, least, max(least, counter._in_force.others / 2))
             for _ in range(counting._QUIET_LOOKS):
