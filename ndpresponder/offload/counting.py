@@ -1,13 +1,12 @@
-"""Solicitations that the kernel counts and nobody reads, so that a flood of them is nearly free.
+"""Have the kernel count solicitations that the daemon does not need to read, so that a flood of them is nearly free.
 
-Those are always the ones for what is not ours and the ones that a router forwarded; in a flood most of what strangers
-ask as well. `fanout_members` and `counting_program` say which frames go unread, `linux.packet.fanout` tells the
-kernel. This keeps the program in step with the table, the uplink and the flood, and adds to the tally what the kernel
-counted. It must never decide what is answered: when the kernel cannot count, or somebody wants to see every frame, all
-are read and end in the responder.
+The kernel counts solicitations for foreign targets and forwarded ones always, in a flood most of unknown requesters as
+well. `counting_program` and `flood_program` write the programs that choose. `linux.packet.fanout` gives them to the
+kernel. This module follows the table, the uplink and the flood, and adds the kernel's counters to the tally. It must
+never decide what is answered: when the kernel cannot count, or debug logging is on, the daemon reads every frame.
 
-A new program takes the kernel some 10 ms, and a large table as long to write it, so both are done in a thread, one at a
-time. Until then a new target is not answered for; a target that went is silent at once, by the responder's own table.
+A new program takes the kernel some 10 ms, and a large table as long to write it: both happen in a thread, one at a
+time. Until then a new target is not answered for. The responder's own table silences a target that went at once.
 """
 
 import asyncio
@@ -34,7 +33,7 @@ _LOOK_S: Final = 0.1  # how often it is seen whether a flood goes on
 _QUIET_LOOKS: Final = 5  # after which it is over: one that pauses for less would fill the ring anew each time
 _REWRITE_S: Final = 0.5  # between two programs in a flood, unless the last one had too much read
 _SETTLE_S: Final = 0.02  # a full ring is read by then
-_FLOOD: Final = 5000  # more frames in that time than leave some for whoever is answered: some 5 us for each stranger
+_FLOOD: Final = 5000  # frames in that time: at 5 us for each unknown requester they leave no time for known ones
 _BUSY: Final = 7 / 8  # of what can be read at most known requesters that flood are given as soon as that is measured
 _WAKING: Final = 6  # frames take as long as a turn of the event loop
 _FIRST_SHARE: Final = 1 / 8
@@ -48,13 +47,7 @@ _AT_ONCE: Final = 1.25  # a change of so many times is not left to the next prog
 class Counting:
     """The unread solicitations of one uplink; `open` it with each packet socket, and `close` it before that."""
 
-    def __init__(
-        self,
-        tally: Tally,
-        overload: Overload,
-        read_all: Callable[[], bool],
-        log: UplinkLog,
-    ) -> None:
+    def __init__(self, tally: Tally, overload: Overload, read_all: Callable[[], bool], log: UplinkLog) -> None:
         """Count in `tally`; nothing goes unread while `read_all` says so; `overload` says who is spared in a flood."""
         self._tally = tally
         self._read_all = read_all
@@ -69,7 +62,7 @@ class Counting:
         self._program = READ_ALL  # that in force
         self._written = READ_ALL  # without a flood
         self._written_for: tuple[TargetTable, UplinkState | None] = EMPTY, None
-        self._reads_all = False  # because somebody wants to see every frame
+        self._reads_all = False  # because debug logging shows every frame
         self._complained = False
         self._again_s: float | None = None  # when it is tried again although nothing has changed
         self._shares = Shares(LEAST_SHARE, _FIRST_SHARE)
@@ -88,12 +81,12 @@ class Counting:
         self._task = asyncio.get_running_loop().create_task(self._keep(socket, name))
 
     def set_table(self, table: TargetTable) -> None:
-        """Have all read that is for a target of `table`."""
+        """Read all solicitations for a target of `table`."""
         self._table = table
         self._changed.set()
 
     def set_state(self, state: UplinkState | None) -> None:
-        """Have all read that ends for another reason in this state of the uplink: everything if it is None."""
+        """Read all that the responder ends for another reason in this state of the uplink; everything if it is None."""
         if state != self._state:
             self._state = state
             self._changed.set()
@@ -112,10 +105,10 @@ class Counting:
             )
 
     def resume(self, socket: PacketSocket, in_flood: bool) -> None:
-        """Begin with a socket that was taken over; one that was left in a flood is steered before all is admitted."""
+        """Begin with a socket of a predecessor; after a flood its filter goes once the group has a program."""
         if in_flood and not self._read_all():
             self.flood()
-            self._shares = Shares(LEAST_SHARE, LEAST_SHARE)  # there is much to do at a start
+            self._shares = Shares(LEAST_SHARE, LEAST_SHARE)  # a start takes time of its own
         elif in_flood:
             socket.set_filter(SOLICITATIONS)
 
@@ -217,8 +210,8 @@ class Counting:
     def _busy(self) -> float:
         """Return how much was read since the last look, as a part of what can be read.
 
-        That is the part of a turn that its frames take: at more frames a second each turn finds more of them. Where
-        other processes take the processor it is less than that, so that it never makes anything less.
+        That is the part of a turn that its frames take: at more frames a second each turn finds more of them. On a
+        busy machine turns are late and find more as well, so that only a crowded ring makes the daemon read less.
         """
         frames = (self._overload.frames - self._frames) / max(1, self._overload.batches - self._batches)
         return max(1, frames) / (max(1, frames) + _WAKING)

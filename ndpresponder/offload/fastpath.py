@@ -1,8 +1,8 @@
-"""The fast path of one uplink: what the kernel may answer by itself, told to it and counted.
+"""The fast path of one uplink: tell the kernel's program what it may answer by itself, and count its answers.
 
-The program answers the plain case where it arrives; every other frame, and every frame while it is not attached, goes
-to the responder as ever. So nothing here may leave the program with what is no longer true: when it cannot be told, it
-is taken away. A shortage may end: then it is tried again with the next change, or after a pause.
+The program answers the plain case where the frame arrives. The responder gets every other frame, and every frame while
+the program is not attached. A program that cannot be told of a change is taken away: it must not answer what is no
+longer true. After a shortage the next change, or a pause, brings another try.
 """
 
 import contextlib
@@ -33,7 +33,7 @@ _KINDS: Final = ((Kind.MULTICAST, Outcome.ANSWERED_MULTICAST), (Kind.UNICAST, Ou
 
 
 class FastPath(UplinkPart):
-    """Tell it what the responder is told, and let it `collect` what the kernel answered."""
+    """The kernel's program of one uplink, told what the responder is told; `collect` counts its answers."""
 
     def __init__(
         self,
@@ -72,16 +72,12 @@ class FastPath(UplinkPart):
     def set_table(self, table: TargetTable) -> None:
         """Answer for none but the targets of `table` from the next frame on, for all of them soon."""
         self._table = table
-        if self._state is not None:
-            with contextlib.suppress(LinkNotReady):  # who follows the link will see
-                self._steer()
+        self._steer_again()
 
     def leave_claimed(self, leaves: bool) -> None:
-        """Leave what is merely claimed to user space, where somebody waits for it, or answer that as well again."""
+        """Leave claimed targets to the responder while their answers are waited for, or answer them again."""
         self._leaves_claimed = leaves
-        if self._state is not None:
-            with contextlib.suppress(LinkNotReady):  # who follows the link will see
-                self._steer()
+        self._steer_again()
 
     def follow_link(self, link: Link, state: UplinkState | None) -> None:
         """Answer on `link` in `state`; for nothing while there is none.
@@ -114,9 +110,8 @@ class FastPath(UplinkPart):
     def collect(self) -> None:
         """Count what the kernel answered since the last call, and try again what failed some time ago."""
         self._count()
-        if self._failed_s is not None and self._state is not None and self._clock() - self._failed_s > _RETRY_S:
-            with contextlib.suppress(LinkNotReady):
-                self._steer()
+        if self._failed_s is not None and self._clock() - self._failed_s > _RETRY_S:
+            self._steer_again()
 
     def _count(self) -> None:
         """Add what the kernel answered since the last call to the tally, and end it if none of that left."""
@@ -167,6 +162,12 @@ class FastPath(UplinkPart):
         self.lose_link()
         self._program.close()
 
+    def _steer_again(self) -> None:
+        """Follow a change while the link is there; its end shows in `follow_link`."""
+        if self._state is not None:
+            with contextlib.suppress(LinkNotReady):
+                self._steer()
+
     def _steer(self) -> None:
         """Bring the kernel to what is to be answered now, or leave that to user space and say why."""
         if self._off or self._deaf:
@@ -204,9 +205,8 @@ class FastPath(UplinkPart):
     def _go_on(self) -> None:
         """Tell what could not be told at once."""
         self._goes_on = False
-        if self._state is not None and not self._program.complete:
-            with contextlib.suppress(LinkNotReady):
-                self._steer()
+        if not self._program.complete:
+            self._steer_again()
 
     def _load(self, state: UplinkState | None, claimed: bool) -> None:
         program = self._program.load(map_entries.setup(state, self._policy, claimed), map_entries.own_entries(state))

@@ -1,7 +1,7 @@
-"""The targets where the program looks them up: two maps, changed in place where that is right at every moment.
+"""Keep the targets in the two maps of the kernel's program, changed in place where that is right at every moment.
 
-What a table no longer says is taken out at once. What is new goes in by slices, between which frames are answered.
-Until all of it is there, the program must leave what is merely claimed to the responder: it may be live by now.
+Targets that left the table leave the maps at once. New ones go in by slices, between which the daemon answers frames.
+Until all are there, the program must leave claimed targets to the responder: one of them may be live by now.
 """
 
 import os
@@ -20,7 +20,7 @@ from ndpresponder.offload.map_entries import (
 from ndpresponder.policy.table import TargetTable, changes
 
 SLICE: Final = 2048  # live targets that go in, or out, at once: about 1 ms
-_SPARE_ROOM: Final = 4  # a new map has room for a quarter more than there are, which is memory of the kernel's
+_SPARE_ROOM: Final = 4  # a new map has room for a quarter more than there are
 _LEAST_ROOM: Final = 256
 
 

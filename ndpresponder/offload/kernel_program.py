@@ -1,8 +1,8 @@
-"""The program in the kernel: loaded, given its maps, attached, exchanged for another, taken away.
+"""Load the fast path's program into the kernel, attach it, exchange it, and take it away.
 
-What changes as a whole, the prefixes or the state of the uplink, takes a program of its own with maps of its own; the
-link exchanges one for another between two frames. Live targets come and go in their map (`maps`). The link goes with
-its descriptor, at the latest with the process. When the kernel refuses, the message tells what to do.
+Another state of the uplink, or other prefixes, take another program with maps of its own: the link exchanges the two
+between two frames. Live targets come and go in their map (`kernel_maps`). The link ends with its descriptor, at the
+latest with the process. When the kernel refuses, the message says what helps.
 """
 
 import contextlib

@@ -1,4 +1,4 @@
-"""What the kernel's program is told: the table of targets, the uplink and the policy, as the octets of its maps.
+"""Encode the table of targets, the uplink and the policy as the octets of the kernel program's maps.
 
 Pure: no IO. The layouts are those of the structs in responder.bpf.c, in host byte order but for the addresses.
 """

@@ -1,4 +1,4 @@
-"""Say why the kernel refuses the fast path, and what helps: only what can be known, not what is likely."""
+"""Say why the kernel refuses the fast path, and what helps: only facts, no guesses."""
 
 import errno
 import os

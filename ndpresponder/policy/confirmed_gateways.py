@@ -1,9 +1,9 @@
-"""The stations that the kernel has confirmed for each gateway, so that anybody's writing its address is not enough.
+"""Remember the stations that the kernel has confirmed for each gateway: its address alone proves nothing.
 
-Pure. Confirmed means that the kernel's neighbor entry was reachable or permanent with that link-layer address: an entry
-that is merely there may come of a solicitation that somebody made up. Two routers may share a gateway's address, and
-one may take the place of another, so that some stations of each gateway are kept: those longest confirmed stay for as
-long as they are confirmed now and then, and the last place is for the newest.
+Pure. A station is confirmed when the kernel's neighbor entry was reachable or permanent with its link-layer address: a
+made-up solicitation can make any other entry. Two routers may share a gateway's address, or one may replace another,
+so that some stations of each gateway are kept. The longest confirmed stay while they are confirmed now and then. The
+last place is for the newest.
 """
 
 from collections.abc import Callable, Iterable
@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 from ndpresponder.wire.addresses import is_multicast, is_unicast_lladdr
 
 MAX_STATIONS: Final = 4  # of each gateway
-MAX_GATEWAYS: Final = 16  # those of a link that are served; strangers' router advertisements can make up any number
+MAX_GATEWAYS: Final = 16  # of a link; forged router advertisements can name any number
 IDLE_S: Final = 3600.0  # until another gateway or station gets the place
 
 

@@ -1,9 +1,9 @@
-"""The requesters that asked again and again: a requester keeps its place for as long as it goes on asking.
+"""Remember requesters that solicit again and again: a requester keeps its place for as long as it goes on.
 
-Pure. Any number of requesters can be made up, so that no place is kept for having come first: one that has not been
-used for a while is given to the next requester that needs one. A requester that asks twice at once is new, and gives
-its place up soon; after some seconds of asking it is regular, and keeps its place through a quiet spell. One Ethernet
-source holds a few places of all, however many IPv6 sources it writes.
+Pure. A host can make up any number of requesters, so that coming first keeps no place: a place that has not been used
+for a while goes to the next requester. A requester that solicits twice at once is new, and loses its place soon. After
+some seconds it is regular, and keeps its place through a quiet spell. One Ethernet source holds few places, however
+many IPv6 sources it writes.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 from ndpresponder.wire.addresses import is_unicast_lladdr
 from ndpresponder.wire.layout import ETH_P_IPV6
 
-# Of each kind. A link has a handful of routers; the rest is room for strangers, about 0.3 kB each
+# Of each kind. A link has a handful of routers; the rest is room for unknown requesters, about 0.3 kB each
 MAX_REQUESTERS: Final = 4096
 MAX_OF_STATION: Final = 16  # a router asks from its link-local address and some others
 REGULAR_AFTER_S: Final = 3.0
@@ -26,7 +26,7 @@ _ETHER_TYPE: Final = slice(6, 8)
 
 
 class KnownRequester(NamedTuple):
-    """One requester that is known, for a successor."""
+    """One known requester, as a predecessor hands it over."""
 
     who: bytes  # the octets `REQUESTER`
     since_s: float

@@ -1,14 +1,14 @@
-"""Which frames are answered while more come than can be: who chooses is never who sends most, or came first.
+"""Choose which frames are answered under overload: neither the loudest requester nor the first one decides.
 
-Pure. Passing over a frame costs some tenth of answering it, so that what is read is divided into classes:
-- The stations that the kernel's neighbor entries have confirmed for the gateways. Asking from the gateway's own address
-  such a station shares with nobody; other sources beside it, which anybody can write, have a share together.
-- Requesters that are known (see `known`), each with a share. Where there are too many, the longest known go first, and
-  those that ask more than any router does go last.
-- All others. Each station is answered some times a second: first one that asked in the last second too, as a router
-  does that got no answer, then one that has not asked before.
-It must never judge a frame: what is held back is counted as `overloaded`. In a flood that lasts the kernel holds back
-most before it is read, but for `Overload.spared`.
+Pure. Skipping a frame costs a tenth of answering it, so that the frames of a batch are divided into classes:
+- Stations that the kernel's neighbor entries have confirmed for the gateways. Such a station shares with nobody when it
+  solicits from the gateway's own address. Its other sources, which any host can write, have a share together.
+- Known requesters (see `known_requesters`), each with a share. Of too many the longest known go first. Requesters that
+  solicit more than any router does go last.
+- All others. Each station is answered some times a second: first one that solicited in the last second too, as a router
+  does without an answer, then one that is new.
+This module never judges a frame: what is held back is counted as `overloaded`. In a flood that lasts the kernel holds
+back most frames before they are read, but for `Overload.spared`.
 """
 
 from collections.abc import Callable, Collection, Mapping
@@ -26,9 +26,9 @@ from ndpresponder.wire.solicitation import kinds_of
 GATEWAYS_SHARE: Final = 16  # of one gateway at its confirmed station, in one batch of 64
 SHARE: Final = 8  # of each other requester
 KNOWN_ROOM: Final = 16  # of all known requesters together
-FRAMES_PER_STRANGER: Final = 16  # in a batch, for each stranger that is answered beyond the first
+FRAMES_PER_STRANGER: Final = 16  # in a batch, for each unknown requester that is answered beyond the first
 MAX_SPARED: Final = 64  # stations: a link has a handful of routers
-MAX_KNOWN: Final = 4  # stations that share what time is left; strangers can make up more
+MAX_KNOWN: Final = 4  # stations that share what time is left; one host can make up more
 MAX_GUARDED, MAX_SOURCES, MAX_ADDRESSES = 4, 8, 16  # stations that somebody floods as, sources of each; gateways
 FLOODING_PER_S: Final = 1000  # more than a router asks
 BUSY_PER_S: Final = 2000  # fills the ring in the seconds that a successor may take to begin
@@ -44,7 +44,7 @@ Frame = tuple[bytes, bool]
 
 
 class Spared(NamedTuple):
-    """Whom the kernel does not hold back as it does strangers."""
+    """The requesters that the kernel treats otherwise than unknown ones in a flood."""
 
     stations: Collection[bytes] = ()  # link-layer addresses
     guarded: Mapping[bytes, Mapping[bytes, bool]] = {}  # stations in whose name there is a flood -> sources -> all?
@@ -55,7 +55,7 @@ class Spared(NamedTuple):
 
 
 class Overload:
-    """All requesters of one uplink while more comes than can be answered."""
+    """The requesters of one uplink under overload."""
 
     def __init__(
         self,
@@ -180,7 +180,7 @@ class Overload:
         return sorted(frames, key=lambda each: self._recall(each[0]) is None)[:GATEWAYS_SHARE]
 
     def _longest_known(self, ranked: list[tuple[float, Frame]]) -> list[Frame]:
-        """Return the frames of known requesters that there is room for; the others are strangers after all."""
+        """Return the frames of known requesters that there is room for; the others count as unknown."""
         if len(ranked) > KNOWN_ROOM:
             ranked = sorted(ranked, key=itemgetter(0))
             for _, (frame, _) in ranked[KNOWN_ROOM:]:

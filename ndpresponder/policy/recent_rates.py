@@ -1,15 +1,15 @@
-"""About how often each Ethernet source asked of late, in memory of a fixed size whatever strangers make up. Pure."""
+"""Estimate how often each Ethernet source solicited lately, in memory of a fixed size. Pure."""
 
 from typing import Final
 
-MODEST: Final = 4  # solicitations of a stranger in two seconds: a router asks for a target once a second
+MODEST: Final = 4  # solicitations of an unknown requester in two seconds: a router sends one a second for a target
 FLOODS: Final = 8  # and in one, if the kernel is to hold back its station; fewer where it lets few through
 _CELLS_BITS: Final = 18
 _CELLS: Final = 1 << _CELLS_BITS
 
 
 class RecentRates:
-    """About how often each station asked in this second and the last: never too seldom, in memory of a fixed size."""
+    """How often each station solicited in this second and the last, estimated never too low."""
 
     __slots__ = ("_before", "_now", "floods")
 

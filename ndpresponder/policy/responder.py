@@ -3,11 +3,10 @@
 Pure: no socket, no clock of its own, no logging. `Responder.respond` never raises, whatever the bytes.
 RFC numbers without a name are sections of RFC 4861.
 
-Two things are remembered, both bounded and both forgotten when the uplink or the table changes. Of a requester what its
-solicitations have in common (see `requester`), so that what is left for each frame is the message and its target. A
-requester that asked once makes room for any other; one that asked again is known (see `known`), for as long as it asks.
-And whole answers: a router asks for the same target with the same octets every time, checksum included, so an
-answered frame that comes again needs no second look.
+The responder remembers two things, both bounded, and forgets both when the uplink or the table changes:
+- What the solicitations of a requester have in common (see `requester`), so that each frame leaves its message and its
+  target to judge. A requester that solicited once makes room for any other. One that solicited again is known.
+- Whole answers: a router solicits the same target with the same octets every time, checksum included.
 """
 
 from collections.abc import Callable
@@ -43,12 +42,11 @@ from ndpresponder.wire.layout import (
 )
 from ndpresponder.wire.solicitation import judge_target
 
-# For how many requesters answers are prepared, about 1 kB each, of those that are known and of those that asked once. A
-# link has a handful of routers; strangers can make up any number, for whom it is done anew in some microseconds. All of
-# a kind are forgotten at once, so that none stays for having come first.
+# For so many requesters answers are prepared, about 1 kB each: known ones, and ones that solicited once. A link has a
+# handful of routers; a host can make up any number. All of a kind are forgotten at once: coming first keeps none.
 MAX_REQUESTERS: Final = 4096
 MAX_NEWCOMERS: Final = 1024
-# Longer options are read again in each frame: with SEND they differ anyway, and a stranger fills a whole frame.
+# Longer options are read again in each frame: with SEND they differ anyway, and a hostile host fills a whole frame.
 MAX_REMEMBERED_OPTIONS: Final = 64
 # How many answers are remembered, about 0.4 kB each. A scan must not pay for filling a memory it never uses: when it is
 # full, nothing more is remembered until so many frames were not found in it.
@@ -244,10 +242,10 @@ class Responder:
         return answer
 
     def _remember_answer(self, frame: bytes, answer: Answer) -> None:
-        if frame[REQUESTER] not in self.known.since_s:  # who asks the same question only would never become known
+        if frame[REQUESTER] not in self.known.since_s:  # else a requester of one target would never become known
             return
         if len(self._answers) < MAX_ANSWERS:
-            if len(frame) <= ADVERTISEMENT_LENGTH:  # of any other length are few, and a stranger fills a whole frame
+            if len(frame) <= ADVERTISEMENT_LENGTH:  # others are few, and a hostile host fills a whole frame
                 self._answers[frame] = answer
             return
         self._misses += 1
