@@ -17,7 +17,7 @@ ADDRESS_SIZE: Final = 16
 PREFIX_SIZE: Final = 20
 VALUE_SIZE: Final = 4
 SETUP: Final = struct.Struct("=8s8sII")  # Ethernet source and type, option, what is answered, flags
-COUNT: Final = struct.Struct("=QQQ")  # multicast, unicast, nanoseconds of CLOCK_MONOTONIC at the last
+COUNT: Final = struct.Struct("=QQQ8x")  # multicast, unicast, nanoseconds of CLOCK_MONOTONIC at the last
 # Halves of a target, nanoseconds of CLOCK_MONOTONIC when it was last answered, and all of that XORed
 RECENT: Final = struct.Struct("=QQQQ")
 RECENT_PLACES: Final = 4096  # for two targets each

@@ -110,6 +110,7 @@ struct count {
 	__u64 resolved;
 	__u64 confirmed;
 	__u64 last_ns; /* CLOCK_MONOTONIC of the last answer, some milliseconds coarse */
+	__u64 room; /* for so many more claimed targets until that clock ticks */
 };
 
 enum { OWN = 1, OTHERS = 2 }; /* values of `own`: neither is ever answered for, the first never asks */
@@ -117,11 +118,11 @@ enum { OWN = 1, OTHERS = 2 }; /* values of `own`: neither is ever answered for, 
 /* A claimed target that was answered. Two processors may write one entry at a time: then `check` is wrong. */
 struct recent {
 	union address target;
-	__u64 answered_ns; /* CLOCK_MONOTONIC, a moment coarse; 0: no target stands here yet */
+	__u64 answered_ns; /* CLOCK_MONOTONIC, some milliseconds coarse; 0: no target stands here yet */
 	__u64 check; /* all of the above, XORed */
 };
 
-enum { PLACES = 4096, MOMENT_NS = 1 << 26 };
+enum { PLACES = 4096, TARGETS_PER_TICK = 128 };
 
 extern char settings; /* array of one struct setup */
 extern char own; /* hash: address -> __u32 OWN, OTHERS */
@@ -303,8 +304,7 @@ INLINE int is_recent(const struct recent *entry, const __u64 *target)
 	return entry->target.halves[0] == target[0] && entry->target.halves[1] == target[1];
 }
 
-/* Remember a claimed target, so that neighbors can be told when its answer becomes wrong; a live one is known. Mostly it
- * was noted a moment ago, and nothing is written that other processors read. */
+/* Remember a claimed target, so that neighbors can be told when its answer becomes wrong; a live one is known. */
 INLINE void remember(const __u64 *target, __u64 now)
 {
 	__u64 place = pair_32((target[0] ^ target[1]) * 0x9e3779b97f4a7c15 >> 52, 0);
@@ -316,8 +316,6 @@ INLINE void remember(const __u64 *target, __u64 now)
 	OPAQUE(other);
 	if (!is_recent(entry, target) && (is_recent(other, target) || other->answered_ns < entry->answered_ns))
 		entry = other;
-	if (is_recent(entry, target) && now - entry->answered_ns < MOMENT_NS)
-		return;
 	entry->target.halves[0] = target[0];
 	entry->target.halves[1] = target[1];
 	entry->answered_ns = now;
@@ -334,9 +332,13 @@ INLINE void count(const struct answer *answer, const __u64 *na, const __u64 *zer
 		return;
 	count->resolved += answer->kind == RESOLVED;
 	count->confirmed += answer->kind == CONFIRMED;
+	if (count->last_ns != now)
+		count->room = TARGETS_PER_TICK; /* a flood does not pay for more, nor push out what was asked before it */
 	count->last_ns = now;
-	if (!answer->is_live)
+	if (!answer->is_live && count->room) {
+		count->room--;
 		remember(&na[8], now);
+	}
 }
 
 SEC("tc")
