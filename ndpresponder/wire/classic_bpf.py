@@ -155,7 +155,7 @@ class Writer:
         self._choose(items[middle:], split, outside)
 
     def program(self) -> Program:
-        """Return the program, with each label resolved.
+        """Return the program, with each label resolved, and forget what was written: it would double the memory.
 
         This goes from its end to its beginning, so that the distance to each label is known by then. A test reaches
         no further than 8 bits: behind it stands a jump that goes on, which other tests before it use as well.
@@ -178,8 +178,8 @@ class Writer:
                 relays[label] = len(written)
             return relays[label]
 
-        for step in reversed(self._steps):
-            following = len(written)
+        while self._steps:
+            step, following = self._steps.pop(), len(written)
             if isinstance(step, Label):
                 distances[step] = following
                 continue
