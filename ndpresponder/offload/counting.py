@@ -39,7 +39,7 @@ _WAKING: Final = 6  # frames take as long as a turn of the event loop
 _FIRST_SHARE: Final = 1 / 8
 _LESS: Final = 1 / 2  # when the ring was filled faster than it was read
 _MORE: Final = 1.1  # after that: what others take from this process may have been the reason
-_MORE_AT_FIRST: Final = 1.5  # before that, and when more is known of who floods
+_MORE_AT_FIRST: Final = 1.5  # before that, and when more requesters are known to flood
 _MOST_AT_ONCE: Final = 8.0  # times as much, when a turn finds few frames
 _AT_ONCE: Final = 1.25  # a change of so many times is not left to the next program
 
@@ -48,7 +48,7 @@ class Counting:
     """The unread solicitations of one uplink; `open` it with each packet socket, and `close` it before that."""
 
     def __init__(self, tally: Tally, overload: Overload, read_all: Callable[[], bool], log: UplinkLog) -> None:
-        """Count in `tally`; nothing goes unread while `read_all` says so; `overload` says who is spared in a flood."""
+        """Count in `tally`; read everything while `read_all` says so; `overload` knows the spared ones."""
         self._tally = tally
         self._read_all = read_all
         self._overload = overload
@@ -98,7 +98,7 @@ class Counting:
             self._shares, self._more = Shares(LEAST_SHARE, _FIRST_SHARE), _MORE_AT_FIRST
             self._rewrite_s, self._quiet = 0.0, 0
             self._begin_look()
-            self._pause_s = 0.0  # the first program is there too soon to know who floods
+            self._pause_s = 0.0  # the first program comes too soon to know which requesters flood
             self._changed.set()
             self._log.limited(
                 "in a flood: gateways and requesters that asked before are answered, most others are held back"
@@ -182,7 +182,7 @@ class Counting:
         self._changed.clear()
 
     def _look(self) -> None:
-        """See whether the flood goes on, and how much is read from now on of who floods."""
+        """See whether the flood goes on, and how much the daemon reads of it from now on."""
         self.collect()
         thinned = self._overload.total > self._thinned
         goes_on = thinned or self._tally.ended[Outcome.OVERLOADED] - self._held_back > _FLOOD

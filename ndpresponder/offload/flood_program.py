@@ -1,4 +1,4 @@
-"""The classic BPF programs of a flood: the kernel holds back most of what strangers ask. They end as `overloaded`.
+"""The classic BPF programs of a flood: the kernel holds back most solicitations.
 
 The rules of the program that says which member of a fanout group gets a frame, in this order:
 
@@ -10,8 +10,8 @@ The rules of the program that says which member of a fanout group gets a frame, 
 5. Of all others another share is read by chance.
 
 Thousands of stations that flood have no room in a search. Each is hashed to one of `BUCKETS` bits, which the program
-holds as words: a few other stations share a bit with one that floods, and others with another salt. Only who knows the
-salt can choose to.
+holds as words: a few other stations share a bit with one that floods, and others with another salt. Only a host that
+knows the salt can choose to. What the kernel holds back ends as `overloaded`.
 
 Pure.
 """

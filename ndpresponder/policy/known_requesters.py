@@ -28,7 +28,7 @@ _ETHER_TYPE: Final = slice(6, 8)
 class KnownRequester(NamedTuple):
     """One known requester, as a predecessor hands it over."""
 
-    who: bytes  # the octets `REQUESTER`
+    requester: bytes  # the octets `REQUESTER`
     since_s: float
     last_s: float
 
@@ -46,8 +46,8 @@ class KnownRequesters:
         self._regular: dict[bytes, float] = {}
         self._of_station: dict[bytes, dict[bytes, None]] = {}
 
-    def __contains__(self, who: bytes) -> bool:
-        return who in self.since_s
+    def __contains__(self, requester: bytes) -> bool:
+        return requester in self.since_s
 
     def __iter__(self) -> Iterator[bytes]:
         return iter(self.since_s)
@@ -55,33 +55,33 @@ class KnownRequesters:
     def __len__(self) -> int:
         return len(self.since_s)
 
-    def meet(self, who: bytes) -> bool:
+    def meet(self, requester: bytes) -> bool:
         """Know a requester that asks again, if there is a place for it; return whether it is known."""
-        if who in self.since_s:
-            self.use(who)
+        if requester in self.since_s:
+            self.use(requester)
             return True
         now_s = self._clock()
-        if not self._make_room(self._new, NEW_IDLE_S, now_s) or not self._make_room_of(who[_STATION], now_s):
+        if not self._make_room(self._new, NEW_IDLE_S, now_s) or not self._make_room_of(requester[_STATION], now_s):
             return False
-        self._add(self._new, who, now_s, now_s)
+        self._add(self._new, requester, now_s, now_s)
         return True
 
-    def use(self, who: bytes) -> None:
+    def use(self, requester: bytes) -> None:
         """Note that a requester, known or not, asks now."""
-        since_s = self.since_s.get(who)
+        since_s = self.since_s.get(requester)
         if since_s is None:
             return
         now_s = self._clock()
-        of = self._regular if who in self._regular else self._new
-        if now_s - of[who] < _USED_S:
+        of = self._regular if requester in self._regular else self._new
+        if now_s - of[requester] < _USED_S:
             return
         if of is self._new and now_s - since_s >= REGULAR_AFTER_S:
             if self._make_room(self._regular, REGULAR_IDLE_S, now_s):
-                del of[who]
+                del of[requester]
                 of = self._regular
         else:
-            del of[who]
-        of[who] = now_s
+            del of[requester]
+        of[requester] = now_s
 
     def regulars_first(self) -> Iterator[bytes]:
         """Return those that have been asking for some seconds, and then the others; the longest known first."""
@@ -97,37 +97,37 @@ class KnownRequesters:
     def to_keep(self, most: int) -> list[KnownRequester]:
         """Return those that are known, at most so many: the regular ones that asked last first."""
         found = [
-            KnownRequester(who, self.since_s[who], last_s)
+            KnownRequester(requester, self.since_s[requester], last_s)
             for of in (self._regular, self._new)
-            for who, last_s in reversed(of.items())
+            for requester, last_s in reversed(of.items())
         ]
         return found[:most]
 
     def restore(self, kept: Iterable[KnownRequester]) -> None:
         """Know the requesters that a predecessor knew; octets that no answered frame can have are left out."""
         now_s = self._clock()
-        for who, since_s, last_s in sorted(kept, key=lambda each: each.last_s):
-            if not _can_be(who) or not 0 <= since_s <= last_s <= now_s or who in self.since_s:
+        for requester, since_s, last_s in sorted(kept, key=lambda each: each.last_s):
+            if not _can_be(requester) or not 0 <= since_s <= last_s <= now_s or requester in self.since_s:
                 continue
             is_regular = last_s - since_s >= REGULAR_AFTER_S
             of, idle_s = (self._regular, REGULAR_IDLE_S) if is_regular else (self._new, NEW_IDLE_S)
-            if self._make_room(of, idle_s, now_s) and self._make_room_of(who[_STATION], now_s):
-                self._add(of, who, since_s, last_s)
+            if self._make_room(of, idle_s, now_s) and self._make_room_of(requester[_STATION], now_s):
+                self._add(of, requester, since_s, last_s)
 
     # Places
 
-    def _add(self, of: dict[bytes, float], who: bytes, since_s: float, last_s: float) -> None:
-        of[who] = last_s
-        self.since_s[who] = since_s
-        self._of_station.setdefault(who[_STATION], {})[who] = None
+    def _add(self, of: dict[bytes, float], requester: bytes, since_s: float, last_s: float) -> None:
+        of[requester] = last_s
+        self.since_s[requester] = since_s
+        self._of_station.setdefault(requester[_STATION], {})[requester] = None
 
     def _make_room(self, of: dict[bytes, float], idle_s: float, now_s: float) -> bool:
         if len(of) < MAX_REQUESTERS:
             return True
-        who = next(iter(of))
-        if now_s - of[who] < idle_s:
+        requester = next(iter(of))
+        if now_s - of[requester] < idle_s:
             return False
-        self._give_up(who)
+        self._give_up(requester)
         return True
 
     def _make_room_of(self, station: bytes, now_s: float) -> bool:
@@ -135,27 +135,29 @@ class KnownRequesters:
         held = self._of_station.get(station, {})
         if len(held) < MAX_OF_STATION:
             return True
-        who = min(held, key=self._last_s)
-        if now_s - self._last_s(who) < NEW_IDLE_S:
+        requester = min(held, key=self._last_s)
+        if now_s - self._last_s(requester) < NEW_IDLE_S:
             return False
-        self._give_up(who)
+        self._give_up(requester)
         return True
 
-    def _last_s(self, who: bytes) -> float:
-        return self._new[who] if who in self._new else self._regular[who]
+    def _last_s(self, requester: bytes) -> float:
+        return self._new[requester] if requester in self._new else self._regular[requester]
 
-    def _give_up(self, who: bytes) -> None:
-        self._new.pop(who, None)
-        self._regular.pop(who, None)
-        del self.since_s[who]
-        of_station = self._of_station[who[_STATION]]
-        del of_station[who]
+    def _give_up(self, requester: bytes) -> None:
+        self._new.pop(requester, None)
+        self._regular.pop(requester, None)
+        del self.since_s[requester]
+        of_station = self._of_station[requester[_STATION]]
+        del of_station[requester]
         if not of_station:
-            del self._of_station[who[_STATION]]
+            del self._of_station[requester[_STATION]]
 
 
-def _can_be(who: bytes) -> bool:
+def _can_be(requester: bytes) -> bool:
     """Tell whether a frame that is answered can have these octets."""
     return (
-        len(who) == _LENGTH and is_unicast_lladdr(who[_STATION]) and who[_ETHER_TYPE] == ETH_P_IPV6.to_bytes(2, "big")
+        len(requester) == _LENGTH
+        and is_unicast_lladdr(requester[_STATION])
+        and requester[_ETHER_TYPE] == ETH_P_IPV6.to_bytes(2, "big")
     )

@@ -26,10 +26,10 @@ from ndpresponder.wire.solicitation import kinds_of
 GATEWAYS_SHARE: Final = 16  # of one gateway at its confirmed station, in one batch of 64
 SHARE: Final = 8  # of each other requester
 KNOWN_ROOM: Final = 16  # of all known requesters together
-FRAMES_PER_STRANGER: Final = 16  # in a batch, for each unknown requester that is answered beyond the first
+FRAMES_PER_UNKNOWN: Final = 16  # in a batch, for each unknown requester that is answered beyond the first
 MAX_SPARED: Final = 64  # stations: a link has a handful of routers
 MAX_KNOWN: Final = 4  # stations that share what time is left; one host can make up more
-MAX_GUARDED, MAX_SOURCES, MAX_ADDRESSES = 4, 8, 16  # stations that somebody floods as, sources of each; gateways
+MAX_GUARDED, MAX_SOURCES, MAX_ADDRESSES = 4, 8, 16  # stations in whose name a host floods, sources of each; gateways
 FLOODING_PER_S: Final = 1000  # more than a router asks
 BUSY_PER_S: Final = 2000  # fills the ring in the seconds that a successor may take to begin
 MAX_FLOODING: Final = 8192  # stations that are held back: of the others one in five is taken for one of so many
@@ -65,15 +65,15 @@ class Overload:
         clock: Callable[[], float],
         recall: Callable[[bytes], object] = lambda _: None,
     ) -> None:
-        """Follow who is `known` or `confirmed`, and the addresses `gateways`; `recall` finds an answer given before."""
+        """Follow what is `known` and `confirmed`, and the addresses `gateways`; `recall` finds an earlier answer."""
         self._known = known
         self._confirmed = confirmed
         self._gateways = gateways
         self._clock = clock
         self._recall = recall
         self._began_s = 0.0  # the second that is counted now
-        self._asked: dict[bytes, int] = {}  # in this second, by who shares with nobody else
-        self._flooding: set[bytes] = set()  # of those, who asked more than a router does
+        self._asked: dict[bytes, int] = {}  # in this second, by key: each has a share of its own
+        self._flooding: set[bytes] = set()  # keys that solicited more than a router does
         self._lately = RecentRates()
         self._closed: dict[bytes, None] = {}  # stations that flood, the longest held back first
         self._crowded = self._crowded_before = 0
@@ -125,45 +125,45 @@ class Overload:
         chosen: list[Frame] = []
         known: list[tuple[float, Frame]] = []
         loud: list[Frame] = []
-        strangers: list[tuple[float, Frame]] = []
+        unknown: list[tuple[float, Frame]] = []
         shares: dict[bytes, int] = {}
         for each in frames:
             frame = each[0]
-            station, who = frame[ETHERNET_SOURCE], frame[REQUESTER]
+            station, key = frame[ETHERNET_SOURCE], frame[REQUESTER]
             if station in stations:
                 if (source := frame[SOURCE]) in stations[station]:
-                    pair = station + source  # and not `who`, of which anybody can make up many
+                    pair = station + source  # not `key`, of which any host can make up many
                     of_gateways.setdefault(pair, []).append(each)
                     continue
-                if who not in since_s:
-                    who = station  # all sources that were made up beside it share
-            elif who not in since_s:
-                who = frame[SOURCE]
-                if who not in gateways or self._confirmed.has(who):  # most of a flood ends here
+                if key not in since_s:
+                    key = station  # all sources that were made up beside it share
+            elif key not in since_s:
+                key = frame[SOURCE]
+                if key not in gateways or self._confirmed.has(key):  # most of a flood ends here
                     if station not in closed:
                         if (rank := ask_lately(station)) < MODEST:
-                            strangers.append((rank, each))
+                            unknown.append((rank, each))
                         elif rank == FLOODS:
                             self._close(station)
                     continue
-            shares[who] = had = shares.get(who, 0) + 1
+            shares[key] = had = shares.get(key, 0) + 1
             if had <= share:
-                if who in flooding:
+                if key in flooding:
                     loud.append(each)
                 elif station in stations:
                     chosen.append(each)
                 else:
-                    known.append((since_s.get(who, 0.0), each))
-        for who, count in shares.items():
-            asked[who] = asked.get(who, 0) + count
-            if who in flooding:
+                    known.append((since_s.get(key, 0.0), each))
+        for key, count in shares.items():
+            asked[key] = asked.get(key, 0) + count
+            if key in flooding:
                 self.from_known += count
         for pair, several in of_gateways.items():
             asked[pair] = asked.get(pair, 0) + len(several)
             chosen += self._most_wanted(several, crowded)
         chosen += self._longest_known(known)
         chosen += loud[:SHARE] if crowded else loud
-        chosen += _first(strangers, 1 + len(frames) // FRAMES_PER_STRANGER)
+        chosen += _first(unknown, 1 + len(frames) // FRAMES_PER_UNKNOWN)
         self._note(chosen)
         if len(chosen) == len(frames):
             return chosen, [0] * len(Kind)
@@ -173,7 +173,7 @@ class Overload:
         return chosen, others
 
     def _most_wanted(self, frames: list[Frame], crowded: bool) -> list[Frame]:
-        """Return a gateway's share of its frames: if somebody floods in its very name, what was answered before."""
+        """Return a gateway's share of its frames: if a host floods in its very name, what was answered before."""
         pair = frames[0][0][ETHERNET_SOURCE] + frames[0][0][SOURCE]
         if len(frames) <= GATEWAYS_SHARE or not (crowded or pair in self._flooding):
             return frames
@@ -194,8 +194,8 @@ class Overload:
             self._closed[station] = None
 
     def _note(self, chosen: list[Frame]) -> None:
-        for who in {frame[REQUESTER] for frame, _ in chosen}:
-            self._known.use(who)
+        for key in {frame[REQUESTER] for frame, _ in chosen}:
+            self._known.use(key)
 
     def _begin_second(self) -> None:
         now_s = self._clock()
@@ -212,11 +212,11 @@ class Overload:
         self._crowded = 0
 
     def _note_floods(self) -> None:
-        for who, count in self._asked.items():
+        for key, count in self._asked.items():
             if count > FLOODING_PER_S:
-                self._flooding.add(who)
-                if len(who) != _SOURCE_LENGTH and who[_STATION] not in self._confirmed.stations:
-                    self._close(who[_STATION])
+                self._flooding.add(key)
+                if len(key) != _SOURCE_LENGTH and key[_STATION] not in self._confirmed.stations:
+                    self._close(key[_STATION])
 
     def spared(self, share: float) -> Spared:
         """Return the stations to spare: confirmed ones, and then those known longest that do not flood.
@@ -226,25 +226,25 @@ class Overload:
         self._lately.floods = max(_FEWEST, round(FLOODS * share))
         self._note_floods()
         flooding = self._flooding
-        in_the_name = {who[_STATION] for who in flooding if len(who) != _SOURCE_LENGTH}
+        in_the_name = {key[_STATION] for key in flooding if len(key) != _SOURCE_LENGTH}
         stations: dict[bytes, None] = {}
         guarded: dict[bytes, Mapping[bytes, bool]] = {}
         for station, sources in self._confirmed.stations.items():
             if station not in in_the_name:
                 stations[station] = None
                 continue
-            loud = {who[_IN_REQUESTER] for who in flooding if who[_STATION] == station}
-            its_own = (*sources, *(who[_IN_REQUESTER] for who in self._known.of_station(station)))
+            loud = {key[_IN_REQUESTER] for key in flooding if key[_STATION] == station}
+            its_own = (*sources, *(key[_IN_REQUESTER] for key in self._known.of_station(station)))
             if len(guarded) < MAX_GUARDED:
                 guarded[station] = {source: source not in loud for source in its_own[:MAX_SOURCES]}
-        known = {who[_STATION] for who in flooding if who in self._known} - self._confirmed.stations.keys()
+        known = {key[_STATION] for key in flooding if key in self._known} - self._confirmed.stations.keys()
         if len(known) > MAX_KNOWN:
             known.clear()
-        for who in self._known.regulars_first():
+        for key in self._known.regulars_first():
             if len(stations) >= MAX_SPARED:
                 break
-            if who[_STATION] not in in_the_name:
-                stations[who[_STATION]] = None
+            if key[_STATION] not in in_the_name:
+                stations[key[_STATION]] = None
         gateways = (each for each in self._gateways if each not in flooding and not self._confirmed.has(each))
         return Spared(
             list(islice(stations, MAX_SPARED)),
@@ -256,7 +256,7 @@ class Overload:
         )
 
     def forget(self) -> None:
-        """Forget who asked how much: the flood is over."""
+        """Forget how much each requester solicited: the flood is over."""
         self._asked.clear()
         self._flooding.clear()
         self._closed.clear()
