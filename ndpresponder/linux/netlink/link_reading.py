@@ -147,7 +147,7 @@ async def _addresses(index: int) -> list[_Address]:
 
 
 async def _routes(index: int) -> list[_Route]:
-    def read(message: memoryview) -> _Route:
+    def read(message: memoryview) -> _Route | None:
         _, length, _, _, _, protocol, _, _, flags = nl.head(message, nl.RTMSG)
         values = nl.values_of(message, nl.RTMSG)
         hops = (hop for its_index, _, hop in nl.next_hops(values, flags) if its_index == index)
@@ -156,6 +156,8 @@ async def _routes(index: int) -> list[_Route]:
         # believed: a stranger's router advertisement can make up any, and would choose which targets are excluded
         on_link = protocol in (nl.RTPROT_KERNEL, nl.RTPROT_RA) and nl.RTA_GATEWAY not in values
         is_advertised = on_link and 0 < length <= _SUBNET
+        if length and not is_advertised and b"" not in routers:  # a router has many others
+            return None
         return _Route(values.get(nl.RTA_DST, bytes(16)), length, protocol, is_advertised, routers)
 
     body = nl.rtmsg(kind=nl.RTN_UNICAST)

@@ -101,19 +101,17 @@ class Resolver:
         """Return whether `target` is behind this host as far as the kernel knows, or whom to ask."""
         way = self._kernel.way(target, self._uplink)
         if way.link and way.link not in self._uplinks():
-            return self._look_on(Neighbor(way.link, way.gateway or target))
+            neighbor = Neighbor(way.link, way.gateway or target)
+            state = self._kernel.neighbor_state(*neighbor)
+            if state & nl.CONFIRMED:
+                return True
+            source = self._source(neighbor)
+            return Unknown(neighbor, source, bool(state & nl.STALE)) if source else False
         if way.local or not (way.link or way.missing):
             return way.local
         if way.link and self._policies.takes(target):  # it leaves encrypted: there is nobody to ask
             return True
         return self._look_around(target)
-
-    def _look_on(self, neighbor: Neighbor) -> Unknown | bool:
-        state = self._kernel.neighbor_state(*neighbor)
-        if state & nl.CONFIRMED:
-            return True
-        source = self._source(neighbor)
-        return Unknown(neighbor, source, bool(state & nl.STALE)) if source else False
 
     def _look_around(self, target: bytes) -> Unknown | bool:
         """Return the neighbors to solicit for a target without a route: it may be on each link that is followed."""
