@@ -19,7 +19,7 @@ from ndpresponder.observe.logs import Logs, get_logger
 from ndpresponder.targets.address_conflicts import AddressConflicts
 from ndpresponder.targets.admission import Admission
 from ndpresponder.targets.board import Entry, TargetBoard
-from ndpresponder.targets.sources import Identity, build_sources, within_of
+from ndpresponder.targets.sources import Identity, build_sources
 from ndpresponder.targets.sources.static import as_prefix
 from ndpresponder.targets.sources.temporary import TemporaryPrefixes
 from ndpresponder.targets.sources.unrouted_hosts import UnroutedHosts, followed
@@ -97,7 +97,7 @@ class Running:
         if config.install_routes and any(each.verify for each in config.interfaces):
             sources[Identity(("verify",))] = self._unrouted_hosts
         entries = {
-            identity: self._entries.get(identity) or Entry(source, within=within_of(identity))
+            identity: self._entries.get(identity) or Entry(source, within=identity.within)
             for identity, source in sources.items()
         }
         tasks = {identity: self._task(entry) for identity, entry in entries.items()}

@@ -1,1 +1,1 @@
-"""Which addresses are ours, and who says so."""
+"""Which addresses are ours: the sources that publish them, and which of them count on an uplink."""

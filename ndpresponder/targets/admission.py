@@ -7,7 +7,6 @@ the kernel is asked again; a solicitation of a requester leads to a look only if
 
 import asyncio
 import contextlib
-import struct
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Final
@@ -15,10 +14,10 @@ from typing import Final
 from ndpresponder.errors import SourceUnavailable
 from ndpresponder.linux.interface import index_of
 from ndpresponder.linux.netlink import Link, Links, changes
+from ndpresponder.linux.netlink import layout as nl
 from ndpresponder.linux.netlink.changes import Changes
 from ndpresponder.linux.netlink.downstream import master_of
 from ndpresponder.linux.netlink.forwarding import Forwarding, Way
-from ndpresponder.linux.netlink.layout import HEADER_LENGTH, attributes, kind_of
 from ndpresponder.linux.netlink.neighbors import neighbors_on
 from ndpresponder.policy.table import Prefix
 from ndpresponder.targets.address_conflicts import AddressConflicts
@@ -28,9 +27,6 @@ from ndpresponder.targets.source import TargetSet
 
 _SITE: Final = 48  # the prefix length that one site gets, RFC 6177
 _GROUPS: Final = changes.NEIGHBOR | changes.IPV6_ROUTE | changes.IPV6_RULE
-_NEIGHBOR_EVENTS, _NEW_ROUTE = (28, 29), 24
-_NDMSG: Final = struct.Struct("=BxxxiHBB")  # family, index, state, flags, type
-_NDA_DST: Final = 1
 _WORK_PER_TURN: Final = 2000  # targets whose route is known already: about 1 ms, then the event loop gets its turn
 _COST: Final = 40  # of such, to ask for a route
 _PAUSE_S: Final = 0.1  # at least between two looks at all routes, and as long as the last one took
@@ -57,7 +53,6 @@ class Admission:
         self._routes_changed = True
         self._routes_installed = False  # targets may have got the route that they lacked
         conflicts.on_news = self._changes.notify
-        board.scopes = {}
 
     def publish(self, entry: Entry, targets: TargetSet, published: Callable[[], None]) -> None:
         """Publish the set of a source once it is known which of it counts, and call `published`."""
@@ -105,17 +100,17 @@ class Admission:
 
     def _matters(self, event: bytes) -> bool:
         """Tell whether an event can change what counts: a route or rule, or a neighbor that has a live target."""
-        if len(event) < HEADER_LENGTH + _NDMSG.size:
+        if len(event) < nl.HEADER_LENGTH + nl.NDMSG.size:
             return True
-        if kind_of(event) not in _NEIGHBOR_EVENTS:
-            if kind_of(event) == _NEW_ROUTE and event[21] == _OWN_PROTOCOL:
+        if nl.kind_of(event) not in (nl.RTM_NEWNEIGH, nl.RTM_DELNEIGH):
+            if nl.kind_of(event) == nl.RTM_NEWROUTE and nl.head(event, nl.RTMSG)[5] == _OWN_PROTOCOL:
                 self._routes_installed = True
             else:
                 self._routes_changed = True
             return True
-        if struct.unpack_from("=i", event, HEADER_LENGTH + 4)[0] not in self._uplinks:
+        if nl.head(event, nl.NDMSG)[1] not in self._uplinks:
             return False
-        address = dict(attributes(event, HEADER_LENGTH + _NDMSG.size)).get(_NDA_DST, b"")
+        address = nl.values_of(event, nl.NDMSG).get(nl.NDA_DST, b"")
         waiting = (targets for _, targets, _ in self._waiting.values())
         published = (entry.targets for entry in self._board.entries)
         return any(address in targets.live for targets in (*published, *waiting))

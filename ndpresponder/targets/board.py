@@ -63,7 +63,7 @@ class TargetBoard:
         self._tables = dict.fromkeys(excluded, EMPTY)
         self._pending = False
         self._rebuilt_s = -COALESCE_S
-        self.scopes: Mapping[str, Scope] | None = None  # by uplink, from the next `rebuild` on; None: everything counts
+        self.scopes: Mapping[str, Scope] = {}  # by uplink, from the next `rebuild` on; without, no found target counts
         self.entries: list[Entry] = []
         self.generation = 0  # how often a table was swapped
 
@@ -110,11 +110,7 @@ class TargetBoard:
         self._pending = False
         failed: Exception | None = None
         for uplink, excluded in self._excluded.items():
-            scope = NOWHERE
-            if self.scopes is None:
-                scope = EVERYTHING
-            elif uplink in self.scopes:
-                scope = self.scopes[uplink] | self.configured(uplink)
+            scope = self.scopes[uplink] | self.configured(uplink) if uplink in self.scopes else NOWHERE
             serving = [self._count(entry, uplink, scope) for entry in self.entries if entry.serves(uplink)]
             table = TargetTable.build(
                 live=frozenset().union(*(counted.live for counted in serving)),
@@ -139,11 +135,9 @@ class TargetBoard:
 
     def _count(self, entry: Entry, uplink: str, scope: Scope) -> Counted:
         # A configured target counts at once; one that was found only after the kernel was asked where it leads
-        unknown: Withheld = {} if entry.configured or self.scopes is None else None
-        withheld = entry.withheld.get(uplink, unknown)
-        entry.counted[uplink] = counted = count(
-            entry.targets, scope if entry.within is None else entry.within, withheld, entry.counted.get(uplink)
-        )
+        withheld = entry.withheld.get(uplink, {} if entry.configured else None)
+        before = entry.counted.get(uplink)
+        entry.counted[uplink] = counted = count(entry.targets, entry.within or scope, withheld, before)
         return counted
 
     def claimers(self, uplink: str, prefix: Prefix) -> str:

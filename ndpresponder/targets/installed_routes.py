@@ -1,7 +1,7 @@
-"""Gives live targets a route to where they live, if the host would send their packets back out of an uplink.
+"""Install a route for each live target whose packets the host would otherwise send back out of an uplink.
 
-Only routes marked as ours are ever made or removed; all of ours that are not needed go, those of an earlier run first.
-Whatever happened, it asks the kernel for what is there and makes up the difference, as the sources do.
+Only routes with our own protocol number are made or removed. Routes that are not needed are removed, also those of an
+earlier run. After every change the kernel is asked for its routes, and the difference is made up.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ from ndpresponder.linux.netlink.own_entries import (
 )
 from ndpresponder.observe.logs import Logger
 
-_CLEANINGS: Final = 3  # tries, when the routes change while they are read; nobody rings after the last look
+_CLEANINGS: Final = 3  # tries, when the routes change while they are read
 _LOOKS_PER_TURN: Final = 100  # some 2 ms for an uplink, then the event loop gets its turn
 _PAUSE_S: Final = 0.1  # at least between two looks at the kernel's routes, and as long as the last one took
 
@@ -83,8 +83,8 @@ class Autowire:
     def _wanted(self) -> frozenset[HostRoute]:
         """Return the routes to have; whether each is needed the kernel knows."""
         links = self._links()
-        # Whoever lives behind us must never be able to take an uplink's or a gateway's address, not even while the
-        # default route is missing: the next one would then lead to him
+        # A host behind us must never take an address of an uplink or a gateway, not even while the default route is
+        # missing: the next default route would then lead to that host
         never = self._gateways().union(*(link.never for link in links))
         indexes: dict[str, int] = {}
         wanted = []

@@ -11,8 +11,6 @@ from typing import Final
 from ndpresponder.policy.table import Prefix
 from ndpresponder.targets.source import NOTHING, TargetSet
 
-_OCTET: Final = 8
-
 
 class Cause(StrEnum):
     """Why a target does not count on an uplink, in the words of the log."""
@@ -50,8 +48,8 @@ class Scope:
         self.prefixes = frozenset(prefixes)
         self.besides = frozenset(besides)
         self.cause = cause
-        self._heads = _by_octets(self.prefixes)
-        self._others = any(prefix.length % _OCTET for prefix in self.prefixes)
+        lengths = sorted({prefix.length for prefix in self.prefixes | self.besides}, reverse=True)
+        self._by_length = [(length, _heads(self.prefixes, length), _heads(self.besides, length)) for length in lengths]
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Scope) and (self.prefixes, self.besides) == (other.prefixes, other.besides)
@@ -65,18 +63,23 @@ class Scope:
 
     def takes(self, target: bytes) -> bool:
         """Tell whether an address is in this scope."""
-        return self.takes_prefix(host_prefix(target))
+        return self._takes(int.from_bytes(target, "big"))
 
     def takes_prefix(self, prefix: Prefix) -> bool:
         """Tell whether all of a prefix is in this scope; the longest of the prefixes around it decides."""
-        best = max((each.length for each in self.prefixes if contains(each, prefix)), default=-1)
-        return best >= 0 and not any(each.length > best and contains(each, prefix) for each in self.besides)
+        return self._takes(*prefix)
+
+    def _takes(self, value: int, at_most: int = 128) -> bool:
+        for length, inside, outside in self._by_length:
+            if length <= at_most:
+                head = value >> 128 - length
+                if head in inside or head in outside:
+                    return head in inside
+        return False
 
     def select(self, targets: frozenset[bytes]) -> frozenset[bytes]:
         """Return the addresses that are in this scope, of up to 100,000."""
-        if self.besides or self._others:
-            return frozenset(filter(self.takes, targets))
-        return frozenset(target for target in targets if any(target[:size] in heads for size, heads in self._heads))
+        return frozenset(target for target in targets if self._takes(int.from_bytes(target, "big")))
 
     def clip(self, claimed: frozenset[Prefix], refused: Collection[Prefix] = ()) -> frozenset[Prefix]:
         """Return the parts of claimed prefixes that are in this scope; `claimed` itself if all of it is.
@@ -98,14 +101,9 @@ class Scope:
                     yield part
 
 
-def _by_octets(prefixes: Iterable[Prefix]) -> tuple[tuple[int, frozenset[bytes]], ...]:
-    """Return the first octets of the prefixes that end with an octet, by their number: a fast look-up for `select`."""
-    heads: dict[int, set[bytes]] = {}
-    for value, length in prefixes:
-        if length % _OCTET == 0:
-            size = length // _OCTET
-            heads.setdefault(size, set()).add(value.to_bytes(16, "big")[:size])
-    return tuple((size, frozenset(each)) for size, each in sorted(heads.items()))
+def _heads(prefixes: Iterable[Prefix], length: int) -> frozenset[int]:
+    """Return the leading bits of the prefixes of one length."""
+    return frozenset(prefix.value >> 128 - length for prefix in prefixes if prefix.length == length)
 
 
 EVERYTHING: Final = Scope((Prefix(0, 0),))

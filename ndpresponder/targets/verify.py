@@ -39,14 +39,11 @@ Kept = tuple[bytes, bool]  # a frame, and whether it was addressed to another ho
 @dataclass(slots=True, eq=False)
 class _Pending:
     unknown: Unknown
+    neighbors: list[Neighbor]  # one of them has to be there
     is_new: bool
     since_s: float
     found: bool = False  # and no route leads there yet
     kept: list[Kept] = field(default_factory=list)
-
-    @property
-    def neighbors(self) -> list[Neighbor]:
-        return [self.unknown.neighbor, *(other.neighbor for other in self.unknown.others)]
 
 
 class Verifier:
@@ -82,10 +79,14 @@ class Verifier:
         """Read the kernel's sockets whenever they have news.
 
         Raises:
-            SourceUnavailable: the system refuses that now.
+            SourceUnavailable: the system refuses that now; all is closed.
         """
-        for each in self._kernel.sockets():
-            watch(each, self.read)
+        try:
+            for each in self._kernel.sockets():
+                watch(each, self.read)
+        except SourceUnavailable:
+            self.close()
+            raise
         self._tick()
 
     def _tick(self) -> None:
@@ -122,7 +123,7 @@ class Verifier:
             if is_new and not found.stale and not all(self._may_ask() for _ in (found, *found.others)):
                 return False
             if not self._kernel.ask(found):
-                self._wait(target, _Pending(found, is_new, self._clock()))
+                self._wait(target, found, is_new)
                 return False
             found = True
         self._remember(target, found)
@@ -165,10 +166,11 @@ class Verifier:
             elif state & NUD_FAILED and not unknown.unrouted:
                 self._end(target, pending, False)
 
-    def _wait(self, target: bytes, pending: _Pending) -> None:
-        self._new += pending.is_new
-        self._pending[target] = pending
-        for neighbor in pending.neighbors:
+    def _wait(self, target: bytes, unknown: Unknown, is_new: bool) -> None:
+        self._new += is_new
+        neighbors = [each.neighbor for each in (unknown, *unknown.others)]
+        self._pending[target] = pending = _Pending(unknown, neighbors, is_new, self._clock())
+        for neighbor in neighbors:
             self._waiting.setdefault(neighbor, []).append(target)
         self._call_later(WAIT_S, self._give_up, target, pending)
 
@@ -181,21 +183,19 @@ class Verifier:
                 self._end(target, pending, found)
 
     def _look_for_route(self, target: bytes, pending: _Pending) -> None:
-        if self._pending.get(target) is not pending:
-            return
-        look = self._kernel.look(target)
-        if look is True or (isinstance(look, Unknown) and not look.unrouted):
-            self._end(target, pending, True)
-        else:
-            self._call_later(_ROUTE_S, self._look_for_route, target, pending)
+        if self._pending.get(target) is pending:
+            look = self._kernel.look(target)
+            if look is True or (isinstance(look, Unknown) and not look.unrouted):
+                self._end(target, pending, True)
+            else:
+                self._call_later(_ROUTE_S, self._look_for_route, target, pending)
 
     def _end(self, target: bytes, pending: _Pending, found: bool) -> None:
         del self._pending[target]
         self._new -= pending.is_new
         for neighbor in pending.neighbors:
-            waiting = self._waiting[neighbor]
-            waiting.remove(target)
-            if not waiting:
+            self._waiting[neighbor].remove(target)
+            if not self._waiting[neighbor]:
                 del self._waiting[neighbor]
         self._remember(target, found)
         if pending.kept:
@@ -227,9 +227,5 @@ def open_verifier(
     """
     resolver = Resolver(lambda: {index, *uplinks()}, index, followed)
     verifier = Verifier(resolver, finish, asyncio.get_running_loop().call_later, clock, unrouted)
-    try:
-        verifier.open()
-    except SourceUnavailable:
-        verifier.close()
-        raise
+    verifier.open()
     return verifier

@@ -10,6 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from ndpresponder.policy.table import EMPTY, Match, Prefix, TargetTable
 from ndpresponder.targets.board import COALESCE_S, Entry, TargetBoard
+from ndpresponder.targets.scope import EVERYTHING
 from ndpresponder.targets.source import TargetSet
 
 UPLINKS = ("eth0", "eth1")
@@ -47,7 +48,7 @@ class Board(RuleBasedStateMachine):
         self.board.on_change(self.note_rebuild)
         self.board.rebuild()
         sources = [Named(f"s{number}", uplinks) for number, uplinks in enumerate(served)]
-        self.board.entries = self.entries = [Entry(source) for source in sources]
+        self.board.entries = self.entries = [Entry(source, EVERYTHING) for source in sources]
         self.said = [TargetSet()] * len(sources)
         self.up = [False] * len(sources)
 

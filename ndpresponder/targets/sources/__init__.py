@@ -1,6 +1,6 @@
 """The sources of targets, one file each, and the registry that makes those that are configured.
 
-Modules are imported when they are configured, so that what nobody uses costs nothing.
+Modules are imported when they are configured, so that an unused source costs nothing.
 """
 
 from typing import Any, NamedTuple
@@ -13,54 +13,49 @@ from ndpresponder.targets.sources.temporary import TemporaryPrefixes, TemporaryS
 
 
 class Identity(NamedTuple):
-    """Which source this is: two configurations that ask for the same one may go on with it."""
+    """The identity of a source: a source of the old configuration goes on if the new one has an equal identity."""
 
-    subject: tuple[str, ...]  # what it is about: it takes over from one about the same
-    settings: object = None  # all it was told
+    subject: tuple[str, ...]  # a new source takes over the set of an old one with the same subject
+    settings: object = None
 
-
-def within_of(identity: Identity) -> Scope | None:
-    """Return where the targets of a source count: everywhere if a person wrote them; None: by its uplinks."""
-    if identity.subject[0] in ("static", "temporary"):
-        return EVERYTHING
-    settings: Any = identity.settings
-    config = settings[0] if isinstance(settings, tuple) else settings
-    within = getattr(config, "within", ())
-    return Scope(map(as_prefix, within), cause=Cause.OUT_OF_SCOPE) if within else None
+    @property
+    def within(self) -> Scope | None:
+        """Return where the targets of the source count: configured ones everywhere; None: by its uplinks."""
+        if self.subject[0] in ("static", "temporary"):
+            return EVERYTHING
+        settings: Any = self.settings
+        config = settings[0] if isinstance(settings, tuple) else settings
+        within = getattr(config, "within", ())
+        return Scope(map(as_prefix, within), cause=Cause.OUT_OF_SCOPE) if within else None
 
 
 def build_sources(config: Config, temporary: TemporaryPrefixes) -> dict[Identity, Source]:
-    """Make every source that `config` asks for, and those of the prefixes that are added later."""
-    sources: dict[Identity, Source] = {}
+    """Make every source that `config` asks for, and those of the temporary prefixes."""
+    found: dict[Identity, Source] = {}
+    uplinks = tuple(interface.name for interface in config.interfaces)
     for interface in config.interfaces:
-        name, prefixes = interface.name, interface.prefixes
-        sources[Identity(("static", name), prefixes)] = StaticSource(name, prefixes)
-    for interface in config.interfaces:
-        sources[Identity(("temporary", interface.name))] = TemporarySource(interface.name, temporary)
-    if config.sources.docker:
+        static = Identity(("static", interface.name), interface.prefixes)
+        found[static] = StaticSource(interface.name, interface.prefixes)
+    for name in uplinks:
+        found[Identity(("temporary", name))] = TemporarySource(name, temporary)
+    for docker in config.sources.docker:
         from ndpresponder.targets.sources.docker import DockerSource
 
-        for docker in config.sources.docker:
-            sources[Identity(("docker", docker.url), docker)] = DockerSource(docker.networks, docker.url)
-    if config.sources.file:
+        found[Identity(("docker", docker.url), docker)] = DockerSource(docker.networks, docker.url)
+    for file in config.sources.file:
         from ndpresponder.targets.sources.file import FileSource
 
-        for file in config.sources.file:
-            sources[Identity(("file", file.path), file)] = FileSource(file.path)
-    if config.sources.wireguard:
+        found[Identity(("file", file.path), file)] = FileSource(file.path)
+    for wireguard in config.sources.wireguard:
         from ndpresponder.targets.sources.wireguard import WireguardSource
 
-        for wireguard in config.sources.wireguard:
-            sources[Identity(("wireguard", wireguard.name), wireguard)] = WireguardSource(wireguard.name)
-    uplinks = tuple(interface.name for interface in config.interfaces)
-    if config.sources.bridge:
+        found[Identity(("wireguard", wireguard.name), wireguard)] = WireguardSource(wireguard.name)
+    for bridge in config.sources.bridge:
         from ndpresponder.targets.sources.bridge import BridgeSource
 
-        for bridge in config.sources.bridge:
-            sources[Identity(("bridge", bridge.name), (bridge, uplinks))] = BridgeSource(bridge.name, uplinks)
-    if config.sources.routes is not None:
+        found[Identity(("bridge", bridge.name), (bridge, uplinks))] = BridgeSource(bridge.name, uplinks)
+    if (routes := config.sources.routes) is not None:
         from ndpresponder.targets.sources.routes import RoutesSource
 
-        routes = config.sources.routes
-        sources[Identity(("routes",), (routes, uplinks))] = RoutesSource(routes, uplinks)
-    return sources
+        found[Identity(("routes",), (routes, uplinks))] = RoutesSource(routes, uplinks)
+    return found

@@ -1,8 +1,8 @@
-"""What lies behind a downstream interface, as the kernel knows it: needs no container engine, and works with any.
+"""The targets behind a downstream interface, as the kernel knows them, whichever program made the interface.
 
-The prefixes of the interface's addresses are claimed. Its learned neighbors are live; behind a bridge only while a
-port knows their link-layer address, because the kernel keeps a neighbor long after its port has gone. It must never
-make anything of an interface that leads to the uplink.
+The prefixes of the interface's addresses are claimed. Its learned neighbors are live. Behind a bridge they are live
+only while a port knows their link-layer address, because the kernel keeps a neighbor long after its port has gone.
+Nothing is a target behind an interface that leads to the uplink.
 """
 
 import asyncio
@@ -14,10 +14,11 @@ from ndpresponder.linux.netlink.changes import Changes
 from ndpresponder.linux.netlink.downstream import GROUPS, Downstream, ask_downstream, removes
 from ndpresponder.observe.logs import get_logger
 from ndpresponder.policy.table import Prefix
+from ndpresponder.targets.scope import contains, host_prefix
 from ndpresponder.targets.source import NOTHING, TargetSet
 
-WIDEST: Final = 64  # a link's prefix: an interface with a wider one says nothing about where its addresses are
-_HEARD_MAX: Final = 1024  # then it is cheaper to ask again
+WIDEST: Final = 64  # a link's prefix: a wider one does not tell where its addresses are
+_EVENTS_MAX: Final = 1024  # then it is cheaper to ask again
 
 
 class BridgeSource:
@@ -31,9 +32,9 @@ class BridgeSource:
         self._uplinks = frozenset(uplinks)
         self._link_names = frozenset(word.encode() for word in (name, *self._uplinks))
         self._known: Downstream | None = None
-        self._heard: list[bytes] | None = None  # events while we ask
+        self._events: list[bytes] | None = None  # those that come while the kernel is asked
         self._log = get_logger(source=self.kind, name=name)
-        self._said: object = None
+        self._logged: object = None
 
     async def run(self, publish: Callable[[TargetSet], None]) -> None:
         """Follow the interface until cancelled; see `Source.run`."""
@@ -46,34 +47,33 @@ class BridgeSource:
         await changes.follow(look)
 
     async def _ask(self, publish: Callable[[TargetSet], None]) -> bool:
-        """Publish what is there now; return whether it changed while we asked."""
-        heard = self._heard = []
+        """Publish the targets that are there now; return whether they changed meanwhile."""
+        events = self._events = []
         before = self._known
         try:
             self._known = await ask_downstream(self.name, self._uplinks)
         finally:
-            self._heard = None
-        if lacks(self._known, before) and any(map(removes, heard)):
-            return True  # the kernel may have passed over some that are still there, when others were removed
-        self._tell(self._known)
+            self._events = None
+        if lacks(self._known, before) and any(map(removes, events)):
+            return True  # while others were removed, the kernel's answer may lack neighbors that are still there
+        self._log_changes(self._known)
         targets = targets_behind(self.name, self._known)
         await asyncio.sleep(0)  # of thousands of neighbors each step takes a millisecond or two
         publish(targets)
-        return any(map(self._matters, heard))
+        return any(map(self._matters, events))
 
     def _matters(self, event: bytes) -> bool:
-        """Tell whether we have to ask again; neighbors change their state all the time, mostly without consequence."""
-        if self._heard is not None and len(self._heard) < _HEARD_MAX:  # judged when the answer is there
-            self._heard.append(event)
+        """Tell whether to ask again; neighbors change their state all the time, mostly without consequence."""
+        if self._events is not None and len(self._events) < _EVENTS_MAX:  # judged when the answer is there
+            self._events.append(event)
             return False
-        return self._heard is not None or self._known is None or self._known.can_change_by(event, self._link_names)
+        return self._events is not None or self._known is None or self._known.can_change_by(event, self._link_names)
 
-    def _tell(self, downstream: Downstream | None) -> None:
-        """Log what a person has to know, once."""
-        wide = frozenset(_networks(downstream, wide=True)) if downstream else frozenset()
-        said = (downstream is not None, downstream.uplink if downstream else "", wide)
-        before, self._said = self._said, said
-        if said == before:
+    def _log_changes(self, downstream: Downstream | None) -> None:
+        wide = frozenset(prefix for prefix in _prefixes(downstream) if prefix.length < WIDEST)
+        logged = (downstream is not None, downstream.uplink if downstream else "", wide)
+        before, self._logged = self._logged, logged
+        if logged == before:
             return
         if downstream is None:
             self._log.warning("waiting for the interface to appear")
@@ -82,38 +82,35 @@ class BridgeSource:
         else:
             self._log.info("following", index=downstream.index, bridge=downstream.bridge)
         for prefix in wide:
-            network = str(IPv6Network((prefix.value, prefix.length)))
-            self._log.warning(f"a prefix wider than /{WIDEST} is not claimed: write it as --prefix", prefix=network)
+            why = f"a prefix wider than /{WIDEST} is not claimed: write it as --prefix"
+            self._log.warning(why, prefix=str(IPv6Network(prefix)))
 
 
 def targets_behind(name: str, downstream: Downstream | None) -> TargetSet:
-    """Return what the interface called `name` makes ours."""
+    """Return the targets behind the interface called `name`."""
     if downstream is None or downstream.uplink:
         return NOTHING
-    claimed = set(_networks(downstream))
-    if not downstream.bridge:
-        live = frozenset(downstream.neighbors)
-    else:
+    claimed = {prefix for prefix in _prefixes(downstream) if prefix.length >= WIDEST}
+    live = frozenset(downstream.neighbors)
+    if downstream.bridge:
         confirmed = downstream.lladdrs | {b""}
         live = frozenset(address for address, lladdr in downstream.neighbors.items() if lladdr in confirmed)
-        # A bridge forgets who is silent for long. In our prefixes that makes no difference; elsewhere the address must
-        # stay ours as long as the kernel has the entry, or nobody could ever reach it again
-        values = (int.from_bytes(address, "big") for address in downstream.neighbors.keys() - live)
-        silent = [value for value in values if not any(value >> 128 - n == v >> 128 - n for v, n in claimed)]
-        claimed.update(Prefix(value, 128) for value in silent)
+        # A bridge forgets a host that is silent for long. In our prefixes that makes no difference. Elsewhere the
+        # address stays ours as long as the kernel has the entry: without answers no frame would reach the host again.
+        silent = map(host_prefix, downstream.neighbors.keys() - live)
+        claimed.update([host for host in silent if not any(contains(prefix, host) for prefix in claimed)])
     return TargetSet(live, frozenset(claimed), {name: live})
 
 
 def lacks(downstream: Downstream | None, before: Downstream | None) -> bool:
-    """Tell whether any neighbor or station of `before` is there no more, although the interface is."""
+    """Tell whether the interface is still there, and a neighbor or station of `before` is not."""
     if downstream is None or before is None or downstream.index != before.index:
         return False
     return not (before.neighbors.keys() <= downstream.neighbors.keys() and before.lladdrs <= downstream.lladdrs)
 
 
-def _networks(downstream: Downstream, wide: bool = False) -> Iterable[Prefix]:
-    """Yield the prefixes of the interface that can be claimed, or those that are too wide."""
-    for address, length in downstream.addresses:
-        if (length < WIDEST) == wide:
-            shift = 128 - length
-            yield Prefix(int.from_bytes(address, "big") >> shift << shift, length)
+def _prefixes(downstream: Downstream | None) -> Iterable[Prefix]:
+    """Yield the prefixes of the interface's addresses."""
+    for address, length in downstream.addresses if downstream else ():
+        shift = 128 - length
+        yield Prefix(int.from_bytes(address, "big") >> shift << shift, length)

@@ -1,9 +1,8 @@
-"""The containers in networks of Docker, or of Podman through the same API: the IPv6 addresses they have now are live.
+"""The containers in networks of Docker, or of Podman through the same API: their present IPv6 addresses are live.
 
-Events only ring: whatever happened, the engine is asked again for all of it, and again every `POLL_S`, because Podman
-leaves out events that Docker sends. Of a network only containers count, never its subnet: the rest is nobody's. It
-must never forget addresses because the engine is away, since containers outlive it, nor believe an answer it cannot
-read.
+After each event the source asks the engine again for everything. It also asks every `POLL_S`, because Podman leaves
+out events that Docker sends. Only containers count, never the subnet of a network. While the engine is away nothing is
+forgotten, since containers outlive it. An answer that cannot be read is a failure.
 """
 
 import asyncio
@@ -12,8 +11,7 @@ import json
 import re
 import socket
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 from urllib.parse import quote
 
 from ndpresponder.config.problem import printable
@@ -31,24 +29,15 @@ _NAME_SHOWN: Final = 80
 _LATE_S: Final = 1.0  # after it began its events an engine may need a moment until it misses none
 _EVENTS: Final = "/events?filters=" + quote(json.dumps({"type": ["container", "network"]}))
 _ID: Final = re.compile(r"[0-9A-Za-z]{1,128}")
-_GONE: Final = object()  # what the engine says of a network that was deleted since it was listed
+_GONE: Final = object()  # the answer for a network that was deleted since it was listed
 _NO_CHANGE: Final = ("exec_", "health_status", "attach", "resize", "top", "export", "copy")  # a health check is three
 _ON_THE_LINK: Final = ("macvlan", "ipvlan")  # their containers sit on the uplink and answer for themselves
 _GATEWAY_MODE: Final = "com.docker.network.bridge.gateway_mode_ipv6"
 _BRIDGE_NAME: Final = "com.docker.network.bridge.name"
 _TRUSTED: Final = "com.docker.network.bridge.trusted_host_interfaces"
-
-
-@dataclass(frozen=True, slots=True)
-class Concern:
-    """Why a network's containers are not reachable, or not followed."""
-
-    network: str
-    why: str
-    hint: str
-
-
 MISSING: Final = "there is no such network yet"
+
+Concern = tuple[str, str, str]  # a network, why its containers are not reachable or not followed, and a hint
 
 
 class DockerSource:
@@ -63,40 +52,36 @@ class DockerSource:
         self._names = frozenset(names)
         self._engine = Engine(path)
         self._drops_direct = False
-        self._concerns: frozenset[Concern] = frozenset()
+        self._concerns: set[Concern] = set()
         self._log = get_logger(source=f"docker {self.name}")
 
     async def run(self, publish: Callable[[TargetSet], None]) -> None:
-        """Publish the addresses now and after each change, until the engine goes."""
-        rung = asyncio.Event()
-        listening = asyncio.create_task(self._listen(rung))
-        listening.add_done_callback(lambda _: rung.set())
+        """Publish the addresses now and after each change, until the engine goes away."""
+        changed = asyncio.Event()
+        events = asyncio.create_task(self._read_events(changed))
+        events.add_done_callback(lambda _: changed.set())
         try:
             self._drops_direct = _drops_direct(await self._ask("/version"))
             while True:
-                rung.clear()
+                changed.clear()
                 publish(await self._targets())
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(POLL_S):
-                        await rung.wait()
-                if listening.done():
-                    listening.result()
+                        await changed.wait()
+                if events.done():
+                    await events
                 await asyncio.sleep(SETTLE_S)
         finally:
-            listening.cancel()
-            await asyncio.gather(listening, return_exceptions=True)
+            events.cancel()
+            await asyncio.gather(events, return_exceptions=True)
 
-    async def _listen(self, rung: asyncio.Event) -> NoReturn:
+    async def _read_events(self, changed: asyncio.Event) -> None:
         async with self._engine.events(_EVENTS) as lines:
-            rung.set()
-            late = asyncio.get_running_loop().call_later(_LATE_S, rung.set)
-            try:
-                async for line in lines:
-                    if _may_matter(line):
-                        rung.set()
-            finally:
-                late.cancel()
-        raise SourceUnavailable("the engine ended its events")
+            changed.set()
+            asyncio.get_running_loop().call_later(_LATE_S, changed.set)
+            async for line in lines:
+                if _may_matter(line):
+                    changed.set()
 
     async def _targets(self) -> TargetSet:
         found: set[bytes] = set()
@@ -109,7 +94,7 @@ class DockerSource:
                 for network in _listed(answered):
                     missing.discard(network["Name"])
                     if self._follows(network, concerns):
-                        inspected = await self._ask(f"/networks/{quote(network['Id'], safe='')}", missing_ok=True)
+                        inspected = await self._ask(f"/networks/{network['Id']}", missing_ok=True)
                         live = frozenset(_live(inspected) if inspected is not _GONE else ())
                         found |= live
                         if interface := _interface(network):
@@ -118,14 +103,15 @@ class DockerSource:
                         raise SourceUnavailable(f"{self._engine.path}: more than {ADDRESSES_MAX} addresses")
         except TimeoutError as error:
             raise SourceUnavailable(f"{self._engine.path}: no answer within {ANSWER_S:.0f} s") from error
-        if unreadable := missing & _names(answered):
+        listed = [each.get("Name") for each in answered if isinstance(each, dict)]
+        if unreadable := [name for name in missing if name in listed]:
             raise SourceUnavailable(f"{self._engine.path}: what it says of {printable(min(unreadable))} is unreadable")
-        concerns.update(Concern(name, MISSING, "docker network create --ipv6 ...") for name in missing)
-        self._say(frozenset(concerns))
+        concerns.update((name, MISSING, "docker network create --ipv6 ...") for name in missing)
+        self._log_concerns(concerns)
         return TargetSet(live=frozenset(found), downstream=downstream)
 
     def _follows(self, network: dict[str, Any], concerns: set[Concern]) -> bool:
-        """Tell whether the containers in a network are ours, and note what a person may have to change."""
+        """Tell whether the containers in a network are ours, and note concerns."""
         chosen = network["Name"] in self._names
         driver, options = network.get("Driver"), network.get("Options") or {}
         if not chosen and ("*" not in self._names or not network.get("EnableIPv6") or network.get("Internal")):
@@ -134,28 +120,28 @@ class DockerSource:
         if driver in _ON_THE_LINK and options.get("ipvlan_mode", "l2") == "l2":
             if chosen:
                 why = f"its containers are on the link themselves ({driver}) and answer for themselves"
-                concerns.add(Concern(name, why, "leave the network out"))
+                concerns.add((name, why, "leave the network out"))
             return False
         if not network.get("EnableIPv6"):
-            concerns.add(Concern(name, "it has no IPv6", "docker network create --ipv6 ..."))
+            concerns.add((name, "it has no IPv6", "docker network create --ipv6 ..."))
         elif self._drops_direct and driver == "bridge" and _is_closed(options):
             why = "from version 28 on Docker drops what comes to its containers from outside"
-            concerns.add(Concern(name, why, f"docker network create -o {_GATEWAY_MODE}=routed ..."))
+            concerns.add((name, why, f"docker network create -o {_GATEWAY_MODE}=routed ..."))
         return True
 
-    def _say(self, concerns: frozenset[Concern]) -> None:
-        for concern in sorted(concerns - self._concerns, key=lambda each: each.network):
-            self._log.warning(concern.why, network=concern.network, hint=concern.hint)
-        for concern in self._concerns - concerns:
-            if concern.why == MISSING:
-                self._log.info("the network is there", network=concern.network)
+    def _log_concerns(self, concerns: set[Concern]) -> None:
+        for network, why, hint in sorted(concerns - self._concerns):
+            self._log.warning(why, network=network, hint=hint)
+        for network, why, _ in self._concerns - concerns:
+            if why == MISSING:
+                self._log.info("the network is there", network=network)
         self._concerns = concerns
 
     async def _ask(self, target: str, missing_ok: bool = False) -> Any:
-        """Return what the engine answers; `_GONE` for what is missing, where that may be.
+        """Return the engine's answer; with `missing_ok`, `_GONE` for status 404.
 
         Raises:
-            SourceUnavailable: it does not answer, or not so that it can be read.
+            SourceUnavailable: there is no answer, or it cannot be read.
         """
         try:
             async with asyncio.timeout(ANSWER_S):
@@ -182,45 +168,32 @@ def _may_matter(line: bytes) -> bool:
 
 
 def _listed(answer: object) -> Iterator[dict[str, Any]]:
-    """Yield the networks of a list; what is not built like one is none. Each engine has networks of its own."""
+    """Yield the networks of a list that can be read. The list is never empty: each engine has networks of its own."""
     if not isinstance(answer, list) or not answer:
         raise SourceUnavailable("the engine's list of networks is none")
     for network in answer:
-        if (
-            isinstance(network, dict)
-            and isinstance(network.get("Name"), str)
-            and isinstance(network.get("Id"), str)
-            and _ID.fullmatch(network["Id"])
-            and isinstance(network.get("Options") or {}, dict)
-        ):
-            yield network
-
-
-def _names(answer: list[Any]) -> set[str]:
-    """Return all names in a list of networks, those of entries among them that cannot be read."""
-    named = (network.get("Name") for network in answer if isinstance(network, dict))
-    return {name for name in named if isinstance(name, str)}
+        match network:
+            case {"Name": str(), "Id": str(identity)} if _ID.fullmatch(identity):
+                if isinstance(network.get("Options") or {}, dict):
+                    yield network
 
 
 def _live(network: object) -> Iterator[bytes]:
-    """Yield the IPv6 addresses of the containers in an inspected network; one that names none says null or {}."""
+    """Yield the IPv6 addresses of the containers in an inspected network, whose "Containers" may be null."""
     containers = network.get("Containers", []) if isinstance(network, dict) else []
-    if containers is None:
-        containers = {}
-    if not isinstance(containers, dict):
+    if not isinstance(containers, dict | None):
         raise SourceUnavailable("the engine's description of a network is none")
-    for container in containers.values():
-        address = container.get("IPv6Address") if isinstance(container, dict) else None
-        if not isinstance(address, str) or not address:  # IPv4 only
-            continue
-        try:
-            yield socket.inet_pton(socket.AF_INET6, address.partition("/")[0])
-        except (OSError, ValueError) as error:
-            raise SourceUnavailable("the engine gives a container an address that is none") from error
+    for container in (containers or {}).values():
+        match container:
+            case {"IPv6Address": str(address)} if address:  # else IPv4 only
+                try:
+                    yield socket.inet_pton(socket.AF_INET6, address.partition("/")[0])
+                except (OSError, ValueError) as error:
+                    raise SourceUnavailable("the engine gives a container an address that is none") from error
 
 
 def _interface(network: dict[str, Any]) -> str | None:
-    """Return the name of a network's bridge: as its options say, else as Docker makes it of the network's ID."""
+    """Return the name of a network's bridge, from its options or, as Docker does, from its ID."""
     named = (network.get("Options") or {}).get(_BRIDGE_NAME)
     if network.get("Driver") != "bridge" or not isinstance(named, str | None):
         return None

@@ -1,7 +1,7 @@
 """A client of a container engine's HTTP API on a unix socket: one answer, or an endless stream of events.
 
-The engine is not trusted with our loop or our memory: whatever it sends, and however slowly, ends in an answer of at
-most `BODY_MAX` octets or in `SourceUnavailable`. What the octets mean is the caller's to find out.
+The engine is not trusted with the event loop or the memory. Whatever it sends, and however slowly, ends in an answer of
+at most `BODY_MAX` octets or in `SourceUnavailable`. The caller decodes the octets.
 """
 
 import asyncio
@@ -15,9 +15,7 @@ import h11
 
 from ndpresponder.errors import SourceUnavailable
 
-BODY_MAX: Final = (
-    4 << 20
-)  # some 14,000 containers in one network; more would be decoded for longer than answers may wait
+BODY_MAX: Final = 4 << 20  # some 14,000 containers in one network; to decode more would hold up answers for too long
 _HEADERS_MAX: Final = 16 << 10
 _READ: Final = 8 << 10  # octets taken at a time: a body in chunks of one octet costs 5 microseconds each
 _EVENTS_PAUSE_S: Final = 0.01  # between two reads of a stream, so that a storm of events costs a bounded share
@@ -31,7 +29,7 @@ class Engine:
         self.path = path
 
     async def get(self, target: str) -> tuple[int, bytes]:
-        """Return status and body of the answer; how long to wait for it is the caller's to limit.
+        """Return status and body of the answer; the caller limits the time.
 
         Raises:
             SourceUnavailable: there is no engine, or it does not speak HTTP.
@@ -49,7 +47,7 @@ class Engine:
     async def events(self, target: str) -> AsyncIterator[AsyncGenerator[bytes, None]]:
         """Yield an iterator over the lines of a stream, once the engine has begun it.
 
-        A line that is too long to be held comes as empty ones, the last of them at its end.
+        A line that is too long to be kept comes as empty ones, the last of them at its end.
 
         Raises:
             SourceUnavailable: the engine ended the stream, or never began it.
@@ -112,24 +110,16 @@ async def _parts(http: h11.Connection, reader: asyncio.StreamReader) -> AsyncGen
 
 
 def _explain(path: str, error: OSError) -> str:
-    """Say what a person can do."""
+    """Return the failure in words, with a hint."""
     if isinstance(error, FileNotFoundError):
         return "there is no such socket; is the engine installed and running?"
     if isinstance(error, ConnectionRefusedError):
         return "nobody listens there; is the engine running?"
-    if isinstance(error, PermissionError):
-        return (
-            f"permission denied; the socket is of group {_group(path)}, which the drop-in "
-            "systemd/ndpresponder-docker.conf lets the daemon join (its members are root as good as)"
-        )
-    return error.strerror or str(error)
-
-
-def _group(path: str) -> str:
-    try:
-        number = os.stat(path).st_gid
-        return grp.getgrgid(number).gr_name
-    except KeyError:
-        return str(number)
-    except OSError:
-        return "docker or podman"
+    if not isinstance(error, PermissionError):
+        return error.strerror or str(error)
+    group = "docker or podman"
+    with contextlib.suppress(OSError, KeyError):
+        group = str(os.stat(path).st_gid)
+        group = grp.getgrgid(int(group)).gr_name
+    drop_in = "the drop-in systemd/ndpresponder-docker.conf lets the daemon join (its members are root as good as)"
+    return f"permission denied; the socket is of group {group}, which {drop_in}"

@@ -1,8 +1,8 @@
 """The addresses and prefixes that a file lists, one in each line: read again whenever the file changes.
 
-A line that is wrong is named, with its number, and costs nobody the other lines. While the file is missing, cannot be
-read or is too large, or somebody truncated it and is writing it anew, what it said last stays in force. It must never
-hold up the loop, however long the file or however long its disk takes.
+The log names a wrong line by its number; the other lines count. While the file is missing, cannot be read, is too
+large, or is being written anew after somebody truncated it, its last set stays in force. However long the file is, and
+however long its disk takes, the event loop goes on.
 """
 
 import asyncio
@@ -28,21 +28,23 @@ from ndpresponder.targets.source import TargetSet
 
 MAX_BYTES: Final = 4 << 20  # some 100,000 lines
 MAX_NAMED: Final = 20  # wrong lines that are named each; the others are counted
-_PIECE: Final = 1 << 14  # octets that are split into lines at once, some 0.3 ms if all of those are empty
+_PIECE: Final = 1 << 14  # octets that are split into lines at once: some 0.3 ms if all lines are empty
 _LINES_PER_LOOK: Final = 32  # at the clock
 _TURN_S: Final = 0.001  # then the event loop gets its turn
 _LOOK_S: Final = 0.05  # between looks whether another version is there
-_UNFINISHED_S: Final = 60.0  # a shorter file that nobody closed and nobody changes is taken for finished after that
+_UNFINISHED_S: Final = 60.0  # then a shorter file that nobody has closed or changed is taken for finished
 _LONGEST: Final = 200  # octets of a line without its comment; no address is near that
-_SIZE: Final = 2  # place in an identity; before it stands which file it is
+_SIZE: Final = 2  # place in an identity; before it are device and inode
 _UTF8_MARK: Final = b"\xef\xbb\xbf"
 _RESERVED: Final = tuple((int(block[0]), int(block[-1])) for block, _ in values.RESERVED)
+
+_Identity = tuple[int, ...]  # of a file and its version: device, inode, size, times
 
 
 class Version(NamedTuple):
     """The file as it was read once."""
 
-    identity: tuple[int, ...]  # which file it was, and in which version
+    identity: _Identity
     data: bytes
     digest: bytes
 
@@ -57,19 +59,19 @@ class FileSource:
         self.uplinks: frozenset[str] | None = None
         self._log = get_logger(file=path)
         self._slow_calls = SlowCalls(path)
-        self._seen: tuple[int, ...] | None = None  # which file was read last, and in which version
+        self._seen: _Identity | None = None  # the version that was read last
         self._digest = b""
         self._targets: TargetSet | None = None
         self._writing = inotify.Writing()
-        self._unfinished: tuple[tuple[int, ...], float] = (), 0.0  # a version, and since when it has been there
+        self._unfinished: tuple[_Identity, float] = (), 0.0  # a version, and since when it has been there
 
     async def run(self, publish: Callable[[TargetSet], None]) -> None:
-        """Publish what the file says now and after every change.
+        """Publish the file's targets now and after every change.
 
         Raises:
             SourceUnavailable: it is missing, cannot be read, does not answer or is too large.
         """
-        self._seen = None  # say once more what it says, even if it is the same: it can be read again
+        self._seen = None  # publish even the same set again: the file can be read again
         async with contextlib.aclosing(inotify.changes(self.name, self._slow_calls, self._writing)) as changes:
             async for changed_again in changes:
                 while version := await self._slow_calls.call(partial(contents, self.name, self._seen)):
@@ -87,7 +89,7 @@ class FileSource:
                 if not changed_again():  # an event that was nothing new must not vouch for what is written later
                     self._writing.finished = False
 
-    def _is_being_written(self, version: tuple[int, ...]) -> bool:
+    def _is_being_written(self, version: _Identity) -> bool:
         """Tell whether somebody truncated the file, or made it anew, and has not written all of it yet."""
         before = self._seen
         if before is None or version[_SIZE] >= before[_SIZE]:
@@ -100,7 +102,7 @@ class FileSource:
         return now_s - self._unfinished[1] < _UNFINISHED_S
 
     async def _parse(self, version: Version, changed_again: Callable[[], bool]) -> TargetSet | None:
-        """Return what a version lists; None as soon as it is no longer the one that is there."""
+        """Return the targets of a version; None as soon as another version is there."""
         live: set[bytes] = set()
         claimed: set[Prefix] = set()
         wrong: list[str] = []
@@ -118,14 +120,12 @@ class FileSource:
                     turn_s = now_s()
                 if not line:
                     continue
-                if address := plain_address(line):
-                    live.add(address)
-                elif (prefix := listed(line)) is None:
-                    why = fault_of(line) if ignored < MAX_NAMED else ""
-                    if why is not None:
+                if (prefix := listed(line)) is None:
+                    try:
+                        ignored += ignored >= MAX_NAMED or parse_line(line) is not None
+                    except Wrong as fault:
                         ignored += 1
-                        if why:
-                            wrong.append(f"{printable(f'{self.name}:{number}')}: {why}")
+                        wrong.append(f"{printable(f'{self.name}:{number}')}: {fault.message}; {fault.hint}")
                 elif prefix.length == 128:
                     live.add(prefix.value.to_bytes(16, "big"))
                 else:
@@ -155,33 +155,22 @@ def pieces(data: bytes) -> Iterator[tuple[int, list[bytes]]]:
         start, number = stop, number + len(lines)
 
 
-def plain_address(line: bytes) -> bytes | None:
-    """Return the address of a line with nothing but a global unicast address (RFC 3587 3), as in any long file.
-
-    That takes a small part of the time of `parse_line`, which says the same and has to judge all other lines.
-    """
-    try:
-        address = inet_pton(AF_INET6, line.strip().decode("ascii"))
-    except (OSError, ValueError):
-        return None
-    return address if address[0] >> 5 == 0b001 else None
-
-
 def listed(line: bytes) -> Prefix | None:
-    """Return the prefix a line lists, None when it is empty, a comment or wrong.
+    """Return the prefix that a line lists, None when it is empty, a comment or wrong.
 
-    It says what `parse_line` says in a tenth of the time, as long as nobody asks why: wrong lines may be millions.
+    It takes a tenth of the time of `parse_line`, which agrees and explains: a file may have millions of wrong lines.
     """
     address, slash, digits = line.partition(b"#")[0].strip().partition(b"/")
     try:
-        value = int.from_bytes(inet_pton(AF_INET6, address.decode("ascii")), "big")
+        packed = inet_pton(AF_INET6, address.decode("ascii"))
     except (OSError, ValueError):
         return None
-    length = 128
-    if slash:
-        if not digits.isdigit() or len(line) > _LONGEST:
-            return None
-        length = int(digits)
+    value = int.from_bytes(packed, "big")
+    if not slash and packed[0] >> 5 == 0b001:  # global unicast (RFC 3587 3), as most lines of a long file
+        return Prefix(value, 128)
+    if slash and (not digits.isdigit() or len(line) > _LONGEST):
+        return None
+    length = int(digits) if slash else 128
     if not WIDEST <= length <= 128:
         return None
     last = value + (1 << 128 - length) - 1
@@ -190,17 +179,8 @@ def listed(line: bytes) -> Prefix | None:
     return Prefix(value, length)
 
 
-def fault_of(line: bytes) -> str | None:
-    """Return what is wrong with a line, None if it is empty or a comment."""
-    try:
-        network = parse_line(line)
-    except Wrong as fault:
-        return f"{fault.message}; {fault.hint}"
-    return None if network is None else f"{network} is not understood; report this line"
-
-
 def parse_line(line: bytes) -> IPv6Network | None:
-    """Return what one line lists, None when it is empty or a comment.
+    """Return the prefix that a line lists, None when it is empty or a comment.
 
     Raises:
         Wrong: it is neither.
@@ -222,8 +202,8 @@ def parse_line(line: bytes) -> IPv6Network | None:
     return network
 
 
-def contents(path: str, seen: tuple[int, ...] | None) -> Version | None:
-    """Return the file, None if it is the one `seen` last."""
+def contents(path: str, seen: _Identity | None) -> Version | None:
+    """Return the file, None if `seen` is its version."""
     try:
         with open(path, "rb", opener=_open_at_once) as file:
             status = os.fstat(file.fileno())
@@ -241,15 +221,15 @@ def contents(path: str, seen: tuple[int, ...] | None) -> Version | None:
     return Version(version, data, blake2b(data).digest())
 
 
-def identity(path: str) -> tuple[int, ...] | None:
-    """Return which file there is, and in which version; None if there is none."""
+def identity(path: str) -> _Identity | None:
+    """Return the version that is there; None if there is no file."""
     try:
         return _identity_of(os.stat(path))
     except OSError:
         return None
 
 
-def _identity_of(status: os.stat_result) -> tuple[int, ...]:
+def _identity_of(status: os.stat_result) -> _Identity:
     return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 

@@ -1,9 +1,8 @@
-"""What the kernel would forward elsewhere than back out of an uplink, as its routes say.
+"""The prefixes that the kernel would forward elsewhere than back out of an uplink, as its routes tell.
 
-The longest prefix decides, as it does for the kernel: within a route that leads behind this host, a longer one that
-leads back out of an uplink, or that is unreachable, takes its part away. It must never claim a default route, nor,
-unless it is told within which prefixes, one wider than a link's prefix: half of the internet behind a tunnel is no
-reason to take it from the neighbors.
+As for the kernel, the longest prefix decides: within a route that leads behind this host, a longer one that leads back
+out of an uplink, or is unreachable, takes its part away. A default route is never claimed, nor, without `within`, a
+route wider than a link's prefix: half of the internet behind a tunnel must not take the addresses of the neighbors.
 """
 
 import asyncio
@@ -26,13 +25,14 @@ from ndpresponder.linux.netlink.routes import (
 )
 from ndpresponder.observe.logs import get_logger
 from ndpresponder.policy.table import Prefix
+from ndpresponder.targets.scope import contains
 from ndpresponder.targets.source import TargetSet
 from ndpresponder.targets.sources.static import as_prefix
 
-_LOOKS: Final = 3  # while others change
-WIDEST: Final = 64  # what is claimed without being named
+_LOOKS: Final = 3  # while other routes change
+WIDEST: Final = 64  # without `within`
 _LOOPBACK: Final = 1  # index of `lo` in every network namespace
-_NEVER: Final = ((0xFE80 << 112, 10), (0xFF << 120, 8))  # link-local, multicast
+_NEVER: Final = (Prefix(0xFE80 << 112, 10), Prefix(0xFF << 120, 8))  # link-local, multicast
 
 
 class RoutesSource:
@@ -45,16 +45,16 @@ class RoutesSource:
     def __init__(self, config: RoutesSourceConfig, uplinks: Iterable[str]) -> None:
         self._config = config
         self._uplinks = frozenset(uplinks)
-        within = tuple(as_prefix(network) for network in config.within)
+        self._within = within = tuple(map(as_prefix, config.within))
         self._wanted = Wanted(frozenset(config.tables), 1 if within else WIDEST, within)
         self._tables = config.tables  # in their order
-        self._unread: frozenset[int] = frozenset()
+        self._unread: set[int] = set()
         self._log = get_logger(source=self.kind)
         self._routes: frozenset[Route] | None = None  # as they were last
         self._events = 0  # received, whether or not they matter
         # Since the last answer
-        self._named: set[tuple[int, int]] = set()  # routes that an event told of
-        self._changed = False  # whether one told of anything else, a link say
+        self._named: set[tuple[int, int]] = set()  # prefixes of routes that events named
+        self._changed = False  # whether an event told of anything else, a link say
         self._overruns = 0
 
     async def run(self, publish: Callable[[TargetSet], None]) -> None:
@@ -72,8 +72,8 @@ class RoutesSource:
     async def _ask(self, changes: Changes) -> frozenset[Route]:
         """Return the routes.
 
-        When others change meanwhile, the kernel can pass over routes that stay as they are, without a word. So one that
-        was there stays unless an event told of it; when that is not known, it is asked for again.
+        While routes change, the kernel's answer may lack others that stay. So a route that was there before stays
+        unless an event named it; if events were lost, the kernel is asked again.
         """
         before = self._routes if changes.overruns == self._overruns and not self._changed else None
         told, overruns = self._named, changes.overruns
@@ -92,23 +92,21 @@ class RoutesSource:
         return found
 
     async def _follow_rules(self) -> None:
-        """Look at the tables that the rules lead to from the uplinks, unless a person named them."""
+        """Find the tables that the rules lead to from the uplinks, unless a person configured them."""
         if self._config.tables:
             return
         tables = await tables_for(self._uplinks)
         self._tables = tables.read
         self._wanted = replace(self._wanted, tables=frozenset(tables.read))
-        unread = set()
-        for table in tables.for_some:
-            if await ask_routes(replace(self._wanted, tables=frozenset((table,)))):
-                unread.add(table)
+        some = [(table, replace(self._wanted, tables=frozenset((table,)))) for table in tables.for_some]
+        unread = {table for table, wanted in some if await ask_routes(wanted)}
         for table in sorted(unread - self._unread):
             self._log.warning(
                 "a rule leads some packets to a table that is not looked at",
                 table=table,
                 hint=f"if it matters, write tables = {[*tables.read, table]} for the routes (ip -6 rule)",
             )
-        self._unread = frozenset(unread)
+        self._unread = unread
 
     def _matters(self, event: bytes) -> bool:
         self._events += 1
@@ -122,13 +120,13 @@ class RoutesSource:
         return True
 
     def _selection(self) -> "Selection":
-        """Return what makes a route ours, by the links as they are numbered now."""
+        """Return which routes lead to targets, by the links as they are numbered now."""
         config = self._config
         return Selection(
             away=device_indexes(self._uplinks) | {_LOOPBACK},
             through=device_indexes(config.through) if config.through else None,
             protocols=frozenset(config.protocols) or None,
-            within=self._wanted.within,
+            within=self._within,
             order={table: place for place, table in enumerate(self._tables)},
         )
 
@@ -140,7 +138,7 @@ class Selection:
     away: frozenset[int]  # links that lead back where the solicitation came from, or nowhere
     through: frozenset[int] | None = None  # the only links that count; None: all
     protocols: frozenset[int] | None = None
-    within: tuple[tuple[int, int], ...] = ()
+    within: tuple[Prefix, ...] = ()
     order: Mapping[int, int] | None = None  # table -> rank
 
     def takes(self, route: Route) -> bool:
@@ -155,45 +153,35 @@ class Selection:
 
 
 def targets_of(routes: Iterable[Route], selection: Selection) -> TargetSet:
-    """Return what `routes` make ours."""
-    best: dict[tuple[int, int], tuple[tuple[int, int], Route]] = {}
+    """Return the targets that `routes` lead to."""
     order = selection.order or {}
-    for route in routes:
-        if (route.unicast and not route.devices) or _never(route):  # dead: the kernel passes it over as well
-            continue
-        rank = (order.get(route.table, 0), route.metric)
-        prefix = (route.value, route.length)
-        if prefix not in best or rank < best[prefix][0]:
-            best[prefix] = (rank, route)
     decided: dict[Prefix, bool] = {}
-    for value, length in sorted(best, key=lambda prefix: prefix[1]):  # of routes around all of `within` the longest
-        takes = selection.takes(best[value, length][1])
-        for prefix in _clip(value, length, selection.within):
-            decided[prefix] = takes
+    # The longest route comes last, and of equal ones the first table and then the lowest metric: the last one decides
+    for route in sorted(routes, key=lambda each: (each.length, -order.get(each.table, 0), -each.metric)):
+        prefix = Prefix(route.value, route.length)
+        dead = route.unicast and not route.devices  # the kernel passes it over as well
+        if not dead and not any(contains(never, prefix) for never in _NEVER):
+            for part in _clip(prefix, selection.within):
+                decided[part] = selection.takes(route)
     return _condense(decided)
 
 
-def _never(route: Route) -> bool:
-    return any(
-        route.length >= length and route.value >> 128 - length == value >> 128 - length for value, length in _NEVER
-    )
-
-
-def _clip(value: int, length: int, within: tuple[tuple[int, int], ...]) -> Iterable[Prefix]:
+def _clip(prefix: Prefix, within: tuple[Prefix, ...]) -> Iterable[Prefix]:
     """Yield the parts of a prefix that lie in the wanted ones."""
     if not within:
-        yield Prefix(value, length)
-    for its_value, its_length in within:
-        shift = 128 - min(length, its_length)
-        if value >> shift == its_value >> shift:
-            yield Prefix(value, length) if length >= its_length else Prefix(its_value, its_length)
+        yield prefix
+    for each in within:
+        if contains(each, prefix):
+            yield prefix
+        elif contains(prefix, each):
+            yield each
 
 
 def _condense(decided: Mapping[Prefix, bool]) -> TargetSet:
-    """Leave out what says nothing that the next wider prefix does not say already."""
+    """Leave out each prefix for which the next wider one decides the same."""
     claimed: set[Prefix] = set()
     refused: set[Prefix] = set()
-    around: list[tuple[int, bool]] = []  # the prefixes around the present one: their last value, what is decided
+    around: list[tuple[int, bool]] = []  # the prefixes around the present one: their last value and decision
     for prefix in sorted(decided):
         while around and prefix.value > around[-1][0]:
             around.pop()

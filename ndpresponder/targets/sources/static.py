@@ -13,12 +13,10 @@ def as_prefix(network: IPv6Network) -> Prefix:
 
 
 def of_networks(networks: Iterable[IPv6Network]) -> TargetSet:
-    """Return what prefixes written by a person make ours: a /128 names a host that exists, so it is live."""
-    networks = tuple(networks)
-    return TargetSet(
-        live=frozenset(network.network_address.packed for network in networks if network.prefixlen == 128),
-        claimed=frozenset(as_prefix(network) for network in networks if network.prefixlen < 128),
-    )
+    """Return the targets that a person wrote as prefixes: a /128 names a host that exists, so it is live."""
+    prefixes = frozenset(map(as_prefix, networks))
+    hosts = frozenset(prefix for prefix in prefixes if prefix.length == 128)
+    return TargetSet(frozenset(host.value.to_bytes(16, "big") for host in hosts), prefixes - hosts)
 
 
 class StaticSource:

@@ -1,6 +1,6 @@
-"""The prefixes that a person added to the running daemon: each until its lifetime ends, or until it is removed.
+"""The prefixes that a person adds to the running daemon: each counts until its lifetime ends or it is removed.
 
-They survive a reload, and as text that is kept elsewhere the end of the process. How many there can be is bounded.
+They survive a reload, and the end of the process as text that the daemon keeps elsewhere. Their number is bounded.
 """
 
 import asyncio
@@ -30,7 +30,7 @@ class Temporary:
 
 
 def check(network: IPv6Network, uplink: object, interfaces: Collection[InterfaceConfig]) -> Temporary:
-    """Return the prefix on `uplink`, None for all, as far as a configuration of these `interfaces` allows it.
+    """Return the prefix on `uplink` (None: on all), if a configuration of these `interfaces` allows it.
 
     Raises:
         Wrong: there is no such uplink, or it takes no prefix as wide as this one.
@@ -49,35 +49,33 @@ def check(network: IPv6Network, uplink: object, interfaces: Collection[Interface
 
 
 class TemporaryPrefixes:
-    """All that were added and are still in force."""
+    """All prefixes that were added and are still in force."""
 
     def __init__(
         self, call_later: Schedule, clock: Callable[[], float], keep: Callable[[bytes], None] = lambda _: None
     ) -> None:
-        """Start without any; `clock` is the schedule's, and `keep` is called with what `restore` takes."""
+        """Start without any; `clock` is the schedule's, and `keep` is called with the octets that `restore` takes."""
         self._call_later = call_later
         self._clock = clock
         self._keep = keep
-        self._timers: dict[Temporary, Timer | None] = {}
-        self._ends_s: dict[Temporary, float] = {}
-        self._watchers: dict[asyncio.Event, None] = {}
+        self._ends: dict[Temporary, tuple[float, Timer] | None] = {}  # when each ends; None: never
+        self.changed = asyncio.Event()  # is set at the next change, and replaced then
 
     def restore(self, kept: bytes, interfaces: Collection[InterfaceConfig]) -> list[str]:
-        """Put into force what was `kept`, on this clock, has not ended yet and may be added to these `interfaces`.
+        """Put the `kept` prefixes into force that have not ended and may be added to these `interfaces`.
 
-        Return why each of the others is not in force.
+        Return why each of the others is refused.
 
         Raises:
             ValueError: it is something else; nothing was put into force.
         """
         try:
-            rows = [(text, uplink or None, _end(end_s)) for text, uplink, end_s in json.loads(kept)]
-            networks = [values.network(text) for text, _, _ in rows]
-        except (TypeError, RecursionError) as error:
+            rows = [(values.network(text), uplink or None, _end(end_s)) for text, uplink, end_s in json.loads(kept)]
+        except (TypeError, RecursionError, OverflowError) as error:
             raise ValueError(str(error)) from error
         now_s = self._clock()
         refused: list[str] = []
-        for network, (_, uplink, end_s) in zip(networks, rows, strict=True):
+        for network, uplink, end_s in rows:
             rest_s = None if end_s is None else min(end_s - now_s, LONGEST_S)
             if rest_s is not None and rest_s <= 0:
                 continue
@@ -86,19 +84,16 @@ class TemporaryPrefixes:
             except Wrong as wrong:
                 refused.append(f"{wrong.message}; {wrong.hint}")
                 continue
-            if prefix in self._timers or len(self._timers) < MAX_PREFIXES:
-                self._forget(prefix)
-                self._set(prefix, rest_s)
-            else:
+            if not self._set(prefix, rest_s):
                 refused.append(f"{network}: there are {MAX_PREFIXES} already")
         self._tell()
         return refused
 
     def review(self, interfaces: Collection[InterfaceConfig]) -> list[str]:
-        """Remove what is too wide for the configuration of these `interfaces`; return why, for each."""
+        """Remove the prefixes that are too wide for the configuration of these `interfaces`; return why, for each."""
         names = {interface.name for interface in interfaces}
         refused: list[str] = []
-        for prefix in list(self._timers):
+        for prefix in list(self._ends):
             if prefix.uplink and prefix.uplink not in names:  # in force again when its uplink is back
                 continue
             try:
@@ -111,13 +106,11 @@ class TemporaryPrefixes:
         return refused
 
     def add(self, prefix: Temporary, lifetime_s: int | None) -> bool:
-        """Add a prefix, or give it a new lifetime, None being without end; return False when there is no room."""
-        if prefix not in self._timers and len(self._timers) >= MAX_PREFIXES:
-            return False
-        self._forget(prefix)
-        self._set(prefix, lifetime_s)
-        self._tell()
-        return True
+        """Add a prefix, or give it a new lifetime (None: without end); return False when there is no room."""
+        added = self._set(prefix, lifetime_s)
+        if added:
+            self._tell()
+        return added
 
     def remove(self, prefix: Temporary) -> bool:
         """Remove a prefix; return whether it was there."""
@@ -127,42 +120,34 @@ class TemporaryPrefixes:
         return found
 
     def remaining(self) -> dict[Temporary, float | None]:
-        """Return each prefix and the seconds it still has, None for without end."""
+        """Return each prefix and the seconds it still has; None: without end."""
         now_s = self._clock()
-        return {prefix: self._ends_s[prefix] - now_s if prefix in self._ends_s else None for prefix in self._timers}
+        return {prefix: end[0] - now_s if end else None for prefix, end in self._ends.items()}
 
     def on(self, uplink: str) -> TargetSet:
-        """Return what is ours on an uplink."""
-        return of_networks(prefix.network for prefix in self._timers if prefix.uplink in ("", uplink))
+        """Return the targets on an uplink."""
+        return of_networks(prefix.network for prefix in self._ends if prefix.uplink in ("", uplink))
 
-    def watch(self, changed: asyncio.Event) -> None:
-        """Set `changed` after each change from now on."""
-        self._watchers[changed] = None
-
-    def unwatch(self, changed: asyncio.Event) -> None:
-        """Undo `watch`."""
-        self._watchers.pop(changed, None)
-
-    def _set(self, prefix: Temporary, lifetime_s: float | None) -> None:
-        self._timers[prefix] = None
+    def _set(self, prefix: Temporary, lifetime_s: float | None) -> bool:
+        if not self._forget(prefix) and len(self._ends) >= MAX_PREFIXES:
+            return False
+        self._ends[prefix] = None
         if lifetime_s is not None:
-            self._timers[prefix] = self._call_later(lifetime_s, self.remove, prefix)
-            self._ends_s[prefix] = self._clock() + lifetime_s
+            self._ends[prefix] = self._clock() + lifetime_s, self._call_later(lifetime_s, self.remove, prefix)
+        return True
 
     def _forget(self, prefix: Temporary) -> bool:
-        self._ends_s.pop(prefix, None)
-        if prefix not in self._timers:
+        if prefix not in self._ends:
             return False
-        timer = self._timers.pop(prefix)
-        if timer is not None:
-            timer.cancel()
+        if end := self._ends.pop(prefix):
+            end[1].cancel()
         return True
 
     def _tell(self) -> None:
-        rows = [(str(prefix.network), prefix.uplink, self._ends_s.get(prefix)) for prefix in self._timers]
+        rows = [(str(prefix.network), prefix.uplink, end and end[0]) for prefix, end in self._ends.items()]
         self._keep(json.dumps(rows).encode())
-        for changed in self._watchers:
-            changed.set()
+        self.changed.set()
+        self.changed = asyncio.Event()
 
 
 def _end(raw: Any) -> float | None:
@@ -171,15 +156,13 @@ def _end(raw: Any) -> float | None:
     Raises:
         ValueError: it is no time.
     """
-    if raw is None:
-        return None
-    if isinstance(raw, bool) or not isinstance(raw, int | float) or not math.isfinite(raw):
+    if raw is not None and (isinstance(raw, bool) or not isinstance(raw, int | float) or not math.isfinite(raw)):
         raise ValueError(f"{raw!r} is no time")
-    return float(raw)
+    return raw
 
 
 class TemporarySource:
-    """Those of them that are for one uplink; a /128 is live, as it is among the configured prefixes."""
+    """The prefixes for one uplink; a /128 is live, as it is among the configured ones."""
 
     kind = "temporary"
 
@@ -189,13 +172,8 @@ class TemporarySource:
         self._prefixes = prefixes
 
     async def run(self, publish: Callable[[TargetSet], None]) -> None:
-        """Publish what is in force now and after every change."""
-        changed = asyncio.Event()
-        self._prefixes.watch(changed)
-        try:
-            while True:
-                changed.clear()
-                publish(self._prefixes.on(self.name))
-                await changed.wait()
-        finally:
-            self._prefixes.unwatch(changed)
+        """Publish the prefixes in force now and after every change."""
+        while True:
+            changed = self._prefixes.changed
+            publish(self._prefixes.on(self.name))
+            await changed.wait()

@@ -1,8 +1,8 @@
-"""The addresses that the peers of a WireGuard interface may use: its allowed-ips, live while a peer is to be heard.
+"""The addresses that the peers of a WireGuard interface may use: its allowed-ips, live while a peer is active.
 
-A session ends 180 s after its handshake (WireGuard 6.1, Reject-After-Time); a peer that says anything makes the next
-one after 120 s. So a peer whose last handshake is older is silent, and its address merely claimed. Nothing tells of a
-handshake: the interface is asked again and again.
+A session ends 180 s after its handshake (WireGuard 6.1, Reject-After-Time); a peer that sends anything starts the next
+one after 120 s. So a peer whose last handshake is older is silent, and its addresses are merely claimed. No event tells
+of a handshake: the source asks every `POLL_S`.
 """
 
 import socket
@@ -36,13 +36,13 @@ class WireguardSource:
         self.uplinks: frozenset[str] | None = None
         self._clock = clock
         self._log = get_logger(wireguard=name)
-        self._refused: frozenset[Prefix] = frozenset()
+        self._wide: frozenset[Prefix] = frozenset()
 
     async def run(self, publish: Callable[[TargetSet], None]) -> None:
-        """Publish what the interface says now, every five seconds, and when an interface changes.
+        """Publish the targets now, every five seconds, and when an interface changes.
 
         Raises:
-            SourceUnavailable: it does not say.
+            SourceUnavailable: the interface cannot be read.
         """
 
         async def look() -> None:
@@ -55,35 +55,27 @@ class WireguardSource:
         if peers is None:
             peers = await kernel.peers(self.name)
         if peers is None:
-            if any(name == self.name for _, name in socket.if_nameindex()):
-                hidden = (
-                    f"or {programs.socket_of(self.name)} is hidden from us (the unit does: follow the routes instead)"
-                )
-                raise SourceUnavailable(f"{self.name} is not a WireGuard interface, {hidden}")
-            return NOTHING
-        targets, refused = as_targets(self.name, peers, self._clock())
-        for prefix in sorted(refused - self._refused):
+            if all(name != self.name for _, name in socket.if_nameindex()):
+                return NOTHING
+            hidden = f"{programs.socket_of(self.name)} is hidden from us (the unit does: follow the routes instead)"
+            raise SourceUnavailable(f"{self.name} is not a WireGuard interface, or {hidden}")
+        targets, wide = as_targets(self.name, peers, self._clock())
+        for prefix in sorted(wide - self._wide):
             self._log.warning(
                 f"an allowed prefix wider than /{WIDEST} is ignored; claim it in the configuration if it is meant",
                 prefix=f"{IPv6Address(prefix.value)}/{prefix.length}",
             )
-        self._refused = refused
+        self._wide = wide
         return targets
 
 
 def as_targets(name: str, peers: list[Peer], now_s: float) -> tuple[TargetSet, frozenset[Prefix]]:
-    """Return what `peers` make ours at `now_s` (Unix time), and the prefixes that are too wide to be believed."""
-    live: set[bytes] = set()
-    claimed: set[Prefix] = set()
-    refused: set[Prefix] = set()
+    """Return the targets of `peers` at `now_s` (Unix time), and the prefixes that are too wide to be claimed."""
+    recent, silent = set[Prefix](), set[Prefix]()
     for peer in peers:
-        recent = now_s - peer.last_handshake_s < RECENT_S
-        for address, length in peer.allowed:
-            prefix = Prefix(int.from_bytes(address, "big"), length)
-            if length < WIDEST:
-                refused.add(prefix)
-            elif length == 128 and recent:
-                live.add(address)
-            else:
-                claimed.add(prefix)
-    return TargetSet(frozenset(live), frozenset(claimed), {name: frozenset(live)}), frozenset(refused)
+        allowed = recent if now_s - peer.last_handshake_s < RECENT_S else silent
+        allowed.update(Prefix(int.from_bytes(address, "big"), length) for address, length in peer.allowed)
+    wide = frozenset(prefix for prefix in recent | silent if prefix.length < WIDEST)
+    hosts = frozenset(prefix for prefix in recent if prefix.length == 128)
+    live = frozenset(host.value.to_bytes(16, "big") for host in hosts)
+    return TargetSet(live, frozenset(silent | (recent - hosts)) - wide, {name: live}), wide

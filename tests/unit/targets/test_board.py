@@ -8,6 +8,7 @@ from sample_responder import addresses, prefixes
 
 from ndpresponder.policy.table import TargetTable
 from ndpresponder.targets.board import COALESCE_S, Entry, TargetBoard
+from ndpresponder.targets.scope import EVERYTHING
 from ndpresponder.targets.source import TargetSet
 
 
@@ -41,7 +42,7 @@ class Bench:
         )
 
     def add(self, *arguments: Any) -> Entry:
-        self.board.entries.append(Entry(Named(*arguments)))
+        self.board.entries.append(Entry(Named(*arguments), EVERYTHING))
         return self.board.entries[-1]
 
     def expire(self) -> None:
