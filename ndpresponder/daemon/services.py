@@ -16,7 +16,7 @@ from ndpresponder.linux.other_responders import rivals
 from ndpresponder.observe.logs import get_logger
 from ndpresponder.outcome import Kind, Outcome
 from ndpresponder.targets.sources import Identity
-from ndpresponder.unsolicited.hearing import Hearing
+from ndpresponder.unsolicited.dropped_reports import DroppedReports
 from ndpresponder.uplink.uplink import Uplink
 
 _RIVALS_EVERY_S: Final = 60.0
@@ -85,7 +85,7 @@ def _watch_stations(running: Running, life: Life) -> Run:
 def _watch_hearing(running: Running, name: str, _: Life) -> Run:
     uplink = running.uplinks[name]
     tally, responder = uplink.tally, uplink.responder
-    return Hearing(
+    return DroppedReports(
         partial(_link_of, uplink),
         # A reachability probe that is answered shows that the gateway has heard of us before
         lambda: tally.received[Kind.MULTICAST] + tally.received[Kind.DAD] + tally.ended[Outcome.ANSWERED_UNICAST],

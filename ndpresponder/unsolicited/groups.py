@@ -1,8 +1,8 @@
 """Which solicited-node groups an uplink listens to, so that a bridge that snoops MLD lets solicitations through.
 
 RFC 4861 7.2.8 asks a proxy to join the groups of its targets. A group belongs to all targets with the same low 24
-bits, so each is counted and left with its last target. Pure: joining is done elsewhere. What is not joined for want
-of room is still answered; behind a snooping bridge nobody will ask.
+bits, so each is counted and left with its last target. Pure: reporting is done elsewhere. What has no room is still
+answered; behind a snooping bridge nobody will ask.
 """
 
 from bisect import bisect_left

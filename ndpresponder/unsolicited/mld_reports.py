@@ -1,9 +1,8 @@
-"""MLD reports in frames of our own, for groups that the kernel cannot be asked to join or reports in vain.
+"""MLD reports of the groups of an uplink, so that a bridge that snoops MLD lets solicitations through.
 
-The kernel reports what a socket joined from a link-local address, and only for a process that may open IPv6 sockets.
-A filter may drop that source, a sandbox may forbid those sockets; a bridge that snoops learns from these frames all
-the same. They are sent at every change, again and again, and when a router or bridge asks, but never more often than
-`_QUERIED_INTERVAL_S` allows, however often somebody asks. Nothing is said at the end: the bridge forgets by itself.
+The daemon builds them itself, as the kernel reports from link-local addresses only, which a provider's filter may drop,
+and looks through all groups that are joined for each multicast frame. They are sent at each change, again and again,
+and after a query, but no more often than `_QUERIED_INTERVAL_S` allows. Nothing is said at the end: the bridge forgets.
 After a query of MLDv1 they are of that version, which takes a frame for each group: those are paced.
 """
 
@@ -35,11 +34,11 @@ _V1_PAUSE_S: Final = 0.05  # after those: 4,096 groups take 3.2 s, a third of th
 _V1_MOST: Final = 16384
 
 
-class Reporter:
+class MldReports:
     """Reports the groups of one uplink."""
 
     def __init__(self, send: Callable[[list[bytes]], None], from_link_local: bool, from_global: bool) -> None:
-        """Report with `send` from each kind of source that is asked for; from none, nothing."""
+        """Report with `send` from each kind of source that is asked for."""
         self._send = send
         self._from_link_local = from_link_local
         self._from_global = from_global
@@ -55,7 +54,7 @@ class Reporter:
     def follow_link(self, link: Link | None, groups: frozenset[bytes]) -> None:
         """Report what changed, or everything if `link` is another or has other addresses; None is down or gone."""
         before, self._link = self._link, link
-        if link is None or not (self._from_link_local or self._from_global):
+        if link is None:
             self.close()
             return
         if before is None or before.index != link.index:
@@ -70,12 +69,6 @@ class Reporter:
             self._report(mld.TO_INCLUDE, left)
             self._report(mld.TO_EXCLUDE, new)
             self._schedule(_REPEAT_S)
-
-    def stand_in(self, link: Link | None, groups: frozenset[bytes]) -> None:
-        """Report what the kernel cannot join from a link-local address as well, as the kernel would."""
-        self._from_link_local = True
-        self.close()
-        self.follow_link(link, groups)
 
     def close(self) -> None:
         """Fall silent."""

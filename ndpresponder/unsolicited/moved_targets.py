@@ -20,8 +20,8 @@ from ndpresponder.policy.requester import UplinkState
 from ndpresponder.policy.responder import Responder
 from ndpresponder.policy.table import EMPTY, Match, TargetTable
 from ndpresponder.unsolicited.announcements import Announcer, announcement
-from ndpresponder.unsolicited.owner_search import Search
-from ndpresponder.unsolicited.recent_answers import MAX_TARGETS, Recent
+from ndpresponder.unsolicited.owner_search import OwnerSearch
+from ndpresponder.unsolicited.recent_answers import MAX_TARGETS, RecentAnswers
 from ndpresponder.wire.layout import TARGET
 
 EXPECT_S: Final = 120.0  # so long after a prefix was taken over, what is solicited in it is announced
@@ -45,7 +45,7 @@ class MovedTargets(UplinkPart):
         self._send = send = context.send
         self._responder = responder
         self._log = context.log.logger
-        self.recent = Recent()
+        self.recent = RecentAnswers()
         self.elsewhere: Callable[[], list[bytes]] = list  # returns what was answered without us, the latest first
         self.on_expecting: Callable[[], None] = lambda: None  # called when `expecting` changes
         self._silent = True
@@ -58,8 +58,8 @@ class MovedTargets(UplinkPart):
         self._expected: dict[int, dict[int, float]] = {}  # bits to shift away -> network -> until when
         self._expected_timer: asyncio.TimerHandle | None = None
         self._said: set[bytes] = set()  # of the targets in those
-        self._owners = Search(send)
-        self._successors = Search(send)
+        self._owners = OwnerSearch(send)
+        self._successors = OwnerSearch(send)
 
     def configure(self, silent: bool, speaks: bool, takes_over: bool) -> None:
         """Say nothing at all when `silent`, and no more than is asked for unless it `speaks`.

@@ -5,6 +5,7 @@ paced, the caller bounds their number; of advertisements only those for what was
 """
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -25,7 +26,7 @@ _BATCH: Final = 32
 _PAUSE_S: Final = 0.025  # after each batch: 1,280 solicitations a second
 
 
-class Search:
+class OwnerSearch:
     """One search at a time; another one ends it."""
 
     def __init__(self, send: Callable[[list[bytes]], None]) -> None:
@@ -64,6 +65,9 @@ class Search:
     async def _run(
         self, link: Link, targets: Sequence[bytes], rounds_s: Sequence[float], done: Callable[[list[bytes]], None]
     ) -> None:
+        def conclude(batch: Sequence[bytes]) -> None:
+            done([target for target in batch if target not in self._owned])
+
         loop = asyncio.get_running_loop()
         self._asked, self._owned, self._answered = set(targets), set(), set()
         if (listener := await self._listen(link)) is None:
@@ -76,7 +80,7 @@ class Search:
                 for first in range(0, len(waiting), _BATCH):
                     batch = waiting[first : first + _BATCH]
                     self.ask(link, batch)
-                    pending.append(loop.call_later(ANSWER_S, self._conclude, batch, done))
+                    pending.append(loop.call_later(ANSWER_S, conclude, batch))
                     await asyncio.sleep(_PAUSE_S)
             await asyncio.sleep(ANSWER_S + _PAUSE_S)
         finally:
@@ -85,26 +89,17 @@ class Search:
             loop.remove_reader(listener)
             listener.close()
 
-    def _conclude(self, batch: Sequence[bytes], done: Callable[[list[bytes]], None]) -> None:
-        done([target for target in batch if target not in self._owned])
-
     async def _listen(self, link: Link) -> Listener | None:
-        """Return what hears the answers; None if nothing can, so that nobody could tell who owns what."""
+        """Return the listener for the answers; None if there is no room for one, as then no owner would be heard."""
         for _ in range(_TRIES):
-            try:
-                return self._listen_now(link)
-            except (LinkNotReady, SourceUnavailable):  # the link is going, or there is no room
-                await asyncio.sleep(_AGAIN_S)
+            with contextlib.ExitStack() as unused, contextlib.suppress(LinkNotReady, SourceUnavailable):
+                listener = Listener(link.device, ADVERTISEMENTS)
+                unused.callback(listener.close)
+                watch(listener, self._on_readable, listener, link.lladdr)
+                unused.pop_all()
+                return listener
+            await asyncio.sleep(_AGAIN_S)
         return None
-
-    def _listen_now(self, link: Link) -> Listener:
-        listener = Listener(link.device, ADVERTISEMENTS)
-        try:
-            watch(listener, self._on_readable, listener, link.lladdr)
-        except SourceUnavailable:
-            listener.close()
-            raise
-        return listener
 
     def _on_readable(self, listener: Listener, lladdr: bytes) -> None:
         for frame in listener.receive():

@@ -21,7 +21,7 @@ _WAITING: Final = 2048  # of the answers of longer ones, so many wait to be note
 _PAUSE_S: Final = 0.25  # between two looks at those: about 0.7 ms each
 
 
-class Recent:
+class RecentAnswers:
     """What one uplink answered last."""
 
     __slots__ = ("_looked_s", "_requesters", "_waiting", "spared")

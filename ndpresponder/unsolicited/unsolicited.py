@@ -1,33 +1,26 @@
-"""How an uplink makes itself heard and keeps hearing: announcements, memberships, MLD, multicast router discovery.
+"""Announce the live targets of an uplink, and have bridges that snoop MLD send it the solicitations for all targets.
 
 Driven by two facts, the link (`follow_link`) and the targets (`set_table`), and by the loop's clock. It sends no more
 than its pace allows, nothing at all while the link is down, and nothing for an address that is not answered for.
 """
 
 import asyncio
-import errno
-import os
 from collections.abc import Callable
 from typing import Final
 
 from ndpresponder.config import InterfaceConfig
 from ndpresponder.linux.netlink import Link
-from ndpresponder.linux.packet.memberships import Memberships
 from ndpresponder.observe.uplink_part import UplinkContext, UplinkPart
 from ndpresponder.policy.requester import UplinkState
 from ndpresponder.policy.table import EMPTY, TargetTable
 from ndpresponder.unsolicited.announcements import MAX_INTRODUCED, Announcer, Introductions, announcement
 from ndpresponder.unsolicited.groups import GroupTable
-from ndpresponder.unsolicited.mld_reports import Reporter
+from ndpresponder.unsolicited.mld_reports import MldReports
 from ndpresponder.unsolicited.multicast_router import MulticastRouter
 
 _TICK_S: Final = 0.005  # the shortest sleep between two announcements
 # Between two restarts for new gateways, which strangers can make up: 2,000 targets are through after 24 s
 _RESTART_INTERVAL_S: Final = 30.0
-_MEMBERSHIPS_PER_TURN: Final = 32  # joins and leaves before the event loop gets its turn: about 1 ms
-# The kernel looks through what is joined on a link, one after the other, for each multicast frame: 5 us among 256
-MAX_JOINED: Final = 64
-_REJOIN_S: Final = 10.0  # until what the kernel refused to join, for want of memory mostly, is tried again
 
 
 class Unsolicited(UplinkPart):
@@ -46,12 +39,10 @@ class Unsolicited(UplinkPart):
         `never` are addresses that are not announced whatever a source says: gateways that were seen. `lately` returns
         targets that were answered, the latest first.
         """
-        mld_source, send = config.mld_source, context.send
+        send, sources = context.send, (config.mld_source != "global", config.mld_source != "linklocal")
         self._announce = config.announce == "live"
-        self._join = mld_source != "global"
-        self._stands_in = False  # the reporter, for what the kernel is not asked to join
-        self._reporter = Reporter(send, from_link_local=False, from_global=mld_source != "linklocal")
-        self.router = MulticastRouter(send, mld_source != "global", mld_source != "linklocal")
+        self._reports = MldReports(send, *sources)
+        self.router = MulticastRouter(send, *sources)
         self._mld_router = config.mld_router
         self._send = send
         self._flags = flags
@@ -62,16 +53,12 @@ class Unsolicited(UplinkPart):
         self._introductions = Introductions()
         self._complained = False
         self._groups = GroupTable()
-        self._memberships: Memberships | None = None
-        self._work: asyncio.Handle | None = None
-        self._rejoin_timer: asyncio.TimerHandle | None = None
         self._link: Link | None = None
         self._table = EMPTY
         self._announce_timer: asyncio.TimerHandle | None = None
         self._restart_timer: asyncio.TimerHandle | None = None
         self._restarted_s = -_RESTART_INTERVAL_S  # for a new gateway
         self._left_out = 0
-        self._join_error = 0
 
     def follow_link(self, link: Link, state: UplinkState | None) -> None:
         """Adapt to the link as it is now; say nothing while it is down."""
@@ -79,16 +66,12 @@ class Unsolicited(UplinkPart):
             self.close()
             return
         before, self._link = self._link, link
-        if before is None or before.index != link.index:
-            self._leave_all()
-            self._memberships = Memberships(link.index)
-            self._follow_memberships()
         unheard = before is None or (before.index, before.lladdr) != (link.index, link.lladdr)
         if unheard:
             self._announcer.restart(self._lately())  # whoever hears us now may never have
         if before is None or before.never != link.never:
             self._follow_targets()
-        self._reporter.follow_link(link, self._groups.groups)
+        self._reports.follow_link(link, self._groups.groups)
         self._follow_router()
         if before is None or unheard:
             self._announce_now()
@@ -108,9 +91,8 @@ class Unsolicited(UplinkPart):
             if timer is not None:
                 timer.cancel()
         self._announce_timer = self._restart_timer = None
-        self._reporter.close()
+        self._reports.close()
         self.router.close()
-        self._leave_all()
 
     def _follow_targets(self) -> None:
         live = self._table.answered_live()
@@ -122,8 +104,7 @@ class Unsolicited(UplinkPart):
             self._announcer.set_targets(live)
             self._announce_now()
         if self._groups.set_targets(live, self._table.claims()):
-            self._follow_memberships()
-            self._reporter.follow_link(self._link, self._groups.groups)
+            self._reports.follow_link(self._link, self._groups.groups)
         self._follow_router()
         if self._groups.left_out != self._left_out:
             self._left_out = self._groups.left_out
@@ -184,56 +165,3 @@ class Unsolicited(UplinkPart):
         self._restarted_s = asyncio.get_running_loop().time()
         self._announcer.restart()
         self._announce_now()
-
-    # Memberships
-
-    def _follow_memberships(self) -> None:
-        memberships, groups = self._memberships, self._groups.groups
-        if memberships is None or not self._join:
-            return
-        joined = memberships.joined & groups
-        memberships.set_groups(joined.union(sorted(groups - joined)[: MAX_JOINED - len(joined)]))
-        if len(groups) > MAX_JOINED and not self._stands_in:
-            self._stands_in = True
-            self._log.info("too many groups to join: they are reported in frames of our own", groups=len(groups))
-            self._reporter.stand_in(self._link, groups)
-        if self._work is None:
-            self._change_memberships()
-
-    def _change_memberships(self) -> None:
-        self._work = None
-        memberships = self._memberships
-        if memberships is None:
-            return
-        error = memberships.change(_MEMBERSHIPS_PER_TURN)
-        if error == errno.EAFNOSUPPORT:  # a sandbox without AF_INET6
-            self._join = False
-            self._log.info("no IPv6 sockets are allowed: the groups are reported in frames of our own")
-            self._reporter.stand_in(self._link, self._groups.groups)
-            return
-        if error and error != self._join_error:
-            self._log.warning(
-                "cannot join all solicited-node groups",
-                error=os.strerror(error),
-                joined=len(memberships.joined),
-                wanted=len(self._groups.groups),
-            )
-        if error or memberships.settled:
-            self._join_error = error
-            if error and self._rejoin_timer is None:
-                self._rejoin_timer = asyncio.get_running_loop().call_later(_REJOIN_S, self._rejoin)
-        else:
-            self._work = asyncio.get_running_loop().call_soon(self._change_memberships)
-
-    def _rejoin(self) -> None:
-        self._rejoin_timer = None
-        self._follow_memberships()
-
-    def _leave_all(self) -> None:
-        for handle in (self._work, self._rejoin_timer):
-            if handle is not None:
-                handle.cancel()
-        self._work = self._rejoin_timer = None
-        if self._memberships is not None:
-            self._memberships.close()
-            self._memberships = None

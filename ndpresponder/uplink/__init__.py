@@ -1,1 +1,1 @@
-"""One interface: its frames come in, its answers go out, for as long as the link is there."""
+"""One interface: solicitations come in and advertisements go out while the link is there."""

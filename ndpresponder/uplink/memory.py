@@ -1,7 +1,7 @@
-"""What goes to a successor of what is remembered of requesters and gateways, as octets and back.
+"""Turn what an uplink remembers of requesters and gateways into octets for a successor, and back.
 
-Pure. The times are those of the system's monotonic clock, which both processes share. A successor believes nothing that
-it cannot check: what is no memory at all is refused here, what cannot be true is left out where it is taken over.
+Pure. The times are those of the system's monotonic clock, which both processes share. Octets that are no memory are
+refused here; facts that cannot be true are left out where they are taken over.
 """
 
 import json

@@ -232,7 +232,7 @@ class Parts:
             return _Verification(self._frames, around)
         if name == _UNSOLICITED:
             requesters, flags = self._frames.requesters, self._frames.responder.unsolicited_flags
-            return Unsolicited(context, each, flags, lambda: frozenset(requesters.gateways), self.moved.lately)
+            return Unsolicited(context, each, flags, lambda: frozenset(requesters.gateways.seen_s), self.moved.lately)
         from ndpresponder.offload.fastpath import FastPath  # late: an uplink without one must not pay for it
 
         made = FastPath(context, each, self.settings.limits, self.settings.policy, _call_soon)

@@ -1,9 +1,9 @@
-"""What one uplink remembers of its requesters and its gateways, and whom it answers while more come than can be.
+"""Remember the requesters and gateways of one uplink, and choose whom it answers under overload.
 
-All of it is bounded, and no bound is filled by who comes first: see `known`, `confirmed` and `GatewaysSeen`.
+All of it is bounded, and no bound is filled by the first to come: see `known`, `confirmed` and `GatewaysSeen`.
 """
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
@@ -41,14 +41,14 @@ class Requesters:
         A gateway whose station was confirmed goes before one that is merely named in a router advertisement.
         """
         self.gateways.follow_link(link)
-        seen = [each for each in self.gateways if each in link.gateways]
+        seen = [each for each in self.gateways.seen_s if each in link.gateways]
         return replace(link, longest_known=tuple(sorted(seen, key=lambda each: not self.confirmed.has(each))))
 
     def remember(self, most: int) -> Memory:
         """Return what a successor is to know: of the known requesters at most so many."""
         return Memory(
             self.overload.would_fill_the_ring,
-            list(self.gateways),
+            list(self.gateways.seen_s),
             self.confirmed.confirmations(),
             self.known.to_keep(most),
         )
@@ -77,7 +77,7 @@ class Requesters:
         return chosen
 
 
-class GatewaysSeen(Collection[bytes]):
+class GatewaysSeen:
     """Every default gateway that was ever seen on a link: they stay who they are while a route is missing.
 
     Those configured by hand stay, and those that have a route; of too many others those that were seen first.
@@ -88,15 +88,6 @@ class GatewaysSeen(Collection[bytes]):
         self._clock = clock
         self.seen_s: dict[bytes, float] = {}  # -> when it had a route last; the longest seen first
         self._fixed: set[bytes] = set()
-
-    def __contains__(self, gateway: object) -> bool:
-        return gateway in self.seen_s
-
-    def __iter__(self) -> Iterator[bytes]:
-        return iter(self.seen_s)
-
-    def __len__(self) -> int:
-        return len(self.seen_s)
 
     def restore(self, gateways: list[bytes]) -> None:
         """Remember those that a predecessor saw, in its order."""

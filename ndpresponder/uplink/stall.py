@@ -1,9 +1,8 @@
-"""Whether the frames that wait in a ring are taken out of it. That the event loop turns does not show this.
+"""Tell whether the frames that wait in a ring are taken out of it: a turning event loop does not show this.
 
-A stall is looked for whenever the counters are collected, once a second at least. It begins when frames are first
-seen waiting. It ends when none waits, or when any was taken. A stall that lasts is logged, the beginning of the
-ring is searched anew, and the daemon stops its heartbeat. The service manager then replaces it, and the successor
-goes on in the same ring.
+A stall begins when frames are first seen waiting, and ends when none waits or any was taken. A stall that lasts is
+logged, the beginning of the ring is searched anew, and the daemon stops its heartbeat. The service manager then
+replaces the daemon, and the successor goes on in the same ring.
 """
 
 import time

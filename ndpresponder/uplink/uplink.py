@@ -67,7 +67,7 @@ class Uplink:
     @property
     def gateways(self) -> frozenset[bytes]:
         """Every default gateway that was ever seen here."""
-        return frozenset(self.requesters.gateways)
+        return frozenset(self.requesters.gateways.seen_s)
 
     def knows(self, target: bytes) -> bool | None:
         """Tell whether a target was verified of late; None where nothing is verified."""

@@ -1,7 +1,6 @@
 """What the installed command says unasked, seen at the far end of the wire, and what its kernel listens to."""
 
 import itertools
-import re
 import select
 import signal
 import time
@@ -25,7 +24,6 @@ from scapy.layers.inet6 import (
 from scapy.layers.l2 import Ether
 from scapy.packet import Packet
 
-from ndpresponder.lab.namespace import Namespace
 from ndpresponder.lab.topology import wait_until
 from ndpresponder.unsolicited.announcements import (
     BURST,
@@ -37,10 +35,10 @@ from ndpresponder.unsolicited.announcements import (
 )
 from ndpresponder.unsolicited.moved_targets import TARGETS_PER_S as MOVES_PER_S
 from ndpresponder.unsolicited.recent_answers import MAX_TARGETS
-from ndpresponder.unsolicited.unsolicited import MAX_JOINED
 
 OWN, GATEWAY, OTHER = "2001:db8:0:0:ffff::2", "2001:db8:0:0:ffff::1", "2001:db8::c2"
 ROUTES = "route add default via 2001:db8:0:0:ffff::1"
+LISTENING, LEFT, JOINED = 2, 3, 4  # RFC 3810 5.2.12
 WIDE_LINE = "prefixes = ['2001:db8::/112']"
 
 
@@ -54,14 +52,14 @@ def wire(wire) -> Wire:
 def heard(peer: Peer, until_s: float, from_link_local: bool = False) -> list[tuple[float, bytes]]:
     """Return every IPv6 frame that arrives until `until_s` (monotonic), with its time.
 
-    Those from link-local addresses are the kernel's, and left out, unless the reports of groups are looked for.
+    Those from link-local addresses, or none, are the kernel's and reports of groups: left out unless these are wanted.
     """
-    frames = []
+    frames: list[tuple[float, bytes]] = []
     while select.select([peer.socket], [], [], max(0.0, until_s - time.monotonic()))[0]:
         frame = peer.socket.recv(65536)
-        if frame[12:14] == b"\x86\xdd" and (from_link_local or frame[22:24] != b"\xfe\x80"):
+        if frame[12:14] == b"\x86\xdd":
             frames.append((time.monotonic(), frame))
-    return frames
+    return frames if from_link_local else without_reports(frames)
 
 
 def announced(target: str = TARGET) -> set[bytes]:
@@ -70,10 +68,9 @@ def announced(target: str = TARGET) -> set[bytes]:
     return {to_all, solicitation(GATEWAY, source=target, ethernet_source=UPLINK_LLADDR)}
 
 
-def listened_to(namespace: Namespace, interface: str = "up0") -> set[bytes]:
-    """Return the groups the kernel listens to, those of its own addresses among them."""
-    rows = re.findall(rf"(?m)^\d+ +{interface} +(ff02\w+)", namespace.run("cat", "/proc/net/igmp6").stdout)
-    return {bytes.fromhex(row) for row in rows}
+def without_reports(frames: Iterable[tuple[float, bytes]]) -> list[tuple[float, bytes]]:
+    """Return what `heard` returns unless reports are looked for."""
+    return [(at, frame) for at, frame in frames if frame[22:24] not in (b"\xfe\x80", b"\0\0")]
 
 
 def write(path: Path, *lines: str) -> str:
@@ -100,8 +97,9 @@ def test_a_live_target_is_announced_three_times_and_its_group_joined(wire, tmp_p
     addresses = tmp_path / "addresses"
     with Peer(wire.far) as peer, Installed(wire.near, "-c", configured(tmp_path, addresses)) as daemon:
         write(addresses, TARGET)
-        wait_until(lambda: solicited_node(TARGET) in listened_to(wire.near), 5, "the join")
-        seen = heard(peer, time.monotonic() + (REPEATS - 1) * INTERVAL_S + 1)
+        everything = heard(peer, time.monotonic() + (REPEATS - 1) * INTERVAL_S + 1, from_link_local=True)
+        assert solicited_node(TARGET) in reported(frame for _, frame in everything)
+        seen = without_reports(everything)
         frames = [frame for _, frame in seen]
         assert set(frames) == announced()
         assert Counter(frames) == Counter(dict.fromkeys(announced(), REPEATS))
@@ -109,8 +107,8 @@ def test_a_live_target_is_announced_three_times_and_its_group_joined(wire, tmp_p
         assert all(later - earlier > INTERVAL_S - 0.05 for earlier, later in itertools.pairwise(times))
         assert daemon.counters()["sent unsolicited"] == REPEATS
         write(addresses, "# gone")
-        wait_until(lambda: solicited_node(TARGET) not in listened_to(wire.near), 5, "the leave")
-    assert solicited_node(TARGET) not in listened_to(wire.near)
+        frames = [frame for _, frame in heard(peer, time.monotonic() + 0.5, from_link_local=True)]
+        assert solicited_node(TARGET) in groups_in(frames, LEFT)
 
 
 def test_a_target_that_goes_is_announced_no_more(wire, tmp_path):
@@ -137,7 +135,6 @@ def test_two_thousand_at_once_are_spread(wire, tmp_path):
         in_a_second = max(sum(start <= at < start + 1 for at in times) for start in times[::20])
         assert in_a_second <= BURST + 1.5 * TARGETS_PER_S
         wanted = {solicited_node(target) for target in targets}
-        assert len(wanted & listened_to(wire.near)) == MAX_JOINED
         assert wanted <= reported(frame for _, frame in frames)
         peer.await_answer(targets[-1])
 
@@ -174,9 +171,9 @@ def test_a_link_that_returns_is_told_again_and_groups_are_joined_again(wire):
         assert heard(peer, time.monotonic() + 0.3) == []
         wire.near.ip("link set up0 up")
         daemon.await_line("interface is up")
-        frames = [frame for _, frame in heard(peer, time.monotonic() + 2.5) if frame[54] == 136]
-        assert len(frames) == REPEATS
-        assert solicited_node(TARGET) in listened_to(wire.near)
+        frames = [frame for _, frame in heard(peer, time.monotonic() + 2.5, from_link_local=True)]
+        assert len([frame for frame in frames if frame[54] == 136]) == REPEATS
+        assert solicited_node(TARGET) in reported(frames)
 
 
 def test_a_changed_lladdr_is_announced(wire):
@@ -211,17 +208,18 @@ def test_of_ten_thousand_claimed_targets_that_were_answered_so_many_are_told_of_
 
 def test_never_announces_nothing_and_joins_all_the_same(wire):
     with Peer(wire.far) as peer, Installed(wire.near, "-i", "up0", "-n", TARGET, "-a", "never"):
-        wait_until(lambda: solicited_node(TARGET) in listened_to(wire.near), 5, "the join")
-        assert heard(peer, time.monotonic() + 0.5) == []
+        frames = heard(peer, time.monotonic() + 1, from_link_local=True)
+        assert solicited_node(TARGET) in reported(frame for _, frame in frames)
+        assert without_reports(frames) == []
 
 
 def test_dry_run_sends_nothing_at_all_and_joins_nothing(wire):
     wire.near.sysctl({"ipv6/conf/all/forwarding": 1})
-    before = listened_to(wire.near)
     with Peer(wire.far) as peer, Installed(wire.near, "-i", "up0", "-n", TARGET, "--dry-run") as daemon:
         peer.send(solicitation())
-        assert heard(peer, time.monotonic() + 1.5) == []
-        assert listened_to(wire.near) == before
+        frames = heard(peer, time.monotonic() + 1.5, from_link_local=True)
+        assert without_reports(frames) == []
+        assert solicited_node(TARGET) not in reported(frame for _, frame in frames)
         assert daemon.counters()["ignored dry_run"] == 1
 
 
@@ -230,34 +228,40 @@ def test_a_narrow_claimed_prefix_is_joined_and_a_wide_one_is_said_once(wire):
     with Peer(wire.far) as peer, Installed(wire.near, "-i", "up0", *prefixes) as daemon:
         wanted = {solicited_node(f"2001:db8::{number:x}") for number in range(256)}
         assert wanted <= reported(frame for _, frame in heard(peer, time.monotonic() + 1, from_link_local=True))
-        assert len(wanted & listened_to(wire.near)) == MAX_JOINED
         (line,) = daemon.lines("not listening to all")
         assert "left_out=16777216" in line
 
 
-def reported(frames: Iterable[bytes]) -> set[bytes]:
-    """Return the groups that the MLD reports of ours among `frames` say are listened to."""
+def groups_in(frames: Iterable[bytes], *records: int) -> set[bytes]:
+    """Return the groups of which the MLD reports among `frames` have a record of one of these types."""
     return {
         frame[at + 4 : at + 20]
         for frame in frames
         if frame[20] == 0 and frame[62] == 143
         for at in range(70, len(frame), 20)
-        if frame[at] in (2, 4)
+        if frame[at] in records
     }
 
 
-@pytest.mark.parametrize(("mld_source", "joins"), [("global", False), ("both", True)])
-def test_reports_come_from_a_global_source_where_asked_for(wire, tmp_path, mld_source, joins):
+def reported(frames: Iterable[bytes]) -> set[bytes]:
+    """Return the groups that the MLD reports of ours among `frames` say are listened to."""
+    return groups_in(frames, LISTENING, JOINED)
+
+
+@pytest.mark.parametrize(("mld_source", "from_link_local"), [("global", False), ("both", True)])
+def test_reports_come_from_a_global_source_where_asked_for(wire, tmp_path, mld_source, from_link_local):
     addresses = tmp_path / "addresses"
     settings = (f'mld_source = "{mld_source}"', 'announce = "never"')
     with Peer(wire.far) as peer, Installed(wire.near, "-c", configured(tmp_path, addresses, *settings)):
         write(addresses, TARGET)
-        reports = [frame for _, frame in heard(peer, time.monotonic() + 1.8)]
+        frames = [frame for _, frame in heard(peer, time.monotonic() + 1.8, from_link_local=True)]
+        reports = [frame for frame in frames if frame[22:38] == packed(OWN)]
         assert [(frame[22:38], frame[62], frame[70], frame[74:90]) for frame in reports] == [
             (packed(OWN), 143, record, solicited_node(TARGET))
             for record in (4, 2)  # joined; and again: listening
         ]
-        assert joins == (solicited_node(TARGET) in listened_to(wire.near))
+        others = [frame for frame in frames if frame not in reports]
+        assert from_link_local == (solicited_node(TARGET) in reported(others))
         write(addresses, "# gone")
         reports = [frame for _, frame in heard(peer, time.monotonic() + 0.5)]
         assert [frame[70] for frame in reports] == [3]  # left

@@ -26,7 +26,7 @@ class AnnouncerMachine(RuleBasedStateMachine):
         self.all_times: list[float] = []
 
     def call(self) -> None:
-        """Let the announcer speak now, as `Presence` does after each change and whenever it is due."""
+        """Let the announcer speak now, as `Unsolicited` does after each change and whenever it is due."""
         for target in self.announcer.due(self.now_s):
             assert target in self.owed
             times = self.times[target]

@@ -4,7 +4,7 @@ import tracemalloc
 
 from frames import UPLINK_LLADDR, lladdr, packed
 
-from ndpresponder.unsolicited.recent_answers import MAX_REQUESTERS, MAX_TARGETS, Recent
+from ndpresponder.unsolicited.recent_answers import MAX_REQUESTERS, MAX_TARGETS, RecentAnswers
 from ndpresponder.wire.addresses import ALL_NODES, ALL_NODES_LLADDR
 from ndpresponder.wire.advertisement import fill, prepare
 
@@ -17,20 +17,20 @@ def answers(requester: bytes, *numbers: int) -> list[bytes]:
     return [fill(template, number.to_bytes(16, "big"), number) for number in numbers]
 
 
-def numbers(recent: Recent) -> list[int]:
+def numbers(recent: RecentAnswers) -> list[int]:
     """Return the numbers of the targets that are remembered."""
     return [int.from_bytes(target, "big") for target in recent.targets()]
 
 
 def test_the_latest_comes_first() -> None:
-    recent = Recent()
+    recent = RecentAnswers()
     recent.note(answers(ROUTER, 1, 2, 3), 1.0)
     recent.note(answers(ROUTER, 1), 2.0)
     assert numbers(recent) == [1, 3, 2]
 
 
 def test_a_scan_pushes_out_nothing_that_another_asked_for() -> None:
-    recent = Recent()
+    recent = RecentAnswers()
     recent.note(answers(ROUTER, 1), 1.0)
     for number in range(10, 10 + 2 * MAX_TARGETS):
         recent.note(answers(SCANNER, number), 2.0)
@@ -39,14 +39,14 @@ def test_a_scan_pushes_out_nothing_that_another_asked_for() -> None:
 
 
 def test_of_long_batches_the_latest_are_remembered() -> None:
-    recent = Recent()
+    recent = RecentAnswers()
     for first in range(0, 64_000, 64):
         recent.note(answers(ROUTER, *range(first, first + 64)), 1.0)
     assert numbers(recent)[:64] == list(range(63_999, 63_935, -1))
 
 
 def test_a_short_batch_after_long_ones_is_the_latest() -> None:
-    recent = Recent()
+    recent = RecentAnswers()
     recent.note(answers(ROUTER, *range(10, 74)), 1.0)
     recent.note(answers(ROUTER, *range(10, 74)), 1.1)
     recent.note(answers(ROUTER, 1), 1.2)
@@ -54,21 +54,21 @@ def test_a_short_batch_after_long_ones_is_the_latest() -> None:
 
 
 def test_a_clock_that_is_set_stops_nothing() -> None:
-    recent = Recent()
+    recent = RecentAnswers()
     for now_s in (1e9, 5.0, 2e9):
         recent.note(answers(ROUTER, *range(64)), now_s)
     assert len(recent.rows()) == 64
 
 
 def test_duplicate_address_detection_is_nobodys() -> None:
-    recent = Recent()
+    recent = RecentAnswers()
     template = prepare(lladdr(UPLINK_LLADDR), ALL_NODES_LLADDR, ALL_NODES, 0)
     recent.note([fill(template, packed("2001:db8::1"), 1)], 1.0)
     assert recent.targets() == []
 
 
 def test_ever_new_requesters_and_targets_take_bounded_memory() -> None:
-    recent = Recent()
+    recent = RecentAnswers()
     tracemalloc.start()
     try:
         for number in range(4 * MAX_REQUESTERS):
@@ -82,7 +82,7 @@ def test_ever_new_requesters_and_targets_take_bounded_memory() -> None:
 
 
 def test_made_up_requesters_push_out_each_other_but_not_the_confirmed_gateway() -> None:
-    recent = Recent()
+    recent = RecentAnswers()
     recent.spared = lambda: {ROUTER}
     recent.note(answers(ROUTER, 1), 1.0)
     for number in range(10 * MAX_REQUESTERS):
@@ -92,7 +92,7 @@ def test_made_up_requesters_push_out_each_other_but_not_the_confirmed_gateway() 
 
 
 def test_what_is_handed_over_is_remembered_in_its_order() -> None:
-    recent, successor = Recent(), Recent()
+    recent, successor = RecentAnswers(), RecentAnswers()
     recent.note(answers(ROUTER, 1, 2), 1.0)
     recent.note(answers(SCANNER, 3), 2.0)
     successor.restore(recent.rows())

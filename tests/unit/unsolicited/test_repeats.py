@@ -18,11 +18,12 @@ from ndpresponder.policy.requester import Policy
 from ndpresponder.policy.responder import Responder
 from ndpresponder.policy.table import TargetTable
 from ndpresponder.unsolicited import announcements, mld_reports, multicast_router, owner_search
-from ndpresponder.unsolicited.mld_reports import Reporter
+from ndpresponder.unsolicited.mld_reports import MldReports
 from ndpresponder.unsolicited.moved_targets import MovedTargets
 from ndpresponder.unsolicited.multicast_router import MulticastRouter
-from ndpresponder.unsolicited.owner_search import Search
+from ndpresponder.unsolicited.owner_search import OwnerSearch
 from ndpresponder.unsolicited.unsolicited import Unsolicited
+from ndpresponder.wire.layout import ICMP_TYPE, NEIGHBOR_ADVERTISEMENT
 
 STATE = uplink_state()
 TARGET = "2001:db8::c1"
@@ -31,13 +32,13 @@ Send = Callable[[list[bytes]], None]
 
 
 def report(send: Send) -> Any:
-    reporter = Reporter(send, from_link_local=False, from_global=True)
+    reporter = MldReports(send, from_link_local=False, from_global=True)
     reporter.follow_link(LINK, GROUPS)
     return reporter
 
 
 def report_in_version_1(send: Send) -> Any:
-    reporter = Reporter(send, from_link_local=False, from_global=True)
+    reporter = MldReports(send, from_link_local=False, from_global=True)
     reporter._version_1_until_s = float("inf")
     reporter.follow_link(LINK, frozenset(solicited_node(f"2001:db8::{number:x}") for number in range(400)))
     return reporter
@@ -50,10 +51,15 @@ def pass_for_a_router(send: Send) -> Any:
 
 
 def announce_live_targets(send: Send) -> Any:
-    presence = Unsolicited(uplink_context(send), InterfaceConfig("eth0", mld_router="never"), lambda: 0)
-    presence.set_table(TargetTable.build(addresses(TARGET)))
-    presence.follow_link(LINK, STATE)
-    return presence
+    def send_announcements(frames: list[bytes]) -> None:
+        send([frame for frame in frames if frame[ICMP_TYPE] == NEIGHBOR_ADVERTISEMENT])
+
+    unsolicited = Unsolicited(
+        uplink_context(send_announcements), InterfaceConfig("eth0", mld_router="never"), lambda: 0
+    )
+    unsolicited.set_table(TargetTable.build(addresses(TARGET)))
+    unsolicited.follow_link(LINK, STATE)
+    return unsolicited
 
 
 def announce_a_prefix(send: Send) -> Any:
@@ -146,7 +152,7 @@ def test_of_what_nobody_can_be_heard_nothing_is_taken_for_nobodys(
     asked, nobodys = list[bytes](), list[bytes]()
 
     async def run(link: Link) -> None:
-        searching = Search(asked.extend)
+        searching = OwnerSearch(asked.extend)
         searching.begin(link, [packed(TARGET)], (0.0,), nobodys.extend)
         task = searching._task
         assert task is not None

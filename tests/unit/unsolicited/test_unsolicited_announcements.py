@@ -2,22 +2,20 @@
 
 import asyncio
 import dataclasses
-import errno
 
 import pytest
 from fake_engine import until
-from frames import packed, solicited_node
+from frames import packed
 from sample_link import LINK
 from sample_responder import addresses, uplink_state
 from sample_uplink import uplink_context
-from structlog.testing import capture_logs
 
 from ndpresponder.config import InterfaceConfig
 from ndpresponder.linux.netlink import MAX_SERVED_GATEWAYS
-from ndpresponder.linux.packet.memberships import Memberships
 from ndpresponder.policy.table import TargetTable
 from ndpresponder.unsolicited import unsolicited
 from ndpresponder.unsolicited.unsolicited import Unsolicited
+from ndpresponder.wire.layout import ICMPV6, NEXT_HEADER
 
 STATE = uplink_state()
 TARGET = "2001:db8::c1"
@@ -66,35 +64,4 @@ def test_a_target_is_announced_to_so_many_gateways_and_no_more() -> None:
         uplink.close()
 
     asyncio.run(run())
-    assert len(frames) == 1 + MAX_SERVED_GATEWAYS
-
-
-def test_what_the_kernel_refused_to_join_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(unsolicited, "_REJOIN_S", 0.01)
-    refusals = [errno.ENOMEM, errno.ENOMEM]
-    tried: list[frozenset[bytes]] = []
-
-    class Refusing(Memberships):
-        def change(self, most: int) -> int:
-            tried.append(frozenset(self._to_join))
-            self._to_join.clear()
-            return refusals.pop() if tried[-1] and refusals else 0
-
-    monkeypatch.setattr(unsolicited, "Memberships", Refusing)
-    wanted = frozenset({solicited_node(TARGET)})
-
-    def joins() -> list[frozenset[bytes]]:
-        return [groups for groups in tried if groups]
-
-    async def run() -> None:
-        uplink = speaker([])
-        uplink.follow_link(LINK, STATE)
-        uplink.set_table(TargetTable.build(addresses(TARGET)))
-        await until(lambda: joins() == [wanted] * 3, "a third attempt")  # refused, refused, joined
-        with pytest.raises(AssertionError, match="another attempt"):
-            await until(lambda: len(joins()) > 3, "another attempt", 0.05)
-        uplink.close()
-
-    with capture_logs() as logs:
-        asyncio.run(run())
-    assert [line["event"] for line in logs] == ["cannot join all solicited-node groups"]
+    assert len([frame for frame in frames if frame[NEXT_HEADER] == ICMPV6]) == 1 + MAX_SERVED_GATEWAYS

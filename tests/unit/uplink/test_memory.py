@@ -36,7 +36,7 @@ def test_a_successor_knows_what_its_predecessor_knew() -> None:
     assert after.requesters.was_flooded
     assert list(after.requesters.known) == [ROUTER]
     assert after.requesters.confirmed.stations == {STATION: {packed(GATEWAY)}}
-    assert list(after.requesters.gateways) == [packed(GATEWAY)]
+    assert list(after.requesters.gateways.seen_s) == [packed(GATEWAY)]
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ def test_what_cannot_be_true_is_left_out() -> None:
     scene.requesters.restore(decode(encode({"up0": Memory(False, [b"", packed(GATEWAY)], confirmed, known)}))["up0"])
     assert len(scene.requesters.known) == 0
     assert not scene.requesters.confirmed.stations
-    assert list(scene.requesters.gateways) == [packed(GATEWAY)]
+    assert list(scene.requesters.gateways.seen_s) == [packed(GATEWAY)]
 
 
 def test_the_largest_memory_has_room() -> None:

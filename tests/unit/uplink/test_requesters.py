@@ -66,8 +66,8 @@ def test_gateways_that_are_made_up_and_go_take_no_place_of_those_seen_before() -
     for turn in range(4):
         scene.follow(*made_up(MAX_GATEWAYS, 1 + turn * MAX_GATEWAYS))
         scene.follow()
-    assert len(scene.requesters.gateways) == MAX_GATEWAYS + 1
-    assert {STATIC, TRUE} <= set(scene.requesters.gateways)
+    assert len(scene.requesters.gateways.seen_s) == MAX_GATEWAYS + 1
+    assert {STATIC, TRUE} <= set(scene.requesters.gateways.seen_s)
 
 
 def test_a_gateway_that_has_a_route_is_never_forgotten_however_many_there_are() -> None:
@@ -75,10 +75,10 @@ def test_a_gateway_that_has_a_route_is_never_forgotten_however_many_there_are() 
     many = made_up(MAX_GATEWAYS + 10)
     scene.follow(*many)
     scene.follow(*many, packed(GATEWAY))
-    assert set(scene.requesters.gateways) == {*many, packed(GATEWAY)}
+    assert set(scene.requesters.gateways.seen_s) == {*many, packed(GATEWAY)}
     scene.follow(packed(GATEWAY))
-    assert len(scene.requesters.gateways) == MAX_GATEWAYS + 1
-    assert packed(GATEWAY) in scene.requesters.gateways
+    assert len(scene.requesters.gateways.seen_s) == MAX_GATEWAYS + 1
+    assert packed(GATEWAY) in scene.requesters.gateways.seen_s
 
 
 def test_those_that_have_been_gone_for_long_go_first() -> None:
@@ -88,5 +88,5 @@ def test_those_that_have_been_gone_for_long_go_first() -> None:
     scene.follow(TRUE)
     scene.follow(*made_up(MAX_GATEWAYS - 5, 100))
     scene.follow()
-    assert TRUE in scene.requesters.gateways
-    assert len(set(made_up(10)) & set(scene.requesters.gateways)) == 4
+    assert TRUE in scene.requesters.gateways.seen_s
+    assert len(set(made_up(10)) & set(scene.requesters.gateways.seen_s)) == 4

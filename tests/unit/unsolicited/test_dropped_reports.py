@@ -12,8 +12,8 @@ from structlog.testing import capture_logs
 from ndpresponder.errors import LinkNotReady
 from ndpresponder.linux.netlink import Link
 from ndpresponder.observe.logs import get_logger
-from ndpresponder.unsolicited import hearing
-from ndpresponder.unsolicited.hearing import Hearing
+from ndpresponder.unsolicited import dropped_reports
+from ndpresponder.unsolicited.dropped_reports import DroppedReports
 
 LOCAL = packed("fe80::2")
 
@@ -21,24 +21,24 @@ LOCAL = packed("fe80::2")
 @pytest.fixture(autouse=True)
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in (("_LOOK_S", 0.01), ("_SILENCE_S", 0.02), ("_ANSWER_S", 0.01)):
-        monkeypatch.setattr(hearing, name, value)
-    monkeypatch.setattr(hearing, "_is_queried", lambda _: True)
+        monkeypatch.setattr(dropped_reports, name, value)
+    monkeypatch.setattr(dropped_reports, "_is_queried", lambda _: True)
 
 
-def watch(link: Link) -> Hearing:
-    return Hearing(lambda: link, lambda: 0, lambda: True, lambda _: None, get_logger())
+def watch(link: Link) -> DroppedReports:
+    return DroppedReports(lambda: link, lambda: 0, lambda: True, lambda _: None, get_logger())
 
 
 def test_a_gateway_that_comes_late_is_asked_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     links = [dataclasses.replace(LINK, gateways=frozenset())] * 10
     asked = list[bytes]()
 
-    async def is_answered(_: Hearing, __: Link, source: bytes, ___: list[bytes]) -> bool:
+    async def is_answered(_: DroppedReports, __: Link, source: bytes, ___: list[bytes]) -> bool:
         asked.append(source)
         return source != LOCAL
 
     async def main() -> None:
-        watching = Hearing(
+        watching = DroppedReports(
             lambda: links.pop() if links else LINK, lambda: 0, lambda: True, lambda _: None, get_logger()
         )
         task = asyncio.create_task(watching.run())
@@ -47,7 +47,7 @@ def test_a_gateway_that_comes_late_is_asked_all_the_same(monkeypatch: pytest.Mon
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
 
-    monkeypatch.setattr(Hearing, "_is_answered", is_answered)
+    monkeypatch.setattr(DroppedReports, "_is_answered", is_answered)
     with capture_logs() as logs:
         asyncio.run(main())
     assert (len(logs), len(asked)) == (1, 2)

@@ -1,9 +1,8 @@
-"""Find out that nothing is heard because the provider's filter drops the MLD reports, and say what helps.
+"""Find out that a provider's filter drops the MLD reports, so that no solicitation arrives, and log what helps.
 
-Reports come from a link-local address. Where a filter drops that before a bridge that snoops has seen it, solicitations
-never arrive, which looks like a link on which nobody asks. So while nothing is heard although somebody queries for
-listeners, a gateway is solicited from a link-local address and from a global one: if it answers the latter only, the
-filter is the reason. It must not send more than that, once for each link, nor warn of what else may be the reason.
+Reports come from a link-local address. If no solicitation arrives although a router or bridge queries for listeners,
+the daemon solicits the gateways from a global address and from a link-local one. If they answer the first only, the
+filter is the reason. The daemon sends no more than that, once for each link, and logs no other possible reason.
 """
 
 import asyncio
@@ -22,13 +21,13 @@ from ndpresponder.wire.filters import advertisements_of
 from ndpresponder.wire.solicitation import solicit
 
 _LOOK_S: Final = 5.0
-_SILENCE_S: Final = 20.0  # of solicitations, before somebody is suspected
+_SILENCE_S: Final = 20.0  # without a solicitation before the filter is suspected
 _ATTEMPTS: Final = 3  # RFC 4861 10: MAX_MULTICAST_SOLICIT
 _ANSWER_S: Final = 1.0  # RFC 4861 10: RETRANS_TIMER
 _GATEWAYS: Final = 4  # that are solicited: the first served ones
 
 
-class Hearing:
+class DroppedReports:
     """The watch over one uplink that reports from link-local addresses."""
 
     def __init__(
@@ -39,9 +38,9 @@ class Hearing:
         send: Callable[[list[bytes]], None],
         log: Logger,
     ) -> None:
-        """Watch while `link` returns an uplink that is up; `heard` counts what shows that groups are listened to.
+        """Watch while `link` returns an uplink that is up; `heard` counts frames that show that reports arrive.
 
-        `expects` tells whether there is anything to be asked for; the gateways are asked with `send`.
+        `expects` tells whether there are targets; the gateways are solicited with `send`.
         """
         self._link = link
         self._heard = heard
@@ -71,7 +70,7 @@ class Hearing:
             before = now
 
     async def _judge(self, link: Link) -> bool:
-        """Ask, and warn if that is the reason; return False while there is nobody to ask, or no address to ask from."""
+        """Solicit, and warn if the filter is the reason; return False while there is no gateway, or no source."""
         gateways = link.served_gateways[:_GATEWAYS]
         local = min(filter(is_link_local, link.sources), default=None)
         routed = best_source(link.sources, gateways[0]) if gateways else None
