@@ -70,7 +70,7 @@ class Counting:
         self._more = _MORE_AT_FIRST
         self._growth = 1.0  # of what is read, allowed since the program is in force
         self._frames = self._batches = self._from_known = 0  # so many were read when it was seen last
-        self._pause_s = _LOOK_S  # until it is seen again
+        self._is_first = False  # the next program of a flood: it comes too soon to know which requesters flood
         self._look_s = 0.0  # when it is seen next whether the flood goes on
         self._held_back = self._thinned = self._flooding = 0  # so many were when it was seen last
         self._quiet = 0  # looks since the flood went on
@@ -98,7 +98,7 @@ class Counting:
             self._shares, self._more = Shares(LEAST_SHARE, _FIRST_SHARE), _MORE_AT_FIRST
             self._rewrite_s, self._quiet = 0.0, 0
             self._begin_look()
-            self._pause_s = 0.0  # the first program comes too soon to know which requesters flood
+            self._is_first = True
             self._changed.set()
             self._log.limited(
                 "in a flood: gateways and requesters that asked before are answered, most others are held back"
@@ -222,8 +222,7 @@ class Counting:
         return (self._overload.from_known - self._from_known) / max(1, self._overload.frames - self._frames)
 
     def _begin_look(self) -> None:
-        self._look_s = asyncio.get_running_loop().time() + self._pause_s
-        self._pause_s = _LOOK_S
+        self._look_s = asyncio.get_running_loop().time() + _LOOK_S
         overload = self._overload
         self._frames, self._batches, self._from_known = overload.frames, overload.batches, overload.from_known
         self._held_back = self._tally.ended[Outcome.OVERLOADED]
@@ -264,3 +263,6 @@ class Counting:
         if self._overload.flooded:  # what waited before it was in force is not its fault
             await asyncio.sleep(_SETTLE_S)
             self._begin_look()
+            if self._is_first:
+                self._is_first, self._rewrite_s = False, 0.0
+                self._changed.set()
