@@ -8,6 +8,7 @@ from frames import solicitation
 from peer import Peer
 
 from ndpresponder.lab import Daemon, Lab, wait_until
+from ndpresponder.lab.namespace import delete_all
 from ndpresponder.lab.topology import CONTAINER
 
 pytestmark = pytest.mark.needs("ping", "nft", "bridge")
@@ -64,7 +65,7 @@ def test_what_is_known_is_what_the_kernel_says_after_500_veths_have_come_and_gon
         resolve(vps, plug(vps, boxes[0], 0x1000, 250, speaking=120))
         wait_until(lambda: daemon.samples()[LIVE] > 100, 10, "many to be live")
         resolve(vps, plug(vps, boxes[1], 0x2000, 250, speaking=120))
-        boxes[0].delete()
+        delete_all([boxes[0]])
         wait_until(lambda: vps.run("vps", "ip", "link", "show", "w4096", check=False).returncode != 0, 20, "the end")
         wait_until(lambda: len(kernel_says(vps)) > 100 and live(vps) == kernel_says(vps), 10, "agreement")
         assert daemon.samples()[LIVE] == len(kernel_says(vps))

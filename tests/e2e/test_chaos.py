@@ -25,6 +25,7 @@ from frames import packed, solicitation
 from peer import Peer
 
 from ndpresponder.lab import Lab, Namespace, wait_until
+from ndpresponder.lab.namespace import delete_all
 from ndpresponder.lab.topology import CONTAINER, VPS_LLADDR
 
 SUBNETS = ("--subnet", "172.26.0.0/16", "--subnet", "2001:db8::d:0/112")
@@ -178,7 +179,7 @@ def cause_chaos(lab: Lab, docker: Docker, installed: Installed, boxes: list[Name
     resolve(lab, there)
     lab["c2"].ip(f"address add {NEW}/112 dev eth0 nodad", f"address del {OLD}/112 dev eth0")
     vps.ip("address del 2001:db8::8:1/112 dev br-ct", "neigh flush to 2001:db8::8:0/112 dev br-ct")
-    boxes[0].delete()
+    delete_all([boxes[0]])
     docker.run_container("db", "exposed", DB)
     ask_again(lab)
     wait_until(lambda: lab.run("vps", "ip", "link", "show", "w4096", check=False).returncode != 0, 20, "the end")
