@@ -19,7 +19,7 @@ from ndpresponder.unsolicited.mld_reports import MldReports
 from ndpresponder.unsolicited.multicast_router import MulticastRouter
 
 _TICK_S: Final = 0.005  # the shortest sleep between two announcements
-# Between two restarts for new gateways, which strangers can make up: 2,000 targets are through after 24 s
+# Between two restarts for new gateways, which anybody can make up: 2,000 targets are through after 24 s
 _RESTART_INTERVAL_S: Final = 30.0
 
 

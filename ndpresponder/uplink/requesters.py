@@ -16,7 +16,7 @@ from ndpresponder.policy.overload import Frame, Overload
 from ndpresponder.uplink.memory import Memory
 from ndpresponder.wire.layout import REQUESTER
 
-MAX_GATEWAYS: Final = 1024  # without a route now; router advertisements of strangers can make up any number
+MAX_GATEWAYS: Final = 1024  # without a route now; anybody can make up any number in router advertisements
 _ADDRESS_LENGTH: Final = 16
 _ABSENT_S: Final = 3600.0  # until one that has no route is the first to be forgotten
 
@@ -60,17 +60,17 @@ class Requesters:
         self.confirmed.restore(memory.confirmed)
         self.known.restore(memory.known)
 
-    def admit(self, frames: list[Frame], crowded: bool) -> list[Frame]:
+    def admit(self, frames: list[Frame], backlogged: bool) -> list[Frame]:
         """Return the frames of one batch that are answered; the others are counted.
 
-        `crowded` says that the ring is filled faster than it is read.
+        `backlogged` says that the ring is filled faster than it is read.
         """
         self.overload.note(len(frames))
-        if not crowded and not self.overload.flooded:
+        if not backlogged and not self.overload.flooded:
             if frames:
                 self.known.use(frames[0][0][REQUESTER])  # of many at once that must do
             return frames
-        chosen, others = self.overload.thin(frames, crowded)
+        chosen, others = self.overload.thin(frames, backlogged)
         for kind, count in enumerate(others):
             self._tally.received[kind] += count
         self._tally.ended[Outcome.OVERLOADED] += len(frames) - len(chosen)
