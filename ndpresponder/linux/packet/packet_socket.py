@@ -57,8 +57,8 @@ _SLOT_ROOM: Final = SLOT_SIZE - _FRAME
 # Status, length, index, packet type, and the frame if it is as long as a solicitation with an option, as nearly all are
 _SLOT: Final = struct.Struct("=I4xI24xi2xB23x86s104x")
 _USUAL_LENGTH: Final = 86
+_FREE: Final = 0  # TP_STATUS_KERNEL
 _WHOLE: Final = OURS | _TP_STATUS_COPY  # of these, only OURS is set when the slot holds the whole frame
-_FREE: Final = memoryview(bytes(4 * BATCH)).cast("I")  # the statuses of slots that are the kernel's
 _RECEIVE_BUFFER: Final = 4 << 20  # for what is larger than a slot; the kernel lowers it to net.core.rmem_max
 _LINK_ERRORS: Final = (errno.ENETDOWN, errno.ENODEV, errno.ENXIO)
 
@@ -164,11 +164,11 @@ class PacketSocket:
 
         A process that is killed before leaves them to a successor, which answers once more rather than never.
         """
-        words, first, last = self._words, self._held, self._position
-        if last < first:
-            words[first * SLOT_WORDS :: SLOT_WORDS] = _FREE[: SLOTS - first]
-            first = 0
-        words[first * SLOT_WORDS : last * SLOT_WORDS : SLOT_WORDS] = _FREE[: last - first]
+        words, last = self._words, self._position
+        # One by one: for a slice memoryview calls memcpy(3), and glibc's stores four octets twice. Between the two
+        # stores an interrupt of this processor may fill the slot, whose frame is then lost and the ring out of step.
+        for slot in range(self._held, last if self._held <= last else last + SLOTS):
+            words[slot % SLOTS * SLOT_WORDS] = _FREE
         self._held = last
 
     def seek(self) -> bool:

@@ -84,3 +84,35 @@ def test_in_a_batch_each_frame_is_told_apart_where_the_ring_wraps_too(ring: mmap
     opened.release()
     found += opened.receive()
     assert found == [(frame, number % 5 == 0) for number, frame in enumerate(frames)]
+
+
+class Stores:
+    """Stands in for the words of a ring and notes each store."""
+
+    def __init__(self, words: memoryview) -> None:
+        self._words = words
+        self.keys: list[object] = []
+
+    def __getitem__(self, key: int) -> int:
+        return self._words[key]
+
+    def __setitem__(self, key: object, value: int) -> None:
+        self.keys.append(key)
+        self._words[key] = value
+
+    def release(self) -> None:
+        self._words.release()
+
+
+@pytest.mark.parametrize("first", [0, SLOTS - 3], ids=["in the middle", "around the end"])
+def test_each_slot_is_given_back_by_a_single_store(ring: mmap.mmap, opened: PacketSocket, first: int) -> None:
+    """The kernel may fill a slot as soon as it is free: a second store would take that frame away again."""
+    for slot in range(first, first + 6):
+        fill(ring, slot, USUAL, UPLINK)
+    assert opened.seek()
+    opened.receive()
+    stores = Stores(opened._words)
+    opened._words = cast(memoryview, stores)
+    opened.release()
+    assert stores.keys == [slot % SLOTS * SLOT_SIZE // 4 for slot in range(first, first + 6)]
+    assert not any(ring[slot % SLOTS * SLOT_SIZE] for slot in range(first, first + 6))
