@@ -15,6 +15,7 @@ DOCUMENTS = [
     ROOT / "CHANGELOG.md",
     ROOT / "CONTRIBUTING.md",
     *sorted((ROOT / "docs").glob("*.md")),
+    PACKAGE / "targets/sources/README.md",
 ]
 MOST_WORDS = 16
 LONG_SENTENCES = 0.04  # of more than 30 words
