@@ -37,7 +37,7 @@ IFLA_MACVLAN_MODE, MACVLAN_MODE_PASSTHRU = 1, 8
 RTEXT_FILTER_SKIP_STATS: Final = 1 << 3
 
 # linux/if_addr.h: addresses
-IFADDRMSG: Final = struct.Struct("=BBBBI")  # family, prefix length, flags, scope, index
+IFADDRMSG: Final = struct.Struct("=BBBBi")  # family, prefix length, flags, scope, index
 IFA_ADDRESS, IFA_LOCAL = 1, 2
 IFA_F_OPTIMISTIC, IFA_F_DADFAILED, IFA_F_TENTATIVE = 0x04, 0x08, 0x40
 

@@ -1,5 +1,6 @@
 """Receive the few frames that are not solicitations, for pin, MLD and announcements. Needs CAP_NET_RAW only."""
 
+import asyncio
 import os
 from typing import Final
 
@@ -37,7 +38,11 @@ class Listener:
         return self._socket.fileno()
 
     def close(self) -> None:
-        self._socket.close()
+        """Close the socket in a thread, if a loop runs: that waits for an RCU grace period, some 10 ms."""
+        try:
+            asyncio.get_running_loop().run_in_executor(None, self._socket.close)
+        except RuntimeError:  # no loop runs, or the system has no thread left
+            self._socket.close()
 
     def receive(self) -> list[bytes]:
         """Return the frames that wait, a bounded number of them; an error of the link is none."""

@@ -156,8 +156,8 @@ def targets_of(routes: Iterable[Route], selection: Selection) -> TargetSet:
     """Return the targets that `routes` lead to."""
     order = selection.order or {}
     decided: dict[Prefix, bool] = {}
-    # The longest route comes last, and of equal ones the first table and then the lowest metric: the last one decides
-    for route in sorted(routes, key=lambda each: (each.length, -order.get(each.table, 0), -each.metric)):
+    # As for the kernel: the longest route, of those the first table, the lowest metric, the first. The last one decides
+    for route in sorted(routes, key=lambda each: (-each.length, order.get(each.table, 0), each.metric), reverse=True):
         prefix = Prefix(route.value, route.length)
         dead = route.unicast and not route.devices  # the kernel passes it over as well
         if not dead and not any(contains(never, prefix) for never in _NEVER):
