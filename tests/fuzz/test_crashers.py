@@ -26,6 +26,10 @@ CRASHERS = {
     "an index of one octet in an event": ("netlink", EVENT + route(128, TARGET, attribute(6, b"\1"))),
     "a destination of no octets": ("netlink", ROUTES + packet(route(128, b"", OIF))),
     "a prefix longer than an address": ("netlink", ROUTES + packet(route(129, TARGET, OIF))),
+    "a bridge with a negative index": (
+        "netlink",
+        BEHIND_BRIDGE + packet(BRIDGE[:20] + struct.pack("=i", -7) + BRIDGE[24:]),
+    ),
     "a WireGuard program's errno that is none": ("wireguard", b"errno=99999999999999999999\n\n"),
 }
 
