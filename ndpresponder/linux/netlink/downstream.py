@@ -135,4 +135,4 @@ def _port_lladdr(bridge: int, message: nl.Message) -> bytes | None:
     if nl.head(message, nl.NDMSG)[2] & nl.NUD_PERMANENT:  # the ports' own addresses
         return None
     values = nl.values_of(message, nl.NDMSG)
-    return values.get(nl.NDA_LLADDR) if values.get(nl.NDA_MASTER) == struct.pack("=I", bridge) else None
+    return values.get(nl.NDA_LLADDR) if values.get(nl.NDA_MASTER) == struct.pack("=i", bridge) else None

@@ -80,8 +80,8 @@ def rtmsg(length: int = 0, source_length: int = 0, table: int = 0, protocol: int
 
 
 def attribute(kind: int, value: bytes | int) -> bytes:
-    """Return an attribute for a request; a number has four octets."""
-    octets = struct.pack("=I", value) if isinstance(value, int) else value
+    """Return an attribute for a request; a number has four octets, whatever its sign."""
+    octets = struct.pack("=I", value & 0xFFFFFFFF) if isinstance(value, int) else value
     return _NLATTR.pack(_NLATTR.size + len(octets), kind) + octets + bytes(-len(octets) % 4)
 
 
