@@ -20,7 +20,7 @@ Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter, DaemonHandle, int],
 
 CLIENTS_MAX: Final = 16
 _AGAIN_S: Final = 10.0  # between attempts to open the socket
-_LOOK_S: Final = 10.0  # between looks whether the file is still there: whoever clears /run may remove it
+_LOOK_S: Final = 10.0  # between looks whether the file is still there: a program that clears /run may remove it
 _STAY_OUT: Final = "this is for root, the user of the daemon, and the group of the socket"
 _BROKEN: Final = "the daemon cannot load what answers: was another version installed since it started? Restart it"
 

@@ -68,7 +68,7 @@ class Unsolicited(UplinkPart):
         before, self._link = self._link, link
         unheard = before is None or (before.index, before.lladdr) != (link.index, link.lladdr)
         if unheard:
-            self._announcer.restart(self._lately())  # whoever hears us now may never have
+            self._announcer.restart(self._lately())  # a neighbor that hears us now may never have heard us
         if before is None or before.never != link.never:
             self._follow_targets()
         self._reports.follow_link(link, self._groups.groups)

@@ -1,6 +1,7 @@
-"""Remember the requesters and gateways of one uplink, and choose whom it answers under overload.
+"""Remember the requesters and gateways of one uplink, and choose which of them it answers under overload.
 
-All of it is bounded, and no bound is filled by the first to come: see `known`, `confirmed` and `GatewaysSeen`.
+Each memory is bounded, and the first requesters to come cannot fill it: see `KnownRequesters`, `ConfirmedGateways` and
+`GatewaysSeen`.
 """
 
 from collections.abc import Callable

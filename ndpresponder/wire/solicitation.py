@@ -32,7 +32,7 @@ def kind_of(frame: bytes) -> Kind:
 
 
 def judge_target(target: bytes) -> Outcome | None:
-    """Return why nobody answers for `target`, whoever claims it; None for an address that can be anybody's."""
+    """Return why the daemon never answers for `target`, though claimed; None for an address that a host can have."""
     if is_multicast(target) or target in (UNSPECIFIED, LOOPBACK):  # 7.1.1: Target Address is not multicast
         return Outcome.BAD_TARGET
     return Outcome.LINK_LOCAL_TARGET if is_link_local(target) else None

@@ -22,7 +22,8 @@ ANSWERED = 0.999
 ANSWERED_OVER_UPGRADE = 0.98  # on two busy cores, where a new process takes seconds to start
 FRAMES = 10_000
 NEW_ROUTERS = 3
-NEW_ATTEMPTS = 8  # a flood in the gateway's own name and from its own station leaves a new router some of its answers
+HARDEST = "the gateway's address and link-layer address"
+NEW_ATTEMPTS = 8  # in the hardest flood, which leaves a new router some of its answers only
 FLOOD = SLOTS * 4  # frames that are held back: it is one
 
 
@@ -147,15 +148,15 @@ def keep_answers(wire: Wire, frames: list[bytes]) -> None:
                 shares.append(router.go_on_asking(ASKED) / ASKED)
 
 
-@pytest.mark.parametrize("make", FIRST.values(), ids=FIRST)
-def test_a_new_router_is_answered_within_its_three_attempts(wire, make):
-    frames = make()
+@pytest.mark.parametrize("case", FIRST)
+def test_a_new_router_is_answered_within_its_three_attempts(wire, case):
+    frames, attempts = FIRST[case](), NEW_ATTEMPTS if case == HARDEST else ATTEMPTS
     with Installed(wire.near, *FLAGS) as daemon, Router(wire.far) as first:
         daemon.go_first()
         ask_twice(daemon, first, frames)
         tried: list[list[float | None]] = []
         while not tried or None in tried[-1]:
-            assert len(tried) < NEW_ATTEMPTS, f"answered after {tried} s; {daemon.counters()}"
+            assert len(tried) < attempts, f"answered after {tried} s; {daemon.counters()}"
             before = overloaded(daemon)
             with Flood(wire.far, frames, at_once=True):
                 wait_until(lambda before=before: overloaded(daemon) - before > FLOOD, 10, "the flood to come")

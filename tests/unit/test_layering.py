@@ -72,7 +72,7 @@ def _level(module: str) -> int:
 
 
 def _may_import(module: str, imported: str) -> bool:
-    """Tell whether `module`, one of ours, may import `imported`, whoever's it is."""
+    """Tell whether `module`, one of ours, may import `imported`, a module of ours or of another package."""
     top, _, inner = imported.partition(".")
     if top == PACKAGE.name:
         if inner == "":

@@ -98,7 +98,7 @@ class Resolver:
         return self._events, self._listener
 
     def look(self, target: bytes) -> Unknown | bool:
-        """Return whether `target` is behind this host as far as the kernel knows, or whom to ask."""
+        """Return whether `target` is behind this host as far as the kernel knows, or which neighbor to ask."""
         way = self._kernel.way(target, self._uplink)
         if way.link and way.link not in self._uplinks():
             neighbor = Neighbor(way.link, way.gateway or target)
