@@ -1,6 +1,6 @@
 """The longest prefix decides: in a table with refused prefixes, and among the kernel's routes."""
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from small_prefixes import SPACE, divisions, sets, small
 
@@ -55,6 +55,7 @@ def test_all_claims_are_told(divided, claimed):
     assert [shift for shift, _ in told] == sorted({shift for shift, _ in told})
 
 
+@example([Route(SPACE[0], 128, 254, 1, 4, False, ()), Route(SPACE[0], 128, 254, 1, 4, True, (INSIDE,))], None, [])
 @given(routes, st.none() | st.frozensets(st.sampled_from([INSIDE, OTHER]), min_size=1), st.lists(small, max_size=2))
 def test_what_routes_make_ours_is_what_the_kernel_would_forward(routes, through, within):
     targets = targets_of(routes, Selection(frozenset({UPLINK, 1}), through, None, tuple(within)))

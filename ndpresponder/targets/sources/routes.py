@@ -50,7 +50,7 @@ class RoutesSource:
         self._tables = config.tables  # in their order
         self._unread: set[int] = set()
         self._log = get_logger(source=self.kind)
-        self._routes: frozenset[Route] | None = None  # as they were last
+        self._routes: list[Route] | None = None  # as they were last, in the kernel's order
         self._events = 0  # received, whether or not they matter
         # Since the last answer
         self._named: set[tuple[int, int]] = set()  # prefixes of routes that events named
@@ -69,7 +69,7 @@ class RoutesSource:
 
         await changes.follow(look)
 
-    async def _ask(self, changes: Changes) -> frozenset[Route]:
+    async def _ask(self, changes: Changes) -> list[Route]:
         """Return the routes.
 
         While routes change, the kernel's answer may lack others that stay. So a route that was there before stays
@@ -78,18 +78,18 @@ class RoutesSource:
         before = self._routes if changes.overruns == self._overruns and not self._changed else None
         told, overruns = self._named, changes.overruns
         self._named, self._changed, self._overruns = set(), False, overruns  # what comes from now on counts twice
-        found: frozenset[Route] = frozenset()
+        found: dict[Route, None] = {}  # in the kernel's order
         for _ in range(_LOOKS):
             events = self._events
-            found |= frozenset(await ask_routes(self._wanted))
+            found |= dict.fromkeys(await ask_routes(self._wanted))
             await asyncio.sleep(0)  # until the events have been heard
             if events == self._events:
                 break
             if before is not None and changes.overruns == overruns and not self._changed:
                 told |= self._named
-                found |= {each for each in before - found if (each.value, each.length) not in told}
+                found |= {each: None for each in before if (each.value, each.length) not in told}
                 break
-        return found
+        return list(found)
 
     async def _follow_rules(self) -> None:
         """Find the tables that the rules lead to from the uplinks, unless a person configured them."""
@@ -156,13 +156,13 @@ def targets_of(routes: Iterable[Route], selection: Selection) -> TargetSet:
     """Return the targets that `routes` lead to."""
     order = selection.order or {}
     decided: dict[Prefix, bool] = {}
-    # As for the kernel: the longest route, of those the first table, the lowest metric, the first. The last one decides
-    for route in sorted(routes, key=lambda each: (-each.length, order.get(each.table, 0), each.metric), reverse=True):
+    # As for the kernel, the longest route decides; of those the first table's, the lowest metric's, the first
+    for route in sorted(routes, key=lambda each: (-each.length, order.get(each.table, 0), each.metric)):
         prefix = Prefix(route.value, route.length)
         dead = route.unicast and not route.devices  # the kernel passes it over as well
         if not dead and not any(contains(never, prefix) for never in _NEVER):
             for part in _clip(prefix, selection.within):
-                decided[part] = selection.takes(route)
+                decided.setdefault(part, selection.takes(route))
     return _condense(decided)
 
 
