@@ -11,7 +11,7 @@ from octets import Octets
 
 from ndpresponder.config.problem import Wrong
 from ndpresponder.targets.source import TargetSet
-from ndpresponder.targets.sources.file import FileSource, parse_line
+from ndpresponder.targets.sources.file import FileSource, lines_of, parse_line
 
 
 def check(octets: bytes) -> None:
@@ -20,16 +20,16 @@ def check(octets: bytes) -> None:
     whole = choices.byte() % 8 == 0
     content = choices.rest()
     live, claimed = set[bytes](), set[tuple[int, int]]()
-    for line in content.removeprefix(b"\xef\xbb\xbf").splitlines():
+    for line in lines_of(content):
         try:
             network = parse_line(line)
         except Wrong:
             continue
-        word = line.partition(b"#")[0].split()
+        word = line.partition("#")[0].split()
         if network is None:
             assert not word
             continue
-        assert network == IPv6Network(word[0].decode())
+        assert network == IPv6Network(word[0])
         if network.prefixlen == 128:
             live.add(network.network_address.packed)
         else:

@@ -7,9 +7,10 @@ however long its disk takes, the event loop goes on.
 
 import asyncio
 import contextlib
+import io
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from hashlib import blake2b
 from ipaddress import IPv6Network
@@ -28,14 +29,12 @@ from ndpresponder.targets.source import TargetSet
 
 MAX_BYTES: Final = 4 << 20  # some 100,000 lines
 MAX_NAMED: Final = 20  # wrong lines that are named each; the others are counted
-_PIECE: Final = 1 << 14  # octets that are split into lines at once: some 0.3 ms if all lines are empty
 _LINES_PER_LOOK: Final = 32  # at the clock
 _TURN_S: Final = 0.001  # then the event loop gets its turn
 _LOOK_S: Final = 0.05  # between looks whether another version is there
 _UNFINISHED_S: Final = 60.0  # then a shorter file that nobody has closed or changed is taken for finished
-_LONGEST: Final = 200  # octets of a line without its comment; no address is near that
+_LONGEST: Final = 200  # characters of a line without its comment; no address is near that
 _SIZE: Final = 2  # place in an identity; before it are device and inode
-_UTF8_MARK: Final = b"\xef\xbb\xbf"
 _RESERVED: Final = tuple((int(block[0]), int(block[-1])) for block, _ in values.RESERVED)
 
 _Identity = tuple[int, ...]  # of a file and its version: device, inode, size, times
@@ -109,27 +108,26 @@ class FileSource:
         ignored = 0
         now_s = asyncio.get_running_loop().time
         turn_s = look_s = now_s()
-        for first, lines in pieces(version.data.removeprefix(_UTF8_MARK)):
-            for number, line in enumerate(lines, first):
-                if number % _LINES_PER_LOOK == 0 and now_s() - turn_s > _TURN_S:
-                    await asyncio.sleep(0)
-                    if changed_again() and now_s() - look_s > _LOOK_S:
-                        if await self._slow_calls.call(partial(identity, self.name)) != version.identity:
-                            return None
-                        look_s = now_s()
-                    turn_s = now_s()
-                if not line:
-                    continue
-                if (prefix := listed(line)) is None:
-                    try:
-                        ignored += ignored >= MAX_NAMED or parse_line(line) is not None
-                    except Wrong as fault:
-                        ignored += 1
-                        wrong.append(f"{printable(f'{self.name}:{number}')}: {fault.message}; {fault.hint}")
-                elif prefix.length == 128:
-                    live.add(prefix.value.to_bytes(16, "big"))
-                else:
-                    claimed.add(prefix)
+        for number, line in enumerate(lines_of(version.data), 1):
+            if number % _LINES_PER_LOOK == 0 and now_s() - turn_s > _TURN_S:
+                await asyncio.sleep(0)
+                if changed_again() and now_s() - look_s > _LOOK_S:
+                    if await self._slow_calls.call(partial(identity, self.name)) != version.identity:
+                        return None
+                    look_s = now_s()
+                turn_s = now_s()
+            if line == "\n":
+                continue
+            if (prefix := listed(line)) is None:
+                try:
+                    ignored += ignored >= MAX_NAMED or parse_line(line) is not None
+                except Wrong as fault:
+                    ignored += 1
+                    wrong.append(f"{printable(f'{self.name}:{number}')}: {fault.message}; {fault.hint}")
+            elif prefix.length == 128:
+                live.add(prefix.value.to_bytes(16, "big"))
+            else:
+                claimed.add(prefix)
         for each in wrong:
             self._log.warning("a line is ignored", why=each)
         if ignored > MAX_NAMED:
@@ -137,38 +135,25 @@ class FileSource:
         return TargetSet(frozenset(live), frozenset(claimed))
 
 
-def pieces(data: bytes) -> Iterator[tuple[int, list[bytes]]]:
-    """Yield the lines of a file in pieces, each with the number of its first line; one piece takes a moment."""
-    start, number = 0, 1
-    while start < len(data):
-        end = start + _PIECE
-        stop = max(data.rfind(b"\n", start, end), data.rfind(b"\r", start, end)) + 1
-        if end >= len(data):
-            stop = len(data)
-        elif stop == 0:  # a line that is longer than a piece
-            ends = [place for place in (data.find(b"\n", end), data.find(b"\r", end)) if place >= 0]
-            stop = min(ends, default=len(data) - 1) + 1
-        if data[stop - 1 : stop + 1] == b"\r\n":
-            stop += 1
-        lines = data[start:stop].splitlines()
-        yield number, lines
-        start, number = stop, number + len(lines)
+def lines_of(data: bytes) -> io.TextIOWrapper:
+    """Return the lines of a file, whatever ends them; each takes a moment, and what is not UTF-8 is in surrogates."""
+    return io.TextIOWrapper(io.BytesIO(data), "utf-8-sig", "surrogateescape")
 
 
-def listed(line: bytes) -> Prefix | None:
+def listed(line: str) -> Prefix | None:
     """Return the prefix that a line lists, None when it is empty, a comment or wrong.
 
     It takes a tenth of the time of `parse_line`, which agrees and explains: a file may have millions of wrong lines.
     """
-    address, slash, digits = line.partition(b"#")[0].strip().partition(b"/")
+    address, slash, digits = line.partition("#")[0].strip().partition("/")
     try:
-        packed = inet_pton(AF_INET6, address.decode("ascii"))
+        packed = inet_pton(AF_INET6, address)
     except (OSError, ValueError):
         return None
     value = int.from_bytes(packed, "big")
     if not slash and packed[0] >> 5 == 0b001:  # global unicast (RFC 3587 3), as most lines of a long file
         return Prefix(value, 128)
-    if slash and (not digits.isdigit() or len(line) > _LONGEST):
+    if slash and (not (digits.isascii() and digits.isdigit()) or len(line) > _LONGEST):
         return None
     length = int(digits) if slash else 128
     if not WIDEST <= length <= 128:
@@ -179,24 +164,24 @@ def listed(line: bytes) -> Prefix | None:
     return Prefix(value, length)
 
 
-def parse_line(line: bytes) -> IPv6Network | None:
+def parse_line(line: str) -> IPv6Network | None:
     """Return the prefix that a line lists, None when it is empty or a comment.
 
     Raises:
         Wrong: it is neither.
     """
-    word = line.partition(b"#")[0].strip()
+    word = line.partition("#")[0].strip()
     if not word:
         return None
     if len(word) > _LONGEST:
-        raise Wrong(f"holds {len(word)} octets", "write one address or prefix in each line")
+        raise Wrong(f"holds {len(word)} characters", "write one address or prefix in each line")
     try:
-        text = word.decode()
-    except UnicodeDecodeError:
+        word.encode()
+    except UnicodeEncodeError:
         raise Wrong("is not UTF-8 text", "save the file as UTF-8") from None
-    if len(text.split()) > 1:
-        raise Wrong(f"{text!r} is more than one word", "write one address or prefix in each line, comments after a #")
-    network = values.prefix(text)
+    if len(word.split()) > 1:
+        raise Wrong(f"{word!r} is more than one word", "write one address or prefix in each line, comments after a #")
+    network = values.prefix(word)
     if network.prefixlen < WIDEST:
         raise Wrong(f"{network} is wider than /{WIDEST}", "claim it in the configuration, with allow_wide = true")
     return network

@@ -134,7 +134,7 @@ WRONG = {
     b"2001:db8::\xff": "2: is not UTF-8 text; save the file as UTF-8",
     b"2001:db8::1\x00": "2: '2001:db8::1\\x00' holds a character that cannot be printed; "
     'write it like "2001:db8::/112"',
-    b"a" * 100_000: "2: holds 100000 octets; write one address or prefix in each line",
+    b"a" * 100_000: "2: holds 100000 characters; write one address or prefix in each line",
 }
 
 
