@@ -21,7 +21,7 @@ from ndpresponder.daemon.running import Running
 from ndpresponder.daemon.supervise import contain, on_demand
 from ndpresponder.daemon.tasks import Life, Run, Task, Tasks
 from ndpresponder.errors import ConfigError, ExitCode, LinkNotReady, NdpresponderError
-from ndpresponder.linux.loop import frame_loop
+from ndpresponder.linux.loop import frame_loop, wait
 from ndpresponder.linux.netlink import Links, LinkWatcher, ask_links
 from ndpresponder.linux.packet.handover import Handover
 from ndpresponder.linux.slow_calls import SlowCalls
@@ -227,9 +227,7 @@ class Daemon:
 
     async def _answer_first(self, life: Life) -> None:
         life.on_failure = life.ready.set  # READY does not wait for a task that is tried again
-        with contextlib.suppress(TimeoutError):  # a netlink that fails must show
-            async with asyncio.timeout(_FIRST_WAIT_S):  # not wait_for, which may swallow a cancellation before 3.12
-                await self._links_known.wait()
+        await wait(self._links_known, _FIRST_WAIT_S)  # a netlink that fails must show
 
     async def _serve_metrics(self, listen: str, passed: Sequence[int], life: Life) -> None:
         await self._answer_first(life)

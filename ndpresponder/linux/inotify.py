@@ -14,7 +14,7 @@ from functools import partial
 from typing import Final
 
 from ndpresponder.errors import SourceUnavailable
-from ndpresponder.linux.loop import watch
+from ndpresponder.linux.loop import wait, watch
 from ndpresponder.linux.slow_calls import SlowCalls
 
 # sys/inotify.h. Not IN_MODIFY: a program that writes in place has not finished before it closes.
@@ -73,9 +73,7 @@ async def changes(
         while True:
             names |= await slow_calls.call(partial(_watch, libc, descriptor, path))  # again: a link may lead elsewhere
             yield changed.is_set
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_LOOK_S):
-                    await changed.wait()
+            await wait(changed, _LOOK_S)
             await asyncio.sleep(_SETTLE_S)
             changed.clear()
 

@@ -6,6 +6,7 @@ callback a turn, so that everything else still gets its share.
 """
 
 import asyncio
+import contextlib
 import selectors
 import socket
 from collections.abc import Callable
@@ -88,6 +89,13 @@ def _running_selector() -> _FrameSelector:
     loop = asyncio.get_running_loop()
     assert isinstance(loop, FrameLoop)
     return loop.frames
+
+
+async def wait(event: asyncio.Event, at_most_s: float | None) -> None:
+    """Wait until `event` is set, or for so long."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(at_most_s):  # not wait_for, which may swallow a cancellation before 3.12
+            await event.wait()
 
 
 def watch(source: HasFileno, callback: Callable[..., object], *arguments: object) -> None:

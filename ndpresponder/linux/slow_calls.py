@@ -13,6 +13,7 @@ from concurrent.futures import Future
 from typing import Final, TypeVar
 
 from ndpresponder.errors import SourceUnavailable
+from ndpresponder.linux.loop import wait
 
 T = TypeVar("T")
 
@@ -68,8 +69,6 @@ class SlowCalls:
 
     async def _wait(self) -> None:
         """Wait until the last call returns, no longer than it may take."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self._seconds):  # not wait_for, which may swallow a cancellation before 3.12
-                await self._returned.wait()
+        await wait(self._returned, self._seconds)
         if not self._returned.is_set():
             raise SourceUnavailable(f"{self._what} does not answer: does its disk hang?")

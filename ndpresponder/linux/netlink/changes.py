@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final, NoReturn
 
 from ndpresponder.errors import SourceUnavailable
-from ndpresponder.linux.loop import watch
+from ndpresponder.linux.loop import wait, watch
 from ndpresponder.linux.netlink.asking import open_socket, translated
 
 # linux/rtnetlink.h: RTNLGRP_* as bits
@@ -70,9 +70,7 @@ class Changes:
                 began_s = loop.time()
                 pause_s = await look() or _PAUSE_S
                 await asyncio.sleep(max(pause_s, loop.time() - began_s))
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(every_s):
-                        await self._changed.wait()
+                await wait(self._changed, every_s)
                 await asyncio.sleep(_SETTLE_S)
         raise SourceUnavailable(f"netlink: {broken[0].strerror}") from broken[0]
 

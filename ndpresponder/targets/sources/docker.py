@@ -6,7 +6,6 @@ forgotten, since containers outlive it. An answer that cannot be read is a failu
 """
 
 import asyncio
-import contextlib
 import json
 import re
 import socket
@@ -16,6 +15,7 @@ from urllib.parse import quote
 
 from ndpresponder.config.problem import printable
 from ndpresponder.errors import SourceUnavailable
+from ndpresponder.linux.loop import wait
 from ndpresponder.observe.logs import get_logger
 from ndpresponder.targets.source import TargetSet
 from ndpresponder.targets.sources.engine_api import Engine
@@ -65,9 +65,7 @@ class DockerSource:
             while True:
                 changed.clear()
                 publish(await self._targets())
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(POLL_S):
-                        await changed.wait()
+                await wait(changed, POLL_S)
                 if events.done():
                     await events
                 await asyncio.sleep(SETTLE_S)

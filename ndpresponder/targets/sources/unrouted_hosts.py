@@ -13,6 +13,7 @@ from itertools import islice
 from typing import Final
 
 from ndpresponder.linux.interface import name_of
+from ndpresponder.linux.loop import wait
 from ndpresponder.linux.netlink.resolver import Neighbor
 from ndpresponder.targets.source import TargetSet
 
@@ -81,9 +82,7 @@ class UnroutedHosts:
             self._changed.clear()
             targets = self.targets()
             publish(targets)
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_RETRY_S if targets.live else None):
-                    await self._changed.wait()
+            await wait(self._changed, _RETRY_S if targets.live else None)
 
 
 def followed(downstream: Iterable[tuple[str, Iterable[str]]]) -> list[int]:
