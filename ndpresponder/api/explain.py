@@ -202,8 +202,6 @@ def _trouble(target: bytes, uplink: Uplink, uplinks: Collection[Uplink]) -> list
             way = kernel.way(target, uplink.link.index)
     except SourceUnavailable:
         return []  # it is advice, no more
-    if way.unknown:
-        return []
     if way.missing:
         return ["this host has no route to it: packets for it end here"]
     for link in (each.link for each in uplinks if each.link):

@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Final
 
-from ndpresponder.errors import SourceUnavailable
 from ndpresponder.linux.interface import index_of
 from ndpresponder.linux.netlink import Link, Links, changes
 from ndpresponder.linux.netlink import layout as nl
@@ -30,7 +29,6 @@ _GROUPS: Final = changes.NEIGHBOR | changes.IPV6_ROUTE | changes.IPV6_RULE
 _WORK_PER_TURN: Final = 2000  # targets whose route is known already: about 1 ms, then the event loop gets its turn
 _COST: Final = 40  # of such, to ask for a route
 _PAUSE_S: Final = 0.1  # at least between two looks at all routes, and as long as the last one took
-_OWN_PROTOCOL: Final = 110  # routes that `install_routes` adds
 
 
 class Admission:
@@ -103,7 +101,7 @@ class Admission:
         if len(event) < nl.HEADER_LENGTH + nl.NDMSG.size:
             return True
         if nl.kind_of(event) not in (nl.RTM_NEWNEIGH, nl.RTM_DELNEIGH):
-            if nl.kind_of(event) == nl.RTM_NEWROUTE and nl.head(event, nl.RTMSG)[5] == _OWN_PROTOCOL:
+            if nl.kind_of(event) == nl.RTM_NEWROUTE and nl.head(event, nl.RTMSG)[5] == nl.OUR_PROTOCOL:
                 self._routes_installed = True
             else:
                 self._routes_changed = True
@@ -189,8 +187,6 @@ class Admission:
                 work += 1
                 if way is None:
                     way = kernel.way(target, link.index)
-                    if way.unknown:
-                        raise SourceUnavailable("netlink: the kernel does not answer")
                     work += _COST
                 if work > _WORK_PER_TURN:
                     work = 0

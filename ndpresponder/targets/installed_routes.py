@@ -5,22 +5,17 @@ earlier run. After every change the kernel is asked for its routes, and the diff
 """
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Collection, Mapping
 from typing import Final
 
 from ndpresponder.errors import SourceUnavailable
 from ndpresponder.linux.interface import index_of
-from ndpresponder.linux.netlink import Link
+from ndpresponder.linux.netlink import Link, own_entries
 from ndpresponder.linux.netlink.asking import Interrupted
 from ndpresponder.linux.netlink.changes import Changes
-from ndpresponder.linux.netlink.own_entries import (
-    ROUTE_GROUPS,
-    HostRoute,
-    HostRoutes,
-    opened,
-    require_net_admin,
-    route_matters,
-)
+from ndpresponder.linux.netlink.forwarding import Forwarding
+from ndpresponder.linux.netlink.own_entries import HostRoute
 from ndpresponder.observe.logs import Logger
 
 _CLEANINGS: Final = 3  # tries, when the routes change while they are read
@@ -45,7 +40,7 @@ class Autowire:
         self._downstream = downstream
         self._links = links
         self._log = log
-        self._changes = Changes(ROUTE_GROUPS, route_matters)
+        self._changes = Changes(own_entries.ROUTE_GROUPS, own_entries.route_matters)
         self.notify = self._changes.notify  # targets or uplinks changed
         self._gateways = gateways
 
@@ -56,7 +51,7 @@ class Autowire:
             PermissionMissing: CAP_NET_ADMIN is missing.
             SourceUnavailable: netlink failed; run again.
         """
-        await require_net_admin("install_routes")
+        await own_entries.require_net_admin("install_routes")
         await self._changes.follow(self._look)
 
     async def clean(self) -> None:
@@ -99,20 +94,17 @@ class Autowire:
     async def _reconcile(self, wanted: frozenset[HostRoute]) -> None:
         uplinks = {link.index for link in self._links()}
         added = removed = 0
-        async with opened() as kernel:
-            installed = await kernel.installed()
-            for route in sorted(installed - wanted):
-                await kernel.remove(route)
-                removed += 1
+        installed = await own_entries.installed_routes()
+        for route in sorted(installed - wanted):
+            await own_entries.remove_route(route)
+            removed += 1
+        with contextlib.closing(Forwarding()) as kernel:
             for number, route in enumerate(sorted(wanted - installed), 1):
                 if number % _LOOKS_PER_TURN == 0:
                     await asyncio.sleep(0)
-                if self._is_needed(kernel, route, uplinks):
-                    added += await kernel.add(route)
+                # Packets that come in by some uplink would leave by one, or have no route
+                ways = [kernel.way(route.target, uplink) for uplink in uplinks]
+                if any(way.missing or way.link in uplinks for way in ways):
+                    added += await own_entries.add_route(route)
         if added or removed:
             self._log.info("routes to live targets", added=added, removed=removed)
-
-    def _is_needed(self, kernel: HostRoutes, route: HostRoute, uplinks: Collection[int]) -> bool:
-        """Tell whether packets that come in by some uplink would leave by one, or have no route."""
-        ways = [kernel.leads_to(route.target, uplink) for uplink in uplinks]
-        return any(index is None or index in uplinks for index in ways)

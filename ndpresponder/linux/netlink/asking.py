@@ -94,10 +94,15 @@ async def dump(
             await asyncio.sleep(0)
 
 
-def get(read: Callable[[memoryview], _Entry], kind: int, body: bytes, *arguments: bytes) -> _Entry:
-    """Return what `read` makes of the one message that answers a request; raises as `dump` does."""
-    with translated(), _ask(kind, 0, body, *arguments) as asked:
-        return read(answer(asked, 1))
+def get(read: Callable[[memoryview], _Entry], kind: int, body: bytes, *arguments: bytes) -> _Entry | None:
+    """Return what `read` makes of the one message that answers a request, None if there is no such link or entry."""
+    try:
+        with translated(), _ask(kind, 0, body, *arguments) as asked:
+            return read(answer(asked, 1))
+    except Refused as error:
+        if error.number not in (errno.ENODEV, errno.ENOENT):
+            raise
+        return None
 
 
 def find_link(which: str | int) -> LinkEntry | None:
@@ -113,13 +118,8 @@ def find_link(which: str | int) -> LinkEntry | None:
     index = which if isinstance(which, int) else 0
     named = [nl.attribute(nl.IFLA_IFNAME, which.encode() + b"\0")] if isinstance(which, str) else []
     without_statistics = nl.attribute(nl.IFLA_EXT_MASK, nl.RTEXT_FILTER_SKIP_STATS)
-    try:
-        body = nl.IFINFOMSG.pack(socket.AF_UNSPEC, 0, index, 0, 0)
-        return get(read, nl.RTM_GETLINK, body, *named, without_statistics)
-    except Refused as error:
-        if error.number != errno.ENODEV:
-            raise
-        return None
+    body = nl.IFINFOMSG.pack(socket.AF_UNSPEC, 0, index, 0, 0)
+    return get(read, nl.RTM_GETLINK, body, *named, without_statistics)
 
 
 def command(kind: int, flags: int, body: bytes, *arguments: bytes) -> None:

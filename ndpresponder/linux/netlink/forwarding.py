@@ -38,7 +38,6 @@ class Way(NamedTuple):
     gateway: bytes = b""  # the router on that link that they go to; none: to the target itself
     local: bool = False  # the target is this host's own address
     missing: bool = False  # there is no route; else, without a link, somebody made it unreachable on purpose
-    unknown: bool = False  # the kernel did not answer, for want of memory say
 
 
 class Forwarding:
@@ -55,7 +54,11 @@ class Forwarding:
         self._socket.close()
 
     def way(self, target: bytes, uplink: int) -> Way:
-        """Return where packets for `target` go that come in by the interface `uplink`; 0: that begin here."""
+        """Return where packets for `target` go that come in by the interface `uplink`; 0: that begin here.
+
+        Raises:
+            SourceUnavailable: the kernel does not answer, for want of memory say.
+        """
         arguments = nl.attribute(nl.RTA_DST, target)
         if uplink:
             arguments += nl.attribute(nl.RTA_SRC, SOMEBODY) + nl.attribute(nl.RTA_IIF, uplink)
@@ -63,10 +66,8 @@ class Forwarding:
             route = self._ask(nl.RTM_GETROUTE, nl.rtmsg(128, 128 if uplink else 0), arguments)
         except Refused as error:
             if error.number in (errno.ENOMEM, errno.ENOBUFS):
-                return Way(unknown=True)
+                raise
             return Way(missing=error.number in (errno.ENETUNREACH, errno.ENODEV))
-        except SourceUnavailable:
-            return Way(unknown=True)
         kind = nl.head(route, nl.RTMSG)[7]
         if kind != nl.RTN_UNICAST:
             return Way(local=kind == nl.RTN_LOCAL)

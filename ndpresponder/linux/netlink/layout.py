@@ -68,6 +68,10 @@ KNOWN: Final = NUD_REACHABLE | NUD_STALE | NUD_DELAY | NUD_PROBE | NUD_PERMANENT
 CONFIRMED: Final = NUD_REACHABLE | NUD_NOARP | NUD_PERMANENT  # and that was confirmed, or need not be
 STALE: Final = NUD_STALE | NUD_DELAY | NUD_PROBE  # known, but not heard lately
 
+# The protocol (RTA_PROTOCOL, NDA_PROTOCOL) of the routes and neighbor entries that are ours, which nobody else uses.
+# A line "110 ndpresponder" in /etc/iproute2/rt_protos.d/ndpresponder.conf makes ip(8) show it by name.
+OUR_PROTOCOL: Final = 110
+
 
 def ndmsg(family: int = socket.AF_INET6, index: int = 0, state: int = 0, flags: int = 0) -> bytes:
     """Return the fixed header of a request for neighbors."""

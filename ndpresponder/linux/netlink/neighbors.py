@@ -4,7 +4,6 @@ An entry that is merely there proves nothing: a solicitation that somebody made 
 address that it names, and the state STALE. What was confirmed before is the caller's to remember.
 """
 
-import errno
 import socket
 from collections.abc import Callable, Collection
 from typing import Final, NamedTuple
@@ -55,27 +54,27 @@ async def proxied_on(index: int) -> list[bytes]:
     return await dump(read, nl.RTM_GETNEIGH, nl.ndmsg(flags=nl.NTF_PROXY))
 
 
-def confirmed_lladdr(index: int, address: bytes) -> bytes | None:
-    """Return the link-layer address of a confirmed entry (b"" where there is none), None without such an entry."""
+class Entry(NamedTuple):
+    """The kernel's entry for one neighbor."""
 
-    def read(entry: memoryview) -> bytes | None:
-        return (
-            nl.values_of(entry, nl.NDMSG).get(nl.NDA_LLADDR, b"")
-            if nl.head(entry, nl.NDMSG)[2] & nl.CONFIRMED
-            else None
-        )
+    lladdr: bytes  # b"" where there is none
+    ours: bool
 
-    try:
-        return get(read, nl.RTM_GETNEIGH, nl.ndmsg(index=index), nl.attribute(nl.NDA_DST, address))
-    except Refused as error:
-        if error.number in (errno.ENOENT, errno.ENODEV):
-            return None
-        raise
+
+def find_entry(index: int, address: bytes, states: int) -> Entry | None:
+    """Return the entry for `address` on the link `index` if its state is one of `states` (NUD_*)."""
+
+    def read(message: memoryview) -> Entry | None:
+        values = nl.values_of(message, nl.NDMSG)
+        ours = values.get(nl.NDA_PROTOCOL) == bytes([nl.OUR_PROTOCOL])
+        return Entry(values.get(nl.NDA_LLADDR, b""), ours) if nl.head(message, nl.NDMSG)[2] & states else None
+
+    return get(read, nl.RTM_GETNEIGH, nl.ndmsg(index=index), nl.attribute(nl.NDA_DST, address))
 
 
 async def is_reachable(index: int, address: bytes) -> bool:
-    """Tell whether the kernel's entry for a neighbor is confirmed or permanent; raises as `confirmed_lladdr` does."""
-    return confirmed_lladdr(index, address) is not None
+    """Tell whether the kernel's entry for a neighbor is confirmed or permanent."""
+    return find_entry(index, address, nl.CONFIRMED) is not None
 
 
 class GatewayWatcher:
@@ -99,9 +98,9 @@ class GatewayWatcher:
     async def _look(self) -> float:
         for link in self._links():
             for gateway in link.served_gateways:
-                lladdr = confirmed_lladdr(link.index, gateway)
-                if lladdr is not None and len(lladdr) == _LLADDR_LENGTH:
-                    self._confirm(link, gateway, lladdr)
+                entry = find_entry(link.index, gateway, nl.CONFIRMED)
+                if entry is not None and len(entry.lladdr) == _LLADDR_LENGTH:
+                    self._confirm(link, gateway, entry.lladdr)
         return _PAUSE_S
 
     def _matters(self, event: bytes) -> bool:

@@ -99,7 +99,10 @@ class Resolver:
 
     def look(self, target: bytes) -> Unknown | bool:
         """Return whether `target` is behind this host as far as the kernel knows, or which neighbor to ask."""
-        way = self._kernel.way(target, self._uplink)
+        try:
+            way = self._kernel.way(target, self._uplink)
+        except SourceUnavailable:
+            return False
         if way.link and way.link not in self._uplinks():
             neighbor = Neighbor(way.link, way.gateway or target)
             state = self._kernel.neighbor_state(*neighbor)

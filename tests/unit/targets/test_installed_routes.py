@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
 
 import pytest
 from sample_link import LINK
@@ -11,10 +10,10 @@ from structlog.testing import capture_logs
 
 from ndpresponder.gateway import pin
 from ndpresponder.gateway.pin import GatewayPin
+from ndpresponder.linux.netlink import own_entries
 from ndpresponder.linux.netlink.asking import Interrupted
 from ndpresponder.linux.netlink.own_entries import HostRoute
 from ndpresponder.observe.logs import get_logger
-from ndpresponder.targets import installed_routes
 from ndpresponder.targets.installed_routes import Autowire
 
 (GATEWAY,) = LINK.gateways
@@ -53,20 +52,16 @@ def test_cleaning_does_not_give_up_at_once(interruptions: int, left: int, monkey
     routes = {HostRoute(TARGET, 7)}
     answers = iter([Interrupted] * interruptions)
 
-    class Kernel:
-        async def installed(self) -> set[HostRoute]:
-            for interruption in answers:
-                raise interruption
-            return set(routes)
+    async def installed_routes() -> set[HostRoute]:
+        for interruption in answers:
+            raise interruption
+        return set(routes)
 
-        async def remove(self, route: HostRoute) -> None:
-            routes.remove(route)
+    async def remove_route(route: HostRoute) -> None:
+        routes.remove(route)
 
-    @contextlib.asynccontextmanager
-    async def opened() -> AsyncIterator[Kernel]:
-        yield Kernel()
-
-    monkeypatch.setattr(installed_routes, "opened", opened)
+    for stand_in in (installed_routes, remove_route):
+        monkeypatch.setattr(own_entries, stand_in.__name__, stand_in)
     with capture_logs() as logs:
         asyncio.run(Autowire(dict, list, get_logger()).clean())
     assert len(routes) == left
