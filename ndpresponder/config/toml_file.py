@@ -66,7 +66,7 @@ def parse(data: bytes, name: str, problems: list[Problem]) -> Table:
     except ValueError as error:  # TOMLDecodeError, or an integer of more than 4,300 digits
         return _refused(_syntax(name, source, str(error)), problems)
     places = {path: f"{name}:{line}" for path, line in lines.items()}
-    return Checker(places | {(): f"{name}:1"}, problems, is_file=True).document(raw)
+    return Checker(places, problems, is_file=True).document(raw)
 
 
 def _refused(problem: Problem, problems: list[Problem]) -> Table:
