@@ -16,7 +16,13 @@ from ndpresponder.config.host import Host
 from ndpresponder.config.layers import load
 from ndpresponder.config.problem import Problem
 from ndpresponder.config.render import as_data, as_toml
-from ndpresponder.config.settings import DockerSourceConfig, MetricsConfig, SourcesConfig, leaves
+from ndpresponder.config.settings import (
+    DockerSourceConfig,
+    MetricsConfig,
+    RoutesSourceConfig,
+    SourcesConfig,
+    leaves,
+)
 from ndpresponder.config.toml_file import parse
 from ndpresponder.errors import ConfigError
 
@@ -59,13 +65,21 @@ dockers = st.builds(
     networks=st.lists(network_names, min_size=1, max_size=3).map(tuple),
     url=sockets.map("unix:///{}".format),
 )
+routes = st.builds(
+    RoutesSourceConfig,
+    within=st.lists(prefixes, max_size=2).map(tuple),
+    tables=st.lists(st.integers(1, 2**32 - 1), max_size=2).map(tuple),
+    through=st.lists(names, max_size=2).map(tuple),
+)
 configs = st.builds(
     Config,
     interfaces=st.lists(interfaces, min_size=1, max_size=3, unique_by=lambda each: each.name).map(tuple),
     log=st.builds(LogConfig, level=words(LogConfig, "level"), format=words(LogConfig, "format")),
     metrics=st.builds(MetricsConfig, listen=listens),
     limits=st.builds(LimitsConfig, rate=st.integers(0, 10**7), burst=st.integers(1, 10**7)),
-    sources=st.builds(SourcesConfig, docker=st.lists(dockers, max_size=2, unique=True).map(tuple)),
+    sources=st.builds(
+        SourcesConfig, docker=st.lists(dockers, max_size=2, unique=True).map(tuple), routes=st.none() | routes
+    ),
     dry_run=st.booleans(),
 )
 
