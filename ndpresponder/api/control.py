@@ -14,7 +14,7 @@ from ndpresponder.api.server import Refused, Reply, Request, Routes, Service, co
 from ndpresponder.api.snapshot import Change, DaemonHandle
 from ndpresponder.api.targets import listing
 from ndpresponder.config import values
-from ndpresponder.config.problem import Wrong, listed, nearest
+from ndpresponder.config.problem import Wrong, nearest
 from ndpresponder.observe.logs import get_logger
 from ndpresponder.targets.sources.temporary import LONGEST_S, MAX_PREFIXES, Temporary, check
 
@@ -123,7 +123,7 @@ class Control:
         known = list(self._in_force.uplinks)
         if name not in known:
             near = nearest(name, known)
-            hint = f"did you mean {near}?" if near else f"there is {listed(known)}"
+            hint = f"did you mean {near}?" if near else f"there is {', '.join(known)}"
             raise Wrong(f"{name!r} is not an uplink here", hint)
         return name
 
@@ -137,7 +137,7 @@ def _problem(status: int, message: str) -> Reply:
 
 def _body(request: Request, *known: str) -> Mapping[str, Any]:
     """Return the body, a JSON object with no other than the known keys."""
-    of = f" of {listed(known)}" if known else ": {}"
+    of = f" of {', '.join(known)}" if known else ": {}"
     try:
         said = json.loads(request.body or b"{}")
     except (ValueError, RecursionError):
@@ -152,7 +152,7 @@ def _refuse_unknown(said: Mapping[str, Any], *known: str) -> None:
     for name in said:
         if name not in known:
             near = nearest(name, known)
-            raise Wrong(f"unknown key {name!r}", f"did you mean {near}?" if near else f"known here: {listed(known)}")
+            raise Wrong(f"unknown key {name!r}", f"did you mean {near}?" if near else f"known here: {', '.join(known)}")
 
 
 def _value_of(said: Mapping[str, Any], key: str) -> Any:

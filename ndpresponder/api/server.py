@@ -17,7 +17,7 @@ from urllib.parse import parse_qsl
 import h11
 
 from ndpresponder.api.listening import READ_AHEAD, Clients, address_of, open_listener, take_over
-from ndpresponder.config.problem import Wrong, listed, printable
+from ndpresponder.config.problem import Wrong, printable
 from ndpresponder.observe.logs import get_logger
 
 HEADERS_MAX: Final = 8192  # octets of request line and headers
@@ -214,9 +214,9 @@ def _request(head: h11.Request, routes: Routes) -> Request:
     methods = routes.get(path)
     allowed: Iterable[str] = methods or dict.fromkeys(name for each in routes.values() for name in each)
     if method not in allowed:
-        raise Refused(405, f"{printable(path)} understands {listed(allowed)}", (("Allow", ", ".join(allowed)),))
+        raise Refused(405, f"{printable(path)} understands {', '.join(allowed)}", (("Allow", ", ".join(allowed)),))
     if methods is None:
-        raise Refused(404, f"there is no {printable(path)}; there is {listed(routes)}")
+        raise Refused(404, f"there is no {printable(path)}; there is {', '.join(routes)}")
     try:
         fields = dict(parse_qsl(query, keep_blank_values=True, max_num_fields=FIELDS_MAX))
     except ValueError as error:

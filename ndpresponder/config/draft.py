@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from ndpresponder.config.declaration import Key, keys
-from ndpresponder.config.problem import Problem, Wrong, listed, nearest
+from ndpresponder.config.problem import Problem, Wrong, nearest
 from ndpresponder.config.settings import Config, leaves
 from ndpresponder.config.values import kind_of
 
@@ -159,7 +159,7 @@ def _advise(name: str, known: dict[str, Key], root: bool) -> str:
     for path, _ in leaves():
         if path[-1] == name and len(path) > 1:
             return f"it belongs into {_header(path[:-1])}"
-    return f"known here: {listed(candidates)}"
+    return f"known here: {', '.join(candidates)}"
 
 
 def _header(path: tuple[str, ...]) -> str:

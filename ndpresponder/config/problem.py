@@ -44,8 +44,3 @@ def nearest(word: str, known: Iterable[str]) -> str:
     folded = {name.lower(): name for name in known}
     matches = difflib.get_close_matches(word.lower(), folded, n=1, cutoff=0.6)
     return folded[matches[0]] if matches else ""
-
-
-def listed(words: Iterable[str]) -> str:
-    """Join words for a sentence."""
-    return ", ".join(words)

@@ -16,7 +16,7 @@ from pathlib import Path as FilePath
 from typing import Final
 
 from ndpresponder.config.draft import Checker, Table
-from ndpresponder.config.problem import Problem, listed, nearest, printable
+from ndpresponder.config.problem import Problem, nearest, printable
 from ndpresponder.config.toml_lines import locate
 
 MAX_BYTES: Final = 1 << 20  # far above any real file, far below what /dev/zero would give
@@ -136,7 +136,7 @@ def _unreadable(name: str, error: OSError | ValueError) -> tuple[str, str]:
             names = []
         near = nearest(path.name, names)
         others = sorted(other for other in names if other.endswith(".toml"))[:3]
-        beside = f"beside it there is {listed(others)}" if others else "check the path"
+        beside = f"beside it there is {', '.join(others)}" if others else "check the path"
         return "does not exist", f"did you mean {path.parent / near}?" if near else beside
     if isinstance(error, NothingWritten):
         return (

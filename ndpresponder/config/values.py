@@ -8,7 +8,7 @@ import contextlib
 from collections.abc import Callable, Mapping
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address
 
-from ndpresponder.config.problem import Wrong, listed, nearest
+from ndpresponder.config.problem import Wrong, nearest
 
 # Addresses that never lie behind a host; a prefix that overlaps one of them cannot be claimed.
 RESERVED = (
@@ -73,7 +73,7 @@ def choice(words: tuple[str, ...]) -> Callable[[object], str]:
             return str(raw)
         near = nearest(str(raw), words)
         hint = f'did you mean "{near}"?' if near else "write one of these words"
-        raise Wrong(f"{raw!r} is not one of {listed(words)}", hint)
+        raise Wrong(f"{raw!r} is not one of {', '.join(words)}", hint)
 
     return parse
 

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from ndpresponder.config import InterfaceConfig, values
 from ndpresponder.config.checks import WIDEST, too_wide
-from ndpresponder.config.problem import Wrong, listed, nearest
+from ndpresponder.config.problem import Wrong, nearest
 from ndpresponder.targets.source import Schedule, TargetSet, Timer
 from ndpresponder.targets.sources.static import of_networks
 
@@ -39,7 +39,7 @@ def check(network: IPv6Network, uplink: object, interfaces: Collection[Interface
     name = "" if uplink is None else values.interface_name(uplink)
     if name and name not in names:
         near = nearest(name, names)
-        hint = f"did you mean {near}?" if near else f"there is {listed(names)}"
+        hint = f"did you mean {near}?" if near else f"there is {', '.join(names)}"
         raise Wrong(f"{name!r} is not an uplink here", hint)
     if network.prefixlen < WIDEST:
         for interface in interfaces:
