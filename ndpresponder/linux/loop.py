@@ -108,3 +108,33 @@ def watch(source: HasFileno, callback: Callable[..., object], *arguments: object
         asyncio.get_running_loop().add_reader(source, callback, *arguments)
     except OSError as error:
         raise SourceUnavailable(f"it cannot be waited for: {error.strerror}") from error
+
+
+class Timer:
+    """Calls back once, at the soonest of the times that it was given since."""
+
+    def __init__(self, callback: Callable[[], None]) -> None:
+        self._callback = callback
+        self._handle: asyncio.TimerHandle | None = None
+
+    @property
+    def is_set(self) -> bool:
+        """Whether it will call back."""
+        return self._handle is not None
+
+    def within(self, delay_s: float) -> None:
+        """Call back after `delay_s`, unless it is to do so sooner anyway."""
+        loop = asyncio.get_running_loop()
+        if self._handle is None or loop.time() + delay_s < self._handle.when():
+            self.cancel()
+            self._handle = loop.call_later(delay_s, self._ring)
+
+    def cancel(self) -> None:
+        """Call back no more."""
+        if self._handle is not None:
+            self._handle.cancel()
+            self._handle = None
+
+    def _ring(self) -> None:
+        self._handle = None
+        self._callback()

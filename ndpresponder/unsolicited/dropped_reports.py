@@ -6,14 +6,14 @@ filter is the reason. The daemon sends no more than that, once for each link, an
 """
 
 import asyncio
+import contextlib
 import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from ndpresponder.linux.loop import watch
 from ndpresponder.linux.netlink import Link
-from ndpresponder.linux.packet.listener import Listener
+from ndpresponder.linux.packet.listener import Ear
 from ndpresponder.observe.logs import Logger
 from ndpresponder.wire.addresses import best_source, is_link_local
 from ndpresponder.wire.advertisement import read_advertisement
@@ -87,28 +87,20 @@ class DroppedReports:
     async def _is_answered(self, link: Link, source: bytes, gateways: list[bytes]) -> bool:
         """Tell whether a gateway answers a solicitation from `source`."""
         answered = asyncio.Event()
-        listener = Listener(link.device, advertisements_of(gateways))
 
-        def on_readable() -> None:
-            for frame in listener.receive():
-                heard = read_advertisement(frame)
-                if heard is not None and heard.destination == source:
-                    answered.set()
+        def take(frame: bytes) -> None:
+            heard = read_advertisement(frame)
+            if heard is not None and heard.destination == source:
+                answered.set()
 
-        try:
-            watch(listener, on_readable)
+        with contextlib.closing(Ear(advertisements_of(gateways), take)) as ear:
+            ear.open(link.device)
             for _ in range(_ATTEMPTS):
                 self._send([solicit(link.lladdr, source, gateway) for gateway in gateways])
-                try:
-                    async with asyncio.timeout(_ANSWER_S):
-                        await answered.wait()
-                except TimeoutError:
-                    continue
-                return True
-            return False
-        finally:
-            asyncio.get_running_loop().remove_reader(listener)
-            listener.close()
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(answered.wait(), _ANSWER_S)
+                    return True
+        return False
 
 
 def _is_queried(device: str) -> bool:

@@ -7,14 +7,15 @@ After a query of MLDv1 they are of that version, which takes a frame for each gr
 """
 
 import asyncio
+import contextlib
 from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Final
 
 from ndpresponder.errors import LinkNotReady, SourceUnavailable
-from ndpresponder.linux.loop import watch
+from ndpresponder.linux.loop import Timer
 from ndpresponder.linux.netlink import Link
-from ndpresponder.linux.packet.listener import Listener
+from ndpresponder.linux.packet.listener import Ear
 from ndpresponder.wire import mld
 from ndpresponder.wire.addresses import UNSPECIFIED, best_source, is_link_local
 from ndpresponder.wire.filters import QUERIES
@@ -44,12 +45,12 @@ class MldReports:
         self._from_global = from_global
         self._link: Link | None = None
         self._groups: frozenset[bytes] = frozenset()  # as far as they are reported
-        self._timer: asyncio.TimerHandle | None = None
-        self._queries: Listener | None = None
+        self._again = Timer(self._report_again)
+        self._queries = Ear(QUERIES, self._on_query)
         self._queried_s = -_QUERIED_INTERVAL_S
         self._version_1_until_s = 0.0
         self._waiting: deque[bytes] = deque(maxlen=_V1_MOST)
-        self._pace: asyncio.TimerHandle | None = None
+        self._pace = Timer(self._send_waiting)
 
     def follow_link(self, link: Link | None, groups: frozenset[bytes]) -> None:
         """Report what changed, or everything if `link` is another or has other addresses; None is down or gone."""
@@ -57,10 +58,10 @@ class MldReports:
         if link is None:
             self.close()
             return
-        if before is None or before.index != link.index:
-            self._stop_listening()
-            self._listen(link)
         elsewhere = before is None or before.index != link.index
+        if elsewhere:
+            self._queries.close()
+            self._listen(link)
         anew = before is None or elsewhere or before.sources != link.sources
         if anew or groups != self._groups:
             left = frozenset() if elsewhere else self._groups - groups
@@ -68,59 +69,36 @@ class MldReports:
             self._groups = groups
             self._report(mld.TO_INCLUDE, left)
             self._report(mld.TO_EXCLUDE, new)
-            self._schedule(_REPEAT_S)
+            self._again.within(_REPEAT_S)  # changes that never end do not put it off for ever
 
     def close(self) -> None:
         """Fall silent."""
         self._link = None
         self._groups = frozenset()
-        self._stop_listening()
+        self._queries.close()
         self._waiting.clear()
-        for timer in (self._timer, self._pace):
-            if timer is not None:
-                timer.cancel()
-        self._timer = self._pace = None
+        self._again.cancel()
+        self._pace.cancel()
 
     def _listen(self, link: Link) -> None:
-        try:
-            self._queries = Listener(link.device, QUERIES)
-            watch(self._queries, self._on_query)
-        except (LinkNotReady, SourceUnavailable):  # the link is going, or there is no room: tried with the next report
-            self._stop_listening()
+        with contextlib.suppress(LinkNotReady, SourceUnavailable):  # tried with the next report
+            self._queries.open(link.device)
 
-    def _stop_listening(self) -> None:
-        if self._queries is not None:
-            asyncio.get_running_loop().remove_reader(self._queries)
-            self._queries.close()
-            self._queries = None
-
-    def _on_query(self) -> None:
-        if self._queries is None:
-            return
-        queries = [frame for frame in self._queries.receive() if mld.is_query(frame)]
-        if not queries:
+    def _on_query(self, query: bytes) -> None:
+        if not mld.is_query(query):
             return
         now_s = asyncio.get_running_loop().time()
-        if any(map(mld.is_of_version_1, queries)):
+        if mld.is_of_version_1(query):
             self._version_1_until_s = now_s + _OLD_QUERIER_S
         if self._queried_s <= now_s:
             self._queried_s = max(now_s + _QUERIED_S, self._queried_s + _QUERIED_INTERVAL_S)
-            self._schedule(self._queried_s - now_s)
+            self._again.within(self._queried_s - now_s)
 
     def _report_again(self) -> None:
-        self._timer = None
-        self._schedule(_INTERVAL_S)
-        if self._queries is None and self._link is not None:
+        self._again.within(_INTERVAL_S)
+        if self._link is not None:
             self._listen(self._link)
         self._report(mld.IS_EXCLUDE, self._groups)
-
-    def _schedule(self, delay_s: float) -> None:
-        loop = asyncio.get_running_loop()
-        if self._timer is not None:
-            if self._timer.when() <= loop.time() + delay_s:
-                return  # changes that never end must not put the repeat off for ever
-            self._timer.cancel()
-        self._timer = loop.call_later(delay_s, self._report_again)
 
     def _sources(self, link: Link) -> Iterable[bytes]:
         if self._from_link_local:
@@ -153,11 +131,10 @@ class MldReports:
         left = record == mld.TO_INCLUDE
         sources = list(self._sources(link))
         self._waiting.extend(mld.report_v1(link.lladdr, source, group, left) for group in groups for source in sources)
-        if self._pace is None:
+        if not self._pace.is_set:
             self._send_waiting()
 
     def _send_waiting(self) -> None:
-        self._pace = None
         if self._waiting:
-            self._pace = asyncio.get_running_loop().call_later(_V1_PAUSE_S, self._send_waiting)
+            self._pace.within(_V1_PAUSE_S)
             self._send([self._waiting.popleft() for _ in range(min(_V1_BATCH, len(self._waiting)))])

@@ -14,6 +14,7 @@ import itertools
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
+from ndpresponder.linux.loop import Timer
 from ndpresponder.linux.netlink import Link
 from ndpresponder.observe.uplink_part import UplinkContext, UplinkPart
 from ndpresponder.policy.requester import UplinkState
@@ -54,9 +55,9 @@ class MovedTargets(UplinkPart):
         self._lladdr = b""  # that was advertised of late
         self._table = EMPTY
         self._announcer = Announcer(TARGETS_PER_S)
-        self._timer: asyncio.TimerHandle | None = None
-        self._expected: dict[int, dict[int, float]] = {}  # bits to shift away -> network -> until when
-        self._expected_timer: asyncio.TimerHandle | None = None
+        self._next = Timer(self._announce_now)
+        # Bits to shift away -> network -> what will end it
+        self._expected: dict[int, dict[int, asyncio.TimerHandle]] = {}
         self._said: set[bytes] = set()  # of the targets in those
         self._owners = OwnerSearch(send)
         self._successors = OwnerSearch(send)
@@ -129,11 +130,12 @@ class MovedTargets(UplinkPart):
         """Announce what is solicited next in a prefix, and a narrow one as a whole."""
         if self._silent or sum(map(len, self._expected.values())) >= MAX_EXPECTED:
             return
-        loop = asyncio.get_running_loop()
         begins = not self._expected
-        self._expected.setdefault(shift, {})[network] = loop.time() + EXPECT_S
+        networks = self._expected.setdefault(shift, {})
+        if network in networks:
+            networks[network].cancel()
+        networks[network] = asyncio.get_running_loop().call_later(EXPECT_S, self._expect_no_more, network, shift)
         if begins:
-            self._expected_timer = loop.call_later(EXPECT_S, self._expect_no_more)
             self.on_expecting()
         if 1 << shift <= MAX_WHOLE:
             first = network << shift
@@ -161,10 +163,10 @@ class MovedTargets(UplinkPart):
     def close(self) -> None:
         """Fall silent for good."""
         self.lose_link()
-        for timer in (self._timer, self._expected_timer):
-            if timer is not None:
-                timer.cancel()
-        self._timer = self._expected_timer = None
+        self._next.cancel()
+        for networks in self._expected.values():
+            for ends in networks.values():
+                ends.cancel()
 
     def _is_claimed(self, table: TargetTable, target: bytes) -> bool:
         return _match(table, target) is Match.CLAIMED and target not in self._responder.never
@@ -172,30 +174,23 @@ class MovedTargets(UplinkPart):
     # Prefixes taken over
 
     def _announce_expected(self, targets: Iterable[bytes]) -> None:
-        now_s = asyncio.get_running_loop().time()
         for target in targets:
             if target in self._said:
                 continue
             value = int.from_bytes(target, "big")
-            expected = any(networks.get(value >> shift, 0.0) > now_s for shift, networks in self._expected.items())
+            expected = any(value >> shift in networks for shift, networks in self._expected.items())
             if expected and len(self._said) < MAX_PLANNED:
                 self._said.add(target)
                 self._announce((target,))
 
-    def _expect_no_more(self) -> None:
-        """Forget the prefixes whose time is over."""
-        loop = asyncio.get_running_loop()
-        for shift, networks in list(self._expected.items()):
-            self._expected[shift] = {network: until_s for network, until_s in networks.items() if until_s > loop.time()}
-            if not self._expected[shift]:
-                del self._expected[shift]
-        if self._expected:
-            next_s = min(until_s for networks in self._expected.values() for until_s in networks.values())
-            self._expected_timer = loop.call_at(next_s, self._expect_no_more)
-            return
-        self._expected_timer = None
-        self._said.clear()
-        self.on_expecting()
+    def _expect_no_more(self, network: int, shift: int) -> None:
+        """Forget a prefix whose time is over."""
+        del self._expected[shift][network]
+        if not self._expected[shift]:
+            del self._expected[shift]
+        if not self._expected:
+            self._said.clear()
+            self.on_expecting()
 
     # Announcements
 
@@ -204,9 +199,6 @@ class MovedTargets(UplinkPart):
         self._announce_now()
 
     def _announce_now(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
         link, loop = self._link, asyncio.get_running_loop()
         if link is None or self._silent:
             return
@@ -218,7 +210,7 @@ class MovedTargets(UplinkPart):
         ]
         wait_s = self._announcer.wait_s(loop.time())
         if wait_s is not None:
-            self._timer = loop.call_later(max(wait_s, _TICK_S), self._announce_now)
+            self._next.within(max(wait_s, _TICK_S))
         if frames:  # last, so that whatever this ends in does not end the rest
             self._send(frames)
 

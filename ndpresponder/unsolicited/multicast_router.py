@@ -7,14 +7,15 @@ than `_ANSWER_INTERVAL_S` allows. Sections are those of RFC 4286.
 """
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from random import uniform
 from typing import Final
 
 from ndpresponder.errors import LinkNotReady, SourceUnavailable
-from ndpresponder.linux.loop import watch
+from ndpresponder.linux.loop import Timer
 from ndpresponder.linux.netlink import Link
-from ndpresponder.linux.packet.listener import Listener
+from ndpresponder.linux.packet.listener import Ear
 from ndpresponder.wire import mrd
 from ndpresponder.wire.addresses import best_source, is_link_local
 from ndpresponder.wire.filters import ROUTER_SEARCHES
@@ -47,8 +48,8 @@ class MulticastRouter:
         self._link: Link | None = None
         self._sources: list[bytes] = []  # that were advertised from, and will be again
         self._first = 0  # advertisements left of the first ones
-        self._timer: asyncio.TimerHandle | None = None
-        self._searches: Listener | None = None
+        self._again = Timer(self._advertise)
+        self._searches = Ear(ROUTER_SEARCHES, self._on_search)
         self._advertised_s = 0.0
 
     @property
@@ -73,7 +74,7 @@ class MulticastRouter:
             self._send([mrd.terminate(link.lladdr, source) for source in gone])
         if not sources:
             self._rest()
-        elif anew or self._timer is None:
+        elif anew:
             self._first = _FIRST
             self._advertise()
 
@@ -89,10 +90,8 @@ class MulticastRouter:
         self._rest()
 
     def _rest(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        self._stop_listening()
+        self._again.cancel()
+        self._searches.close()
 
     def _choose(self, link: Link) -> list[bytes]:
         """Return the addresses to advertise from: a link-local one, as 3.2 asks, or what passes a provider's filter."""
@@ -104,45 +103,22 @@ class MulticastRouter:
         return chosen
 
     def _advertise(self) -> None:
-        link, loop = self._link, asyncio.get_running_loop()
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        if link is None:
+        if (link := self._link) is None:
             return
-        self._advertised_s = loop.time()
+        self._advertised_s = asyncio.get_running_loop().time()
         self._first = max(0, self._first - 1)
         if self._first:
             wait_s = self._between(_FIRST_INTERVAL_S / 2, _FIRST_INTERVAL_S)
         else:
             wait_s = _INTERVAL_S + self._between(-_JITTER_S, _JITTER_S)
-        self._timer = loop.call_later(wait_s, self._advertise)
-        self._listen(link)
+        self._again.cancel()
+        self._again.within(wait_s)
+        with contextlib.suppress(LinkNotReady, SourceUnavailable):  # tried with the next one
+            self._searches.open(link.device)
         self._send([mrd.advertise(link.lladdr, source, _INTERVAL_S) for source in self._sources])
 
-    # Searches for routers
-
-    def _listen(self, link: Link) -> None:
-        if self._searches is not None:
-            return
-        try:
-            self._searches = Listener(link.device, ROUTER_SEARCHES)
-            watch(self._searches, self._on_search)
-        except (LinkNotReady, SourceUnavailable):  # the link is going, or there is no room: tried with the next one
-            self._stop_listening()
-
-    def _stop_listening(self) -> None:
-        if self._searches is not None:
-            asyncio.get_running_loop().remove_reader(self._searches)
-            self._searches.close()
-            self._searches = None
-
-    def _on_search(self) -> None:
+    def _on_search(self, search: bytes) -> None:
         """Advertise within `_ANSWER_S` of a search, but not more than once in `_ANSWER_INTERVAL_S`."""
-        if self._searches is None or not any(map(is_query, self._searches.receive())):
-            return
-        loop = asyncio.get_running_loop()
-        at_s = max(loop.time() + self._between(0, _ANSWER_S), self._advertised_s + _ANSWER_INTERVAL_S)
-        if self._timer is not None and at_s < self._timer.when():
-            self._timer.cancel()
-            self._timer = loop.call_at(at_s, self._advertise)
+        if is_query(search):
+            soonest_s = self._advertised_s + _ANSWER_INTERVAL_S - asyncio.get_running_loop().time()
+            self._again.within(max(self._between(0, _ANSWER_S), soonest_s))

@@ -10,9 +10,8 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from ndpresponder.errors import LinkNotReady, SourceUnavailable
-from ndpresponder.linux.loop import watch
 from ndpresponder.linux.netlink import Link
-from ndpresponder.linux.packet.listener import Listener
+from ndpresponder.linux.packet.listener import Ear
 from ndpresponder.wire.addresses import best_source
 from ndpresponder.wire.advertisement import read_advertisement
 from ndpresponder.wire.filters import ADVERTISEMENTS
@@ -33,9 +32,6 @@ class OwnerSearch:
         """Ask with `send`."""
         self._send = send
         self._task: asyncio.Task[None] | None = None
-        self._asked: set[bytes] = set()
-        self._owned: set[bytes] = set()
-        self._answered: set[bytes] = set()  # by anybody
 
     def begin(
         self,
@@ -65,47 +61,40 @@ class OwnerSearch:
     async def _run(
         self, link: Link, targets: Sequence[bytes], rounds_s: Sequence[float], done: Callable[[list[bytes]], None]
     ) -> None:
-        def conclude(batch: Sequence[bytes]) -> None:
-            done([target for target in batch if target not in self._owned])
+        asked, owned, answered = set(targets), set[bytes](), set[bytes]()  # the last by anybody
 
-        loop = asyncio.get_running_loop()
-        self._asked, self._owned, self._answered = set(targets), set(), set()
-        if (listener := await self._listen(link)) is None:
-            return
-        pending: list[asyncio.TimerHandle] = []
-        try:
+        def take(frame: bytes) -> None:
+            heard = read_advertisement(frame)
+            if heard is None or heard.target not in asked or heard.lladdr == link.lladdr:
+                return
+            answered.add(heard.target)
+            if frame[FLAGS.start] & OVERRIDE_FLAG:
+                owned.add(heard.target)
+
+        def conclude(batch: Sequence[bytes]) -> None:
+            done([target for target in batch if target not in owned])
+
+        with contextlib.ExitStack() as at_end:
+            ear = Ear(ADVERTISEMENTS, take)
+            at_end.callback(ear.close)
+            if not await _opened(ear, link):
+                return
             for pause_s in rounds_s:
                 await asyncio.sleep(pause_s)
-                waiting = [target for target in targets if target not in self._answered]
+                waiting = [target for target in targets if target not in answered]
                 for first in range(0, len(waiting), _BATCH):
                     batch = waiting[first : first + _BATCH]
                     self.ask(link, batch)
-                    pending.append(loop.call_later(ANSWER_S, conclude, batch))
+                    at_end.callback(asyncio.get_running_loop().call_later(ANSWER_S, conclude, batch).cancel)
                     await asyncio.sleep(_PAUSE_S)
             await asyncio.sleep(ANSWER_S + _PAUSE_S)
-        finally:
-            for handle in pending:
-                handle.cancel()
-            loop.remove_reader(listener)
-            listener.close()
 
-    async def _listen(self, link: Link) -> Listener | None:
-        """Return the listener for the answers; None if there is no room for one, as then no owner would be heard."""
-        for _ in range(_TRIES):
-            with contextlib.ExitStack() as unused, contextlib.suppress(LinkNotReady, SourceUnavailable):
-                listener = Listener(link.device, ADVERTISEMENTS)
-                unused.callback(listener.close)
-                watch(listener, self._on_readable, listener, link.lladdr)
-                unused.pop_all()
-                return listener
-            await asyncio.sleep(_AGAIN_S)
-        return None
 
-    def _on_readable(self, listener: Listener, lladdr: bytes) -> None:
-        for frame in listener.receive():
-            heard = read_advertisement(frame)
-            if heard is None or heard.target not in self._asked or heard.lladdr == lladdr:
-                continue
-            self._answered.add(heard.target)
-            if frame[FLAGS.start] & OVERRIDE_FLAG:
-                self._owned.add(heard.target)
+async def _opened(ear: Ear, link: Link) -> bool:
+    """Open an ear for the answers; return False if there is no room for one, as then no owner would be heard."""
+    for _ in range(_TRIES):
+        with contextlib.suppress(LinkNotReady, SourceUnavailable):
+            ear.open(link.device)
+            return True
+        await asyncio.sleep(_AGAIN_S)
+    return False

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Final
 
 from ndpresponder.config import InterfaceConfig
+from ndpresponder.linux.loop import Timer
 from ndpresponder.linux.netlink import Link
 from ndpresponder.observe.uplink_part import UplinkContext, UplinkPart
 from ndpresponder.policy.requester import UplinkState
@@ -55,8 +56,8 @@ class Unsolicited(UplinkPart):
         self._groups = GroupTable()
         self._link: Link | None = None
         self._table = EMPTY
-        self._announce_timer: asyncio.TimerHandle | None = None
-        self._restart_timer: asyncio.TimerHandle | None = None
+        self._next = Timer(self._announce_now)
+        self._next_restart = Timer(self._restart)
         self._restarted_s = -_RESTART_INTERVAL_S  # for a new gateway
         self._left_out = 0
 
@@ -76,7 +77,9 @@ class Unsolicited(UplinkPart):
         if before is None or unheard:
             self._announce_now()
         elif not set(before.served_gateways).issuperset(link.served_gateways):
-            self._schedule_restart()
+            # To the new gateways as well: now, or when the last such restart is long enough ago
+            ago_s = asyncio.get_running_loop().time() - self._restarted_s
+            self._next_restart.within(max(0.0, _RESTART_INTERVAL_S - ago_s))
 
     def set_table(self, table: TargetTable) -> None:
         """Announce the live targets of `table` that are new, and listen to the groups of all of them."""
@@ -87,10 +90,8 @@ class Unsolicited(UplinkPart):
         """Fall silent and leave all groups."""
         self._link = None
         self._announcer.stop()
-        for timer in (self._announce_timer, self._restart_timer):
-            if timer is not None:
-                timer.cancel()
-        self._announce_timer = self._restart_timer = None
+        self._next.cancel()
+        self._next_restart.cancel()
         self._reports.close()
         self.router.close()
 
@@ -130,9 +131,6 @@ class Unsolicited(UplinkPart):
     # Announcements
 
     def _announce_now(self) -> None:
-        if self._announce_timer is not None:
-            self._announce_timer.cancel()
-            self._announce_timer = None
         link, loop = self._link, asyncio.get_running_loop()
         if link is None:
             return
@@ -150,18 +148,11 @@ class Unsolicited(UplinkPart):
             )
         wait_s = self._announcer.wait_s(loop.time())
         if wait_s is not None:
-            self._announce_timer = loop.call_later(max(wait_s, _TICK_S), self._announce_now)
+            self._next.within(max(wait_s, _TICK_S))
         if frames:  # last, so that whatever this ends in does not end the rest
             self._send(frames)
 
-    def _schedule_restart(self) -> None:
-        """Announce everything to the new gateways as well: now, or when the last such restart is long enough ago."""
-        if self._restart_timer is None:
-            at_s = self._restarted_s + _RESTART_INTERVAL_S
-            self._restart_timer = asyncio.get_running_loop().call_at(at_s, self._restart)
-
     def _restart(self) -> None:
-        self._restart_timer = None
         self._restarted_s = asyncio.get_running_loop().time()
         self._announcer.restart()
         self._announce_now()

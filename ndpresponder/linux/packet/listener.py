@@ -2,9 +2,11 @@
 
 import asyncio
 import os
+from collections.abc import Callable
 from typing import Final
 
-from ndpresponder.errors import LinkNotReady
+from ndpresponder.errors import LinkNotReady, SourceUnavailable
+from ndpresponder.linux.loop import watch
 from ndpresponder.linux.packet.raw import bind, index_of, raw_socket
 from ndpresponder.wire.classic_bpf import Instruction
 from ndpresponder.wire.filters import of_link
@@ -53,3 +55,38 @@ class Listener:
             except OSError:  # nothing is left, or the link went down, which netlink says as well
                 break
         return frames
+
+
+class Ear:
+    """Hands on each frame that one program accepts, on one link at a time."""
+
+    def __init__(self, program: tuple[Instruction, ...], take: Callable[[bytes], None]) -> None:
+        """Hear nothing until `open`; `take` gets the frames."""
+        self._program = program
+        self._take = take
+        self._listener: Listener | None = None
+
+    def open(self, name: str) -> None:
+        """Listen on the link `name`, unless the ear is open already.
+
+        Raises:
+            LinkNotReady, SourceUnavailable: the link is going, or there is no room for a socket; try again later.
+        """
+        if self._listener is None:
+            self._listener = Listener(name, self._program)
+            try:
+                watch(self._listener, self._on_readable)
+            except SourceUnavailable:
+                self.close()
+                raise
+
+    def close(self) -> None:
+        """Hear nothing more."""
+        if self._listener is not None:
+            asyncio.get_running_loop().remove_reader(self._listener)
+            self._listener.close()
+            self._listener = None
+
+    def _on_readable(self) -> None:
+        for frame in self._listener.receive() if self._listener else ():
+            self._take(frame)

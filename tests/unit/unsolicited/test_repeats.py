@@ -14,6 +14,7 @@ from sample_uplink import uplink_context
 from ndpresponder.config import InterfaceConfig
 from ndpresponder.errors import LinkNotReady
 from ndpresponder.linux.netlink import Link
+from ndpresponder.linux.packet import listener as listening
 from ndpresponder.policy.requester import Policy
 from ndpresponder.policy.responder import Responder
 from ndpresponder.policy.table import TargetTable
@@ -122,12 +123,12 @@ class Refusing:
         pass
 
 
-@pytest.mark.parametrize(("module", "begin"), [(mld_reports, report), (multicast_router, pass_for_a_router)])
-def test_who_could_not_listen_tries_again(module: Any, begin: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("begin", [report, pass_for_a_router])
+def test_who_could_not_listen_tries_again(begin: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Refusing, "refusals", 2)
     watched = list[object]()
-    monkeypatch.setattr(module, "Listener", Refusing)
-    monkeypatch.setattr(module, "watch", lambda listener, *_: watched.append(listener))
+    monkeypatch.setattr(listening, "Listener", Refusing)
+    monkeypatch.setattr(listening, "watch", lambda listener, *_: watched.append(listener))
     monkeypatch.setattr(asyncio.SelectorEventLoop, "remove_reader", lambda *_: None)
 
     async def run() -> None:
@@ -144,8 +145,8 @@ def test_of_what_nobody_can_be_heard_nothing_is_taken_for_nobodys(
 ) -> None:
     """An address that another host owns would be announced as moved here."""
     monkeypatch.setattr(Refusing, "refusals", refusals)
-    monkeypatch.setattr(owner_search, "Listener", Refusing)
-    monkeypatch.setattr(owner_search, "watch", lambda *_: None)
+    monkeypatch.setattr(listening, "Listener", Refusing)
+    monkeypatch.setattr(listening, "watch", lambda *_: None)
     monkeypatch.setattr(owner_search, "_AGAIN_S", 0.01, raising=False)
     monkeypatch.setattr(asyncio.SelectorEventLoop, "add_reader", lambda *_: None)
     monkeypatch.setattr(asyncio.SelectorEventLoop, "remove_reader", lambda *_: None)
