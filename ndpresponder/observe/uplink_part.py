@@ -39,5 +39,8 @@ class UplinkPart:
     def collect(self) -> None:
         """Add to the tally what was counted elsewhere, and try again what failed."""
 
+    def say_farewell(self) -> None:
+        """Say what ends with this part, while there is a socket to say it."""
+
     def close(self) -> None:
         """Give back everything."""

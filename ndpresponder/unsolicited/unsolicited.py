@@ -86,6 +86,10 @@ class Unsolicited(UplinkPart):
         self._table = table
         self._follow_targets()
 
+    def say_farewell(self) -> None:
+        """Say that no multicast router is here any more; groups are left to bridges to forget."""
+        self.router.terminate()
+
     def close(self) -> None:
         """Fall silent and leave all groups."""
         self._link = None

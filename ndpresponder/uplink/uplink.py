@@ -1,17 +1,35 @@
-"""One uplink's life: its socket opens and closes with the link, its frames are answered, its parts follow."""
+"""One uplink's life: its socket opens and closes with the link, its frames are answered, its parts follow.
 
+Settings change while frames are answered. Parts whose settings stay go on as they are. If the system refuses one part,
+the old parts come back and nothing has changed.
+"""
+
+import asyncio
+import contextlib
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING, Final, cast
+from zlib import crc32
 
-from ndpresponder.errors import LinkNotReady, SourceUnavailable
+from ndpresponder.errors import LinkNotReady, NdpresponderError, SourceUnavailable
 from ndpresponder.linux.netlink import Link
+from ndpresponder.linux.other_responders import DaemonMark
 from ndpresponder.observe.logs import Logs
 from ndpresponder.observe.uplink_log import UplinkLog
+from ndpresponder.observe.uplink_part import UplinkPart
 from ndpresponder.policy.requester import UplinkState
 from ndpresponder.policy.table import Match, TargetTable
+from ndpresponder.policy.token_bucket import rate_limit
+from ndpresponder.unsolicited.moved_targets import MovedTargets
+from ndpresponder.unsolicited.unsolicited import Unsolicited
 from ndpresponder.uplink.frames import Frames
-from ndpresponder.uplink.parts import Parts, Settings, Surroundings
+from ndpresponder.uplink.parts import FASTPATH, UNSOLICITED, VERIFICATION, Settings, Surroundings, make_part
 from ndpresponder.uplink.stall import TOLERATED_S
+
+if TYPE_CHECKING:
+    from ndpresponder.offload.fastpath import FastPath
+
+_MOVED: Final = "moved targets"
 
 
 class Uplink:
@@ -21,33 +39,30 @@ class Uplink:
         self, settings: Settings, logs: Logs, surroundings: Surroundings, clock: Callable[[], float] = time.monotonic
     ) -> None:
         """Prepare an uplink that has no socket yet; one from a predecessor is read only once `resume` is called."""
+        self.settings = settings
         self.name = settings.interface.name
         self.link: Link | None = None
         self.log = UplinkLog(settings.interface, clock)
         self.log.claimers = surroundings.claimers
-        self._frames = Frames(self.log, logs, surroundings.handover, clock)
-        self._frames.on_lost = surroundings.on_lost
-        self.tally = self._frames.tally
-        self.responder = self._frames.responder
-        self.requesters = self._frames.requesters
-        self.send_unasked = self._frames.send_unasked
-        self._parts = Parts(settings, self._frames, surroundings)
-        self.moved_targets = self._parts.moved
-
-    @property
-    def settings(self) -> Settings:
-        """What it goes by."""
-        return self._parts.settings
-
-    def configure(self, settings: Settings) -> None:
-        """Change the settings, from the next frame on; what does not differ goes on as it is.
-
-        Raises:
-            SourceUnavailable, PermissionMissing, SystemRefused: the system refuses what they need; nothing was changed.
-        """
-        if settings != self.settings:
-            self._parts.configure(settings)
-            self.log.configure(settings.interface)
+        self._surroundings = surroundings
+        self._frames = frames = Frames(self.log, logs, surroundings.handover, clock)
+        frames.on_lost = surroundings.on_lost
+        self.tally = frames.tally
+        self.responder = frames.responder
+        self.requesters = frames.requesters
+        self.send_unasked = frames.send_unasked
+        self.resume = frames.resume
+        self._served: Link | None = None  # with a socket
+        self._state: UplinkState | None = None
+        self._take: Callable[[bool], bool] | None = None
+        self._mark: DaemonMark | None = None
+        self.moved_targets = moved = MovedTargets(frames.context, frames.responder)
+        frames.on_answered = moved.note
+        moved.on_expecting = self._leave_claimed
+        moved.recent.spared = lambda: self.requesters.confirmed.stations
+        moved.elsewhere = lambda: self._fastpath.recent() if self._fastpath else []
+        self._parts = {name: self._make(name) for name in settings.parts()} | {_MOVED: moved}
+        self._configure_responder(None)
 
     @property
     def ready(self) -> bool:
@@ -78,22 +93,102 @@ class Uplink:
         """Tell whether a target is answered for, by what the sources say."""
         return self.responder.table.match(target, int.from_bytes(target, "big")) in (Match.CLAIMED, Match.LIVE)
 
+    # Settings
+
+    def configure(self, settings: Settings) -> None:
+        """Change the settings, from the next frame on; what does not differ goes on as it is.
+
+        Raises:
+            SourceUnavailable: the system refuses the sockets that `verify` needs; nothing was changed.
+            PermissionMissing, SystemRefused: the system refuses the fast path; nothing was changed.
+        """
+        if settings == self.settings:
+            return
+        before, self.settings = self.settings, settings
+        had, wanted = before.parts(), settings.parts()
+        changed = [name for name in (VERIFICATION, FASTPATH, UNSOLICITED) if had.get(name) != wanted.get(name)]
+        old = {name: self._parts.pop(name) for name in changed if name in self._parts}
+        try:
+            if FASTPATH in old:
+                old[FASTPATH].lose_link()  # two cannot be attached; until then the responder answers
+            for name in changed:
+                if name in wanted and name != UNSOLICITED:
+                    self._add(name, self._make(name))
+        except NdpresponderError:
+            self.settings = before
+            for name in changed:
+                if name in self._parts:
+                    self._parts.pop(name).close()
+            self._parts |= old
+            if FASTPATH in old:
+                self._add(FASTPATH, old[FASTPATH])
+            raise
+        self._configure_responder(before)
+        if UNSOLICITED in changed and UNSOLICITED in wanted:  # before the old one is closed: no group is ever left
+            self._add(UNSOLICITED, self._make(UNSOLICITED))
+        now = self._parts.get(UNSOLICITED)
+        if UNSOLICITED in old and not (isinstance(now, Unsolicited) and now.router.active):
+            old[UNSOLICITED].say_farewell()
+        for part in old.values():
+            part.close()
+        self.log.configure(settings.interface)
+
+    def _make(self, name: str) -> UplinkPart:
+        return make_part(name, self.settings, self._frames, self._surroundings, self.moved_targets)
+
+    def _add(self, name: str, part: UplinkPart) -> None:
+        """Have a part that begins now know the link and the targets."""
+        self._parts[name] = part
+        part.set_table(self.responder.table)
+        if self._served is not None:
+            part.open(self._served)
+            with contextlib.suppress(LinkNotReady):  # the watcher of the links will see
+                part.follow_link(self._served, self._state)
+
+    def _configure_responder(self, before: Settings | None) -> None:
+        """Give the responder its policy, and a rate limit that begins anew only if it differs."""
+        each, limits = self.settings.interface, self.settings.limits
+        if before is None or before.limits != limits:
+            self._take = rate_limit(limits.rate, limits.burst, self._frames.context.clock) if limits.rate else None
+        self.responder.configure(self.settings.policy, self._take)
+        self.moved_targets.configure(self.settings.dry_run, speaks=each.announce == "live", takes_over=each.take_over)
+
+    @property
+    def _fastpath(self) -> "FastPath | None":
+        return cast("FastPath | None", self._parts.get(FASTPATH))
+
+    def _leave_claimed(self) -> None:
+        if self._fastpath is not None:
+            self._fastpath.leave_claimed(self.moved_targets.expecting)
+
+    # Events
+
     def set_table(self, table: TargetTable) -> None:
-        """Answer for the targets of `table` from the next frame on."""
+        """Answer for the targets of `table` from the next frame on; but for the fast path the parts get it a bit later.
+
+        Among thousands of targets a part takes milliseconds, and solicitations wait.
+        """
         self.responder.table = table
         self._frames.counting.set_table(table)
-        self._parts.set_table(table)
+        for name, part in self._parts.items():
+            if name == FASTPATH:
+                part.set_table(table)
+            else:
+                asyncio.get_running_loop().call_soon(part.set_table, table)
+        if self._served is not None:
+            self.log.overlap(table, self._served)
 
     def follow_link(self, link: Link | None) -> None:
         """Adapt to what the kernel says of the link now.
 
         Raises:
             LinkNotReady: it changed since; try again.
-            PermissionMissing, SystemRefused: as `open_packet_socket`.
+            PermissionMissing, SystemRefused: as `open_packet_socket`, or the fast path that was asked for is refused.
         """
         if link is None or not link.ethernet:
             self._close()
-            self._parts.check()
+            if self._fastpath is not None:
+                self._fastpath.check()
             self.log.missing(link)
             self.link = None
             return
@@ -102,40 +197,61 @@ class Uplink:
             self._close()
         if self._frames.socket is None:
             self._open(link)
-        link = self.requesters.follow_link(link)
+        self._served = link = self.requesters.follow_link(link)
         now = UplinkState(link.lladdr, link.addresses, self.gateways, link.forwarding, link.anycast, link.index)
-        state = now if link.up else None
-        self._frames.set_state(state)
+        self._state = now if link.up else None
+        self._frames.set_state(self._state)
         self.tally.up = link.up and link.hears
-        self._parts.follow_link(link, state)
+        for part in self._parts.values():
+            part.follow_link(link, self._state)
+        self.log.overlap(self.responder.table, link)
         self.log.follow_link(self.link, link)
         self.link = link
 
-    def resume(self) -> None:
-        """Read a socket that was taken over: all that is ours is known."""
-        self._frames.resume()
-
     def collect(self) -> None:
-        """Add what the kernel counted, dropped and answered by itself since the last call to the tally."""
-        self._parts.collect()
+        """Add what was counted, dropped and answered elsewhere since the last call to the tally."""
+        for part in self._parts.values():
+            part.collect()
         self._frames.collect()
 
     def close(self) -> None:
-        """Stop answering."""
-        self._parts.say_farewell()
+        """Stop answering, and say what ends with this uplink; or have a successor know of it."""
+        handover = self._surroundings.handover
+        if handover.to_successor:
+            if self._served is not None:
+                handover.keep(self._kept_as, self.moved_targets.to_keep())
+        else:
+            for part in self._parts.values():
+                part.say_farewell()
         self._close()
-        self._parts.close()
+        for part in self._parts.values():
+            part.close()
 
     def _open(self, link: Link) -> None:
         try:
             self._frames.open(link)
-            self._parts.open(link)
+            self._served = link
+            self.moved_targets.inherit(self._surroundings.handover.kept(self._kept_as))
+            for part in self._parts.values():
+                part.open(link)
         except (LinkNotReady, SourceUnavailable):
             self._close()
             raise
+        self._mark = DaemonMark(link.index)
+        if self._mark.taken:
+            self.log.logger.warning("another ndpresponder answers on this interface: each answer is sent twice")
 
     def _close(self) -> None:
         self.tally.up = False
+        self._served = self._state = None
         self._frames.set_state(None)
-        self._parts.lose_link()
+        for part in self._parts.values():
+            part.lose_link()
+        if self._mark is not None:
+            self._mark.close()
         self._frames.close()
+
+    @property
+    def _kept_as(self) -> str:
+        """Under which name the answered targets are kept: systemd takes no colons and only ASCII."""
+        return f"recent-{crc32(self.name.encode()):08x}"
