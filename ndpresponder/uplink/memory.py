@@ -26,16 +26,8 @@ class Memory(NamedTuple):
 
 def encode(memories: Mapping[str, Memory]) -> bytes:
     """Return the memories of some uplinks, by their names, as octets."""
-    uplinks = {
-        name: {
-            "in_flood": each.in_flood,
-            "gateways": [gateway.hex() for gateway in each.gateways],
-            "confirmed": [(gateway.hex(), station.hex(), last_s) for gateway, station, last_s in each.confirmed],
-            "known": [(who.hex(), since_s, last_s) for who, since_s, last_s in each.known],
-        }
-        for name, each in memories.items()
-    }
-    return json.dumps({"version": _VERSION, "uplinks": uplinks}).encode()
+    uplinks = {name: each._asdict() for name, each in memories.items()}
+    return json.dumps({"version": _VERSION, "uplinks": uplinks}, default=bytes.hex).encode()
 
 
 def decode(data: bytes) -> dict[str, Memory]:
