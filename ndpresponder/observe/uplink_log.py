@@ -45,8 +45,7 @@ class UplinkLog:
         self._defences = RateLimiter(_DEFENCE_INTERVAL_S)
         self._defence_lines = TokenBucket(_DEFENCES_PER_S, _DEFENCE_BURST, clock)
         self._unlogged_defences = 0
-        self._missing = False
-        self._useless: tuple[int, int] | None = None  # index, hardware type
+        self._lacking: tuple[int, int] | tuple[()] | None = None  # told of: no link, or one by index and hardware type
         self._too_many_gateways = False
 
     def configure(self, config: InterfaceConfig) -> None:
@@ -57,19 +56,19 @@ class UplinkLog:
 
     def missing(self, link: Link | None) -> None:
         """Tell, once, that there is no such link, or that it is of no use."""
-        useless = None if link is None else (link.index, link.hardware_type)
+        before, self._lacking = self._lacking, (link.index, link.hardware_type) if link else ()
+        if self._lacking == before:
+            return
         if link is None:
-            if not self._missing:
-                self.logger.warning("waiting for the interface to appear")
-        elif useless != self._useless:
+            self.logger.warning("waiting for the interface to appear")
+        else:
             self.logger.error(
                 "not an Ethernet interface: nobody solicits neighbors there", hardware_type=link.hardware_type
             )
-        self._missing, self._useless = link is None, useless
 
     def follow_link(self, before: Link | None, link: Link) -> None:
         """Tell what changed about the link."""
-        self._missing, self._useless = False, None
+        self._lacking = None
         facts = {"index": link.index, "lladdr": link.lladdr.hex(":"), "router": link.forwarding}
         if before is None or before.index != link.index:
             before = None
@@ -118,7 +117,7 @@ class UplinkLog:
     @property
     def unfit(self) -> bool:
         """Whether there is such a link, and it is not Ethernet."""
-        return self._useless is not None
+        return bool(self._lacking)
 
     def overlap(self, table: TargetTable, link: Link) -> None:
         """Warn, once for each, of prefixes of the link itself that `table` claims: other hosts live there."""
