@@ -1,15 +1,12 @@
 """The native protocol of systemd's journal: one datagram per event, one field per key.
 
-It lets `journalctl NDP_REASON=not_ours` find what happened. A journal that is full, gone or refuses the
-datagram must never cost more than the event: `send` says so and never raises.
+It lets `journalctl NDP_REASON=not_ours` find what happened.
 """
 
 import os
 import re
 from collections.abc import Mapping
 from typing import Final
-
-from ndpresponder.linux.unix_socket import DatagramSender
 
 SOCKET_PATH: Final = "/run/systemd/journal/socket"
 IDENTIFIER: Final = "ndpresponder"
@@ -44,23 +41,7 @@ def encode(fields: Mapping[str, object]) -> bytes:
     return b"".join(parts)
 
 
-class Journal:
-    """A lazily opened way to the journal."""
-
-    def __init__(self, path: str = SOCKET_PATH, timeout_s: float = 0.1) -> None:
-        """Send to the socket `path`; a journald that does not read holds up the caller for `timeout_s`, once."""
-        self._sender = DatagramSender(path, timeout_s)
-
-    def send(self, level: str, message: str, event: Mapping[str, object]) -> bool:
-        """Send one event and return whether the journal took it."""
-        fields: dict[str, object] = {
-            "MESSAGE": message,
-            "PRIORITY": PRIORITIES.get(level, 6),
-            "SYSLOG_IDENTIFIER": IDENTIFIER,
-        }
-        fields.update((field_name(key), value) for key, value in event.items())
-        return self._sender.send(encode(fields))
-
-    def close(self) -> None:
-        """Close the socket; a later `send` opens another."""
-        self._sender.close()
+def datagram(level: str, message: str, event: Mapping[str, object]) -> bytes:
+    """Return what tells the journal of one event."""
+    head = {"MESSAGE": message, "PRIORITY": PRIORITIES.get(level, 6), "SYSLOG_IDENTIFIER": IDENTIFIER}
+    return encode(head | {field_name(key): value for key, value in event.items()})

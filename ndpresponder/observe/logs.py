@@ -9,7 +9,6 @@ import json
 import logging
 import os
 import sys
-import time
 from collections.abc import Callable, Hashable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final, TextIO, cast
@@ -18,7 +17,8 @@ import structlog
 from structlog.typing import EventDict, FilteringBoundLogger, Processor
 
 from ndpresponder.config import LogConfig
-from ndpresponder.observe.journal import Journal, is_journal
+from ndpresponder.linux.unix_socket import DatagramSender
+from ndpresponder.observe import journal
 from ndpresponder.observe.output import Output
 
 Logger = FilteringBoundLogger
@@ -31,7 +31,7 @@ def get_logger(**context: object) -> Logger:
     return cast(Logger, structlog.get_logger(**context))
 
 
-def exception_handler(clock: Callable[[], float] = time.monotonic) -> Callable[..., None]:
+def exception_handler() -> Callable[..., None]:
     """Return an exception handler for an event loop.
 
     An error of the system (EMFILE in accept) needs no traceback, and is logged once a second however often it comes.
@@ -42,7 +42,7 @@ def exception_handler(clock: Callable[[], float] = time.monotonic) -> Callable[.
         error, message = context.get("exception"), context["message"]
         if not isinstance(error, OSError):
             loop.default_exception_handler(context)
-        elif (held_back := limiter.admit(message, clock())) is not None:
+        elif (held_back := limiter.admit(message, loop.time())) is not None:
             get_logger().warning(message, why=error.strerror or str(error), suppressed=held_back)
 
     return handle
@@ -52,10 +52,10 @@ def configure(
     config: LogConfig,
     stream: TextIO | None = None,
     environ: Mapping[str, str] = os.environ,
-    journal: Journal | None = None,
+    to_journal: DatagramSender | None = None,
 ) -> "Logs":
     """Send all events of structlog, and the standard library's from warning up, to `stream` (stderr) or the journal."""
-    logs = Logs(stream or sys.stderr, environ, journal or Journal())
+    logs = Logs(stream or sys.stderr, environ, to_journal or DatagramSender(journal.SOCKET_PATH))
     logs.apply(config)
     structlog.configure(
         processors=logs.processors,
@@ -64,9 +64,8 @@ def configure(
         cache_logger_on_first_use=False,
     )
     root = logging.getLogger()
-    for handler in [handler for handler in root.handlers if isinstance(handler, _Forwarder)]:
-        root.removeHandler(handler)
-    root.addHandler(_Forwarder())
+    if not any(isinstance(handler, _Forwarder) for handler in root.handlers):
+        root.addHandler(_Forwarder())
     root.setLevel(logging.WARNING)
     return logs
 
@@ -74,27 +73,29 @@ def configure(
 class Logs:
     """The level and the form of the log; `apply` changes both while loggers are in use."""
 
-    def __init__(self, stream: TextIO, environ: Mapping[str, str], journal: Journal) -> None:
+    def __init__(self, stream: TextIO, environ: Mapping[str, str], to_journal: DatagramSender) -> None:
         self.output = Output(stream, lambda count: get_logger().warning("lines of the log were lost", count=count))
         self.processors: list[Processor] = []  # shared by every logger, hence changed in place
         self.debug = False  # the guard for logging on the frame path
         self.level: str = "info"
         self._stream = stream
         self._environ = environ
-        self._journal = journal
+        self._journal = to_journal
 
     def apply(self, config: LogConfig) -> None:
         """Take over a level and a format; "auto" means the journal, a terminal or logfmt, whatever stderr is."""
         self.level = config.level
         self.debug = config.level == "debug"
         form = config.format if config.format != "auto" else self._detect()
-        tail: list[Processor] = [_stamp(None), structlog.processors.format_exc_info, _as_logfmt]
+        builtin, tail = structlog.processors, list[Processor]()
         if form == "console":
-            tail = [_stamp("%H:%M:%S"), _escape_unprintable, self._console()]
-        elif form == "json":
-            tail[-1] = _as_json
+            tail += [builtin.TimeStamper("%H:%M:%S", utc=False), builtin.add_log_level, _escape_unprintable]
+            tail += [self._console()]
         elif form == "journal":
-            tail = [structlog.processors.format_exc_info, self._to_journal]
+            tail += [builtin.format_exc_info, self._to_journal]
+        else:
+            render = builtin.JSONRenderer(default=str) if form == "json" else _as_logfmt
+            tail += [_stamp, builtin.format_exc_info, render]
         self.processors[:] = [self._gate, *tail]
 
     def _detect(self) -> str:
@@ -102,7 +103,7 @@ class Logs:
             fd = self._stream.fileno()
         except (OSError, ValueError):  # an in-memory stream has none
             return "logfmt"
-        if is_journal(fd, self._environ):
+        if journal.is_journal(fd, self._environ):
             return "journal"
         return "console" if os.isatty(fd) else "logfmt"
 
@@ -122,7 +123,7 @@ class Logs:
         message = f"{event['event']} {logfmt(keys)}".rstrip()
         if "exception" in event:
             message += f"\n{event['exception']}"
-        if self._journal.send(level, message, event):
+        if self._journal.send(journal.datagram(level, message, event)):
             self.output.tell_lost()
             raise structlog.DropEvent
         return logfmt({"level": level, "event": event.pop("event"), **event})
@@ -161,19 +162,10 @@ def _as_logfmt(_: object, __: str, event: EventDict) -> str:
     return logfmt(event)
 
 
-def _as_json(_: object, __: str, event: EventDict) -> str:
-    return json.dumps(event, default=str)
-
-
-def _stamp(form: str | None) -> Processor:
-    """Put time, level and event in front; `form` is strftime's for local time, None means ISO 8601 in UTC."""
-
-    def stamp(_: object, level: str, event: EventDict) -> EventDict:
-        now = datetime.now(UTC)
-        text = now.astimezone().strftime(form) if form else now.isoformat(timespec="milliseconds")
-        return {"timestamp": text, "level": level, "event": event.pop("event"), **event}
-
-    return stamp
+def _stamp(_: object, level: str, event: EventDict) -> EventDict:
+    """Put time, level and event in front."""
+    now = datetime.now(UTC).isoformat(timespec="milliseconds")
+    return {"timestamp": now, "level": level, "event": event.pop("event"), **event}
 
 
 def _escape_unprintable(_: object, __: str, event: EventDict) -> EventDict:
@@ -193,17 +185,16 @@ class RateLimiter:
     def __init__(self, interval_s: float = 1.0, causes_max: int = 256) -> None:
         self._interval_s = interval_s
         self._causes_max = causes_max
-        self._causes: dict[Hashable, list[float]] = {}  # cause -> [silent until, held back]
+        self._causes: dict[Hashable, tuple[float, int]] = {}  # cause -> silent until, held back
 
     def admit(self, cause: Hashable, now_s: float) -> int | None:
         """Return None to stay silent, else how many events of this cause were held back before this one."""
-        state = self._causes.get(cause)
-        if state is not None and now_s < state[0]:
-            state[1] += 1
+        until_s, held_back = self._causes.get(cause, (0.0, 0))
+        if now_s < until_s:
+            self._causes[cause] = until_s, held_back + 1
             return None
-        if state is not None:
-            del self._causes[cause]  # goes to the end of the queue
-        elif len(self._causes) >= self._causes_max:
+        self._causes.pop(cause, None)  # goes to the end of the queue
+        if len(self._causes) >= self._causes_max:
             del self._causes[next(iter(self._causes))]
-        self._causes[cause] = [now_s + self._interval_s, 0]
-        return int(state[1]) if state is not None else 0
+        self._causes[cause] = now_s + self._interval_s, 0
+        return held_back

@@ -21,7 +21,8 @@ from ndpresponder.config import Config, InterfaceConfig, LogConfig
 from ndpresponder.linux.netlink import Link
 from ndpresponder.linux.packet.handover import Handover
 from ndpresponder.linux.systemd import Notifier
-from ndpresponder.observe.journal import Journal
+from ndpresponder.linux.unix_socket import DatagramSender
+from ndpresponder.observe.journal import SOCKET_PATH
 from ndpresponder.observe.logs import Logs
 from ndpresponder.targets.board import TargetBoard
 from ndpresponder.targets.sources.temporary import TemporaryPrefixes
@@ -69,7 +70,7 @@ def check(octets: bytes) -> None:
 async def _talk(pieces: list[bytes]) -> bytes:
     """Return what is said, nothing if it had enough before it could be read."""
     loop = asyncio.get_running_loop()
-    logs = Logs(io.StringIO(), {}, Journal())
+    logs = Logs(io.StringIO(), {}, DatagramSender(SOCKET_PATH))
     logs.apply(LogConfig())
     temporary = TemporaryPrefixes(loop.call_later, loop.time)
     ours, theirs = socket.socketpair()

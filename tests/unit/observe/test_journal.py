@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from ndpresponder.observe.journal import Journal, encode, field_name, is_journal
+from ndpresponder.linux.unix_socket import DatagramSender
+from ndpresponder.observe.journal import datagram, encode, field_name, is_journal
 
 
 def decode(datagram: bytes) -> dict[str, bytes]:
@@ -35,9 +36,9 @@ def journald(tmp_path: Path):
 
 
 def test_an_event_becomes_fields(journald) -> None:
-    journal = Journal(journald.getsockname())
+    journal = DatagramSender(journald.getsockname())
 
-    assert journal.send("warning", "it happened", {"target": "2001:db8::c1", "reason": "not_ours"})
+    assert journal.send(datagram("warning", "it happened", {"target": "2001:db8::c1", "reason": "not_ours"}))
     journal.close()
 
     assert decode(journald.recv(65536)) == {
@@ -64,13 +65,13 @@ def test_any_key_becomes_a_valid_field_name(expected: str, key: str) -> None:
 
 def test_a_restarted_journal_is_found_again(tmp_path: Path) -> None:
     path = str(tmp_path / "journal")
-    journal = Journal(path)
-    outcomes = [journal.send("info", "before it starts", {})]
+    journal = DatagramSender(path)
+    outcomes = [journal.send(datagram("info", "before it starts", {}))]
     for _ in range(2):
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as receiver:
             receiver.bind(path)
-            outcomes.append(journal.send("info", "while it runs", {}))
-        outcomes.append(journal.send("info", "while it is away", {}))
+            outcomes.append(journal.send(datagram("info", "while it runs", {})))
+        outcomes.append(journal.send(datagram("info", "while it is away", {})))
         os.unlink(path)
     journal.close()
 
@@ -78,18 +79,18 @@ def test_a_restarted_journal_is_found_again(tmp_path: Path) -> None:
 
 
 def test_what_does_not_fit_a_datagram_is_refused_not_raised(journald) -> None:
-    journal = Journal(journald.getsockname())
+    journal = DatagramSender(journald.getsockname())
 
-    assert not journal.send("error", "x" * 10_000_000, {})
-    assert journal.send("error", "the next one fits", {})
+    assert not journal.send(datagram("error", "x" * 10_000_000, {}))
+    assert journal.send(datagram("error", "the next one fits", {}))
     journal.close()
 
 
 def test_a_full_journal_is_given_up_after_the_timeout(journald) -> None:
-    journal = Journal(journald.getsockname(), timeout_s=0.01)
+    journal = DatagramSender(journald.getsockname(), timeout_s=0.01)
 
     taken = 0
-    while journal.send("info", "again", {}):
+    while journal.send(datagram("info", "again", {})):
         taken += 1
     journal.close()
 
@@ -107,14 +108,14 @@ def test_the_journals_stream_is_recognised_by_device_and_inode(tmp_path: Path) -
 
 
 def test_a_journal_that_is_full_is_waited_for_once_until_it_reads_again(journald) -> None:
-    journal = Journal(journald.getsockname(), timeout_s=0.2)
+    journal = DatagramSender(journald.getsockname(), timeout_s=0.2)
     held_up_s = []
     while len(held_up_s) < 5:
         began_s = time.monotonic()
-        if not journal.send("info", "again", {}):
+        if not journal.send(datagram("info", "again", {})):
             held_up_s.append(time.monotonic() - began_s)
     assert held_up_s[0] >= 0.2
     assert max(held_up_s[1:]) < 0.1
-    while journal.send("info", "again", {}) is False:
+    while journal.send(datagram("info", "again", {})) is False:
         journald.recv(4096)
     journal.close()

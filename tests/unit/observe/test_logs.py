@@ -18,8 +18,8 @@ import pytest
 import structlog
 
 from ndpresponder.config import LogConfig
+from ndpresponder.linux.unix_socket import DatagramSender
 from ndpresponder.observe import output
-from ndpresponder.observe.journal import Journal
 from ndpresponder.observe.logs import RateLimiter, configure, get_logger, logfmt
 
 
@@ -108,7 +108,7 @@ def journald(tmp_path: Path):
 def test_auto_is_the_journal_when_stderr_is_its_stream(journald, tmp_path: Path) -> None:
     with open(tmp_path / "stderr", "w") as stream:
         status = os.fstat(stream.fileno())
-        journal = Journal(journald.getsockname())
+        journal = DatagramSender(journald.getsockname())
         configure(LogConfig(), stream, {"JOURNAL_STREAM": f"{status.st_dev}:{status.st_ino}"}, journal)
 
         get_logger(interface="uplink").error("no luck", reason="not_ours")
@@ -127,7 +127,7 @@ def test_auto_is_the_journal_when_stderr_is_its_stream(journald, tmp_path: Path)
 
 def test_without_its_journal_the_event_goes_to_stderr_as_text() -> None:
     stream = io.StringIO()
-    journal = Journal("/nonexistent/socket")
+    journal = DatagramSender("/nonexistent/socket")
     configure(LogConfig(format="journal"), stream, {}, journal)
 
     get_logger(interface="uplink").info("hello")
@@ -137,7 +137,7 @@ def test_without_its_journal_the_event_goes_to_stderr_as_text() -> None:
 
 
 def test_an_exception_is_told_in_every_form(journald) -> None:
-    journal = Journal(journald.getsockname())
+    journal = DatagramSender(journald.getsockname())
     for form in ("console", "logfmt", "json", "journal"):
         stream = io.StringIO()
         configure(LogConfig(format=form), stream, {}, journal)
@@ -268,8 +268,8 @@ def test_what_nobody_reads_is_never_waited_for_and_said_to_be_lost(
 def test_lines_that_the_journal_did_not_take_are_said_to_be_lost(tmp_path: Path) -> None:
     path = str(tmp_path / "journal")
     with open("/dev/full", "w") as full, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as receiver:
-        journal = Journal(path)
-        configure(LogConfig(format="journal"), full, journal=journal)
+        journal = DatagramSender(path)
+        configure(LogConfig(format="journal"), full, to_journal=journal)
         get_logger().info("lost")
         receiver.bind(path)
         get_logger().info("there is room")
