@@ -37,7 +37,7 @@ def test_a_pin_that_is_cancelled_midway_is_released(monkeypatch: pytest.MonkeyPa
 
     async def run() -> None:
         gateway_pin = GatewayPin(lambda: LINK, lambda frames: None, get_logger())
-        gateway_pin._answers[GATEWAY] = {bytes(6): 1}
+        gateway_pin._gateways[LINK.index, GATEWAY].answers[bytes(6)] = 1
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(0.01):
                 await gateway_pin._hold(LINK)
