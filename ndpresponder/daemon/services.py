@@ -5,7 +5,7 @@ The tasks of all uplinks look the uplinks up at each use: a reload adds and remo
 
 import asyncio
 from functools import partial
-from typing import Final, Literal
+from typing import Final
 
 from ndpresponder.config import Config
 from ndpresponder.daemon.running import Running
@@ -32,7 +32,7 @@ def wanted(config: Config, running: Running) -> dict[Identity, Task]:
     for interface in config.interfaces:
         name, keepalive = interface.name, interface.gateway_keepalive
         if keepalive != "never":
-            keep = partial(_keep_gateways, running, name, keepalive)
+            keep = partial(_keep_gateways, running, name, keepalive == "always")
             tasks[Identity(("keepalive", name), keepalive)] = Task(f"keep-alive on {name}", keep)
         if interface.mld_source == "linklocal":
             tasks[Identity(("hearing", name))] = Task(f"watch over {name}", partial(_watch_hearing, running, name))
@@ -67,9 +67,9 @@ def _watch_rivals(running: Running, _: Life) -> Run:
     return run
 
 
-def _keep_gateways(running: Running, name: str, policy: Literal["auto", "always", "never"], _: Life) -> Run:
+def _keep_gateways(running: Running, name: str, always: bool, _: Life) -> Run:
     uplink = running.uplinks[name]
-    return GatewayKeepalive(policy, partial(_link_of, uplink), is_reachable, uplink.send_unasked).run
+    return GatewayKeepalive(always, partial(_link_of, uplink), is_reachable, uplink.send_unasked).run
 
 
 def _watch_stations(running: Running, life: Life) -> Run:

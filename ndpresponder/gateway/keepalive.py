@@ -7,7 +7,7 @@ from one of the uplink's global addresses passes, and the gateway's answer to it
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Final, Literal
+from typing import Final, NoReturn
 
 from ndpresponder.linux.netlink import Link
 from ndpresponder.wire.addresses import best_source
@@ -23,25 +23,23 @@ class GatewayKeepalive:
 
     def __init__(
         self,
-        policy: Literal["auto", "always", "never"],
+        always: bool,
         link: Callable[[], Link | None],
         is_reachable: Callable[[int, bytes], Awaitable[bool]],
         send: Callable[[list[bytes]], None],
     ) -> None:
-        """Solicit with `send` while `link` returns an uplink that is up; `is_reachable` asks the kernel."""
-        self._policy = policy
+        """Solicit with `send` while `link` returns an uplink that is up; `always`, or where the kernel needs it."""
+        self._always = always
         self._link = link
         self._is_reachable = is_reachable
         self._send = send
 
-    async def run(self) -> None:
+    async def run(self) -> NoReturn:
         """Solicit the gateways again and again.
 
         Raises:
             SourceUnavailable: the kernel cannot be asked now; run again.
         """
-        if self._policy == "never":
-            return
         while True:
             await self.solicit_once()
             await asyncio.sleep(INTERVAL_S)
@@ -49,14 +47,12 @@ class GatewayKeepalive:
     async def solicit_once(self) -> None:
         """Solicit each gateway that needs it now."""
         link = self._link()
-        if link is None or (self._policy == "auto" and not link.forwarding):
+        if link is None or not (self._always or link.forwarding):
             return
         frames = []
         for gateway in link.served_gateways:
             source = best_source(link.sources, gateway)
-            if source is None:
-                continue
-            if self._policy == "always" or not await self._is_reachable(link.index, gateway):
+            if source is not None and (self._always or not await self._is_reachable(link.index, gateway)):
                 frames.append(solicit(link.lladdr, source, gateway))
         if frames and self._link() == link:
             self._send(frames)

@@ -40,7 +40,7 @@ _EXCLUDED: Final = Match.EXCLUDED
 # One entry for each distinct prefix length, longest first: bits to shift away, and what must remain.
 _Lengths = tuple[tuple[int, frozenset[int]], ...]
 # The same where the longest prefix decides: what must remain to be claimed, and to be refused.
-_Division = tuple[tuple[int, frozenset[int], frozenset[int]], ...]
+Division = tuple[tuple[int, frozenset[int], frozenset[int]], ...]
 
 
 def _by_length(prefixes: Iterable[Prefix]) -> _Lengths:
@@ -50,7 +50,8 @@ def _by_length(prefixes: Iterable[Prefix]) -> _Lengths:
     return tuple((shift, frozenset(networks[shift])) for shift in sorted(networks))
 
 
-def _divide(claimed: Iterable[Prefix], refused: Iterable[Prefix]) -> _Division:
+def divide(claimed: Iterable[Prefix], refused: Iterable[Prefix]) -> Division:
+    """Sort prefixes for look-ups in which the longest one around an address decides."""
     ours, others = dict(_by_length(claimed)), dict(_by_length(refused))
     nothing: frozenset[int] = frozenset()
     return tuple((shift, ours.get(shift, nothing), others.get(shift, nothing)) for shift in sorted({*ours, *others}))
@@ -71,7 +72,7 @@ class TargetTable:
     live: frozenset[bytes]
     claimed: _Lengths
     excluded: _Lengths
-    divided: tuple[_Division, ...] = ()
+    divided: tuple[Division, ...] = ()
 
     @classmethod
     def build(
@@ -93,7 +94,7 @@ class TargetTable:
         strange = [address for address in live if not _NEAREST < address < _FURTHEST and not _can_be_ours(address)]
         if strange:
             live = live.difference(strange)
-        return cls(live, _by_length(claimed), _by_length(excluded), tuple(_divide(*pair) for pair in divided))
+        return cls(live, _by_length(claimed), _by_length(excluded), tuple(divide(*pair) for pair in divided))
 
     def match(self, target: bytes, value: int) -> Match:
         """Return what this table says of `target`, whose 128 bits are `value`; an exclusion beats every claim."""

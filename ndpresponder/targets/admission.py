@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Mapping
 from functools import partial
+from itertools import starmap
 from typing import Final
 
 from ndpresponder.linux.interface import index_of
@@ -21,7 +22,7 @@ from ndpresponder.linux.netlink.neighbors import neighbors_on
 from ndpresponder.policy.table import Prefix
 from ndpresponder.targets.address_conflicts import AddressConflicts
 from ndpresponder.targets.board import Entry, TargetBoard
-from ndpresponder.targets.scope import NOWHERE, Cause, Scope, Withheld
+from ndpresponder.targets.scope import NOWHERE, Cause, Scope, Withheld, host_prefix
 from ndpresponder.targets.source import TargetSet
 
 _SITE: Final = 48  # the prefix length that one site gets, RFC 6177
@@ -66,7 +67,7 @@ class Admission:
         """Take the uplinks as they are now: tell the board the scope of each."""
         self._links = {name: link for name, link in links.items() if link is not None}
         self._uplinks = frozenset(link.index for link in self._links.values())
-        self._near = {name: Scope(Prefix(*each) for each in link.onlink) for name, link in self._links.items()}
+        self._near = {name: Scope(frozenset(starmap(Prefix, link.onlink))) for name, link in self._links.items()}
         self._board.scopes = {name: self._scope(name, link) for name, link in self._links.items()}
         self._board.rebuild()
         self._changes.notify()
@@ -79,10 +80,10 @@ class Admission:
         """
         near = self._near[name]
         values = (int.from_bytes(address, "big") for address in link.addresses if address[0] >> 5 == 1)
-        sites = Scope(Prefix(value >> 128 - _SITE << 128 - _SITE, _SITE) for value in values)
-        wide = near | sites
+        sites = frozenset(Prefix(value >> 128 - _SITE << 128 - _SITE, _SITE) for value in values)
+        wide = near | Scope(sites)
         others = frozenset().union(*(scope.prefixes for other, scope in self._near.items() if other != name))
-        return Scope(wide.prefixes, filter(wide.takes_prefix, others - near.prefixes))
+        return Scope(wide.prefixes, frozenset(each for each in others - near.prefixes if wide.takes(*each)))
 
     async def run(self) -> None:
         """Ask the kernel until cancelled.
@@ -166,7 +167,7 @@ class Admission:
         """
         if entry.configured:
             return {}
-        given = None  # the prefixes in which `install_routes` adds a missing route
+        given = NOWHERE  # the prefixes in which `install_routes` adds a missing route
         if self.install_routes:
             given = entry.within or self._near.get(link.name, NOWHERE) | self._board.configured(link.name)
         question = (link.index, self._uplinks, given)
@@ -193,7 +194,7 @@ class Admission:
                     await asyncio.sleep(0)
                 ways[target] = way
                 if way.link not in there:
-                    lacks = given is not None and (way.missing or way.link in self._uplinks) and given.takes(target)
+                    lacks = (way.missing or way.link in self._uplinks) and given.takes(*host_prefix(target))
                     found[target] = Cause.WIRING if lacks else Cause.UNROUTED
         self._unrouted[id(entry), link.name] = (targets.downstream, question, found)
         return found

@@ -3,12 +3,13 @@
 Pure. A scope is a set of prefixes. It never adds to the targets of a source; it only leaves out parts of them.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cached_property
 from typing import Final
 
-from ndpresponder.policy.table import Prefix
+from ndpresponder.policy.table import Division, Prefix, divide
 from ndpresponder.targets.source import NOTHING, TargetSet
 
 
@@ -38,60 +39,42 @@ def contains(outer: Prefix, inner: Prefix) -> bool:
     return inner.length >= outer.length and inner.value >> shift == outer.value >> shift
 
 
+@dataclass(frozen=True)
 class Scope:
-    """The addresses in some prefixes, except those in others; immutable."""
+    """The addresses in some prefixes, except those in others: the longest prefix around an address decides."""
 
-    def __init__(
-        self, prefixes: Iterable[Prefix], besides: Iterable[Prefix] = (), cause: Cause = Cause.FOREIGN
-    ) -> None:
-        """Take the addresses in `prefixes`, without those in `besides`; `cause` is why others do not count."""
-        self.prefixes = frozenset(prefixes)
-        self.besides = frozenset(besides)
-        self.cause = cause
-        lengths = sorted({prefix.length for prefix in self.prefixes | self.besides}, reverse=True)
-        self._by_length = [(length, _heads(self.prefixes, length), _heads(self.besides, length)) for length in lengths]
+    prefixes: frozenset[Prefix]
+    besides: frozenset[Prefix] = frozenset()
+    cause: Cause = field(default=Cause.FOREIGN, compare=False)  # why other addresses do not count
 
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Scope) and (self.prefixes, self.besides) == (other.prefixes, other.besides)
-
-    def __hash__(self) -> int:
-        return hash((self.prefixes, self.besides))
+    @cached_property
+    def _division(self) -> Division:
+        return divide(self.prefixes, self.besides)
 
     def __or__(self, other: "Scope") -> "Scope":
         """Return the union; `other` has no `besides`."""
         return Scope(self.prefixes | other.prefixes, self.besides - other.prefixes)
 
-    def takes(self, target: bytes) -> bool:
-        """Tell whether an address is in this scope."""
-        return self._takes(int.from_bytes(target, "big"))
-
-    def takes_prefix(self, prefix: Prefix) -> bool:
-        """Tell whether all of a prefix is in this scope; the longest of the prefixes around it decides."""
-        return self._takes(*prefix)
-
-    def _takes(self, value: int, at_most: int = 128) -> bool:
-        for length, inside, outside in self._by_length:
-            if length <= at_most:
-                head = value >> 128 - length
+    def takes(self, value: int, length: int = 128) -> bool:
+        """Tell whether all of a prefix is in this scope."""
+        for shift, inside, outside in self._division:
+            if shift >= 128 - length:
+                head = value >> shift
                 if head in inside or head in outside:
                     return head in inside
         return False
-
-    def select(self, targets: frozenset[bytes]) -> frozenset[bytes]:
-        """Return the addresses that are in this scope, of up to 100,000."""
-        return frozenset(target for target in targets if self._takes(int.from_bytes(target, "big")))
 
     def clip(self, claimed: frozenset[Prefix], refused: Collection[Prefix] = ()) -> frozenset[Prefix]:
         """Return the parts of claimed prefixes that are in this scope; `claimed` itself if all of it is.
 
         `refused` are prefixes within claimed ones that are not ours: the longest decides, before and after.
         """
-        if all(map(self.takes_prefix, claimed)):
+        if all(self.takes(*prefix) for prefix in claimed):
             return claimed
         return frozenset(part for prefix in claimed for part in self._parts(prefix, claimed, refused))
 
     def _parts(self, prefix: Prefix, claimed: Collection[Prefix], refused: Collection[Prefix]) -> Iterator[Prefix]:
-        if self.takes_prefix(prefix):
+        if self.takes(*prefix):
             yield prefix
             return
         for part in self.prefixes:
@@ -101,13 +84,8 @@ class Scope:
                     yield part
 
 
-def _heads(prefixes: Iterable[Prefix], length: int) -> frozenset[int]:
-    """Return the leading bits of the prefixes of one length."""
-    return frozenset(prefix.value >> 128 - length for prefix in prefixes if prefix.length == length)
-
-
-EVERYTHING: Final = Scope((Prefix(0, 0),))
-NOWHERE: Final = Scope(())
+EVERYTHING: Final = Scope(frozenset((Prefix(0, 0),)))
+NOWHERE: Final = Scope(frozenset())
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +123,8 @@ def count(targets: TargetSet, scope: Scope, withheld: Withheld, before: Counted 
         return before
     inside, claimed = before.inside, before.claimed
     if before.targets is not targets:
-        inside = inside & targets.live | scope.select(targets.live - before.targets.live)
+        new = (target for target in targets.live - before.targets.live if scope.takes(int.from_bytes(target, "big")))
+        inside = inside.intersection(targets.live).union(new)
         if len(inside) == len(targets.live):
             inside = targets.live  # the same object: nothing is left out
         claimed = scope.clip(targets.claimed, targets.refused)

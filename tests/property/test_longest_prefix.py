@@ -6,6 +6,7 @@ from small_prefixes import SPACE, divisions, sets, small
 
 from ndpresponder.linux.netlink.routes import Route
 from ndpresponder.policy.table import Match, Prefix, TargetTable
+from ndpresponder.targets.scope import EVERYTHING, Scope
 from ndpresponder.targets.sources.routes import Selection, targets_of
 
 UPLINK, INSIDE, OTHER = 2, 3, 4
@@ -58,7 +59,8 @@ def test_all_claims_are_told(divided, claimed):
 @example([Route(SPACE[0], 128, 254, 1, 4, False, ()), Route(SPACE[0], 128, 254, 1, 4, True, (INSIDE,))], None, [])
 @given(routes, st.none() | st.frozensets(st.sampled_from([INSIDE, OTHER]), min_size=1), st.lists(small, max_size=2))
 def test_what_routes_make_ours_is_what_the_kernel_would_forward(routes, through, within):
-    targets = targets_of(routes, Selection(frozenset({UPLINK, 1}), through, None, tuple(within)))
+    scope = Scope(frozenset(within)) if within else EVERYTHING
+    targets = targets_of(routes, Selection(frozenset({UPLINK, 1}), through, None, scope))
     divided = [(targets.claimed, targets.refused)]
     table = TargetTable.build(divided=divided) if targets.refused else TargetTable.build(claimed=targets.claimed)
     for value in SPACE:

@@ -26,7 +26,7 @@ class Identity(NamedTuple):
         settings: Any = self.settings
         config = settings[0] if isinstance(settings, tuple) else settings
         within = getattr(config, "within", ())
-        return Scope(map(as_prefix, within), cause=Cause.OUT_OF_SCOPE) if within else None
+        return Scope(frozenset(map(as_prefix, within)), cause=Cause.OUT_OF_SCOPE) if within else None
 
 
 def build_sources(config: Config, temporary: TemporaryPrefixes) -> dict[Identity, Source]:

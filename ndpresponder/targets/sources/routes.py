@@ -25,7 +25,7 @@ from ndpresponder.linux.netlink.routes import (
 )
 from ndpresponder.observe.logs import get_logger
 from ndpresponder.policy.table import Prefix
-from ndpresponder.targets.scope import contains
+from ndpresponder.targets.scope import EVERYTHING, Scope, contains
 from ndpresponder.targets.source import TargetSet
 from ndpresponder.targets.sources.static import as_prefix
 
@@ -45,8 +45,9 @@ class RoutesSource:
     def __init__(self, config: RoutesSourceConfig, uplinks: Iterable[str]) -> None:
         self._config = config
         self._uplinks = frozenset(uplinks)
-        self._within = within = tuple(map(as_prefix, config.within))
-        self._wanted = Wanted(frozenset(config.tables), 1 if within else WIDEST, within)
+        self._within = Scope(frozenset(map(as_prefix, config.within))) if config.within else EVERYTHING
+        shortest = 1 if config.within else WIDEST
+        self._wanted = Wanted(frozenset(config.tables), shortest, tuple(self._within.prefixes))
         self._tables = config.tables  # in their order
         self._unread: set[int] = set()
         self._log = get_logger(source=self.kind)
@@ -138,7 +139,7 @@ class Selection:
     away: frozenset[int]  # links that lead back where the solicitation came from, or nowhere
     through: frozenset[int] | None = None  # the only links that count; None: all
     protocols: frozenset[int] | None = None
-    within: tuple[Prefix, ...] = ()
+    within: Scope = EVERYTHING
     order: Mapping[int, int] | None = None  # table -> rank
 
     def takes(self, route: Route) -> bool:
@@ -161,20 +162,9 @@ def targets_of(routes: Iterable[Route], selection: Selection) -> TargetSet:
         prefix = Prefix(route.value, route.length)
         dead = route.unicast and not route.devices  # the kernel passes it over as well
         if not dead and not any(contains(never, prefix) for never in _NEVER):
-            for part in _clip(prefix, selection.within):
+            for part in selection.within.clip(frozenset((prefix,))):
                 decided.setdefault(part, selection.takes(route))
     return _condense(decided)
-
-
-def _clip(prefix: Prefix, within: tuple[Prefix, ...]) -> Iterable[Prefix]:
-    """Yield the parts of a prefix that lie in the wanted ones."""
-    if not within:
-        yield prefix
-    for each in within:
-        if contains(each, prefix):
-            yield prefix
-        elif contains(prefix, each):
-            yield each
 
 
 def _condense(decided: Mapping[Prefix, bool]) -> TargetSet:
