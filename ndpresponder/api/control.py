@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final
 
-from ndpresponder.api import explain, snapshot
+from ndpresponder.api import explain, status
 from ndpresponder.api.server import Refused, Reply, Request, Routes, Service, converse, json_reply
-from ndpresponder.api.snapshot import Change, DaemonHandle
+from ndpresponder.api.status import Change, DaemonHandle
 from ndpresponder.api.targets import listing
 from ndpresponder.config import values
 from ndpresponder.config.problem import Wrong, nearest
@@ -47,13 +47,13 @@ class Control:
         self.service = Service(routes, _problem, BODY_MAX)
 
     async def _status(self, _: Request) -> Reply:
-        return json_reply(200, snapshot.status(self._daemon))
+        return json_reply(200, status.status(self._in_force))
 
     async def _targets(self, _: Request) -> Reply:
         return Reply(200, listing(self._in_force), "application/x-ndjson")
 
     async def _prefixes(self, _: Request) -> Reply:
-        return json_reply(200, {"prefixes": snapshot.temporary(self._daemon)})
+        return json_reply(200, {"prefixes": status.temporary(self._in_force)})
 
     async def _explain(self, request: Request) -> Reply:
         _refuse_unknown(request.query, "target", "iface")
@@ -93,7 +93,7 @@ class Control:
 
     async def _set_level(self, request: Request) -> Reply:
         level: Any = values.log_level(_value_of(_body(request, "level"), "level"))
-        self._daemon.logs.apply(replace(self._in_force.config.log, level=level))
+        self._in_force.logs.apply(replace(self._in_force.config.log, level=level))
         self._log.info("the log level was set", log_level=level, by_uid=self._uid)
         return json_reply(200, {"level": level})
 

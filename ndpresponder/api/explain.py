@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
-from ndpresponder.api.snapshot import InForce, state_of, text
+from ndpresponder.api.status import InForce, state_of, text
 from ndpresponder.api.targets import origin, prefix_text
 from ndpresponder.config import InterfaceConfig, LimitsConfig, values
 from ndpresponder.config.problem import Wrong

@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import errno
 import socket
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Coroutine, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -78,8 +78,8 @@ class Clients:
         task.cancel()
 
 
-def open_listener(listen: str) -> tuple[socket.socket, Callable[[], None]]:
-    """Return a listening socket for `ADDR:PORT`, `[v6]:PORT` or `unix:PATH`, and what to call when it is closed.
+def open_listener(listen: str, stack: contextlib.ExitStack) -> socket.socket:
+    """Return a listening socket for `ADDR:PORT`, `[v6]:PORT` or `unix:PATH`, whose file `stack` removes.
 
     Raises:
         SystemRefused: the system refuses it; the message says why and what to do.
@@ -87,8 +87,9 @@ def open_listener(listen: str) -> tuple[socket.socket, Callable[[], None]]:
     try:
         if listen.startswith("unix:"):
             opened = open_unix_socket(Path(listen.removeprefix("unix:")))
-            return opened.listener, opened.remove
-        return _open_tcp(listen), lambda: None
+            stack.callback(opened.remove)
+            return opened.listener
+        return _open_tcp(listen)
     except OSError as error:
         raise refused(f"--metrics {listen}", error) from error
 

@@ -1,8 +1,8 @@
 """Serve the metrics and health of the daemon: plain counters, read when a scraper asks and at no other time.
 
-One scrape is one snapshot, so received = answered + ignored holds in it. No label may carry an address: a requester
-that scans a /64 would create a series per target. Import this module only when metrics are wanted, and after the first
-answers: prometheus_client brings an HTTP client and server along (4.4 MB, 20 ms).
+One scrape is one turn of the loop, so received = answered + ignored holds in it. No label may carry an address: a
+requester that scans a /64 would create a series per target. Import this module only when metrics are wanted, and after
+the first answers: prometheus_client brings an HTTP client and server along (4.4 MB, 20 ms).
 """
 
 import asyncio
@@ -11,29 +11,26 @@ import errno
 import gzip
 import platform
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import inf
 from typing import Final
 
-from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
-from prometheus_client.metrics_core import (
-    CounterMetricFamily,
-    GaugeMetricFamily,
-    HistogramMetricFamily,
-    InfoMetricFamily,
-    Metric,
-)
+from prometheus_client import CollectorRegistry, Metric, ProcessCollector, generate_latest, metrics_core
 from prometheus_client.openmetrics import exposition as openmetrics
 
 from ndpresponder import __version__
-from ndpresponder.api.server import Handler, HttpServer, Reply, Request, Service, text_reply
-from ndpresponder.api.snapshot import DaemonHandle, Snapshot, UplinkSnapshot, collect
+from ndpresponder.api import status
+from ndpresponder.api.server import Handler, Reply, Request, Service, serving, text_reply
+from ndpresponder.api.status import InForce
+from ndpresponder.observe.logs import get_logger
 from ndpresponder.outcome import IGNORED, Kind, Outcome
+from ndpresponder.uplink.uplink import Uplink
 
 PREFIX: Final = "ndpresponder_"
 TEXT: Final = "text/plain; version=0.0.4; charset=utf-8"
 _GZIP_FROM: Final = 1400  # octets: less fits one packet anyway
 _RELOADED: Final = "Whether the last reading of the configuration succeeded"
+_VERSIONS: Final = "Version of the responder and of the Python it runs on"
 _LAST_RELOAD: Final = "Unix time when the configuration was last read successfully"
 _PROBLEMS: Final[Mapping[int, str]] = {
     400: "bad request",
@@ -43,31 +40,31 @@ _PROBLEMS: Final[Mapping[int, str]] = {
 }
 
 
-async def serve(listen: str, passed: Sequence[int], daemon: DaemonHandle, on_listening: Callable[[str], None]) -> None:
+async def serve(listen: str, passed: Sequence[int], in_force: InForce, on_listening: Callable[[], None]) -> None:
     """Serve /metrics, /healthz and /readyz at `listen`, or on the `passed` sockets instead, until cancelled.
-
-    `on_listening` is told where in the end.
 
     Raises:
         SystemRefused: the system refuses `listen`, or what was passed.
     """
-    registry = metrics_registry(Exporter(lambda: collect(daemon)))
+    registry = metrics_registry(in_force)
 
-    async def scraped(request: Request) -> Reply:
+    async def metrics(request: Request) -> Reply:
         return scrape(registry, request.headers)
 
-    routes = {
-        "/metrics": scraped,
-        "/healthz": verdict(lambda: _health(collect(daemon))),
-        "/readyz": verdict(daemon.ready),
-    }
-    server = HttpServer(listen, metrics_service(routes), passed=passed)
-    await server.start()
-    on_listening(server.listen)
-    try:
+    async def health(_: Request) -> Reply:
+        """Tell whether the daemon works: this loop turns, and what waits in each ring is taken out of it."""
+        stalled = [f"{each.name} for {each.tally.stalled_s:.1f} s" for each in status.collect(in_force) if each.stalled]
+        return verdict(not stalled, f"frames wait and none is taken: {', '.join(stalled)}" if stalled else "ok")
+
+    async def readiness(_: Request) -> Reply:
+        return verdict(all(uplink.ready for uplink in in_force.uplinks.values()), status.line(in_force))
+
+    service = metrics_service({"/metrics": metrics, "/healthz": health, "/readyz": readiness})
+    async with serving(listen, service, passed) as (where, _):
+        other = {"instead_of": listen} if passed and listen not in ("", where) else {}
+        get_logger().info(f"serving metrics{' on the socket that was passed' if other else ''}", listen=where, **other)
+        on_listening()
         await asyncio.Event().wait()
-    finally:
-        await server.close()
 
 
 def metrics_service(routes: Mapping[str, Handler]) -> Service:
@@ -79,43 +76,31 @@ def metrics_service(routes: Mapping[str, Handler]) -> Service:
     )
 
 
-def verdict(holds: Callable[[], tuple[bool, str]]) -> Handler:
-    """Return a route that answers 200 if what it asks `holds`, else 503; with the words that come with that."""
-
-    async def serve(_: Request) -> Reply:
-        is_so, words = holds()
-        return text_reply(200 if is_so else 503, words)
-
-    return serve
-
-
-def _health(snapshot: Snapshot) -> tuple[bool, str]:
-    """Tell whether the daemon works: this loop turns, and what waits in each ring is taken out of it."""
-    stalled = [f"{each.name} for {each.tally.stalled_s:.1f} s" for each in snapshot.uplinks if each.state == "stalled"]
-    return not stalled, f"frames wait and none is taken: {', '.join(stalled)}" if stalled else "ok"
+def verdict(holds: bool, words: str) -> Reply:
+    """Return a reply of 200 if what was asked `holds`, else of 503; with the words that come with that."""
+    return text_reply(200 if holds else 503, words)
 
 
 class Exporter:
-    """A prometheus_client collector that takes a snapshot for each scrape."""
+    """A prometheus_client collector that reads everything in one turn of the loop."""
 
-    def __init__(self, take: Callable[[], Snapshot], version: str = __version__) -> None:
-        self._take = take
-        self._build = {"version": version, "python": platform.python_version()}
+    def __init__(self, in_force: InForce) -> None:
+        self._in_force = in_force
 
     def collect(self) -> list[Metric]:
         """Return every metric family as of now."""
-        snapshot = self._take()
-        reading = snapshot.reading
+        reading = self._in_force.reading
+        build = {"version": __version__, "python": platform.python_version()}
         return [
-            *_uplink_metrics(snapshot.uplinks),
-            *_target_metrics(snapshot),
+            *_uplink_metrics(status.collect(self._in_force)),
+            *_target_metrics(self._in_force),
             _one("config_last_reload_successful", _RELOADED, not reading.problem),
             _one("config_last_reload_success_timestamp_seconds", _LAST_RELOAD, reading.loaded_s),
-            InfoMetricFamily(PREFIX + "build", "Version of the responder and of the Python it runs on", self._build),
+            metrics_core.InfoMetricFamily(PREFIX + "build", _VERSIONS, build),
         ]
 
 
-def _uplink_metrics(uplinks: Sequence[UplinkSnapshot]) -> list[Metric]:
+def _uplink_metrics(uplinks: Iterable[Uplink]) -> list[Metric]:
     received = _counter("solicitations_received", "Frames received as neighbor solicitations", "interface", "kind")
     sent = _counter("advertisements_sent", "Neighbor advertisements sent", "interface", "kind")
     ignored = _counter("solicitations_ignored", "Received frames that were not answered", "interface", "reason")
@@ -126,7 +111,7 @@ def _uplink_metrics(uplinks: Sequence[UplinkSnapshot]) -> list[Metric]:
     waited = "For how long frames have waited while none was taken, 0 while they are"
     stalled = _gauge("ring_stalled_seconds", waited, "interface")
     last = _gauge("last_answer_timestamp_seconds", "Unix time of the last answer, 0 before the first", "interface")
-    durations = HistogramMetricFamily(
+    durations = metrics_core.HistogramMetricFamily(
         PREFIX + "response_duration_seconds",
         "Time from the kernel receiving a solicitation to the answer being sent, sampled",
         labels=("interface",),
@@ -153,7 +138,7 @@ def _uplink_metrics(uplinks: Sequence[UplinkSnapshot]) -> list[Metric]:
     return [received, sent, ignored, conflicts, errors, drops, up, stalled, last, durations]
 
 
-def _target_metrics(snapshot: Snapshot) -> list[Metric]:
+def _target_metrics(in_force: InForce) -> list[Metric]:
     prefixes = _gauge("prefixes", "Prefixes whose addresses are answered", "interface", "source")
     addresses = _gauge("addresses", "Single addresses that are answered", "interface", "source")
     up = _gauge("source_up", "Whether the source of targets can be read", "source", "name")
@@ -161,40 +146,42 @@ def _target_metrics(snapshot: Snapshot) -> list[Metric]:
     last = _gauge("source_last_sync_timestamp_seconds", synced, "source", "name")
     resyncs = _counter("source_resyncs", "Complete sets read again from the source", "source", "name", "cause")
     claimed, live = Counter[tuple[str, str]](), Counter[tuple[str, str]]()
-    for uplink in snapshot.uplinks:
-        for entry in snapshot.sources:
-            if entry.serves(uplink.name):
-                claimed[uplink.name, entry.source.kind] += len(entry.targets.claimed)
-                live[uplink.name, entry.source.kind] += len(entry.targets.live)
+    for uplink in in_force.uplinks:
+        for entry in in_force.board.entries:
+            if entry.serves(uplink):
+                claimed[uplink, entry.source.kind] += len(entry.targets.claimed)
+                live[uplink, entry.source.kind] += len(entry.targets.live)
     for labels in claimed:
         prefixes.add_metric(labels, claimed[labels])
         addresses.add_metric(labels, live[labels])
-    for entry in snapshot.sources:
+    for entry in in_force.board.entries:
         labels = entry.source.kind, entry.source.name
         up.add_metric(labels, entry.up)
         last.add_metric(labels, entry.last_sync_s)
         for cause, number in sorted(entry.resyncs.items()):
             resyncs.add_metric((*labels, cause), number)
-    generation = _one("table_generation", "Number of changes to what is answered since the start", snapshot.generation)
+    generation = _one(
+        "table_generation", "Number of changes to what is answered since the start", in_force.board.generation
+    )
     return [prefixes, addresses, up, last, resyncs, generation]
 
 
-def _counter(name: str, meaning: str, *labels: str) -> CounterMetricFamily:
-    return CounterMetricFamily(PREFIX + name, meaning, labels=labels)
+def _counter(name: str, meaning: str, *labels: str) -> metrics_core.CounterMetricFamily:
+    return metrics_core.CounterMetricFamily(PREFIX + name, meaning, labels=labels)
 
 
-def _gauge(name: str, meaning: str, *labels: str) -> GaugeMetricFamily:
-    return GaugeMetricFamily(PREFIX + name, meaning, labels=labels)
+def _gauge(name: str, meaning: str, *labels: str) -> metrics_core.GaugeMetricFamily:
+    return metrics_core.GaugeMetricFamily(PREFIX + name, meaning, labels=labels)
 
 
-def _one(name: str, meaning: str, value: float) -> GaugeMetricFamily:
-    return GaugeMetricFamily(PREFIX + name, meaning, value)
+def _one(name: str, meaning: str, value: float) -> metrics_core.GaugeMetricFamily:
+    return metrics_core.GaugeMetricFamily(PREFIX + name, meaning, value)
 
 
-def metrics_registry(exporter: Exporter) -> CollectorRegistry:
+def metrics_registry(in_force: InForce) -> CollectorRegistry:
     """Return our metrics and `process_*`, and none of the global registry of prometheus_client."""
     registry = CollectorRegistry()
-    registry.register(exporter)
+    registry.register(Exporter(in_force))
     ProcessCollector(registry=registry)
     return registry
 

@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import json
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from typing import Any, Final
@@ -82,44 +82,29 @@ def text_reply(status: int, text: str) -> Reply:
     return Reply(status, (f"{text}\n".encode(),), "text/plain; charset=utf-8")
 
 
-class HttpServer:
-    """Serves on `listen`: `ADDR:PORT`, `[v6]:PORT` or `unix:PATH`; or on the `passed` listening sockets instead."""
+@contextlib.asynccontextmanager
+async def serving(
+    listen: str, service: Service, passed: Sequence[int] = (), timeout_s: float = TIMEOUT_S
+) -> AsyncIterator[tuple[str, Clients]]:
+    """Serve at `listen`: `ADDR:PORT`, `[v6]:PORT` or `unix:PATH`; or on the `passed` listening sockets instead.
 
-    def __init__(self, listen: str, service: Service, timeout_s: float = TIMEOUT_S, passed: Sequence[int] = ()) -> None:
-        self.listen = listen  # after `start`, where the passed sockets listen
-        self.clients = Clients(CLIENTS_MAX)
-        self.servers: list[asyncio.Server] = []
-        self._service = service
-        self._timeout_s = timeout_s
-        self._passed = passed
-        self._remove: Callable[[], None] = lambda: None
+    Yield where in the end, and the clients. At the end every connection is cut and a unix socket removed.
 
-    async def start(self) -> None:
-        """Listen.
+    Raises:
+        SystemRefused: the system refuses the address; the message says why and what to do.
+    """
+    clients = Clients(CLIENTS_MAX)
 
-        Raises:
-            SystemRefused: the system refuses the address; the message says why and what to do.
-        """
-        if self._passed:
-            listeners = [take_over(descriptor) for descriptor in self._passed]
-            self.listen = ", ".join(map(address_of, listeners))
-        else:
-            listener, self._remove = open_listener(self.listen)
-            listeners = [listener]
+    def enter(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        clients.admit(writer, converse(reader, writer, service, timeout_s, clients.served))
 
-        def enter(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            talk = converse(reader, writer, self._service, self._timeout_s, self.clients.served)
-            self.clients.admit(writer, talk)
-
+    with contextlib.ExitStack() as stack:
+        listeners = [take_over(descriptor) for descriptor in passed] or [open_listener(listen, stack)]
+        stack.callback(clients.close)
         for each in listeners:
-            self.servers.append(await asyncio.start_server(enter, sock=each, backlog=CLIENTS_MAX, limit=READ_AHEAD))
-
-    async def close(self) -> None:
-        """Stop listening, cut every connection and remove a unix socket."""
-        for server in self.servers:
-            server.close()
-        self.clients.close()
-        self._remove()
+            server = await asyncio.start_server(enter, sock=each, backlog=CLIENTS_MAX, limit=READ_AHEAD)
+            stack.callback(server.close)
+        yield ", ".join(map(address_of, listeners)), clients
 
 
 async def converse(

@@ -10,11 +10,10 @@ import platform
 import signal
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 
 from ndpresponder import __version__
-from ndpresponder.api.snapshot import DaemonHandle, Reading, status_line, take
+from ndpresponder.api import status
 from ndpresponder.config import Config
 from ndpresponder.daemon import services
 from ndpresponder.daemon.running import Running
@@ -78,7 +77,7 @@ class Daemon:
         self._limiter = RateLimiter(_RETRY_LOG_S)
         self._notifier = Notifier()
         self.handover = Handover(self._notifier, passed, lambda what, why: self._log.warning(what, why=why))
-        self._reading = Reading(time.time(), time.time(), file=file)
+        self._reading = status.Reading(time.time(), time.time(), file=file)
         self._reloading = asyncio.Lock()
         self._links_known = asyncio.Event()
         self.upgrading = False
@@ -92,7 +91,7 @@ class Daemon:
             loop.add_signal_handler(number, act)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)  # a predecessor in this process has blocked them
         self._tasks = Tasks(self._say_retry)
-        self._running = Running(self._logs, self._tasks, self.handover, self._on_lost)
+        self._running = Running(self._logs, self._tasks, self.handover, self._reading, self._on_lost)
         self._log.info("starting", version=__version__, python=platform.python_version(), dry_run=self._config.dry_run)
         try:
             async with self._tasks.group:
@@ -145,15 +144,15 @@ class Daemon:
                 await contain(self._reload)
             except NdpresponderError as error:
                 problems = error.problems if isinstance(error, ConfigError) else (str(error),)
-                self._reading = replace(self._reading, problem="\n".join(problems))
+                self._reading.problem = "\n".join(problems)
                 for problem in problems[:_PROBLEMS_SHOWN]:
                     self._log.error("configuration not reloaded, the old one stays in force", why=problem)
             else:
-                self._reading = replace(self._reading, problem="", loaded_s=time.time())
+                self._reading.problem, self._reading.loaded_s = "", time.time()
                 self._log.info("configuration reloaded")
             finally:
                 if self._links_known.is_set():
-                    self._notifier.ready(self._status())
+                    self._notifier.ready(status.line(self._running))
             return self._reading.problem or None
 
     async def _reload(self) -> None:
@@ -192,7 +191,7 @@ class Daemon:
             refuse_unsuitable(links, self._running.config.followed)
         not_ready = self._running.set_links(links)
         if self._links_known.is_set():
-            self._notifier.status(self._status())
+            self._notifier.status(status.line(self._running))
         else:  # READY does not wait for links that are missing: they would hold up the start of the host
             self._links_known.set()
             self.handover.discard()
@@ -209,14 +208,7 @@ class Daemon:
                 await self._tasks.ready(served, _READY_WAIT_S)
                 for uplink in list(self._running.uplinks.values()):
                     await uplink.settle()
-        self._notifier.ready(self._status())
-
-    def _status(self) -> str:
-        return status_line(take(self._running, self._reading))
-
-    def _readiness(self) -> tuple[bool, str]:
-        ready = all(uplink.ready for uplink in self._running.uplinks.values())
-        return self._links_known.is_set() and ready, self._status()
+        self._notifier.ready(status.line(self._running))
 
     async def _keep_house(self) -> None:
         watchdog_s = watchdog_interval_s()
@@ -231,30 +223,20 @@ class Daemon:
 
     async def _serve_metrics(self, listen: str, passed: Sequence[int], life: Life) -> None:
         await self._answer_first(life)
-        from ndpresponder.api.metrics import serve  # late: see there
+        from ndpresponder.api import metrics  # late: see there
 
-        def listening(where: str) -> None:
-            other = {"instead_of": listen} if passed and listen not in ("", where) else {}
-            self._log.info(f"serving metrics{' on the socket that was passed' if other else ''}", listen=where, **other)
-            life.ready.set()
-
-        await serve(listen, passed, self._handle(), listening)
+        await metrics.serve(listen, passed, self._running, life.ready.set)
 
     async def _serve_control(self, path: str, life: Life) -> None:
         await self._answer_first(life)
         from ndpresponder.api import access
 
-        await access.serve(path, self._handle(), life.ready.set)
-
-    def _handle(self) -> DaemonHandle:
-        return DaemonHandle(
+        daemon = status.DaemonHandle(
             self._running,
-            lambda: self._reading,
-            self._readiness,
-            self._logs,
             reload=lambda: self._tasks.start(self.reload()),
             upgrade=lambda: self._tasks.start(self.upgrade()),
         )
+        await access.serve(path, daemon, life.ready.set)
 
     def _say_retry(self, what: str, error: Exception, pause_s: float) -> None:
         if (held_back := self._limiter.admit(what, time.monotonic())) is not None:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from typing import Final
 
+from ndpresponder.api.status import Reading
 from ndpresponder.config import Config
 from ndpresponder.daemon.tasks import Life, Run, Task, Tasks
 from ndpresponder.errors import LinkNotReady
@@ -40,17 +41,20 @@ _REASONS_SHOWN: Final = 20  # in the log, of temporary prefixes that are removed
 class Running:
     """The configuration in force; at first one that asks for nothing."""
 
-    def __init__(self, logs: Logs, tasks: Tasks, handover: Handover, on_lost: Callable[[], None]) -> None:
+    def __init__(
+        self, logs: Logs, tasks: Tasks, handover: Handover, reading: Reading, on_lost: Callable[[], None]
+    ) -> None:
         """Run the sources in `tasks`; `on_lost` is called when a link went from under an uplink."""
         loop = asyncio.get_running_loop()
         self.config = Config()
+        self.reading = reading
+        self.logs = logs
         self.uplinks: dict[str, Uplink] = {}  # always this object: the tasks look into it
         self.board = TargetBoard({}, lambda uplink, table: self.uplinks[uplink].set_table(table), loop.call_later)
         self.temporary = TemporaryPrefixes(loop.call_later, loop.time, partial(handover.keep, _TEMPORARY))
         self._admission = Admission(self.board, AddressConflicts(self._ask_resident, loop.call_later, loop.time))
         UncountedLog(self.board, get_logger().warning)
         self._unrouted_hosts = UnroutedHosts(loop.time)
-        self._logs = logs
         self._tasks = tasks
         self._handover = handover
         self._on_lost = on_lost
@@ -122,7 +126,7 @@ class Running:
         _say_removed(self.temporary.review(config.interfaces))
         excluded = {each.name: frozenset(map(as_prefix, each.exclude)) for each in config.interfaces}
         self.board.exchange(excluded, gone.values(), added.values())
-        self._logs.apply(config.log)
+        self.logs.apply(config.log)
         self.config = config
         admission = Task("what counts of the live targets", lambda _: self._admission.run)
         self._tasks.keep({Identity(("admission",)): admission, **tasks, **others})
@@ -217,7 +221,7 @@ class Running:
             self._on_lost,
             partial(self.board.claimers, settings.interface.name),
         )
-        uplink = Uplink(settings, self._logs, surroundings)
+        uplink = Uplink(settings, self.logs, surroundings)
         if remembered := self._memories.pop(uplink.name, None):
             uplink.requesters.restore(remembered)
         return uplink

@@ -16,7 +16,7 @@ from structlog.testing import capture_logs
 
 from ndpresponder.api.control import talk
 from ndpresponder.api.listening import Clients
-from ndpresponder.api.snapshot import DaemonHandle, Reading
+from ndpresponder.api.status import DaemonHandle, Reading
 from ndpresponder.config import Config, InterfaceConfig, LogConfig
 from ndpresponder.linux.netlink import Link
 from ndpresponder.linux.packet.handover import Handover
@@ -44,8 +44,9 @@ def _daemon(temporary: TemporaryPrefixes, logs: Logs) -> DaemonHandle:
     uplinks = {each.name: Uplink(Settings(each, CONFIG.limits), logs, around) for each in CONFIG.interfaces}
     uplinks["eth0"].link = Link("eth0", "eth0", 1, bytes(6), 1, True, False, frozenset(), frozenset())
     board = TargetBoard({each.name: frozenset() for each in CONFIG.interfaces}, lambda *_: None, lambda *_: None)
-    in_force: Any = SimpleNamespace(config=CONFIG, uplinks=uplinks, board=board, temporary=temporary)
-    return DaemonHandle(in_force, lambda: Reading(0.0, 0.0), lambda: (True, ""), logs, reload=_done, upgrade=_done)
+    in_force: Any = SimpleNamespace(config=CONFIG, uplinks=uplinks, board=board, temporary=temporary, logs=logs)
+    in_force.reading = Reading(0.0, 0.0)
+    return DaemonHandle(in_force, reload=_done, upgrade=_done)
 
 
 def check(octets: bytes) -> None:

@@ -9,12 +9,16 @@ from pathlib import Path
 import loops
 from octets import Octets, packet
 
-from ndpresponder.api.metrics import metrics_service, verdict
-from ndpresponder.api.server import HttpServer, Reply, Request
+from ndpresponder.api.metrics import metrics_service
+from ndpresponder.api.server import Reply, Request, serving, text_reply
 
 PIECES_MAX = 8
 HEAD = re.compile(rb"HTTP/1\.1 (\d{3}) [^\r\n]+\r\n(?:[^\r\n]+\r\n)*?Content-Length: (\d+)\r\n(?:[^\r\n]+\r\n)*\r\n")
 ANSWERED = {status.value for status in HTTPStatus} - {500}
+
+
+async def _healthy(_: Request) -> Reply:
+    return text_reply(200, "ok")
 
 
 async def _large(_: Request) -> Reply:
@@ -42,16 +46,12 @@ async def _talk(pieces: list[bytes]) -> bytes:
     """Return what the server says, nothing if it had enough before it could be read."""
     with tempfile.TemporaryDirectory(dir=loops.SHORT_LIVED) as directory:
         path = Path(directory, "http.sock")
-        service = metrics_service({"/healthz": verdict(lambda: (True, "ok")), "/large": _large})
-        server = HttpServer(f"unix:{path}", service)
-        await server.start()
-        try:
+        service = metrics_service({"/healthz": _healthy, "/large": _large})
+        async with serving(f"unix:{path}", service) as (_, clients):
             said = await loops.heard_for(pieces, *await asyncio.open_unix_connection(path))
-            while server.clients.connected:
+            while clients.connected:
                 await asyncio.sleep(0)
             return said
-        finally:
-            await server.close()
 
 
 _HOST = b" HTTP/1.1\r\nHost: x\r\n"

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from ndpresponder.api.metrics import metrics_service, verdict
-from ndpresponder.api.server import HttpServer, Reply, Request, text_reply
+from ndpresponder.api.server import Reply, Request, serving, text_reply
 
 DEADLINE_S = 10
 ASK = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -23,10 +23,8 @@ async def agent(request: Request) -> Reply:
     return text_reply(200, request.headers.get("user-agent", "?"))
 
 
-def port_of(server: HttpServer) -> int:
-    """Return the TCP port in use, 0 on a unix socket."""
-    name = server.servers[0].sockets[0].getsockname()
-    return name[1] if isinstance(name, tuple) else 0
+async def ok(_: Request) -> Reply:
+    return verdict(True, "ok")
 
 
 class Running:
@@ -38,14 +36,17 @@ class Running:
         self.complaints: list[dict[str, object]] = []
         self._started = threading.Event()
         routes = {
-            "/healthz": verdict(lambda: (True, "ok")),
-            "/readyz": verdict(lambda: self.ready),
+            "/healthz": ok,
+            "/readyz": self._get_ready,
             "/big": self._get_big,
             "/agent": agent,
             "/broken": broken,
         }
-        self.server = HttpServer(listen, metrics_service(routes), timeout_s)
+        self._serving = serving(listen, metrics_service(routes), timeout_s=timeout_s)
         self._thread = threading.Thread(target=lambda: asyncio.run(self._main()))
+
+    async def _get_ready(self, _: Request) -> Reply:
+        return verdict(*self.ready)
 
     async def _get_big(self, _: Request) -> Reply:
         return Reply(200, (self.big,), "text/plain")
@@ -54,15 +55,14 @@ class Running:
         self._loop = asyncio.get_running_loop()
         self._loop.set_exception_handler(lambda _, context: self.complaints.append(context))
         self._stop = asyncio.Event()
-        await self.server.start()
-        self._started.set()
-        await self._stop.wait()
-        await self.server.close()
+        async with self._serving as (self.where, self.clients):
+            self._started.set()
+            await self._stop.wait()
 
     def __enter__(self) -> "Running":
         self._thread.start()
         assert self._started.wait(DEADLINE_S)
-        self.port = port_of(self.server)
+        self.port = int(self.where.rpartition(":")[2]) if not self.where.startswith("unix:") else 0
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -70,7 +70,7 @@ class Running:
         self._thread.join(DEADLINE_S)
         assert not self._thread.is_alive()
         assert self.complaints == []
-        assert not self.server.clients.connected
+        assert not self.clients.connected
 
     def connect(self, receive_buffer: int = 0) -> socket.socket:
         client = socket.socket()

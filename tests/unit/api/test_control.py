@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 
 from ndpresponder.api.control import Control
 from ndpresponder.api.server import Request, answer
-from ndpresponder.api.snapshot import DaemonHandle, Reading
+from ndpresponder.api.status import DaemonHandle
 from ndpresponder.config import Config, InterfaceConfig
 from ndpresponder.targets.board import TargetBoard
 from ndpresponder.targets.sources.temporary import MAX_PREFIXES, Temporary, TemporaryPrefixes
@@ -44,8 +44,7 @@ class Daemon:
             board=TargetBoard({}, lambda *_: None, lambda *_: None),
             temporary=self.temporary,
         )
-        logs: Any = SimpleNamespace()
-        handle = DaemonHandle(in_force, lambda: Reading(0.0, 0.0), lambda: (True, ""), logs, self.reload, self.upgrade)
+        handle = DaemonHandle(in_force, self.reload, self.upgrade)
         answered = asyncio.run(answer(Control(handle, uid).service, Request(method, path, {}, body)))
         return answered.status, json.loads(b"".join(answered.pieces))
 

@@ -12,13 +12,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from metrics_server import DEADLINE_S, read_all, running
+from metrics_server import DEADLINE_S, ok, read_all, running
 from open_descriptors import open_descriptors
 from structlog.testing import capture_logs
 
 from ndpresponder.api.listening import take_over
-from ndpresponder.api.metrics import metrics_service, verdict
-from ndpresponder.api.server import HttpServer
+from ndpresponder.api.metrics import metrics_service
+from ndpresponder.api.server import serving
 from ndpresponder.errors import SystemRefused
 
 
@@ -61,11 +61,12 @@ def test_a_socket_that_somebody_else_put_there_is_not_removed(tmp_path: Path) ->
 
 
 def refusal(listen: str) -> str:
-    async def start() -> None:
-        await HttpServer(listen, metrics_service({})).start()
+    async def serve() -> None:
+        async with serving(listen, metrics_service({})):
+            pass
 
     with pytest.raises(SystemRefused) as caught:
-        asyncio.run(start())
+        asyncio.run(serve())
     return str(caught.value)
 
 
@@ -105,9 +106,9 @@ def test_an_address_that_cannot_be_had_is_refused_with_advice(expected: str, lis
 def test_a_privileged_port_is_refused_with_advice() -> None:
     code = (
         "import asyncio, os, sys; sys.path[:] = eval(sys.argv[1])\n"
-        "from ndpresponder.api.metrics import HttpServer, metrics_service\n"
+        "from ndpresponder.api.metrics import metrics_service, serving\n"
         "if os.getuid() == 0: os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
-        "try: asyncio.run(HttpServer('127.0.0.1:80', metrics_service({})).start())\n"
+        "try: asyncio.run(serving('127.0.0.1:80', metrics_service({})).__aenter__())\n"
         "except Exception as error: print(type(error).__name__, error)\n"
     )
     if int(Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text()) <= 80:
@@ -160,13 +161,11 @@ def fetch(family: int, address: object) -> bytes:
 def test_all_that_was_passed_is_served_on_and_nothing_else_is_opened(sockets: list[socket.socket]) -> None:
     async def run() -> str:
         # Nobody can have this address: it must not even be tried
-        service = metrics_service({"/healthz": verdict(lambda: (True, "ok"))})
-        server = HttpServer("[::1]:1", service, passed=[sock.fileno() for sock in sockets])
-        await server.start()
-        for sock in sockets:
-            assert await asyncio.to_thread(fetch, sock.family, sock.getsockname()) == b"ok\n"
-        await server.close()
-        return server.listen
+        passed = [sock.fileno() for sock in sockets]
+        async with serving("[::1]:1", metrics_service({"/healthz": ok}), passed) as (where, _):
+            for sock in sockets:
+                assert await asyncio.to_thread(fetch, sock.family, sock.getsockname()) == b"ok\n"
+        return where
 
     ports = [sock.getsockname()[1] for sock in sockets[:2]]
     assert asyncio.run(run()) == f"[::1]:{ports[0]}, 127.0.0.1:{ports[1]}, unix:{sockets[2].getsockname()}"

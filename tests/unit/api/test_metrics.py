@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from prometheus_client import parser
 from prometheus_client.openmetrics import parser as openmetrics_parser
 
-from ndpresponder.api.metrics import Exporter, metrics_registry, prefers_openmetrics, scrape
+from ndpresponder import __version__
+from ndpresponder.api.metrics import metrics_registry, prefers_openmetrics, scrape
 from ndpresponder.api.server import Reply
-from ndpresponder.api.snapshot import Reading, Snapshot, UplinkSnapshot
-from ndpresponder.config import Config
+from ndpresponder.api.status import InForce, Reading
 from ndpresponder.observe.tally import Tally
 from ndpresponder.outcome import IGNORED, Kind, Outcome
 from ndpresponder.policy.table import Prefix
@@ -38,8 +38,8 @@ def busy_tally() -> Tally:
     return tally
 
 
-def uplink(name: str, tally: Tally) -> UplinkSnapshot:
-    return UplinkSnapshot(name, "answering", None, frozenset(), tally)
+def uplink(name: str, tally: Tally) -> SimpleNamespace:
+    return SimpleNamespace(name=name, tally=tally, collect=lambda: None)
 
 
 def entry(kind: str, name: str, claimed: int, live: int, **state: Any) -> Entry:
@@ -55,12 +55,15 @@ def entry(kind: str, name: str, claimed: int, live: int, **state: Any) -> Entry:
     return made
 
 
-def exporter(*uplinks: UplinkSnapshot, sources: tuple[Entry, ...] = ()) -> Exporter:
-    snapshot = Snapshot(Config(), Reading(0.0, 1700000000.0), uplinks, sources, 5)
-    return Exporter(lambda: snapshot, "1.2.3")
+def in_force(*uplinks: SimpleNamespace, sources: tuple[Entry, ...] = ()) -> Any:
+    return SimpleNamespace(
+        reading=Reading(0.0, 1700000000.0),
+        uplinks={each.name: each for each in uplinks},
+        board=SimpleNamespace(entries=sources, generation=5),
+    )
 
 
-BUSY = exporter(
+BUSY = in_force(
     uplink("uplink", busy_tally()),
     uplink('evil"\n\\', Tally()),
     sources=(
@@ -70,7 +73,7 @@ BUSY = exporter(
 )
 
 
-def serve(source: Exporter, **headers: str) -> Reply:
+def serve(source: InForce, **headers: str) -> Reply:
     return scrape(metrics_registry(source), headers)
 
 
@@ -87,7 +90,7 @@ def samples(text: str) -> dict[tuple[str, frozenset], float]:
     }
 
 
-def scraped(source: Exporter) -> dict[tuple[str, frozenset], float]:
+def scraped(source: InForce) -> dict[tuple[str, frozenset], float]:
     return samples(body_of(serve(source)).decode())
 
 
@@ -126,11 +129,11 @@ def test_every_metric_has_its_value() -> None:
     assert value(got, "table_generation") == 5
     assert value(got, "config_last_reload_successful") == 1
     assert value(got, "config_last_reload_success_timestamp_seconds") == 1700000000.0
-    assert value(got, "build_info", version="1.2.3", python=platform.python_version()) == 1
+    assert value(got, "build_info", version=__version__, python=platform.python_version()) == 1
 
 
 def test_every_reason_is_there_from_the_start() -> None:
-    got = scraped(exporter(uplink("uplink", Tally())))
+    got = scraped(in_force(uplink("uplink", Tally())))
 
     assert [value(got, "solicitations_ignored_total", interface="uplink", reason=r.label) for r in IGNORED] == [
         0
@@ -213,7 +216,8 @@ def test_received_is_answered_plus_ignored_in_each_scrape(ended: list[int], data
     dad = data.draw(st.integers(min_value=0, max_value=total - unicast))
     tally = Tally(ended=ended, received=[total - unicast - dad, unicast, dad])
 
-    families = {family.name: family.samples for family in exporter(uplink("uplink", tally)).collect()}
+    registry = metrics_registry(in_force(uplink("uplink", tally)))
+    families = {family.name: family.samples for family in registry.collect()}
 
     received = sum(s.value for s in families["ndpresponder_solicitations_received"])
     sent = sum(s.value for s in families["ndpresponder_advertisements_sent"] if s.labels["kind"] != "unsolicited")

@@ -6,11 +6,11 @@ import socket
 from collections.abc import Iterator
 
 import pytest
-from metrics_server import DEADLINE_S, Running, port_of, read_all, running
+from metrics_server import DEADLINE_S, Running, ok, read_all, running
 from structlog.testing import capture_logs
 
-from ndpresponder.api.metrics import metrics_service, verdict
-from ndpresponder.api.server import HttpServer
+from ndpresponder.api.metrics import metrics_service
+from ndpresponder.api.server import serving
 
 
 @pytest.fixture(scope="module")
@@ -144,14 +144,13 @@ def test_our_own_fault_is_500_logged_and_survived(server: Running) -> None:
 @pytest.mark.parametrize("turns", [0, 1, 3])  # after two asyncio itself fails, and leaves the socket to the collector
 def test_who_is_just_being_accepted_does_not_hold_up_the_end(turns: int) -> None:
     async def run() -> list[socket.socket]:
-        server = HttpServer("127.0.0.1:0", metrics_service({"/healthz": verdict(lambda: (True, "ok"))}))
-        await server.start()
-        clients = [socket.create_connection(("127.0.0.1", port_of(server)), DEADLINE_S) for _ in range(3)]
-        for _ in range(turns):
-            await asyncio.sleep(0)
+        async with serving("127.0.0.1:0", metrics_service({"/healthz": ok})) as (where, connected):
+            address = "127.0.0.1", int(where.rpartition(":")[2])
+            clients = [socket.create_connection(address, DEADLINE_S) for _ in range(3)]
+            for _ in range(turns):
+                await asyncio.sleep(0)
         async with asyncio.timeout(DEADLINE_S / 2):
-            await server.close()
-            while server.clients.connected or asyncio.all_tasks() - {asyncio.current_task()}:  # those that accept
+            while connected.connected or asyncio.all_tasks() - {asyncio.current_task()}:  # those that accept
                 await asyncio.sleep(0)
         return clients
 

@@ -68,7 +68,7 @@ def test_a_client_that_resets_in_the_middle_is_no_event() -> None:
             client.sendall(request)
             client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # close by RST
             client.close()
-        wait_until(lambda: not server.server.clients.connected, "all connections are gone")
+        wait_until(lambda: not server.clients.connected, "all connections are gone")
         assert server.get("/healthz")[0].status == 200
     assert logs == []
 
@@ -82,9 +82,9 @@ def test_a_client_that_does_not_go_on_is_cut(request_: bytes) -> None:
     with running(timeout_s=0.3) as server:
         client = server.connect(receive_buffer=4096)
         client.sendall(request_)
-        wait_until(lambda: server.server.clients.connected, "the connection is there")
+        wait_until(lambda: server.clients.connected, "the connection is there")
         began = time.monotonic()
-        wait_until(lambda: not server.server.clients.connected, "the connection is cut")
+        wait_until(lambda: not server.clients.connected, "the connection is cut")
         assert time.monotonic() - began < 3
         client.close()
 
@@ -107,16 +107,16 @@ def test_a_client_that_asks_and_never_reads_holds_no_memory() -> None:
         client.settimeout(0.2)
         with pytest.raises(TimeoutError):
             client.sendall(b"GET /big HTTP/1.1\r\nHost: x\r\n\r\n" * 200_000)  # 20 GB of answers
-        (writer,) = server.server.clients.connected.values()
+        (writer,) = server.clients.connected.values()
         assert writer.transport.get_write_buffer_size() <= 110_000
-        wait_until(lambda: not server.server.clients.connected, "the connection is cut")
+        wait_until(lambda: not server.clients.connected, "the connection is cut")
         client.close()
 
 
 def test_the_least_recently_used_connection_makes_room_for_a_new_one() -> None:
     with running() as server:
         clients = [server.connect() for _ in range(CLIENTS_MAX)]
-        wait_until(lambda: len(server.server.clients.connected) == CLIENTS_MAX, "all are connected")
+        wait_until(lambda: len(server.clients.connected) == CLIENTS_MAX, "all are connected")
         first = clients[0].makefile("rb")
         clients[0].sendall(ASK)  # now the most recently used
         assert first.readline() == b"HTTP/1.1 200 OK\r\n"
@@ -134,7 +134,7 @@ def test_the_least_recently_used_connection_makes_room_for_a_new_one() -> None:
 def test_closing_cuts_open_connections_at_once() -> None:
     with running() as server:
         client = server.connect()
-        wait_until(lambda: server.server.clients.connected, "the connection is there")
+        wait_until(lambda: server.clients.connected, "the connection is there")
     assert read_all(client) in (b"", b"<reset>")
     client.close()
 

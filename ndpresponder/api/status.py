@@ -1,7 +1,6 @@
-"""Take what the daemon is doing as data, in one turn of the loop, so that it adds up.
+"""Say what the daemon is doing, each answer in one turn of the loop, so that it adds up.
 
-`/metrics`, `/status` and the status line of systemd read the same snapshot. A tally in it goes on counting: read it
-before the next turn. This module imports nothing but what the daemon has imported anyway.
+This module imports nothing but what the daemon has imported anyway.
 """
 
 import os
@@ -12,11 +11,9 @@ from typing import Any, Protocol
 
 from ndpresponder import __version__
 from ndpresponder.config import Config
-from ndpresponder.linux.netlink import Link
 from ndpresponder.linux.suitability import deafness, troubles
 from ndpresponder.observe.logs import Logs
-from ndpresponder.observe.tally import Tally
-from ndpresponder.outcome import Kind, Outcome
+from ndpresponder.outcome import IGNORED, Kind
 from ndpresponder.targets.board import Entry, TargetBoard
 from ndpresponder.targets.sources.temporary import TemporaryPrefixes
 from ndpresponder.uplink.uplink import Uplink
@@ -24,16 +21,7 @@ from ndpresponder.uplink.uplink import Uplink
 Change = Callable[[], Awaitable[str | None]]  # returns what is wrong, None when it is done
 
 
-class InForce(Protocol):
-    """The configuration in force, and all that it amounts to."""
-
-    config: Config
-    uplinks: dict[str, Uplink]
-    board: TargetBoard
-    temporary: TemporaryPrefixes
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Reading:
     """How the last reading of the configuration went."""
 
@@ -43,38 +31,24 @@ class Reading:
     file: str = ""  # empty: flags and environment only
 
 
+class InForce(Protocol):
+    """The configuration in force, and all that it amounts to."""
+
+    config: Config
+    reading: Reading
+    uplinks: dict[str, Uplink]
+    board: TargetBoard
+    temporary: TemporaryPrefixes
+    logs: Logs
+
+
 @dataclass(frozen=True, slots=True)
 class DaemonHandle:
     """All that the API reads of the daemon, and has it do."""
 
     in_force: InForce
-    reading: Callable[[], Reading]
-    ready: Callable[[], tuple[bool, str]]
-    logs: Logs
     reload: Change
     upgrade: Change
-
-
-@dataclass(frozen=True, slots=True)
-class UplinkSnapshot:
-    """One uplink."""
-
-    name: str
-    state: str  # as `state_of` says it
-    link: Link | None
-    gateways: frozenset[bytes]
-    tally: Tally
-
-
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """The daemon in one turn of the loop."""
-
-    config: Config
-    reading: Reading
-    uplinks: tuple[UplinkSnapshot, ...]
-    sources: tuple[Entry, ...]
-    generation: int = 0
 
 
 def text(address: bytes) -> str:
@@ -91,74 +65,63 @@ def state_of(uplink: Uplink) -> str:
     return "answering" if uplink.ready else "down" if not uplink.link.up else "deaf"
 
 
-def take(in_force: InForce, reading: Reading) -> Snapshot:
-    """Take a snapshot, with the counters as they were collected last."""
-    uplinks = in_force.uplinks.values()
-    return Snapshot(
-        in_force.config,
-        reading,
-        tuple(UplinkSnapshot(each.name, state_of(each), each.link, each.gateways, each.tally) for each in uplinks),
-        tuple(in_force.board.entries),
-        in_force.board.generation,
-    )
-
-
-def collect(daemon: DaemonHandle) -> Snapshot:
-    """Collect the kernel's counters and take a snapshot."""
-    for uplink in daemon.in_force.uplinks.values():
+def collect(in_force: InForce) -> list[Uplink]:
+    """Return the uplinks, with the kernel's counters collected; read them before the next turn of the loop."""
+    uplinks = list(in_force.uplinks.values())
+    for uplink in uplinks:
         uplink.collect()
-    return take(daemon.in_force, daemon.reading())
+    return uplinks
 
 
-def status_line(snapshot: Snapshot) -> str:
+def line(in_force: InForce) -> str:
     """Say for systemd which uplinks are answered on, leave frames waiting, hear nothing, or are not there."""
     answering, stalled, deaf, waiting = [], [], [], []
-    for uplink in snapshot.uplinks:
-        if uplink.state == "answering":
-            answering.append(uplink.name)
-        elif uplink.state == "stalled":
-            stalled.append(uplink.name)
+    for name, uplink in in_force.uplinks.items():
+        state = state_of(uplink)
+        if state == "answering":
+            answering.append(name)
+        elif state == "stalled":
+            stalled.append(name)
         elif uplink.link and not uplink.link.hears:
-            deaf.append(f"{uplink.name} ({deafness(uplink.link)})")
+            deaf.append(f"{name} ({deafness(uplink.link)})")
         else:
-            waiting.append(uplink.name)
+            waiting.append(name)
     parts = (
         ("answering on", answering),
         ("frames wait unread on", stalled),
         ("hearing nothing on", deaf),
         ("waiting for", waiting),
-        ("configuration not reloaded:", snapshot.reading.problem.splitlines()[:1]),
+        ("configuration not reloaded:", in_force.reading.problem.splitlines()[:1]),
     )
     return "; ".join(f"{verb} {', '.join(names)}" for verb, names in parts if names)
 
 
-def status(daemon: DaemonHandle) -> dict[str, Any]:
+def status(in_force: InForce) -> dict[str, Any]:
     """Return what the daemon is, how it fares and what it counted."""
-    snapshot = collect(daemon)
-    reading = snapshot.reading
+    reading = in_force.reading
     return {
         "version": __version__,
         "pid": os.getpid(),
         "started_s": reading.started_s,
-        "dry_run": snapshot.config.dry_run,
+        "dry_run": in_force.config.dry_run,
         "configuration": {
             "file": reading.file or None,
             "loaded_s": reading.loaded_s,
             "problem": reading.problem or None,
         },
-        "log_level": daemon.logs.level,
-        "generation": snapshot.generation,
-        "uplinks": [_uplink(uplink) for uplink in snapshot.uplinks],
-        "sources": [_source(entry) for entry in snapshot.sources],
-        "temporary": temporary(daemon),
+        "log_level": in_force.logs.level,
+        "generation": in_force.board.generation,
+        "uplinks": [_uplink(uplink) for uplink in collect(in_force)],
+        "sources": [_source(entry) for entry in in_force.board.entries],
+        "temporary": temporary(in_force),
     }
 
 
-def _uplink(uplink: UplinkSnapshot) -> dict[str, Any]:
+def _uplink(uplink: Uplink) -> dict[str, Any]:
     tally, link = uplink.tally, uplink.link
     return {
         "name": uplink.name,
-        "state": uplink.state,
+        "state": state_of(uplink),
         "trouble": list(troubles(link)) if link else [],
         "taken_by": link.taken_by or None if link else None,
         "device": link.device if link else None,
@@ -168,10 +131,8 @@ def _uplink(uplink: UplinkSnapshot) -> dict[str, Any]:
         "addresses": sorted(map(text, link.addresses)) if link else [],
         "gateways": sorted(map(text, uplink.gateways)),
         "received": {kind.label: tally.received[kind] for kind in Kind},
-        "answered": {kind.label: tally.ended[Outcome[f"ANSWERED_{kind.name}"]] for kind in Kind},
-        "ignored": {
-            outcome.label: tally.ended[outcome] for outcome in Outcome if not outcome.answered and tally.ended[outcome]
-        },
+        "answered": {kind.label: tally.ended[kind] for kind in Kind},  # the first outcomes mirror the kinds
+        "ignored": {reason.label: tally.ended[reason] for reason in IGNORED if tally.ended[reason]},
         "unsolicited": tally.unsolicited,
         "send_errors": sum(tally.send_errors.values()),
         "kernel_drops": tally.kernel_drops,
@@ -192,7 +153,7 @@ def _source(entry: Entry) -> dict[str, Any]:
     }
 
 
-def temporary(daemon: DaemonHandle) -> list[dict[str, Any]]:
+def temporary(in_force: InForce) -> list[dict[str, Any]]:
     """Return the temporary prefixes."""
     return [
         {
@@ -200,5 +161,5 @@ def temporary(daemon: DaemonHandle) -> list[dict[str, Any]]:
             "uplink": prefix.uplink or None,
             "remaining_s": None if remaining_s is None else round(remaining_s, 3),
         }
-        for prefix, remaining_s in daemon.in_force.temporary.remaining().items()
+        for prefix, remaining_s in in_force.temporary.remaining().items()
     ]
