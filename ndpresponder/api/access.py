@@ -31,9 +31,7 @@ def _load() -> Talk:
     return talk
 
 
-async def serve(
-    path: str, daemon: DaemonHandle, on_listening: Callable[[], None], load: Callable[[], Talk] = _load
-) -> None:
+async def serve(path: str, daemon: DaemonHandle, on_listening: Callable[[], None]) -> None:
     """Serve the control socket at `path` until cancelled; while it cannot be opened, that is a warning, and no more.
 
     It is tried again, and opened anew when its file was removed or replaced: no client would find it any more.
@@ -50,7 +48,7 @@ async def serve(
                 on_listening()  # it does not, and the start must not wait for that
                 await asyncio.sleep(_AGAIN_S)
                 continue
-            access = _Access(opened, daemon, load)
+            access = _Access(opened, daemon)
             server = await asyncio.start_server(
                 access.enter, sock=opened.listener, backlog=CLIENTS_MAX, limit=READ_AHEAD
             )
@@ -84,12 +82,10 @@ def _remove_directory(path: Path) -> None:
 class _Access:
     """Admits the clients of one control socket."""
 
-    def __init__(self, opened: UnixSocket, daemon: DaemonHandle, load: Callable[[], Talk]) -> None:
+    def __init__(self, opened: UnixSocket, daemon: DaemonHandle) -> None:
         self._opened = opened
         self._daemon = daemon
-        self._load = load
         self._clients = Clients(CLIENTS_MAX)
-        self._loaded: Talk | None = None
 
     def enter(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Admit a client or refuse it."""
@@ -102,9 +98,8 @@ class _Access:
 
     async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, uid: int) -> None:
         try:
-            if self._loaded is None:  # in a thread: it takes some 30 ms, and solicitations must not wait
-                self._loaded = await asyncio.to_thread(self._load)
-            await self._loaded(reader, writer, self._daemon, uid)
+            talk = await asyncio.to_thread(_load)  # it takes some 30 ms at first, and solicitations must not wait
+            await talk(reader, writer, self._daemon, uid)
         except Exception:
             get_logger().exception("the control socket cannot be served")
             writer.write(_refusal("503 Service Unavailable", _BROKEN))

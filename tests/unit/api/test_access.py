@@ -4,6 +4,7 @@ import asyncio
 import concurrent.futures.thread  # noqa: F401  which another user may not be able to read where Python lies
 import os
 import socket
+import sys
 import tempfile
 from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
@@ -21,6 +22,7 @@ from ndpresponder.api.listening import Clients
 from ndpresponder.lab.topology import wait_until
 
 USER, OTHER = 12345, 23456
+DAEMON: Any = SimpleNamespace(in_force=None, reload=None, upgrade=None)
 
 
 @pytest.fixture
@@ -39,8 +41,7 @@ def serving(path: Path, uid: int) -> int:
             os.setgroups([])
             os.setresgid(uid, uid, uid)
             os.setresuid(uid, uid, uid)
-            daemon: Any = SimpleNamespace(in_force=None)
-            asyncio.run(access.serve(str(path), daemon, lambda: None, lambda: control.talk))
+            asyncio.run(access.serve(str(path), DAEMON, lambda: None))
         finally:
             os._exit(0)
     return child
@@ -59,12 +60,11 @@ def test_the_daemons_own_user_may_ask_and_root_and_nobody_else(path: Path) -> No
         os.waitpid(child, 0)
 
 
-def served(path: Path, load: Callable[[], access.Talk]) -> tuple[int, Any]:
+def served(path: Path) -> tuple[int, Any]:
     """Return the status and the JSON that a client gets."""
 
     async def main() -> tuple[int, Any]:
-        daemon: Any = SimpleNamespace(in_force=None)
-        serving = asyncio.create_task(access.serve(str(path), daemon, lambda: None, load))
+        serving = asyncio.create_task(access.serve(str(path), DAEMON, lambda: None))
         await until(lambda: is_open(path), "the control socket")
         answered = await asyncio.to_thread(ask, path, "GET", "/nothing")
         serving.cancel()
@@ -75,15 +75,13 @@ def served(path: Path, load: Callable[[], access.Talk]) -> tuple[int, Any]:
     return asyncio.run(main())
 
 
-def test_code_that_is_gone_is_told_and_ends_the_request_only(path: Path) -> None:
-    def load() -> access.Talk:
-        raise ImportError("no such name")
-
-    with capture_logs() as logs:
-        status, said = served(path, load)
+def test_code_that_is_gone_is_told_and_ends_the_request_only(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with capture_logs() as logs, monkeypatch.context() as gone:
+        gone.setitem(sys.modules, control.__name__, None)
+        status, said = served(path)
     assert (status, "was another version installed" in said["error"]) == (503, True)
     assert {event["event"] for event in logs} == {"the control socket cannot be served"}
-    assert served(path, lambda: control.talk)[0] == 404
+    assert served(path)[0] == 404
 
 
 def test_who_has_to_go_at_once_is_disconnected(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -91,9 +89,9 @@ def test_who_has_to_go_at_once_is_disconnected(path: Path, monkeypatch: pytest.M
         await asyncio.Event().wait()
 
     async def main() -> bytes:
-        daemon: Any = SimpleNamespace(in_force=None)
         monkeypatch.setattr(access, "Clients", lambda _: Clients(1))
-        serving = asyncio.create_task(access.serve(str(path), daemon, lambda: None, lambda: stay))
+        monkeypatch.setattr(control, "talk", stay)
+        serving = asyncio.create_task(access.serve(str(path), DAEMON, lambda: None))
         await until(lambda: is_open(path), "the control socket")
         with connected(path) as first, connected(path):  # both come in during one turn of the loop
             heard = await asyncio.to_thread(first.recv, 1)
@@ -112,9 +110,8 @@ def serving_meanwhile(path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[.
 
     def serve(act: Callable[[], Coroutine[Any, Any, None]]) -> list[Any]:
         async def main() -> None:
-            daemon: Any = SimpleNamespace(in_force=None)
             listening = asyncio.Event()
-            serving = asyncio.create_task(access.serve(str(path), daemon, listening.set, lambda: control.talk))
+            serving = asyncio.create_task(access.serve(str(path), DAEMON, listening.set))
             async with asyncio.timeout(5):
                 await listening.wait()
             await act()
