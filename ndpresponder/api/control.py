@@ -7,6 +7,7 @@ import asyncio
 import json
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any, Final
 
 from ndpresponder.api import explain, status
@@ -16,7 +17,7 @@ from ndpresponder.api.targets import listing
 from ndpresponder.config import values
 from ndpresponder.config.problem import Wrong, nearest
 from ndpresponder.observe.logs import get_logger
-from ndpresponder.targets.sources.temporary import LONGEST_S, MAX_PREFIXES, Temporary, check
+from ndpresponder.targets.sources.temporary import LONGEST_S, MAX_PREFIXES, Temporary, check, uplink_named
 
 BODY_MAX: Final = 4096
 _seconds = values.integer(1, LONGEST_S)
@@ -31,7 +32,6 @@ class Control:
     """The routes, for one client."""
 
     def __init__(self, daemon: DaemonHandle, uid: int) -> None:
-        self._daemon = daemon
         self._in_force = daemon.in_force
         self._uid = uid
         self._log = get_logger()
@@ -41,8 +41,8 @@ class Control:
             "/explain": {"GET": self._explain},
             "/prefixes": {"GET": self._prefixes, "POST": self._add, "DELETE": self._remove},
             "/log": {"POST": self._set_level},
-            "/reload": {"POST": self._reload},
-            "/upgrade": {"POST": self._upgrade},
+            "/reload": {"POST": partial(self._change, "a reload was asked for", daemon.reload)},
+            "/upgrade": {"POST": partial(self._change, "an upgrade was asked for", daemon.upgrade)},
         }
         self.service = Service(routes, _problem, BODY_MAX)
 
@@ -58,37 +58,35 @@ class Control:
     async def _explain(self, request: Request) -> Reply:
         _refuse_unknown(request.query, "target", "iface")
         target = explain.parse_target(_value_of(request.query, "target"))
-        name = request.query.get("iface")
-        uplinks = [self._uplink(name)] if name is not None else list(self._in_force.uplinks)
-        return json_reply(200, await explain.live(self._in_force, target, uplinks))
+        name = uplink_named(request.query.get("iface"), self._in_force.config.interfaces)
+        return json_reply(200, await explain.live(self._in_force, target, name))
 
     async def _add(self, request: Request) -> Reply:
         said = _body(request, "prefix", "iface", "lifetime_s", "announce")
         announce = said.get("announce") is not None and values.boolean(said["announce"])
-        prefix = self._prefix(said)
         lifetime_s = _seconds(said["lifetime_s"]) if said.get("lifetime_s") is not None else None
-        check(prefix.network, prefix.uplink or None, self._in_force.config.interfaces)
+        prefix = check(values.prefix(_value_of(said, "prefix")), said.get("iface"), self._in_force.config.interfaces)
         if not self._in_force.temporary.add(prefix, lifetime_s):
             raise Refused(409, f"there are {MAX_PREFIXES} temporary prefixes already; remove some")
-        await self._put_in_force()
+        added = "a temporary prefix was added"
+        await self._put_in_force(added, prefix, lifetime_s=lifetime_s, announce=announce)
         if announce:
             await asyncio.sleep(0)  # until the uplinks go by their new tables
             shift = prefix.network.max_prefixlen - prefix.network.prefixlen
             for uplink in self._in_force.uplinks.values():
                 if prefix.uplink in ("", uplink.name):
                     uplink.moved_targets.take_over(int(prefix.network.network_address) >> shift, shift)
-        self._log_change("a temporary prefix was added", prefix, lifetime_s=lifetime_s, announce=bool(announce))
-        return json_reply(
-            200, {"prefix": str(prefix.network), "uplink": prefix.uplink or None, "lifetime_s": lifetime_s}
-        )
+        shown = {"prefix": str(prefix.network), "uplink": prefix.uplink or None, "lifetime_s": lifetime_s}
+        return json_reply(200, shown)
 
     async def _remove(self, request: Request) -> Reply:
-        prefix = self._prefix(_body(request, "prefix", "iface"))
+        said = _body(request, "prefix", "iface")
+        uplink = uplink_named(said.get("iface"), self._in_force.config.interfaces)
+        prefix = Temporary(values.prefix(_value_of(said, "prefix")), uplink)
         if not self._in_force.temporary.remove(prefix):
             on = f" on {prefix.uplink}" if prefix.uplink else " on all uplinks"
             raise Refused(404, f"{prefix.network}{on} is no temporary prefix; `ndpresponder status` shows them")
-        await self._put_in_force()
-        self._log_change("a temporary prefix was removed", prefix)
+        await self._put_in_force("a temporary prefix was removed", prefix)
         return json_reply(200, {"prefix": str(prefix.network), "uplink": prefix.uplink or None})
 
     async def _set_level(self, request: Request) -> Reply:
@@ -97,37 +95,15 @@ class Control:
         self._log.info("the log level was set", log_level=level, by_uid=self._uid)
         return json_reply(200, {"level": level})
 
-    async def _reload(self, request: Request) -> Reply:
-        return await self._change("a reload was asked for", request, self._daemon.reload)
-
-    async def _upgrade(self, request: Request) -> Reply:
-        return await self._change("an upgrade was asked for", request, self._daemon.upgrade)
-
-    async def _change(self, event: str, request: Request, change: Change) -> Reply:
+    async def _change(self, event: str, change: Change, request: Request) -> Reply:
         _body(request)
         self._log.info(event, by_uid=self._uid)
         problem = await change()
         return _problem(409, problem) if problem else json_reply(200, {"done": True})
 
-    def _prefix(self, said: Mapping[str, Any]) -> Temporary:
-        network = values.prefix(_value_of(said, "prefix"))
-        name = said.get("iface")
-        return Temporary(network, self._uplink(name) if name is not None else "")
-
-    async def _put_in_force(self) -> None:
+    async def _put_in_force(self, event: str, prefix: Temporary, **more: object) -> None:
         await asyncio.sleep(0)  # until the sources have published
         self._in_force.board.rebuild()
-
-    def _uplink(self, raw: object) -> str:
-        name = values.interface_name(raw)
-        known = list(self._in_force.uplinks)
-        if name not in known:
-            near = nearest(name, known)
-            hint = f"did you mean {near}?" if near else f"there is {', '.join(known)}"
-            raise Wrong(f"{name!r} is not an uplink here", hint)
-        return name
-
-    def _log_change(self, event: str, prefix: Temporary, **more: object) -> None:
         self._log.info(event, prefix=str(prefix.network), interface=prefix.uplink or "all", **more, by_uid=self._uid)
 
 

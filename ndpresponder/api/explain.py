@@ -5,14 +5,15 @@ The words only say what that outcome follows from.
 """
 
 import contextlib
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from ipaddress import IPv6Address
 from typing import Any, Final
 
 from ndpresponder.api.status import InForce, state_of, text
 from ndpresponder.api.targets import origin, prefix_text
-from ndpresponder.config import InterfaceConfig, LimitsConfig, values
+from ndpresponder.config import LimitsConfig, values
 from ndpresponder.config.problem import Wrong
 from ndpresponder.errors import SourceUnavailable
 from ndpresponder.linux.other_responders import rivals
@@ -21,42 +22,28 @@ from ndpresponder.outcome import Outcome
 from ndpresponder.policy.requester import UplinkState
 from ndpresponder.policy.table import Prefix
 from ndpresponder.targets.board import Entry
-from ndpresponder.targets.scope import Counted
-from ndpresponder.targets.source import TargetSet
+from ndpresponder.uplink.parts import Settings
 from ndpresponder.uplink.uplink import Uplink
 from ndpresponder.wire.solicitation import detect, probe, solicit
 
 _ROUTER_LLADDRS: Final = (bytes.fromhex("02ffffffff01"), bytes.fromhex("02ffffffff02"))  # made up: one is not ours
 _ROUTERS: Final = (bytes.fromhex("fe80" + "ff" * 14), bytes.fromhex("fe80" + "ff" * 13 + "fe"))
-
-
-@dataclass(frozen=True, slots=True)
-class Known:
-    """The targets of one source."""
-
-    origin: str
-    targets: TargetSet
-    counted: Counted | None = None  # what of it counts on this uplink; None: all
-
-
-@dataclass(frozen=True, slots=True)
-class Here:
-    """The link of one uplink."""
-
-    state: str  # as `state_of` says it
-    link: UplinkState
-    hears: bool = True
+_SILENT: Final[Mapping[str, str]] = {
+    "missing": "does not exist now: it is waited for",
+    "not_ethernet": "is not Ethernet: nobody solicits neighbors there",
+    "down": "is down: nothing is received there",
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Scene:
     """One uplink, with all that decides there."""
 
-    interface: InterfaceConfig
-    limits: LimitsConfig
-    here: Here
+    settings: Settings
+    state: str  # as `state_of` says it
+    link: UplinkState
     rehearse: Callable[[bytes], Outcome]  # tells how a frame would end
-    known: Sequence[Known]
+    entries: Sequence[Entry]
     notes: Sequence[str] = ()  # further reasons
 
 
@@ -70,22 +57,22 @@ def parse_target(raw: object) -> bytes:
 
 def judge(scene: Scene, target: bytes) -> dict[str, Any]:
     """Return how a solicitation for `target` ends on this uplink, and why."""
-    link = scene.here.link
+    link = scene.link
     lladdr = next(each for each in _ROUTER_LLADDRS if each != link.lladdr)
     router = next(each for each in _ROUTERS if each != target and each not in link.own_addresses)
     frames = solicit(lladdr, router, target), probe(lladdr, router, target, link.lladdr), detect(lladdr, target)
     outcome, probed, wanted = map(scene.rehearse, frames)
-    if not scene.here.hears and outcome.answered:
+    if scene.state in ("deaf", "not_ethernet") and outcome.answered:
         outcome = probed = wanted = Outcome.NOT_READY
     return {
-        "uplink": scene.interface.name,
+        "uplink": scene.settings.interface.name,
         "answered": outcome.answered,
         "outcome": outcome.label,
         "probe_outcome": probed.label,
         "dad_outcome": wanted.label,
         "why": list(_why(scene, target, outcome, probed)),
         "dad": _of_dad(outcome, wanted),
-        "yet": _limited(scene.limits) if outcome.answered else [],
+        "yet": _limited(scene.settings.limits) if outcome.answered else [],
     }
 
 
@@ -105,24 +92,20 @@ def _limited(limits: LimitsConfig) -> list[str]:
 
 
 def _why(scene: Scene, target: bytes, outcome: Outcome, probed: Outcome) -> Iterator[str]:
-    name, state, link = scene.interface.name, scene.here.state, scene.here.link
-    if state == "missing":
-        yield f"{name} does not exist now: it is waited for"
-    elif state == "not_ethernet":
-        yield f"{name} is not Ethernet: nobody solicits neighbors there"
-    elif state == "down":
-        yield f"{name} is down: nothing is received there"
+    interface, link = scene.settings.interface, scene.link
+    name = interface.name
+    if scene.state in _SILENT:
+        yield f"{name} {_SILENT[scene.state]}"
     if target in link.own_addresses:
         yield f"it is an own address of {name}: the kernel answers for it"
     if target in link.gateways:
         yield f"it is a default gateway on {name}: it answers for itself"
     if target in link.anycast:
         yield f"it is the anycast address of the routers of a prefix on {name}: they answer for it"
-    value = int.from_bytes(target, "big")
-    for network in scene.interface.exclude:
-        if value >> 128 - network.prefixlen == int(network.network_address) >> 128 - network.prefixlen:
+    for network in interface.exclude:
+        if IPv6Address(target) in network:
             yield f"it is excluded by the configuration: {network}"
-    ours = list(_whose(scene, target, value))
+    ours = list(_whose(scene.entries, name, target))
     yield from ours
     if not ours:
         yield f"no source of targets makes it ours on {name}"
@@ -135,25 +118,26 @@ def _why(scene: Scene, target: bytes, outcome: Outcome, probed: Outcome) -> Iter
         yield f"reachability probes are not answered: {probed.meaning}"
 
 
-def _whose(scene: Scene, target: bytes, value: int) -> Iterator[str]:
-    for known in scene.known:
-        if target in known.targets.live:
-            yield f"it is live: {known.origin} says that it is there"
-        for prefixes, verb in ((known.targets.claimed, "claimed"), (known.targets.refused, "refused")):
+def _whose(entries: Iterable[Entry], uplink: str, target: bytes) -> Iterator[str]:
+    value = int.from_bytes(target, "big")
+    for entry in entries:
+        if target in entry.targets.live:
+            yield f"it is live: {origin(entry)} says that it is there"
+        for prefixes, verb in ((entry.targets.claimed, "claimed"), (entry.targets.refused, "refused")):
             for shift in range(129):
                 if (prefix := Prefix(value >> shift << shift, 128 - shift)) in prefixes:
-                    yield f"it lies in {prefix_text(prefix)}, {verb} by {known.origin}"
-        if known.counted is not None and (cause := known.counted.left_out(target)) is not None:
-            yield f"what {known.origin} says of it does not count on {scene.interface.name}: {cause}"
+                    yield f"it lies in {prefix_text(prefix)}, {verb} by {origin(entry)}"
+        if uplink in entry.counted and (cause := entry.counted[uplink].left_out(target)) is not None:
+            yield f"what {origin(entry)} says of it does not count on {uplink}: {cause}"
 
 
 # Of the running daemon
 
 
-async def live(in_force: InForce, target: bytes, names: Collection[str]) -> dict[str, Any]:
-    """Return what happens to a solicitation for `target` on these uplinks now."""
+async def live(in_force: InForce, target: bytes, name: str) -> dict[str, Any]:
+    """Return what happens to a solicitation for `target` now on the uplink `name`, or if it is empty on each."""
     uplinks = list(in_force.uplinks.values())
-    judged = [(uplink, judge(_scene(in_force, uplink), target)) for uplink in uplinks if uplink.name in names]
+    judged = [(uplink, judge(_scene(in_force, uplink), target)) for uplink in uplinks if name in ("", uplink.name)]
     for uplink, each in judged:
         if each["answered"]:
             each["yet"] += _trouble(target, uplink, uplinks)
@@ -176,11 +160,11 @@ def _scene(in_force: InForce, uplink: Uplink) -> Scene:
     verified = (lambda asked: uplink.knows(asked) is True) if uplink.knows(b"") is not None else None
     entries = [entry for entry in in_force.board.entries if entry.serves(uplink.name)]
     return Scene(
-        uplink.settings.interface,
-        in_force.config.limits,
-        Here(state_of(uplink), facts, link is None or link.hears),
+        uplink.settings,
+        state_of(uplink),
+        facts,
         partial(uplink.responder.rehearse, is_there=verified),
-        [Known(origin(entry), entry.targets, entry.counted.get(uplink.name)) for entry in entries],
+        entries,
         [*(troubles(link) if link else ()), *(_down(entry) for entry in entries if not entry.up)],
     )
 

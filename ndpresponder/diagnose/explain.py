@@ -7,7 +7,7 @@ from ipaddress import IPv6Address
 from typing import Any, Final
 
 from ndpresponder.api.client import client_of
-from ndpresponder.api.explain import Here, Known, Scene, judge, parse_target, report_of
+from ndpresponder.api.explain import Scene, judge, parse_target, report_of
 from ndpresponder.config import Config, InterfaceConfig
 from ndpresponder.config.host import Host
 from ndpresponder.config.layers import load
@@ -16,10 +16,12 @@ from ndpresponder.diagnose.host_uplinks import present, rivals_on
 from ndpresponder.errors import ConfigError
 from ndpresponder.linux.netlink import Link, Links
 from ndpresponder.linux.suitability import troubles
-from ndpresponder.policy.requester import Policy, UplinkState
+from ndpresponder.policy.requester import UplinkState
 from ndpresponder.policy.responder import Responder
 from ndpresponder.policy.table import TargetTable
-from ndpresponder.targets.sources.static import as_prefix, of_networks
+from ndpresponder.targets.board import Entry
+from ndpresponder.targets.sources.static import StaticSource, as_prefix, of_networks
+from ndpresponder.uplink.parts import Settings
 from ndpresponder.wire.addresses import subnet_router_anycast
 
 _ANY_LLADDR: Final = bytes.fromhex("020000000001")
@@ -51,10 +53,12 @@ def _by_settings(config: Config, word: str, host: Host, links: Links) -> dict[st
 
 
 def _scene(config: Config, interface: InterfaceConfig, host: Host, link: Link | None) -> Scene:
-    targets = of_networks(interface.prefixes)
+    configured = Entry(StaticSource(interface.name, interface.prefixes))
+    configured.targets = targets = of_networks(interface.prefixes)
     device = link.device if link else interface.name  # an alternative name is none to /proc
     own, gateways = _packed(host.addresses(device)), _packed(host.gateways(device))
-    responder = Responder(Policy(unicast=interface.unicast, dad=interface.dad, dry_run=config.dry_run))
+    settings = Settings(interface, config.limits, config.dry_run)
+    responder = Responder(settings.policy)
     networks = host.networks(device)
     routers = (subnet_router_anycast(each.network_address.packed, each.prefixlen) for each in networks)
     anycast = frozenset(filter(None, routers))
@@ -66,13 +70,11 @@ def _scene(config: Config, interface: InterfaceConfig, host: Host, link: Link | 
         notes.append("what the sources of targets find is known to the running daemon only")
     if interface.verify:
         notes.append("`verify`: claimed, it is answered for only once it was found behind this host")
-    here = Here(
-        "answering" if link is None or link.ethernet else "not_ethernet",
-        state,
-        link is None or (link.hears and link.ethernet),
-    )
+    here = "answering"
+    if link is not None and not (link.ethernet and link.hears):
+        here = "deaf" if link.ethernet else "not_ethernet"
     rehearse = partial(responder.rehearse, is_there=(lambda _: True) if interface.verify else None)
-    return Scene(interface, config.limits, here, rehearse, [Known("the configuration", targets)], notes)
+    return Scene(settings, here, state, rehearse, [configured], notes)
 
 
 def _packed(addresses: list[IPv6Address]) -> frozenset[bytes]:

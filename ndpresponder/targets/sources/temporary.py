@@ -29,18 +29,28 @@ class Temporary:
     uplink: str = ""
 
 
+def uplink_named(raw: object, interfaces: Collection[InterfaceConfig]) -> str:
+    """Return the name of the uplink that a person means, an empty one for None: all uplinks.
+
+    Raises:
+        Wrong: none of these `interfaces` has that name.
+    """
+    names = [interface.name for interface in interfaces]
+    name = "" if raw is None else values.interface_name(raw)
+    if name and name not in names:
+        near = nearest(name, names)
+        hint = f"did you mean {near}?" if near else f"there is {', '.join(names)}"
+        raise Wrong(f"{name!r} is not an uplink here", hint)
+    return name
+
+
 def check(network: IPv6Network, uplink: object, interfaces: Collection[InterfaceConfig]) -> Temporary:
     """Return the prefix on `uplink` (None: on all), if a configuration of these `interfaces` allows it.
 
     Raises:
         Wrong: there is no such uplink, or it takes no prefix as wide as this one.
     """
-    names = [interface.name for interface in interfaces]
-    name = "" if uplink is None else values.interface_name(uplink)
-    if name and name not in names:
-        near = nearest(name, names)
-        hint = f"did you mean {near}?" if near else f"there is {', '.join(names)}"
-        raise Wrong(f"{name!r} is not an uplink here", hint)
+    name = uplink_named(uplink, interfaces)
     if network.prefixlen < WIDEST:
         for interface in interfaces:
             if name in ("", interface.name) and not interface.allow_wide:

@@ -4,6 +4,7 @@ from argparse import Namespace
 from functools import partial
 from ipaddress import IPv6Network
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -22,33 +23,42 @@ from sample_responder import (
     uplink_state,
 )
 
-from ndpresponder.api.explain import Here, Known, Scene, judge, parse_target
+from ndpresponder.api.explain import Scene, judge, parse_target
 from ndpresponder.config import InterfaceConfig, LimitsConfig
 from ndpresponder.config.host import Host
 from ndpresponder.config.problem import Wrong
 from ndpresponder.diagnose.explain import report
 from ndpresponder.errors import ConfigError
 from ndpresponder.outcome import Outcome
+from ndpresponder.targets.board import Entry
 from ndpresponder.targets.source import TargetSet
+from ndpresponder.uplink.parts import Settings
 
 SETS = {
-    "the configuration": TargetSet(claimed=frozenset(prefixes(CLAIMED))),
-    "docker a": TargetSet(live=addresses(LIVE_TARGET)),
-    "routes kernel": TargetSet(refused=frozenset(prefixes("2001:db8::/80"))),
+    ("static", "eth0"): TargetSet(claimed=frozenset(prefixes(CLAIMED))),
+    ("docker", "a"): TargetSet(live=addresses(LIVE_TARGET)),
+    ("routes", "kernel"): TargetSet(refused=frozenset(prefixes("2001:db8::/80"))),
 }
 IN_PREFIX = "it lies in 2001:db8::/64, claimed by the configuration"
 NOBODYS = "no source of targets makes it ours on eth0"
 REFUSED = "it lies in 2001:db8::/80, refused by routes kernel"
 
 
+def entry(kind: str, name: str, targets: TargetSet) -> Entry:
+    source: Any = SimpleNamespace(kind=kind, name=name)
+    made = Entry(source)
+    made.targets = targets
+    return made
+
+
 def scene(*, state: str = "answering", verified: Any = None, notes: tuple[str, ...] = (), **settings: Any) -> Scene:
     responder = settings.pop("responder", None) or make_responder(**settings)
     if state != "answering":
         responder.set_state(None)
-    known = [Known(*each) for each in SETS.items()]
-    interface = InterfaceConfig("eth0", exclude=(IPv6Network(EXCLUDED),))
+    entries = [entry(*source, targets) for source, targets in SETS.items()]
+    uplink = Settings(InterfaceConfig("eth0", exclude=(IPv6Network(EXCLUDED),)), LimitsConfig())
     rehearse = partial(responder.rehearse, is_there=verified)
-    return Scene(interface, LimitsConfig(), Here(state, uplink_state()), rehearse, known, notes)
+    return Scene(uplink, state, uplink_state(), rehearse, entries, notes)
 
 
 @pytest.mark.parametrize(
