@@ -13,7 +13,7 @@ from ndpresponder.config import ControlConfig, values
 from ndpresponder.config.problem import Problem, Wrong
 from ndpresponder.errors import ConfigError, ExitCode, NdpresponderError
 
-TIMEOUT_S: Final = 30.0
+_TIMEOUT_S: Final = 30.0
 _OTHERS: Final = "/run/ndpresponder*/control.sock"  # as the systemd units have it
 _VARIABLE: Final = "NDPRESPONDER_CONTROL"
 
@@ -37,8 +37,8 @@ class HungUp(Unreachable):
 class _Connection(http.client.HTTPConnection):
     """HTTP over a unix socket."""
 
-    def __init__(self, path: str, timeout_s: float) -> None:
-        super().__init__("localhost", timeout=timeout_s)
+    def __init__(self, path: str) -> None:
+        super().__init__("localhost", timeout=_TIMEOUT_S)
         self._path = path
 
     def connect(self) -> None:
@@ -50,9 +50,8 @@ class _Connection(http.client.HTTPConnection):
 class Client:
     """The daemon behind one control socket."""
 
-    def __init__(self, path: str, timeout_s: float = TIMEOUT_S) -> None:
+    def __init__(self, path: str) -> None:
         self.path = path
-        self._timeout_s = timeout_s
 
     def get(self, path: str, **query: str) -> dict[str, Any]:
         """Ask for one JSON object."""
@@ -73,8 +72,7 @@ class Client:
         return self._parse(self._ask(method, path, json.dumps(given)))
 
     def _ask(self, method: str, target: str, body: str | None = None) -> bytes:
-        connection = _Connection(self.path, self._timeout_s)
-        with contextlib.closing(connection):
+        with contextlib.closing(_Connection(self.path)) as connection:
             try:
                 connection.connect()
                 with contextlib.suppress(BrokenPipeError):  # it answers before it has heard all, and says why
@@ -111,7 +109,7 @@ class Client:
                 hint = f"; there is {', '.join(others)}: name one with --control" if others else ""
                 return f"no daemon listens there; is it running, and is this its `control` setting?{hint}"
             case TimeoutError():
-                return f"the daemon did not answer within {self._timeout_s:g} s"
+                return f"the daemon did not answer within {_TIMEOUT_S:g} s"
             case _:
                 return f"the daemon cannot be asked: {error.strerror or error}"
 
