@@ -54,10 +54,13 @@ async def serve(listen: str, passed: Sequence[int], in_force: InForce, on_listen
     async def health(_: Request) -> Reply:
         """Tell whether the daemon works: this loop turns, and what waits in each ring is taken out of it."""
         stalled = [f"{each.name} for {each.tally.stalled_s:.1f} s" for each in status.collect(in_force) if each.stalled]
-        return verdict(not stalled, f"frames wait and none is taken: {', '.join(stalled)}" if stalled else "ok")
+        if stalled:
+            return text_reply(503, f"frames wait and none is taken: {', '.join(stalled)}")
+        return text_reply(200, "ok")
 
     async def readiness(_: Request) -> Reply:
-        return verdict(all(uplink.ready for uplink in in_force.uplinks.values()), status.line(in_force))
+        ready = all(uplink.ready for uplink in in_force.uplinks.values())
+        return text_reply(200 if ready else 503, status.line(in_force))
 
     service = metrics_service({"/metrics": metrics, "/healthz": health, "/readyz": readiness})
     async with serving(listen, service, passed) as (where, _):
@@ -74,11 +77,6 @@ def metrics_service(routes: Mapping[str, Handler]) -> Service:
         lambda status, why: text_reply(status, _PROBLEMS.get(status, why)),
         keep_alive=True,
     )
-
-
-def verdict(holds: bool, words: str) -> Reply:
-    """Return a reply of 200 if what was asked `holds`, else of 503; with the words that come with that."""
-    return text_reply(200 if holds else 503, words)
 
 
 class Exporter:

@@ -83,9 +83,7 @@ def text_reply(status: int, text: str) -> Reply:
 
 
 @contextlib.asynccontextmanager
-async def serving(
-    listen: str, service: Service, passed: Sequence[int] = (), timeout_s: float = TIMEOUT_S
-) -> AsyncIterator[tuple[str, Clients]]:
+async def serving(listen: str, service: Service, passed: Sequence[int] = ()) -> AsyncIterator[tuple[str, Clients]]:
     """Serve at `listen`: `ADDR:PORT`, `[v6]:PORT` or `unix:PATH`; or on the `passed` listening sockets instead.
 
     Yield where in the end, and the clients. At the end every connection is cut and a unix socket removed.
@@ -96,7 +94,7 @@ async def serving(
     clients = Clients(CLIENTS_MAX)
 
     def enter(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        clients.admit(writer, converse(reader, writer, service, timeout_s, clients.served))
+        clients.admit(writer, converse(reader, writer, service, clients.served))
 
     with contextlib.ExitStack() as stack:
         listeners = [take_over(descriptor) for descriptor in passed] or [open_listener(listen, stack)]
@@ -111,14 +109,13 @@ async def converse(
     reader: asyncio.StreamReader,
     writer: asyncio.StreamWriter,
     service: Service,
-    timeout_s: float = TIMEOUT_S,
     on_reply: Callable[[], None] = lambda: None,
 ) -> None:
     """Answer a client's requests until nothing more is to be said; the caller then cuts the connection."""
     http = h11.Connection(h11.SERVER, max_incomplete_event_size=HEADERS_MAX)
     writer.transport.set_write_buffer_limits(high=0)  # so that `drain` means that the kernel has it
     with contextlib.suppress(OSError, h11.LocalProtocolError):
-        while await _exchange(http, reader, writer, service, timeout_s):
+        while await _exchange(http, reader, writer, service):
             http.start_next_cycle()
             on_reply()
         writer.write_eof()
@@ -128,16 +125,12 @@ async def converse(
 
 
 async def _exchange(
-    http: h11.Connection,
-    reader: asyncio.StreamReader,
-    writer: asyncio.StreamWriter,
-    service: Service,
-    timeout_s: float,
+    http: h11.Connection, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, service: Service
 ) -> bool:
     """Read and answer one request; return whether another may follow."""
     request = None
     try:
-        async with asyncio.timeout(timeout_s):
+        async with asyncio.timeout(TIMEOUT_S):
             request = await _read(http, reader, service)
     except Refused as refused:
         reply = replace(service.problem(refused.status, str(refused)), headers=refused.headers)
@@ -147,7 +140,7 @@ async def _exchange(
         if request is None:
             return False
         reply = await asyncio.shield(asyncio.ensure_future(answer(service, request)))  # goes on when the client goes
-    async with asyncio.timeout(timeout_s):
+    async with asyncio.timeout(TIMEOUT_S):
         writer.write(http.send(_head(reply, service.keep_alive and request is not None)) or b"")
         for piece in reply.pieces if request is None or request.method != "HEAD" else ():
             writer.write(http.send(h11.Data(data=piece)) or b"")

@@ -7,8 +7,10 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from unittest.mock import patch
 
-from ndpresponder.api.metrics import metrics_service, verdict
+from ndpresponder.api import server as api_server
+from ndpresponder.api.metrics import metrics_service
 from ndpresponder.api.server import Reply, Request, serving, text_reply
 
 DEADLINE_S = 10
@@ -24,14 +26,14 @@ async def agent(request: Request) -> Reply:
 
 
 async def ok(_: Request) -> Reply:
-    return verdict(True, "ok")
+    return text_reply(200, "ok")
 
 
 class Running:
     """A server on a loop of its own in a thread, with everything the loop complained about."""
 
-    def __init__(self, listen: str, timeout_s: float) -> None:
-        self.ready = (False, "waiting for uplink")
+    def __init__(self, listen: str) -> None:
+        self.ready = (503, "waiting for uplink")
         self.big = b"x" * 20_000_000
         self.complaints: list[dict[str, object]] = []
         self._started = threading.Event()
@@ -42,11 +44,11 @@ class Running:
             "/agent": agent,
             "/broken": broken,
         }
-        self._serving = serving(listen, metrics_service(routes), timeout_s=timeout_s)
+        self._serving = serving(listen, metrics_service(routes))
         self._thread = threading.Thread(target=lambda: asyncio.run(self._main()))
 
     async def _get_ready(self, _: Request) -> Reply:
-        return verdict(*self.ready)
+        return text_reply(*self.ready)
 
     async def _get_big(self, _: Request) -> Reply:
         return Reply(200, (self.big,), "text/plain")
@@ -90,8 +92,8 @@ class Running:
 
 
 @contextmanager
-def running(listen: str = "127.0.0.1:0", timeout_s: float = 10) -> Iterator[Running]:
-    with Running(listen, timeout_s) as server:
+def running(listen: str = "127.0.0.1:0", timeout_s: float = api_server.TIMEOUT_S) -> Iterator[Running]:
+    with patch.object(api_server, "TIMEOUT_S", timeout_s), Running(listen) as server:
         yield server
 
 

@@ -32,7 +32,7 @@ def test_readiness_says_why_not(server: Running) -> None:
     response, body = server.get("/readyz")
     assert (response.status, body) == (503, b"waiting for uplink\n")
 
-    server.ready = (True, "answering on uplink")
+    server.ready = (200, "answering on uplink")
     response, body = server.get("/readyz")
     assert (response.status, body) == (200, b"answering on uplink\n")
 

@@ -6,11 +6,13 @@ import socket
 import time
 from collections.abc import Coroutine, Iterator
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ndpresponder.api import server
 from ndpresponder.api.control import BODY_MAX
 from ndpresponder.api.listening import Clients
 from ndpresponder.api.server import HEADERS_MAX, Handler, Reply, Request, Service, converse, json_reply
@@ -25,13 +27,13 @@ async def echo(request: Request) -> Reply:
     )
 
 
-async def _connect(answer: Handler, timeout_s: float) -> tuple[socket.socket, "asyncio.Task[None]"]:
+async def _connect(answer: Handler) -> tuple[socket.socket, "asyncio.Task[None]"]:
     ours, theirs = socket.socketpair()
     reader, writer = await asyncio.open_connection(sock=ours, limit=8192)
     routes = {path: {"GET": answer, "POST": answer} for path in ("/", "/x")}
     service = Service(routes, lambda status, why: json_reply(status, {"error": why}), BODY_MAX)
     clients = Clients(1)
-    clients.admit(writer, converse(reader, writer, service, timeout_s))
+    clients.admit(writer, converse(reader, writer, service))
     return theirs, next(iter(clients.connected))
 
 
@@ -51,7 +53,7 @@ def talk(*sent: bytes, answer: Handler = echo, timeout_s: float = 2, end: bool =
     """Return status and JSON of the reply to these octets, sent one by one; 0 without a reply."""
 
     async def main() -> bytes:
-        client, talking = await _connect(answer, timeout_s)
+        client, talking = await _connect(answer)
         with client:
             loop = asyncio.get_running_loop()
             client.setblocking(False)
@@ -67,7 +69,7 @@ def talk(*sent: bytes, answer: Handler = echo, timeout_s: float = 2, end: bool =
         await asyncio.wait_for(talking, DEADLINE_S)
         return answered
 
-    octets = _run(main())
+    octets = _run(main(), timeout_s)
     head, _, body = octets.partition(b"\r\n\r\n")
     if not head:
         return 0, None
@@ -75,14 +77,15 @@ def talk(*sent: bytes, answer: Handler = echo, timeout_s: float = 2, end: bool =
     return int(head.split()[1]), json.loads(body.removesuffix(b"<reset>") or b"null")
 
 
-def _run(main: Coroutine[Any, Any, Any]) -> Any:
+def _run(main: Coroutine[Any, Any, Any], timeout_s: float = 2) -> Any:
     complaints: list[dict[str, Any]] = []
 
     async def watched() -> Any:
         asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
         return await asyncio.wait_for(main, DEADLINE_S)
 
-    result = asyncio.run(watched())
+    with patch.object(server, "TIMEOUT_S", timeout_s):
+        result = asyncio.run(watched())
     assert complaints == []
     return result
 
@@ -133,7 +136,7 @@ def test_a_client_that_does_not_go_on_is_cut(sent: bytes) -> None:
 
 def test_octets_that_drip_do_not_extend_the_time() -> None:
     async def main() -> float:
-        client, talking = await _connect(echo, 0.3)
+        client, talking = await _connect(echo)
         began = time.monotonic()
         with client:
             client.setblocking(False)
@@ -146,7 +149,7 @@ def test_octets_that_drip_do_not_extend_the_time() -> None:
             await talking
         return time.monotonic() - began
 
-    assert 0.25 < _run(main()) < 3
+    assert 0.25 < _run(main(), 0.3) < 3
 
 
 def test_a_client_that_does_not_read_holds_no_memory_and_is_cut() -> None:
@@ -162,12 +165,12 @@ def test_a_client_that_does_not_read_holds_no_memory_and_is_cut() -> None:
         return Reply(200, pieces())
 
     async def main() -> None:
-        client, talking = await _connect(endless, 0.3)
+        client, talking = await _connect(endless)
         with client:
             client.sendall(HEAD + b"\r\n")
             await talking
 
-    _run(main())
+    _run(main(), 0.3)
     assert 0 < made < 200  # what fits the kernel's buffers
 
 
@@ -178,7 +181,7 @@ def test_others_get_their_turn_between_the_pieces_of_a_long_reply() -> None:
         return Reply(200, (turns.append("piece") or b"x" for _ in range(10)))
 
     async def main() -> None:
-        client, talking = await _connect(long, 2)
+        client, talking = await _connect(long)
         with client:
             client.sendall(HEAD + b"\r\n")
             while not talking.done():
@@ -200,7 +203,7 @@ def test_what_was_begun_is_finished_when_the_client_goes_away() -> None:
             done.set()
             return json_reply(200, {})
 
-        client, talking = await _connect(slow, 2)
+        client, talking = await _connect(slow)
         with client:
             client.sendall(HEAD + b"\r\n")
             await begun.wait()
