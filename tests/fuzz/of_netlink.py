@@ -16,7 +16,7 @@ from ndpresponder.errors import SourceUnavailable
 from ndpresponder.linux.netlink import asking
 from ndpresponder.linux.netlink.downstream import Downstream, ask_downstream
 from ndpresponder.linux.netlink.layout import attribute, attributes
-from ndpresponder.linux.netlink.routes import Wanted, ask_routes, concerns
+from ndpresponder.linux.netlink.routes import Route, Wanted, ask_routes, concerns
 
 DATAGRAMS_MAX = 12
 _WITHIN = ((0x20010DB8 << 96, 32), (0xFD << 120, 8))
@@ -32,7 +32,7 @@ def check(octets: bytes) -> None:
     )
     if what == 0:
         event = choices.rest()
-        assert concerns(event, wanted) in (True, False)
+        assert isinstance(concerns(event, wanted), Route | bool)
         assert _KNOWN.can_change_by(event, [b"up0"]) in (True, False)
         list(attributes(event))
         return

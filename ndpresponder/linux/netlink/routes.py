@@ -4,7 +4,6 @@ A table may hold a million routes: a route that is not wanted is dropped at its 
 a route means for targets is up to the source.
 """
 
-import contextlib
 import errno
 import struct
 from collections.abc import Collection, Iterable
@@ -97,27 +96,17 @@ async def ask_routes(wanted: Wanted) -> list[Route]:
         return []  # a table without routes does not exist
 
 
-def concerns(event: bytes, wanted: Wanted) -> bool:
-    """Tell whether `event` can have changed a wanted route, a rule, or which link has which name; an odd one may."""
-    if len(event) < nl.HEADER_LENGTH or nl.kind_of(event) in (
-        nl.RTM_NEWLINK,
-        nl.RTM_DELLINK,
-        nl.RTM_NEWRULE,
-        nl.RTM_DELRULE,
-    ):
+def concerns(event: bytes, wanted: Wanted) -> Route | bool:
+    """Return the wanted route that `event` tells of, else whether it tells of a link or a rule, or is odd."""
+    if len(event) < nl.HEADER_LENGTH:
         return True
+    kind = nl.kind_of(event)
+    if kind not in (nl.RTM_NEWROUTE, nl.RTM_DELROUTE):
+        return kind in (nl.RTM_NEWLINK, nl.RTM_DELLINK, nl.RTM_NEWRULE, nl.RTM_DELRULE)
     try:
-        return nl.kind_of(event) in (nl.RTM_NEWROUTE, nl.RTM_DELROUTE) and wanted.route(event) is not None
+        return wanted.route(event) or False
     except struct.error:
         return True
-
-
-def named(event: bytes, wanted: Wanted) -> Route | None:
-    """Return the wanted route that `event` tells of; None where it tells of something else, or is odd."""
-    with contextlib.suppress(struct.error):
-        if nl.kind_of(event) in (nl.RTM_NEWROUTE, nl.RTM_DELROUTE):
-            return wanted.route(event)
-    return None
 
 
 def device_indexes(names: Iterable[str]) -> frozenset[int]:

@@ -20,7 +20,6 @@ from ndpresponder.linux.netlink.routes import (
     ask_routes,
     concerns,
     device_indexes,
-    named,
     tables_for,
 )
 from ndpresponder.observe.logs import get_logger
@@ -111,14 +110,12 @@ class RoutesSource:
 
     def _matters(self, event: bytes) -> bool:
         self._events += 1
-        if not concerns(event, self._wanted):
-            return False
-        route = named(event, self._wanted)
-        if route is None or len(self._named) >= MAX_ROUTES:
+        told = concerns(event, self._wanted)
+        if isinstance(told, Route) and len(self._named) < MAX_ROUTES:
+            self._named.add((told.value, told.length))
+        elif told:
             self._changed = True
-        else:
-            self._named.add((route.value, route.length))
-        return True
+        return bool(told)
 
     def _selection(self) -> "Selection":
         """Return which routes lead to targets, by the links as they are numbered now."""
