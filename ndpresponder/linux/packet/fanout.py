@@ -16,7 +16,7 @@ import socket
 import threading
 from typing import Final
 
-from ndpresponder.linux.packet.raw import SOL_PACKET, raw_socket, sock_fprog, take_counts
+from ndpresponder.linux.packet.raw import SOL_PACKET, sock_fprog, take_counts, unbound_socket
 from ndpresponder.wire.classic_bpf import RETURN, Instruction
 from ndpresponder.wire.layout import ETH_P_IPV6
 
@@ -108,7 +108,7 @@ def join_fanout(descriptor: int, name: str, count: int) -> Fanout:
 
 def _joined(name: str, group: int) -> socket.socket:
     """Return a new member of `group`. Its filter keeps it from counting frames that came before it was a member."""
-    with raw_socket(_ZERO) as counter:
+    with unbound_socket(_ZERO) as counter:
         counter.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 0)  # the kernel raises it to its minimum
         counter.bind((name, ETH_P_IPV6))
         counter.setsockopt(SOL_PACKET, _PACKET_FANOUT, group)

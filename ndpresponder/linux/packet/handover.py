@@ -16,7 +16,7 @@ from ndpresponder.linux import memory_file
 from ndpresponder.linux.netlink import Link
 from ndpresponder.linux.packet import timestamps
 from ndpresponder.linux.packet.packet_socket import PacketSocket, map_ring, open_packet_socket
-from ndpresponder.linux.packet.raw import PACKET_VERSION, SOL_PACKET, TPACKET_V2, attach_filter
+from ndpresponder.linux.packet.raw import PACKET_VERSION, SOL_PACKET, TPACKET_V2, attach_filter, index_of
 from ndpresponder.linux.packet.ring import SLOT_SIZE, SLOTS
 from ndpresponder.linux.packet.sender import open_sender
 from ndpresponder.linux.systemd import Notifier
@@ -174,10 +174,7 @@ def _check(found: socket.socket, link: Link) -> None:
         raise Unusable("its link is gone")
     if protocol != ETH_P_IPV6:
         raise Unusable("it listens to something else")
-    try:
-        index = socket.if_nametoindex(device)
-    except OSError:  # renamed or deleted since
-        index = 0
+    index = index_of(device)  # 0: renamed or deleted since
     if (device, index) != (link.device, link.index):
         raise Unusable(f"it is bound to {device}, index {index}")
     if lladdr != link.lladdr:

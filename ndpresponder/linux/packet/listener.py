@@ -7,7 +7,7 @@ from typing import Final
 
 from ndpresponder.errors import LinkNotReady, SourceUnavailable
 from ndpresponder.linux.loop import watch
-from ndpresponder.linux.packet.raw import bind, index_of, raw_socket
+from ndpresponder.linux.packet.raw import bind, index_of, unbound_socket
 from ndpresponder.wire.classic_bpf import Instruction
 from ndpresponder.wire.filters import of_link
 
@@ -26,7 +26,7 @@ class Listener:
         """
         try:
             index = index_of(name)
-            with raw_socket(of_link(index, program)) as self._socket:
+            with unbound_socket(of_link(index, program)) as self._socket:
                 bind(self._socket, name, index)
         except OSError as error:
             raise LinkNotReady(f"{name}: {os.strerror(error.errno or 0)}") from error

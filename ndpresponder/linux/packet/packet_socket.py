@@ -21,16 +21,8 @@ from itertools import chain
 from typing import Final
 
 from ndpresponder.errors import LinkNotReady, PermissionMissing, SystemRefused, is_shortage
+from ndpresponder.linux.packet import raw
 from ndpresponder.linux.packet.long_frames import LongFrameQueue
-from ndpresponder.linux.packet.raw import (
-    PACKET_VERSION,
-    SOL_PACKET,
-    TPACKET_V2,
-    attach_filter,
-    bind,
-    raw_socket,
-    take_counts,
-)
 from ndpresponder.linux.packet.ring import (
     NANOSECONDS,
     OURS,
@@ -199,7 +191,7 @@ class PacketSocket:
 
     def set_filter(self, program: tuple[Instruction, ...]) -> None:
         """Receive from now on what `program` accepts, instead of what the one before it did."""
-        attach_filter(self._socket, program)
+        raw.attach_filter(self._socket, program)
 
     def take_error(self) -> int:
         """Return and clear the pending error of the socket (ENETDOWN when the uplink went down), 0 for none."""
@@ -208,7 +200,7 @@ class PacketSocket:
     def take_drops(self) -> int:
         """Return how many frames the kernel had no room for since the last call."""
         cut, self._cut = self._cut, 0
-        return take_counts(self._socket)[1] + cut
+        return raw.take_counts(self._socket)[1] + cut
 
 
 def open_packet_socket(name: str, index: int, program: tuple[Instruction, ...]) -> PacketSocket:
@@ -221,10 +213,9 @@ def open_packet_socket(name: str, index: int, program: tuple[Instruction, ...]) 
     """
     sock = None
     try:
-        with raw_socket() as sock:
-            attach_filter(sock, program)
+        with raw.unbound_socket(program) as sock:
             ring = _prepare(sock, index)
-            bind(sock, name, index)
+            raw.bind(sock, name, index)
             return PacketSocket(sock, ring, index, open_sender(index, sock))
     except OSError as error:
         if sock is None and isinstance(error, PermissionError):
@@ -239,20 +230,16 @@ def open_packet_socket(name: str, index: int, program: tuple[Instruction, ...]) 
 def _prepare(sock: socket.socket, index: int) -> mmap.mmap:
     """Give a socket that is not bound yet its buffer, its ring and its membership; return the ring."""
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
-    sock.setsockopt(SOL_PACKET, PACKET_VERSION, TPACKET_V2)
-    sock.setsockopt(SOL_PACKET, _PACKET_COPY_THRESH, 1)
+    sock.setsockopt(raw.SOL_PACKET, raw.PACKET_VERSION, raw.TPACKET_V2)
+    sock.setsockopt(raw.SOL_PACKET, _PACKET_COPY_THRESH, 1)
     request = struct.pack("=IIII", _BLOCK_SIZE, _RING_SIZE // _BLOCK_SIZE, SLOT_SIZE, SLOTS)
-    sock.setsockopt(SOL_PACKET, _PACKET_RX_RING, request)
+    sock.setsockopt(raw.SOL_PACKET, _PACKET_RX_RING, request)
     ring = map_ring(sock)
     # A NIC that filters multicast (virtio-net, macvlan) hides the solicitations without this membership, which
     # the kernel drops together with the socket.
     membership = struct.pack("=iHH8s", index, _PACKET_MR_ALLMULTI, 0, b"")
-    sock.setsockopt(SOL_PACKET, _PACKET_ADD_MEMBERSHIP, membership)
-    try:
-        sock.setsockopt(SOL_PACKET, _PACKET_IGNORE_OUTGOING, 1)
-    except OSError as error:
-        if error.errno != errno.ENOPROTOOPT:  # before Linux 4.20; our own frames then end as `own_frame`
-            raise
+    sock.setsockopt(raw.SOL_PACKET, _PACKET_ADD_MEMBERSHIP, membership)
+    sock.setsockopt(raw.SOL_PACKET, _PACKET_IGNORE_OUTGOING, 1)
     return ring
 
 

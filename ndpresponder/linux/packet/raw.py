@@ -7,8 +7,6 @@ is read again after the bind.
 
 import contextlib
 import ctypes
-import errno
-import os
 import socket
 import struct
 from collections.abc import Iterator
@@ -28,7 +26,7 @@ TPACKET_V2: Final = 1
 
 
 @contextlib.contextmanager
-def raw_socket(program: tuple[Instruction, ...] | None = None) -> Iterator[socket.socket]:
+def unbound_socket(program: tuple[Instruction, ...] | None = None) -> Iterator[socket.socket]:
     """Yield a packet socket that is not bound, and has `program` for its filter; close it if the block raises."""
     sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC, 0)
     try:
@@ -56,20 +54,19 @@ def bind(sock: socket.socket, name: str, index: int) -> None:
     """Receive IPv6 from the link `name`, which must have `index`, from now on.
 
     Raises:
-        LinkNotReady: another link has the name now.
-        OSError: there is none, or the kernel refuses.
+        LinkNotReady: another link has the name now, or none.
+        OSError: there was none before, or the kernel refuses.
     """
     sock.bind((name, ETH_P_IPV6))
-    if index_of(name) != index:
+    if not index or index_of(name) != index:
         raise LinkNotReady(f"{name} changed while it was being opened")
 
 
 def index_of(name: str) -> int:
-    """Return the index of a link; raise OSError with ENODEV, which if_nametoindex(3) does not say, if there is none."""
-    try:
+    """Return the index of a link, 0 if there is none."""
+    with contextlib.suppress(OSError):
         return socket.if_nametoindex(name)
-    except OSError as error:
-        raise OSError(errno.ENODEV, os.strerror(errno.ENODEV)) from error
+    return 0
 
 
 def take_counts(sock: socket.socket) -> tuple[int, int]:

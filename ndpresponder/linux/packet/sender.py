@@ -11,7 +11,7 @@ import socket
 import struct
 from typing import Final
 
-from ndpresponder.linux.packet.raw import raw_socket
+from ndpresponder.linux.packet.raw import unbound_socket
 from ndpresponder.wire.layout import ADVERTISEMENT_LENGTH
 
 BATCH: Final = 64  # advertisements in one system call
@@ -67,7 +67,7 @@ class Sender:
 
 def open_sender(index: int, otherwise: socket.socket) -> Sender:
     """Return a sender on the link with `index`: by `otherwise`, bound to it, if the system refuses another socket."""
-    with contextlib.suppress(OSError), raw_socket() as sock:  # too few descriptors, or the link has gone
+    with contextlib.suppress(OSError), unbound_socket() as sock:  # too few descriptors, or the link has gone
         sock.bind((socket.if_indextoname(index), 0))  # to no protocol, so that it receives nothing
         return Sender(sock)
     return Sender(otherwise)
