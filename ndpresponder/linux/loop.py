@@ -28,7 +28,6 @@ class _FrameSelector(selectors.EpollSelector):
     def __init__(self) -> None:
         super().__init__()
         self.callbacks: dict[int, Callable[[], None]] = {}
-        self.on_error: Callable[[Exception], None] = lambda _: None
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         others = []
@@ -40,7 +39,8 @@ class _FrameSelector(selectors.EpollSelector):
             try:
                 callback()
             except Exception as error:  # as for any callback of the loop: told, and the loop goes on
-                self.on_error(error)
+                context = {"message": "reading frames failed", "exception": error}
+                asyncio.get_running_loop().call_exception_handler(context)
         return others
 
 
@@ -49,9 +49,6 @@ class FrameLoop(asyncio.SelectorEventLoop):
 
     def __init__(self) -> None:
         self.frames = _FrameSelector()
-        self.frames.on_error = lambda error: self.call_exception_handler(
-            {"message": "reading frames failed", "exception": error}
-        )
         super().__init__(self.frames)
 
 

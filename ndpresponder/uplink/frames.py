@@ -11,6 +11,7 @@ import errno
 import os
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Final
 
 from ndpresponder.linux.loop import read_frames, stop_reading
@@ -19,7 +20,7 @@ from ndpresponder.linux.packet.handover import Handover
 from ndpresponder.linux.packet.packet_socket import PacketSocket
 from ndpresponder.linux.packet.ring import SLOTS
 from ndpresponder.linux.packet.sender import BATCH
-from ndpresponder.linux.packet.timestamps import AgeLimit, stamp_now
+from ndpresponder.linux.packet.timestamps import has_waited, stamp_now
 from ndpresponder.observe.logs import Logs
 from ndpresponder.observe.tally import Tally
 from ndpresponder.observe.uplink_log import UplinkLog
@@ -222,8 +223,8 @@ def begin_backlog(socket: PacketSocket, tally: Tally, step_s: float = 0.0) -> bo
         return False
     if step_s:
         tally.durations.distrust()
-    ages = AgeLimit(stamp_now(), step_s, BACKLOG_S)
-    while count := socket.count_while(ages.is_old, BATCH):
+    is_too_old = partial(has_waited, BACKLOG_S, stamp_now(), step_s)
+    while count := socket.count_while(is_too_old, BATCH):
         for frame, _ in socket.receive(count):
             tally.received[kind_of(frame)] += 1
             tally.ended[Outcome.TOO_OLD] += 1

@@ -12,7 +12,7 @@ from peer import Peer, Wire
 from watcher_thread import Watching
 
 from ndpresponder.lab import wait_until
-from ndpresponder.linux.netlink import Link
+from ndpresponder.linux.netlink import Link, changes
 
 OWN = "2001:db8::2"
 ADDED = "2001:db8::99"
@@ -214,14 +214,15 @@ def test_what_changes_nothing_of_interest_is_not_published(wire, watching):
     assert watching.count == before + 1
 
 
-def test_a_burst_that_overruns_a_small_buffer_ends_in_the_right_state(wire):
+def test_a_burst_that_overruns_a_small_buffer_ends_in_the_right_state(wire, monkeypatch):
+    monkeypatch.setattr(changes, "RECEIVE_BUFFER", 4096)
     # The kernel takes half a minute to put 10,000 addresses on one link, and no time for as many on several.
     bridges = [f"b{number}" for number in range(40)]
     addresses = {name: [f"2001:db8:1:{name}::{number:x}" for number in range(250)] for name in (*bridges, "a0")}
     uplinks = addresses.pop("a0")
     wire.near.ip(*(f"link add {name} type bridge" for name in bridges))
     link_local = packed("fe80::ff:fe00:2")
-    with Watching(wire.near, buffer=4096) as watching:
+    with Watching(wire.near) as watching:
         watching.block(1.0)  # so that the kernel is certainly faster
         wire.near.ip(
             *(f"address add {address}/128 dev {name} nodad" for name in bridges for address in addresses[name]),
@@ -229,12 +230,12 @@ def test_a_burst_that_overruns_a_small_buffer_ends_in_the_right_state(wire):
         )
         expected = {packed(OWN), link_local, *map(packed, uplinks)}
         watching.wait(lambda links: links["up0"].addresses == expected)
-        overruns = watching.watcher.overruns
+        overruns = watching.watcher.changes.overruns
         assert overruns > 0
         watching.block(1.0)
         wire.near.ip("address flush dev up0 scope global", *(f"link del {name}" for name in bridges))
         watching.wait(lambda links: links["up0"].addresses == {link_local})
-        assert watching.watcher.overruns > overruns
+        assert watching.watcher.changes.overruns > overruns
         within(FOLLOW_DEADLINE_S, lambda: come_and_go(wire, watching))
 
 

@@ -17,12 +17,12 @@ from ndpresponder.linux.netlink import Link, Links, LinkWatcher
 class Watching:
     """A watcher that runs inside a namespace, and all that it has published; a context manager."""
 
-    def __init__(self, namespace: Namespace, *names: str, **options: int) -> None:
+    def __init__(self, namespace: Namespace, *names: str) -> None:
         self._namespace = namespace
         self._changed = threading.Condition()
         self._published: list[tuple[float, Links]] = []
         self._thread = threading.Thread(target=self._run)
-        self.watcher = LinkWatcher(names or ("up0",), self._publish, **options)
+        self.watcher = LinkWatcher(names or ("up0",), self._publish)
         self.failure: BaseException | None = None
 
     def __enter__(self) -> Self:

@@ -35,13 +35,10 @@ _PAUSE_S: Final = 0.02  # at least between two calls, so that a storm of events 
 class Changes:
     """The changes that some netlink groups tell of, and those that the daemon notifies of itself."""
 
-    def __init__(
-        self, groups: int, matters: Callable[[bytes], bool] = lambda _: True, buffer: int = RECEIVE_BUFFER
-    ) -> None:
-        """Receive the events of `groups` that `matter`; `buffer` is the receive buffer asked for, in octets."""
+    def __init__(self, groups: int, matters: Callable[[bytes], bool] = lambda _: True) -> None:
+        """Receive the events of `groups` that `matter`."""
         self._groups = groups
         self._matters = matters
-        self._buffer = buffer
         self._changed = asyncio.Event()
         self.overruns = 0  # how often the kernel dropped events because the buffer was full
 
@@ -62,7 +59,7 @@ class Changes:
         loop = asyncio.get_running_loop()
         with contextlib.ExitStack() as stack:
             with translated():
-                events = stack.enter_context(open_events(self._groups, self._buffer))
+                events = stack.enter_context(open_events(self._groups, RECEIVE_BUFFER))
             watch(events, self._receive, events, broken)
             stack.callback(loop.remove_reader, events)
             while not broken:
@@ -91,8 +88,8 @@ class Changes:
                 self._changed.set()
 
 
-def open_events(groups: int, buffer: int = RECEIVE_BUFFER) -> socket.socket:
-    """Return a socket that receives the events of `groups`, unless the system refuses it (OSError)."""
+def open_events(groups: int, buffer: int) -> socket.socket:
+    """Return a socket that receives the events of `groups` into a `buffer` of so many octets; raise OSError."""
     with contextlib.ExitStack() as stack:
         events = stack.enter_context(open_socket())
         events.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)  # the kernel lowers it to net.core.rmem_max

@@ -9,7 +9,7 @@ import errno
 import socket
 import struct
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 from ndpresponder.errors import SourceUnavailable
@@ -44,13 +44,11 @@ class Forwarding:
     """A socket to ask with."""
 
     def __init__(self) -> None:
-        """Open it."""
         with translated():
             self._socket = open_socket()
         self._sequence = 0
 
     def close(self) -> None:
-        """Close the socket."""
         self._socket.close()
 
     def way(self, target: bytes, uplink: int) -> Way:
@@ -106,16 +104,15 @@ class IpsecPolicies:
     the policies.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
+    def __init__(self) -> None:
         self._destinations: _Destinations | None = None
         self._until_s = -_KEPT_S
 
     def takes(self, target: bytes) -> bool | None:
         """Tell whether a policy takes packets for `target`; None where the kernel does not say, or not to us."""
-        if self._clock() >= self._until_s:
+        if time.monotonic() >= self._until_s:
             self._destinations = _read_policies()
-            self._until_s = self._clock() + _KEPT_S
+            self._until_s = time.monotonic() + _KEPT_S
         if self._destinations is None:
             return None
         value = int.from_bytes(target, "big")

@@ -21,19 +21,11 @@ Links = Mapping[str, Link | None]
 class LinkWatcher:
     """Publishes the state of the named uplinks, None for one that does not exist, whenever it changes."""
 
-    def __init__(
-        self, names: Iterable[str], publish: Callable[[Links], None], buffer: int = changes.RECEIVE_BUFFER
-    ) -> None:
-        """Watch `names`; `buffer` is the receive buffer for events asked for, in octets."""
+    def __init__(self, names: Iterable[str], publish: Callable[[Links], None]) -> None:
         self._names = tuple(names)
         self._publish = publish
-        self._changes = Changes(_GROUPS, self._matters, buffer)
         self._links: Links | None = None
-
-    @property
-    def overruns(self) -> int:
-        """How often the kernel had to drop events because nobody had read them yet."""
-        return self._changes.overruns
+        self.changes = Changes(_GROUPS, self._matters)
 
     def forget(self) -> None:
         """Publish after the next change whatever it finds: somebody knows that the links are not what they were."""
@@ -45,7 +37,7 @@ class LinkWatcher:
         Raises:
             SourceUnavailable: netlink failed; run again.
         """
-        await self._changes.follow(self._ask)
+        await self.changes.follow(self._ask)
 
     def _matters(self, event: bytes) -> bool:
         """Tell whether `event` can concern an uplink: default routes and routes to neighbors there do.

@@ -9,7 +9,6 @@ import socket
 import struct
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final
 
 _SO_TIMESTAMPNS: Final = 35  # asm/socket.h
@@ -52,20 +51,13 @@ def step_since(kept: bytes, now: Callable[[], float] = stamp_now, monotonic: Cal
     return step_s if math.isfinite(step_s) and abs(step_s) > STEP_S else 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class AgeLimit:
-    """Which stamps are too old. The clock may have been set by `step_s` at an unknown moment while frames waited.
+def has_waited(longest_s: float, now_s: float, step_s: float, stamp_s: float) -> bool:
+    """Tell whether a frame with the stamp `stamp_s` has waited for longer than `longest_s`.
 
-    A stamp was made before the step or after it. It is too old if its frame has waited for too long either way.
+    The clock, which says `now_s`, may have been set by `step_s` at an unknown moment while the frame waited. So the
+    stamp was made before the step or after it, and the frame has waited for too long only if it has either way.
     """
-
-    now_s: float
-    step_s: float
-    longest_s: float
-
-    def is_old(self, stamp_s: float) -> bool:
-        """Tell whether a frame with this stamp has waited for longer than `longest_s`."""
-        clocks_s = (self.now_s, self.now_s - self.step_s)
-        if stamp_s > max(clocks_s) + _SLACK_S:
-            return False  # from no time that is known: answered, rather than not
-        return not any(now_s - self.longest_s <= stamp_s <= now_s + _SLACK_S for now_s in clocks_s)
+    clocks_s = (now_s, now_s - step_s)
+    if stamp_s > max(clocks_s) + _SLACK_S:
+        return False  # from no time that is known: answered, rather than not
+    return not any(clock_s - longest_s <= stamp_s <= clock_s + _SLACK_S for clock_s in clocks_s)

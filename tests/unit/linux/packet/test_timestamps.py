@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from ndpresponder.linux.packet.timestamps import AgeLimit, offset, stamp_now, step_since
+from ndpresponder.linux.packet.timestamps import has_waited, offset, stamp_now, step_since
 
 NOW_S = 1_800_000_000.0
 
@@ -63,4 +63,4 @@ STAMPS = {
 
 @pytest.mark.parametrize(("step_s", "stamp_s", "old"), STAMPS.values(), ids=STAMPS)
 def test_a_frame_is_too_old_if_it_is_whenever_the_clock_was_set(step_s: float, stamp_s: float, old: bool) -> None:
-    assert AgeLimit(NOW_S, step_s, 3.0).is_old(stamp_s) is old
+    assert has_waited(3.0, NOW_S, step_s, stamp_s) is old
