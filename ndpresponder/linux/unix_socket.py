@@ -51,11 +51,7 @@ class UnixSocket:
 
 
 def open_unix_socket(path: Path) -> UnixSocket:
-    """Listen at `path`.
-
-    Raises:
-        OSError: the system refuses it; ENOTSOCK: there is something else.
-    """
+    """Listen at `path`; raise OSError if the system refuses it, with ENOTSOCK if there is something else."""
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         _clear(path)

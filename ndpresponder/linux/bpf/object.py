@@ -42,11 +42,7 @@ class Program:
 
 
 def read_program(data: bytes, section: str) -> Program:
-    """Return the program in a section of an object file.
-
-    Raises:
-        BadObject: there is none.
-    """
+    """Return the program in a section of an object file; raise `BadObject` if there is none."""
     try:
         return _read(data, section)
     except (struct.error, IndexError, ValueError, OverflowError) as error:

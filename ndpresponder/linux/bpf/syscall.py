@@ -180,12 +180,7 @@ def possible_cpus() -> int:
 
 
 def load_program(hook: Hook, name: str, instructions: bytes) -> int:
-    """Have the kernel verify and compile a program; return its descriptor.
-
-    Raises:
-        VerifierRefused: its verifier objects to the program.
-        OSError: the kernel refused for another reason.
-    """
+    """Have the kernel verify and compile a program; return its descriptor, or raise `VerifierRefused`."""
     code = _buffer(instructions)
     count = len(instructions) // _INSTRUCTION_SIZE
     licence = ctypes.create_string_buffer(b"Dual MIT/GPL")

@@ -123,11 +123,7 @@ def find_link(which: str | int) -> LinkEntry | None:
 
 
 def command(kind: int, flags: int, body: bytes, *arguments: bytes) -> None:
-    """Have the kernel change something.
-
-    Raises:
-        Refused: it does not.
-    """
+    """Have the kernel change something; raise `Refused` if it does not."""
     with translated(), _ask(kind, nl.NLM_F_ACK | flags, body, *arguments) as asked:
         answer(asked, 1)
 

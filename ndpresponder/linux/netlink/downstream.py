@@ -41,9 +41,8 @@ class Downstream:
         if len(event) < _BODY:
             return True
         kind = nl.kind_of(event)
-        family, index, *_ = nl.head(
-            event, nl.NDMSG
-        )  # they stand at the same place in the headers of links and addresses
+        # They stand at the same place in the headers of links and addresses
+        family, index, *_ = nl.head(event, nl.NDMSG)
         if kind in (nl.RTM_NEWNEIGH, nl.RTM_DELNEIGH):
             if family == socket.AF_INET6:
                 address, lladdr = _neighbor(event) if index == self.index else (None, None)

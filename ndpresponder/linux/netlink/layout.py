@@ -101,11 +101,7 @@ def attributes(message: Message, offset: int = 0) -> Iterator[tuple[int, bytes]]
 
 
 def number(values: dict[int, bytes], kind: int, default: int = 0) -> int:
-    """Return the number of four octets in an attribute.
-
-    Raises:
-        struct.error: it is not one.
-    """
+    """Return the number of four octets in an attribute; raise struct.error if it is not one."""
     found: int = struct.unpack("=I", values[kind])[0] if kind in values else default
     return found
 
@@ -135,11 +131,7 @@ def kind_of(message: Message) -> int:
 
 
 def head(message: Message, header: struct.Struct) -> tuple[Any, ...]:
-    """Return the fields of the family's fixed header.
-
-    Raises:
-        struct.error: the message is shorter.
-    """
+    """Return the fields of the family's fixed header; raise struct.error if the message is shorter."""
     return header.unpack_from(message, HEADER_LENGTH)
 
 

@@ -51,11 +51,7 @@ class _Route(NamedTuple):
 
 
 async def ask_link(name: str) -> Link | None:
-    """Return the present state of a link, None if it does not exist.
-
-    Raises:
-        Interrupted: its addresses or routes changed while they were read.
-    """
+    """Return the present state of a link, None if there is none; raise `Interrupted` if it changed meanwhile."""
     link = find_link(name)
     try:
         return None if link is None else await _read(name, link)

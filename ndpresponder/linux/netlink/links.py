@@ -32,11 +32,7 @@ class LinkWatcher:
         self._links = None
 
     async def run(self) -> None:
-        """Follow the uplinks until cancelled.
-
-        Raises:
-            SourceUnavailable: netlink failed; run again.
-        """
+        """Follow the uplinks until cancelled; raise `SourceUnavailable` if netlink failed: run again."""
         await self.changes.follow(self._ask)
 
     def _matters(self, event: bytes) -> bool:

@@ -88,11 +88,7 @@ class GatewayWatcher:
         self.notify = self._changes.notify  # the links changed
 
     async def run(self) -> None:
-        """Look whenever an entry is confirmed, until cancelled.
-
-        Raises:
-            SourceUnavailable: netlink failed; run again.
-        """
+        """Look whenever an entry is confirmed; raise `SourceUnavailable` if netlink failed: run again."""
         await self._changes.follow(self._look, _LOOK_S)
 
     async def _look(self) -> float:

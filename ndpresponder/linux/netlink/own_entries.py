@@ -76,11 +76,7 @@ class HostRoute(NamedTuple):
 
 
 async def installed_routes() -> set[HostRoute]:
-    """Return the routes that are ours.
-
-    Raises:
-        Interrupted: they changed while they were read.
-    """
+    """Return the routes that are ours; raise `Interrupted` if they changed while they were read."""
 
     def read(message: memoryview) -> HostRoute | None:
         _, length, _, _, _, protocol, *_ = nl.head(message, nl.RTMSG)

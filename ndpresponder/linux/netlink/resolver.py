@@ -90,7 +90,6 @@ class Resolver:
             self._sockets = stack.pop_all()
 
     def close(self) -> None:
-        """Close the sockets."""
         self._sockets.close()
 
     def sockets(self) -> tuple[socket.socket, socket.socket]:

@@ -70,11 +70,7 @@ class Wanted:
 
 
 async def ask_routes(wanted: Wanted) -> list[Route]:
-    """Return the wanted routes.
-
-    Raises:
-        SourceUnavailable: there are too many, or the kernel cannot be asked now.
-    """
+    """Return the wanted routes; raise `SourceUnavailable` also if there are too many."""
     table = next(iter(wanted.tables)) if len(wanted.tables) == 1 else 0  # the kernel can select one, or all
     body = nl.rtmsg(table=table if table < _COMPAT_TABLE else 0)
     filters = (nl.attribute(nl.RTA_TABLE, table),) if table else ()

@@ -55,12 +55,9 @@ class Fanout:
                 self._not_counting.append(self._counters[-1])
 
     def set_program(self, program: tuple[Instruction, ...]) -> None:
-        """Let `program` say from the next frame on which member gets it.
+        """Let `program` say from the next frame on which member gets it; raise OSError if the kernel refuses.
 
         This waits for an RCU grace period, some 10 ms, and may be called in a thread: other threads go on meanwhile.
-
-        Raises:
-            OSError: the kernel refused.
         """
         with self._lock:
             member = self._counters[0].fileno()
