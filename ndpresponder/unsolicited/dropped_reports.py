@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -27,26 +28,15 @@ _ANSWER_S: Final = 1.0  # RFC 4861 10: RETRANS_TIMER
 _GATEWAYS: Final = 4  # that are solicited: the first served ones
 
 
+@dataclass(frozen=True, slots=True)
 class DroppedReports:
     """The watch over one uplink that reports from link-local addresses."""
 
-    def __init__(
-        self,
-        link: Callable[[], Link | None],
-        heard: Callable[[], int],
-        expects: Callable[[], bool],
-        send: Callable[[list[bytes]], None],
-        log: Logger,
-    ) -> None:
-        """Watch while `link` returns an uplink that is up; `heard` counts frames that show that reports arrive.
-
-        `expects` tells whether there are targets; the gateways are solicited with `send`.
-        """
-        self._link = link
-        self._heard = heard
-        self._expects = expects
-        self._send = send
-        self._log = log
+    link: Callable[[], Link | None]  # returns the uplink's while it is up
+    heard: Callable[[], int]  # counts frames that show that reports arrive
+    expects: Callable[[], bool]  # tells whether there are targets
+    send: Callable[[list[bytes]], None]  # solicits the gateways
+    log: Logger
 
     async def run(self) -> None:
         """Look again and again, until something is heard or the reason is known, for each link.
@@ -55,11 +45,11 @@ class DroppedReports:
             LinkNotReady, SourceUnavailable: answers cannot be heard now; run again.
         """
         known: int | None = None  # the index of the link of which it is known
-        before, silent_s = self._heard(), 0.0
+        before, silent_s = self.heard(), 0.0
         while True:
             await asyncio.sleep(_LOOK_S)
-            link, now = self._link(), self._heard()
-            if link is None or link.index == known or not self._expects():
+            link, now = self.link(), self.heard()
+            if link is None or link.index == known or not self.expects():
                 silent_s = 0.0
             elif now != before:
                 known = link.index
@@ -77,7 +67,7 @@ class DroppedReports:
         if local is None or routed is None:
             return False
         if await self._is_answered(link, routed, gateways) and not await self._is_answered(link, local, gateways):
-            self._log.warning(
+            self.log.warning(
                 "no solicitation is heard, and what comes from a link-local address is dropped on the way, so that a "
                 "bridge may not learn what is listened to",
                 setting='mld_source = "both"',
@@ -96,7 +86,7 @@ class DroppedReports:
         with contextlib.closing(Ear(advertisements_of(gateways), take)) as ear:
             ear.open(link.device)
             for _ in range(_ATTEMPTS):
-                self._send([solicit(link.lladdr, source, gateway) for gateway in gateways])
+                self.send([solicit(link.lladdr, source, gateway) for gateway in gateways])
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(answered.wait(), _ANSWER_S)
                     return True
