@@ -5,6 +5,7 @@ raise because an output is gone or slow, print a byte that a terminal would obey
 """
 
 import asyncio
+import contextlib
 import json
 import logging
 import os
@@ -99,13 +100,13 @@ class Logs:
         self.processors[:] = [self._gate, *tail]
 
     def _detect(self) -> str:
-        try:
+        with contextlib.suppress(OSError, ValueError):  # an in-memory stream has no descriptor
             fd = self._stream.fileno()
-        except (OSError, ValueError):  # an in-memory stream has none
-            return "logfmt"
-        if journal.is_journal(fd, self._environ):
-            return "journal"
-        return "console" if os.isatty(fd) else "logfmt"
+            if journal.is_journal(fd, self._environ):
+                return "journal"
+            if os.isatty(fd):
+                return "console"
+        return "logfmt"
 
     def _console(self) -> Processor:
         colors = self._stream.isatty() and not self._environ.get("NO_COLOR") and self._environ.get("TERM") != "dumb"
