@@ -35,3 +35,7 @@ class TokenBucket:
             return False
         self._tokens -= 1
         return True
+
+    def wait_s(self) -> float:
+        """Return after how many seconds there is a token to take."""
+        return max(0.0, (1 - self._tokens) / self._rate - (self._clock() - self._filled_s))

@@ -1,15 +1,16 @@
 """What is said unasked when a live target appears or the link comes up, and when (RFC 4861 7.2.6).
 
 Each target is announced three times, at least one second apart. All announcements of an uplink share one pace, so
-that 2,000 containers starting at once make no burst; first announcements go before repeats. Pure: time is passed
-in, frames are returned. Only live targets are announced: of a claimed prefix nobody knows who is there.
+that 2,000 containers starting at once make no burst; first announcements go before repeats. Pure: frames are
+returned. Only live targets are announced: of a claimed prefix nobody knows who is there.
 """
 
 import itertools
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final
 
+from ndpresponder.policy.token_bucket import TokenBucket
 from ndpresponder.wire.addresses import ALL_NODES, ALL_NODES_LLADDR
 from ndpresponder.wire.advertisement import fill, prepare
 from ndpresponder.wire.solicitation import solicit
@@ -27,13 +28,12 @@ INTRODUCED_WITHIN_S: Final = 60.0
 class Announcer:
     """The announcements of one uplink that are still to be made."""
 
-    def __init__(self, targets_per_s: int = TARGETS_PER_S) -> None:
-        self._targets_per_s = targets_per_s
+    def __init__(self, clock: Callable[[], float], targets_per_s: int = TARGETS_PER_S) -> None:
+        self._clock = clock
+        self._pace = TokenBucket(targets_per_s, BURST, clock)
         self._live: frozenset[bytes] = frozenset()
         self._fresh: deque[bytes] = deque()
         self._repeats: deque[tuple[float, bytes, int]] = deque()  # due, target, announcements left; ordered by due
-        self._tokens = float(BURST)
-        self._filled_s = 0.0
 
     @property
     def pending(self) -> int:
@@ -64,32 +64,26 @@ class Announcer:
         self._fresh.clear()
         self._repeats.clear()
 
-    def due(self, now_s: float) -> list[bytes]:
-        """Return the targets to announce at `now_s`, as many as the pace allows."""
-        self._tokens = min(float(BURST), self._tokens + (now_s - self._filled_s) * self._targets_per_s)
-        self._filled_s = now_s
+    def due(self) -> list[bytes]:
+        """Return the targets to announce now, as many as the pace allows."""
+        now_s = self._clock()
         targets: list[bytes] = []
-        while self._tokens >= 1:
+        while (self._fresh or (self._repeats and self._repeats[0][0] <= now_s)) and self._pace.take():
             if self._fresh:
                 target, left = self._fresh.popleft(), REPEATS
-            elif self._repeats and self._repeats[0][0] <= now_s:
-                _, target, left = self._repeats.popleft()
             else:
-                break
-            self._tokens -= 1
+                _, target, left = self._repeats.popleft()
             targets.append(target)
             if left > 1:
                 self._repeats.append((now_s + INTERVAL_S, target, left - 1))
         return targets
 
-    def wait_s(self, now_s: float) -> float | None:
+    def wait_s(self) -> float | None:
         """Return after how many seconds `due` is worth calling again, None when nothing is planned."""
         if not self.pending:
             return None
-        paced_s = max(0.0, 1 - self._tokens) / self._targets_per_s
-        if self._fresh:
-            return paced_s
-        return max(paced_s, self._repeats[0][0] - now_s)
+        paced_s = self._pace.wait_s()
+        return paced_s if self._fresh else max(paced_s, self._repeats[0][0] - self._clock())
 
 
 class Introductions:
@@ -98,23 +92,18 @@ class Introductions:
     Who is told of first is introduced first, and stays so: of the others gateways learn when they ask.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float]) -> None:
         self._introduced: dict[bytes, None] = {}  # the latest, in the order in which they were
-        self._tokens = float(MAX_INTRODUCED)
-        self._filled_s = 0.0
+        self._room = TokenBucket(MAX_INTRODUCED / INTRODUCED_WITHIN_S, MAX_INTRODUCED, clock)
         self.left_out = 0
 
-    def admit(self, target: bytes, now_s: float) -> bool:
-        """Tell whether gateways are to be solicited from `target` at `now_s`."""
+    def admit(self, target: bytes) -> bool:
+        """Tell whether gateways are to be solicited from `target` now."""
         if target in self._introduced:
             return True
-        gained = (now_s - self._filled_s) * MAX_INTRODUCED / INTRODUCED_WITHIN_S
-        self._tokens = min(float(MAX_INTRODUCED), self._tokens + gained)
-        self._filled_s = now_s
-        if self._tokens < 1:
+        if not self._room.take():
             self.left_out += 1
             return False
-        self._tokens -= 1
         self._introduced[target] = None
         if len(self._introduced) > MAX_INTRODUCED:
             del self._introduced[next(iter(self._introduced))]

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import Final
+from typing import Final, Literal
 
 from ndpresponder.errors import LinkNotReady, SourceUnavailable
 from ndpresponder.linux.loop import Timer
@@ -38,11 +38,10 @@ _V1_MOST: Final = 16384
 class MldReports:
     """Reports the groups of one uplink."""
 
-    def __init__(self, send: Callable[[list[bytes]], None], from_link_local: bool, from_global: bool) -> None:
-        """Report with `send` from each kind of source that is asked for."""
+    def __init__(self, send: Callable[[list[bytes]], None], source: Literal["linklocal", "global", "both"]) -> None:
+        """Report with `send` from each kind of `source` that is asked for."""
         self._send = send
-        self._from_link_local = from_link_local
-        self._from_global = from_global
+        self._source = source
         self._link: Link | None = None
         self._groups: frozenset[bytes] = frozenset()  # as far as they are reported
         self._again = Timer(self._report_again)
@@ -101,10 +100,10 @@ class MldReports:
         self._report(mld.IS_EXCLUDE, self._groups)
 
     def _sources(self, link: Link) -> Iterable[bytes]:
-        if self._from_link_local:
+        if self._source != "global":
             # RFC 3810 5.2.13: from the unspecified address as long as there is no link-local one
             yield min(filter(is_link_local, link.sources), default=UNSPECIFIED)
-        if self._from_global and (source := best_source(link.sources, mld.ALL_ROUTERS)) is not None:
+        if self._source != "linklocal" and (source := best_source(link.sources, mld.ALL_ROUTERS)) is not None:
             yield source
 
     def _report(self, record: int, groups: Iterable[bytes]) -> None:

@@ -54,7 +54,7 @@ class MovedTargets(UplinkPart):
         self._link: Link | None = None
         self._lladdr = b""  # that was advertised of late
         self._table = EMPTY
-        self._announcer = Announcer(TARGETS_PER_S)
+        self._announcer = Announcer(context.clock, TARGETS_PER_S)
         self._next = Timer(self._announce_now)
         # Bits to shift away -> network -> what will end it
         self._expected: dict[int, dict[int, asyncio.TimerHandle]] = {}
@@ -199,17 +199,15 @@ class MovedTargets(UplinkPart):
         self._announce_now()
 
     def _announce_now(self) -> None:
-        link, loop = self._link, asyncio.get_running_loop()
-        if link is None or self._silent:
+        if (link := self._link) is None or self._silent:
             return
         frames = [
             frame
-            for target in self._announcer.due(loop.time())
+            for target in self._announcer.due()
             if self._is_claimed(self._table, target)
             for frame in announcement(link.lladdr, target, self._responder.unsolicited_flags(), ())
         ]
-        wait_s = self._announcer.wait_s(loop.time())
-        if wait_s is not None:
+        if (wait_s := self._announcer.wait_s()) is not None:
             self._next.within(max(wait_s, _TICK_S))
         if frames:  # last, so that whatever this ends in does not end the rest
             self._send(frames)

@@ -9,8 +9,8 @@ than `_ANSWER_INTERVAL_S` allows. Sections are those of RFC 4286.
 import asyncio
 import contextlib
 from collections.abc import Callable
-from random import uniform
-from typing import Final
+from random import SystemRandom
+from typing import Final, Literal
 
 from ndpresponder.errors import LinkNotReady, SourceUnavailable
 from ndpresponder.linux.loop import Timer
@@ -28,23 +28,16 @@ _FIRST_INTERVAL_S: Final = 2.0
 _FIRST: Final = 3  # MaxInitialAdvertisements, 3.1.4
 _ANSWER_S: Final = 2.0  # 4.3: the longest wait before a search for routers is answered
 _ANSWER_INTERVAL_S: Final = 1.0  # a tenth of the rate that 3.1.6 allows
+_between: Final = SystemRandom().uniform
 
 
 class MulticastRouter:
     """What one uplink says to pass for a multicast router."""
 
-    def __init__(
-        self,
-        send: Callable[[list[bytes]], None],
-        from_link_local: bool,
-        from_global: bool,
-        between: Callable[[float, float], float] = uniform,
-    ) -> None:
-        """Speak with `send` from each kind of source that is asked for; `between` chooses a moment at random."""
+    def __init__(self, send: Callable[[list[bytes]], None], source: Literal["linklocal", "global", "both"]) -> None:
+        """Speak with `send` from each kind of `source` that is asked for."""
         self._send = send
-        self._from_link_local = from_link_local
-        self._from_global = from_global
-        self._between = between
+        self._source = source
         self._link: Link | None = None
         self._sources: list[bytes] = []  # that were advertised from, and will be again
         self._first = 0  # advertisements left of the first ones
@@ -97,8 +90,8 @@ class MulticastRouter:
         """Return the addresses to advertise from: a link-local one, as 3.2 asks, or what passes a provider's filter."""
         local = min(filter(is_link_local, link.sources), default=None)
         routed = best_source(link.sources, mrd.ALL_SNOOPERS)
-        chosen = [local] if self._from_link_local and local is not None else []
-        if routed is not None and (self._from_global or not any(map(is_link_local, link.addresses))):
+        chosen = [local] if self._source != "global" and local is not None else []
+        if routed is not None and (self._source != "linklocal" or not any(map(is_link_local, link.addresses))):
             chosen.append(routed)
         return chosen
 
@@ -108,9 +101,9 @@ class MulticastRouter:
         self._advertised_s = asyncio.get_running_loop().time()
         self._first = max(0, self._first - 1)
         if self._first:
-            wait_s = self._between(_FIRST_INTERVAL_S / 2, _FIRST_INTERVAL_S)
+            wait_s = _between(_FIRST_INTERVAL_S / 2, _FIRST_INTERVAL_S)
         else:
-            wait_s = _INTERVAL_S + self._between(-_JITTER_S, _JITTER_S)
+            wait_s = _INTERVAL_S + _between(-_JITTER_S, _JITTER_S)
         self._again.cancel()
         self._again.within(wait_s)
         with contextlib.suppress(LinkNotReady, SourceUnavailable):  # tried with the next one
@@ -121,4 +114,4 @@ class MulticastRouter:
         """Advertise within `_ANSWER_S` of a search, but not more than once in `_ANSWER_INTERVAL_S`."""
         if is_query(search):
             soonest_s = self._advertised_s + _ANSWER_INTERVAL_S - asyncio.get_running_loop().time()
-            self._again.within(max(self._between(0, _ANSWER_S), soonest_s))
+            self._again.within(max(_between(0, _ANSWER_S), soonest_s))

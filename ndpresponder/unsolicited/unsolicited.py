@@ -13,6 +13,7 @@ from ndpresponder.linux.loop import Timer
 from ndpresponder.linux.netlink import Link
 from ndpresponder.observe.uplink_part import UplinkContext, UplinkPart
 from ndpresponder.policy.requester import UplinkState
+from ndpresponder.policy.responder import Responder
 from ndpresponder.policy.table import EMPTY, TargetTable
 from ndpresponder.unsolicited.announcements import MAX_INTRODUCED, Announcer, Introductions, announcement
 from ndpresponder.unsolicited.groups import GroupTable
@@ -31,27 +32,20 @@ class Unsolicited(UplinkPart):
         self,
         context: UplinkContext,
         config: InterfaceConfig,
-        flags: Callable[[], int],
-        never: Callable[[], frozenset[bytes]] = frozenset,
+        responder: Responder,
         lately: Callable[[], list[bytes]] = list,
     ) -> None:
-        """Say what `config` asks for; `flags` returns the R and O bits of a live target's advertisement.
-
-        `never` are addresses that are not announced whatever a source says: gateways that were seen. `lately` returns
-        targets that were answered, the latest first.
-        """
-        send, sources = context.send, (config.mld_source != "global", config.mld_source != "linklocal")
+        """Say what `config` asks for and `responder` would; `lately` returns answered targets, the latest first."""
         self._announce = config.announce == "live"
-        self._reports = MldReports(send, *sources)
-        self.router = MulticastRouter(send, *sources)
+        self._reports = MldReports(context.send, config.mld_source)
+        self.router = MulticastRouter(context.send, config.mld_source)
         self._mld_router = config.mld_router
-        self._send = send
-        self._flags = flags
-        self._never = never
+        self._send = context.send
+        self._responder = responder
         self._lately = lately
         self._log = context.log.logger
-        self._announcer = Announcer()
-        self._introductions = Introductions()
+        self._announcer = Announcer(context.clock)
+        self._introductions = Introductions(context.clock)
         self._complained = False
         self._groups = GroupTable()
         self._link: Link | None = None
@@ -101,10 +95,9 @@ class Unsolicited(UplinkPart):
 
     def _follow_targets(self) -> None:
         live = self._table.answered_live()
-        if self._link is not None:  # an address of ours or of a gateway is never answered for
-            never = self._link.never | self._never()
-            if not never.isdisjoint(live):  # else spare a copy
-                live -= never
+        never = self._responder.never
+        if not never.isdisjoint(live):  # else spare a copy
+            live -= never
         if self._announce:
             self._announcer.set_targets(live)
             self._announce_now()
@@ -135,13 +128,12 @@ class Unsolicited(UplinkPart):
     # Announcements
 
     def _announce_now(self) -> None:
-        link, loop = self._link, asyncio.get_running_loop()
-        if link is None:
+        if (link := self._link) is None:
             return
-        now_s, frames = loop.time(), []
-        for target in self._announcer.due(now_s):
-            gateways = link.served_gateways if self._introductions.admit(target, now_s) else ()
-            frames += announcement(link.lladdr, target, self._flags(), gateways)
+        frames = []
+        for target in self._announcer.due():
+            gateways = link.served_gateways if self._introductions.admit(target) else ()
+            frames += announcement(link.lladdr, target, self._responder.unsolicited_flags(), gateways)
         if self._introductions.left_out and not self._complained:
             self._complained = True
             self._log.info(
@@ -150,8 +142,7 @@ class Unsolicited(UplinkPart):
                 live=len(self._table.live),
                 at_a_time=MAX_INTRODUCED,
             )
-        wait_s = self._announcer.wait_s(loop.time())
-        if wait_s is not None:
+        if (wait_s := self._announcer.wait_s()) is not None:
             self._next.within(max(wait_s, _TICK_S))
         if frames:  # last, so that whatever this ends in does not end the rest
             self._send(frames)

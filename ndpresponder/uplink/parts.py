@@ -72,17 +72,12 @@ def make_part(
     if name == VERIFICATION:
         return _Verification(frames, surroundings)
     if name == UNSOLICITED:
-        gateways, flags = frames.requesters.gateways, frames.responder.unsolicited_flags
-        return Unsolicited(context, each, flags, lambda: frozenset(gateways.seen_s), moved.lately)
+        return Unsolicited(context, each, frames.responder, moved.lately)
     from ndpresponder.offload.fastpath import FastPath  # late: an uplink without one must not pay for it
 
-    made = FastPath(context, each, settings.limits, settings.policy, _call_soon)
+    made = FastPath(context, each, settings.limits, settings.policy, asyncio.get_running_loop().call_soon)
     made.leave_claimed(moved.expecting)
     return made
-
-
-def _call_soon(work: Callable[[], None]) -> None:
-    asyncio.get_running_loop().call_soon(work)
 
 
 class _Verification(UplinkPart):

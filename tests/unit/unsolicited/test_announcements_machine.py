@@ -18,8 +18,8 @@ class AnnouncerMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.announcer = Announcer()
         self.now_s = 1000.0
+        self.announcer = Announcer(lambda: self.now_s)
         self.live: frozenset[bytes] = frozenset()
         self.times: dict[bytes, list[float]] = defaultdict(list)
         self.owed: set[bytes] = set()  # targets whose three announcements are not over yet
@@ -27,7 +27,7 @@ class AnnouncerMachine(RuleBasedStateMachine):
 
     def call(self) -> None:
         """Let the announcer speak now, as `Unsolicited` does after each change and whenever it is due."""
-        for target in self.announcer.due(self.now_s):
+        for target in self.announcer.due():
             assert target in self.owed
             times = self.times[target]
             assert not times or self.now_s - times[-1] >= INTERVAL_S - EPSILON
@@ -68,7 +68,7 @@ class AnnouncerMachine(RuleBasedStateMachine):
 
     @rule()
     def caller_comes_when_told(self) -> None:
-        wait_s = self.announcer.wait_s(self.now_s)
+        wait_s = self.announcer.wait_s()
         if wait_s is not None:
             assert wait_s <= INTERVAL_S + EPSILON
             self.now_s += wait_s
@@ -77,14 +77,14 @@ class AnnouncerMachine(RuleBasedStateMachine):
     @rule()
     def long_after_nobody_is_owed_anything(self) -> None:
         end_s = self.now_s + LONG_S
-        while self.now_s < end_s and (wait_s := self.announcer.wait_s(self.now_s)) is not None:
+        while self.now_s < end_s and (wait_s := self.announcer.wait_s()) is not None:
             self.now_s += max(wait_s, 0.001)
             self.call()
         assert self.owed == set()
 
     @invariant()
     def asks_to_be_called_exactly_while_something_is_owed(self) -> None:
-        assert (self.announcer.wait_s(self.now_s) is not None) == bool(self.owed)
+        assert (self.announcer.wait_s() is not None) == bool(self.owed)
 
     @invariant()
     def the_pace_holds_in_every_window(self) -> None:

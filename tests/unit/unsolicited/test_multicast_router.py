@@ -4,6 +4,7 @@ import asyncio
 import dataclasses
 import itertools
 from collections.abc import Callable, Sequence
+from typing import Literal
 
 import pytest
 from frames import UPLINK_LLADDR, lladdr, packed
@@ -50,13 +51,13 @@ def test_a_termination_is_what_scapy_builds() -> None:
 
 
 def said(
-    act: Callable[[MulticastRouter], None], link_local: bool = True, routed: bool = False
+    act: Callable[[MulticastRouter], None], source: Literal["linklocal", "global", "both"] = "linklocal"
 ) -> list[tuple[int, str]]:
     """Return which messages were said while `act` was done, and from which kind of address."""
     frames: list[bytes] = []
 
     async def run() -> None:
-        router = MulticastRouter(frames.extend, link_local, routed)
+        router = MulticastRouter(frames.extend, source)
         act(router)
         router.close()
 
@@ -65,21 +66,21 @@ def said(
 
 
 @pytest.mark.parametrize(
-    ("link_local", "routed", "link", "sources"),
+    ("source", "link", "sources"),
     [
-        (True, False, LINK, ["local"]),
-        (False, True, LINK, ["routed"]),
-        (True, True, LINK, ["local", "routed"]),
-        (True, False, dataclasses.replace(LINK, addresses=addresses(OWN)), ["routed"]),
-        (True, False, dataclasses.replace(LINK, unproven=addresses(LOCAL)), []),
-        (False, True, dataclasses.replace(LINK, addresses=addresses(LOCAL)), []),
+        ("linklocal", LINK, ["local"]),
+        ("global", LINK, ["routed"]),
+        ("both", LINK, ["local", "routed"]),
+        ("linklocal", dataclasses.replace(LINK, addresses=addresses(OWN)), ["routed"]),
+        ("linklocal", dataclasses.replace(LINK, unproven=addresses(LOCAL)), []),
+        ("global", dataclasses.replace(LINK, addresses=addresses(LOCAL)), []),
     ],
 )
 def test_the_source_follows_that_of_the_reports(
-    link_local: bool, routed: bool, link: Link, sources: Sequence[str]
+    source: Literal["linklocal", "global", "both"], link: Link, sources: Sequence[str]
 ) -> None:
-    assert said(lambda router: router.follow_link(link, True), link_local, routed) == [
-        (mrd.ADVERTISEMENT, source) for source in sources
+    assert said(lambda router: router.follow_link(link, True), source) == [
+        (mrd.ADVERTISEMENT, each) for each in sources
     ]
 
 
@@ -127,7 +128,7 @@ def test_three_follow_each_other_soon_and_the_others_as_promised(monkeypatch: py
             if len(times) == 5:
                 five.set()
 
-        router = MulticastRouter(send, True, False)
+        router = MulticastRouter(send, "linklocal")
         router.follow_link(LINK, True)
         await asyncio.wait_for(five.wait(), 5)
         router.close()

@@ -33,20 +33,20 @@ Send = Callable[[list[bytes]], None]
 
 
 def report(send: Send) -> Any:
-    reporter = MldReports(send, from_link_local=False, from_global=True)
+    reporter = MldReports(send, "global")
     reporter.follow_link(LINK, GROUPS)
     return reporter
 
 
 def report_in_version_1(send: Send) -> Any:
-    reporter = MldReports(send, from_link_local=False, from_global=True)
+    reporter = MldReports(send, "global")
     reporter._version_1_until_s = float("inf")
     reporter.follow_link(LINK, frozenset(solicited_node(f"2001:db8::{number:x}") for number in range(400)))
     return reporter
 
 
 def pass_for_a_router(send: Send) -> Any:
-    router = MulticastRouter(send, True, False)
+    router = MulticastRouter(send, "linklocal")
     router.follow_link(LINK, True)
     return router
 
@@ -56,7 +56,7 @@ def announce_live_targets(send: Send) -> Any:
         send([frame for frame in frames if frame[ICMP_TYPE] == NEIGHBOR_ADVERTISEMENT])
 
     unsolicited = Unsolicited(
-        uplink_context(send_announcements), InterfaceConfig("eth0", mld_router="never"), lambda: 0
+        uplink_context(send_announcements), InterfaceConfig("eth0", mld_router="never"), Responder(Policy())
     )
     unsolicited.set_table(TargetTable.build(addresses(TARGET)))
     unsolicited.follow_link(LINK, STATE)

@@ -12,6 +12,7 @@ from sample_uplink import uplink_context
 
 from ndpresponder.config import InterfaceConfig
 from ndpresponder.linux.netlink import MAX_SERVED_GATEWAYS
+from ndpresponder.policy.responder import Policy, Responder
 from ndpresponder.policy.table import TargetTable
 from ndpresponder.unsolicited import unsolicited
 from ndpresponder.unsolicited.unsolicited import Unsolicited
@@ -24,7 +25,7 @@ ICMP_TYPE, ASKED_FOR, ADVERTISEMENT = 54, slice(62, 78), 136
 
 def speaker(frames: list[bytes]) -> Unsolicited:
     """Return what announces, but reports and joins nothing."""
-    return Unsolicited(uplink_context(frames.extend), InterfaceConfig("eth0"), lambda: 0)
+    return Unsolicited(uplink_context(frames.extend), InterfaceConfig("eth0"), Responder(Policy()))
 
 
 def test_new_gateways_restart_the_announcements_once_in_a_while(monkeypatch: pytest.MonkeyPatch) -> None:

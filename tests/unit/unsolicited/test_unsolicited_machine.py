@@ -8,16 +8,16 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from sample_link import LINK, OWN
-from sample_responder import addresses, prefixes, uplink_state
+from sample_responder import addresses, prefixes
 from sample_uplink import uplink_context
 
 from ndpresponder.config import InterfaceConfig
 from ndpresponder.linux.netlink import Link
+from ndpresponder.policy.responder import Policy, Responder, UplinkState
 from ndpresponder.policy.table import TargetTable
 from ndpresponder.unsolicited.unsolicited import Unsolicited
 from ndpresponder.wire import mld
 
-STATE = uplink_state()
 FORGOTTEN_S = 260.0  # RFC 3810 9.4
 RECORDS, RECORD = 70, 20  # where they begin in a frame, and the octets of each
 LIVE = ("2001:db8::c1", "2001:db8::c2", "2001:db8:1::c1", "2001:db8:5::1:2", OWN)
@@ -59,9 +59,9 @@ class Listening(RuleBasedStateMachine):
         self.link: Link | None = None
         self.live: frozenset[str] = frozenset()
         self.claimed: frozenset[str] = frozenset()
-        self.unsolicited = Unsolicited(
-            uplink_context(self.send), InterfaceConfig("eth0", announce="never", mld_source="global"), lambda: 0
-        )
+        config = InterfaceConfig("eth0", announce="never", mld_source="global")
+        self.responder = Responder(Policy())
+        self.unsolicited = Unsolicited(uplink_context(self.send), config, self.responder)
 
     def send(self, frames: list[bytes]) -> None:
         assert self.link is not None
@@ -91,11 +91,14 @@ class Listening(RuleBasedStateMachine):
         if self.link is None or self.link.index != link.index:
             self.heard.clear()  # another port, or one that was down
         self.link = link
-        self.act(self.unsolicited.follow_link, link, STATE)
+        state = UplinkState(link.lladdr, link.addresses, link.gateways)
+        self.responder.set_state(state)
+        self.act(self.unsolicited.follow_link, link, state)
 
     @precondition(lambda self: self.link is not None)
     @rule()
     def link_goes(self) -> None:
+        self.responder.set_state(None)
         self.act(self.unsolicited.lose_link)
         self.link = None
 

@@ -13,6 +13,7 @@ from sample_responder import addresses, prefixes, uplink_state
 from sample_uplink import uplink_context
 
 from ndpresponder.config import InterfaceConfig
+from ndpresponder.policy.responder import Policy, Responder
 from ndpresponder.policy.table import TargetTable
 from ndpresponder.unsolicited import mld_reports as reporting
 from ndpresponder.unsolicited.groups import MAX_GROUPS
@@ -34,7 +35,7 @@ def test_all_groups_there_can_be_are_reported_in_88_kb() -> None:
     frames: list[bytes] = []
 
     async def run() -> None:
-        reporter = reporting.MldReports(frames.extend, from_link_local=False, from_global=True)
+        reporter = reporting.MldReports(frames.extend, "global")
         reporter.follow_link(LINK, groups)
         reporter.close()
 
@@ -59,7 +60,9 @@ def reporter(reports: list[bytes], enough: Callable[[], None] = lambda: None) ->
         if len(reports) >= 4:
             enough()
 
-    return Unsolicited(uplink_context(send), InterfaceConfig("eth0", announce="never", mld_source="global"), lambda: 0)
+    return Unsolicited(
+        uplink_context(send), InterfaceConfig("eth0", announce="never", mld_source="global"), Responder(Policy())
+    )
 
 
 def test_a_group_is_reported_again_and_again(reports: list[bytes]) -> None:
@@ -129,7 +132,9 @@ def test_reports_come_from_the_sources_that_are_asked_for(
 ) -> None:
     async def run() -> None:
         speaker = Unsolicited(
-            uplink_context(reports.extend), InterfaceConfig("eth0", announce="never", mld_source=mld_source), lambda: 0
+            uplink_context(reports.extend),
+            InterfaceConfig("eth0", announce="never", mld_source=mld_source),
+            Responder(Policy()),
         )
         speaker.follow_link(LINK, STATE)
         speaker.set_table(TargetTable.build(addresses(TARGET)))
