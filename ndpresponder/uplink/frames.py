@@ -32,11 +32,11 @@ from ndpresponder.policy.requester import Policy, UplinkState
 from ndpresponder.policy.responder import Responder
 from ndpresponder.targets.verify import Kept, Verifier
 from ndpresponder.uplink.requesters import Requesters
-from ndpresponder.uplink.stall import Stall
 from ndpresponder.wire.layout import ICMP_TYPE, NEIGHBOR_ADVERTISEMENT
 from ndpresponder.wire.solicitation import kind_of
 
 BACKLOG_S: Final = 3.0
+STALL_TOLERATED_S: Final = 0.5  # a requester repeats its solicitation after 1 s (RFC 4861 10, RetransTimer)
 _MORE_BATCHES: Final = 7  # in one turn of the event loop, some 0.5 ms in all
 _FLOOD_S: Final = SLOTS / 2 / 100_000  # half of the ring fills within that at 100,000 a second, faster than it is read
 _NOT_VERIFIED: Final = Outcome.NOT_VERIFIED
@@ -64,7 +64,7 @@ class Frames:
         self._logs = logs
         self._stall = Stall(log, clock)
         self._rests = False  # the socket was taken over, and nothing is read yet
-        self._state: UplinkState | None = None
+        self.state: UplinkState | None = None
 
     def open(self, link: Link) -> None:
         """Open a socket on `link`, and read it unless it was taken over.
@@ -79,7 +79,7 @@ class Frames:
 
     def set_state(self, state: UplinkState | None) -> None:
         """Answer for an uplink in `state`; None while it cannot be answered on."""
-        self._state = state
+        self.state = state
         self.responder.set_state(state)
         if not self._rests:
             self.counting.set_state(state)
@@ -90,7 +90,7 @@ class Frames:
             self.counting.resume(self.socket, self.requesters.was_flooded)
             read_frames(self.socket, self._on_backlog)
             self._rests = False
-            self.counting.set_state(self._state)
+            self.counting.set_state(self.state)
 
     def collect(self) -> None:
         """Add to the tally what the kernel counted and dropped since the last call, and whether frames are left."""
@@ -230,3 +230,32 @@ def begin_backlog(socket: PacketSocket, tally: Tally, step_s: float = 0.0) -> bo
             tally.ended[Outcome.TOO_OLD] += 1
         socket.release()
     return True
+
+
+class Stall:
+    """Tells whether the frames that wait in a ring are taken out of it: a turning event loop does not show this.
+
+    A stall begins when frames are first seen waiting, and ends when none waits or any was taken. A stall that lasts is
+    logged, the beginning of the ring is searched anew, and the daemon stops its heartbeat. The service manager then
+    replaces the daemon, and the successor goes on in the same ring.
+    """
+
+    def __init__(self, log: UplinkLog, clock: Callable[[], float]) -> None:
+        self._log = log
+        self._clock = clock
+        self._since_s: float | None = None
+        self._moved = 0  # slots that were taken by then
+
+    def look(self, socket: PacketSocket | None) -> float:
+        """Return for how many seconds frames have waited in the ring of `socket`, which is read, and none was taken."""
+        if socket is None or not socket.waiting:
+            self._since_s = None
+            return 0.0
+        now_s = self._clock()
+        if self._since_s is None or socket.slots_taken != self._moved:
+            self._since_s, self._moved = now_s, socket.slots_taken
+        stalled_s = now_s - self._since_s
+        if stalled_s > STALL_TOLERATED_S:
+            self._log.limited("frames wait in the ring and are not taken out", seconds=round(stalled_s, 1))
+            socket.seek_anew()
+        return stalled_s

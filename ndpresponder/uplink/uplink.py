@@ -22,9 +22,8 @@ from ndpresponder.policy.table import Match, TargetTable
 from ndpresponder.policy.token_bucket import rate_limit
 from ndpresponder.unsolicited.moved_targets import MovedTargets
 from ndpresponder.unsolicited.unsolicited import Unsolicited
-from ndpresponder.uplink.frames import Frames
+from ndpresponder.uplink.frames import STALL_TOLERATED_S, Frames
 from ndpresponder.uplink.parts import FASTPATH, UNSOLICITED, VERIFICATION, Settings, Surroundings, make_part
-from ndpresponder.uplink.stall import TOLERATED_S
 
 if TYPE_CHECKING:
     from ndpresponder.offload.fastpath import FastPath
@@ -53,7 +52,6 @@ class Uplink:
         self.send_unasked = frames.send_unasked
         self.resume = frames.resume
         self._served: Link | None = None  # with a socket
-        self._state: UplinkState | None = None
         self._take: Callable[[bool], bool] | None = None
         self._mark: DaemonMark | None = None
         self.moved_targets = moved = MovedTargets(frames.context, frames.responder)
@@ -72,7 +70,7 @@ class Uplink:
     @property
     def stalled(self) -> bool:
         """Whether frames wait and none is taken, as of the last `collect`."""
-        return self.tally.stalled_s > TOLERATED_S
+        return self.tally.stalled_s > STALL_TOLERATED_S
 
     async def settle(self) -> None:
         """Wait until all that is counted is counted where it is for good; at once while nothing is answered here."""
@@ -143,7 +141,7 @@ class Uplink:
         if self._served is not None:
             part.open(self._served)
             with contextlib.suppress(LinkNotReady):  # the watcher of the links will see
-                part.follow_link(self._served, self._state)
+                part.follow_link(self._served, self._frames.state)
 
     def _configure_responder(self, before: Settings | None) -> None:
         """Give the responder its policy, and a rate limit that begins anew only if it differs."""
@@ -199,11 +197,10 @@ class Uplink:
             self._open(link)
         self._served = link = self.requesters.follow_link(link)
         now = UplinkState(link.lladdr, link.addresses, self.gateways, link.forwarding, link.anycast, link.index)
-        self._state = now if link.up else None
-        self._frames.set_state(self._state)
+        self._frames.set_state(now if link.up else None)
         self.tally.up = link.up and link.hears
         for part in self._parts.values():
-            part.follow_link(link, self._state)
+            part.follow_link(link, self._frames.state)
         self.log.overlap(self.responder.table, link)
         self.log.follow_link(self.link, link)
         self.link = link
@@ -243,7 +240,7 @@ class Uplink:
 
     def _close(self) -> None:
         self.tally.up = False
-        self._served = self._state = None
+        self._served = None
         self._frames.set_state(None)
         for part in self._parts.values():
             part.lose_link()

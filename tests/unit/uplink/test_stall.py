@@ -4,7 +4,7 @@ import pytest
 
 from ndpresponder.config import InterfaceConfig
 from ndpresponder.observe.uplink_log import UplinkLog
-from ndpresponder.uplink.stall import Stall
+from ndpresponder.uplink.frames import Stall
 
 
 class Ring:
