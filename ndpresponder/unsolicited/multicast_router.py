@@ -56,12 +56,10 @@ class MulticastRouter:
             self.close()  # nobody there can be told
             if link is None:
                 return
-        anew = self._link is None or self._link.lladdr != link.lladdr
-        self._link = link
+        before, self._link = self._link, link
         sources = self._choose(link) if wanted else []
         gone = [source for source in self._sources if source not in sources]
-        if not set(sources).issubset(self._sources):
-            anew = True
+        anew = not set(sources).issubset(self._sources) or (before is not None and before.lladdr != link.lladdr)
         self._sources = sources
         if gone:
             self._send([mrd.terminate(link.lladdr, source) for source in gone])
