@@ -6,7 +6,7 @@ room in these bounds, so that a scan displaces none.
 """
 
 import asyncio
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -55,7 +55,7 @@ class Verifier:
         finish: Callable[[list[Kept], float], None],
         call_later: Schedule,
         clock: Callable[[], float],
-        unrouted: UnroutedHosts | None = None,
+        unrouted: UnroutedHosts,
     ) -> None:
         """Hand the kept frames of a target, and since when they wait by `clock`, to `finish` once the outcome is known.
 
@@ -91,7 +91,7 @@ class Verifier:
 
     def _tick(self) -> None:
         self._timer = self._call_later(_TICK_S, self._tick)
-        for neighbor in self._unrouted.due() if self._unrouted else ():
+        for neighbor in self._unrouted.due():
             self._kernel.ask_neighbor(neighbor)
 
     def close(self) -> None:
@@ -149,7 +149,7 @@ class Verifier:
     def _take(self, neighbor: Neighbor, state: int) -> None:
         if state & (CONFIRMED | STALE):
             self._absent.pop(neighbor.address, None)  # any sign of life
-            if self._unrouted is not None and state & CONFIRMED:
+            if state & CONFIRMED:
                 self._unrouted.confirm(neighbor)
         else:
             self._known.pop(neighbor.address, None)
@@ -159,7 +159,7 @@ class Verifier:
             if state & CONFIRMED or (state & STALE and not unknown.stale):
                 if not unknown.unrouted:
                     self._end(target, pending, True)
-                elif self._unrouted is not None and not pending.found:
+                elif not pending.found:
                     pending.found = True
                     self._unrouted.add(neighbor)
                     self._call_later(_ROUTE_S, self._look_for_route, target, pending)
@@ -208,24 +208,3 @@ class Verifier:
         if len(memory) >= MAX_REMEMBERED:
             del memory[next(iter(memory))]  # the one remembered longest
         memory[target] = self._clock() + seconds
-
-
-def open_verifier(
-    index: int,
-    finish: Callable[[list[Kept], float], None],
-    clock: Callable[[], float],
-    uplinks: Callable[[], Collection[int]],
-    followed: Callable[[], Collection[int]] = tuple,
-    unrouted: UnroutedHosts | None = None,
-) -> Verifier:
-    """Return the verifier of the uplink with this index, at work; `uplinks` are all links that lead to no target.
-
-    On the links that `followed` returns, hosts without a route are searched, for `unrouted`.
-
-    Raises:
-        SourceUnavailable: the system refuses the sockets now.
-    """
-    resolver = Resolver(lambda: {index, *uplinks()}, index, followed)
-    verifier = Verifier(resolver, finish, asyncio.get_running_loop().call_later, clock, unrouted)
-    verifier.open()
-    return verifier

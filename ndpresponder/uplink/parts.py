@@ -2,17 +2,18 @@
 
 import asyncio
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from ndpresponder.config import InterfaceConfig, LimitsConfig
 from ndpresponder.linux.netlink import Link
+from ndpresponder.linux.netlink.resolver import Resolver
 from ndpresponder.linux.packet.handover import Handover
 from ndpresponder.observe.uplink_part import UplinkPart
 from ndpresponder.policy.requester import Policy
 from ndpresponder.policy.table import Prefix
 from ndpresponder.targets.sources.unrouted_hosts import UnroutedHosts
-from ndpresponder.targets.verify import open_verifier
+from ndpresponder.targets.verify import Verifier
 from ndpresponder.unsolicited.moved_targets import MovedTargets
 from ndpresponder.unsolicited.unsolicited import Unsolicited
 from ndpresponder.uplink.frames import Frames
@@ -59,7 +60,7 @@ class Surroundings:
     handover: Handover
     indexes: Callable[[], Collection[int]] = tuple  # of the links of all uplinks: no target is behind one
     followed: Callable[[], Collection[int]] = tuple  # indexes of links on which hosts without a route are found
-    unrouted_hosts: UnroutedHosts | None = None  # takes those hosts
+    unrouted_hosts: UnroutedHosts = field(default_factory=UnroutedHosts)  # takes those hosts
     on_lost: Callable[[], None] = lambda: None  # called when the link went from under the socket
     claimers: Callable[[Prefix], str] = lambda _: ""  # returns the sources of a claimed prefix
 
@@ -89,10 +90,11 @@ class _Verification(UplinkPart):
 
     def open(self, link: Link) -> None:
         frames, around = self._frames, self._surroundings
-        frames.verifier = verifier = open_verifier(
-            link.index, frames.finish, frames.context.clock, around.indexes, around.followed, around.unrouted_hosts
-        )
-        frames.responder.is_there = verifier.is_there
+        resolver = Resolver(lambda: {link.index, *around.indexes()}, link.index, around.followed)
+        call_later, clock = asyncio.get_running_loop().call_later, frames.context.clock
+        verifier = Verifier(resolver, frames.finish, call_later, clock, around.unrouted_hosts)
+        verifier.open()
+        frames.verifier, frames.responder.is_there = verifier, verifier.is_there
 
     def close(self) -> None:
         frames = self._frames

@@ -8,6 +8,7 @@ from frames import packed, solicitation
 from ndpresponder.linux.netlink.layout import CONFIRMED, NUD_FAILED, STALE
 from ndpresponder.linux.netlink.resolver import Neighbor, Unknown
 from ndpresponder.targets import verify
+from ndpresponder.targets.sources.unrouted_hosts import UnroutedHosts
 from ndpresponder.targets.verify import Kept, Verifier
 
 TARGET = packed("2001:db8::c1")
@@ -32,7 +33,7 @@ class World:
         self.news: list[tuple[Neighbor, int]] = []
         self.finished: list[tuple[list[Kept], float]] = []
         self._timers: list[tuple[float, Callable[..., None], tuple[object, ...]]] = []
-        self.verifier = Verifier(self, self._finish, self._call_later, lambda: self.now_s)
+        self.verifier = Verifier(self, self._finish, self._call_later, lambda: self.now_s, UnroutedHosts())
 
     def look(self, target: bytes) -> Unknown | bool:
         self.looked += 1
