@@ -60,12 +60,12 @@ class Autowire:
         for _ in range(_CLEANINGS):
             try:
                 await self._reconcile(frozenset())
+                return
             except Interrupted:
                 continue
             except SourceUnavailable as error:
                 why = str(error)
                 break
-            return
         self._log.warning("routes may be left: the next start with install_routes removes them", why=why)
 
     async def _look(self) -> float:
@@ -77,19 +77,14 @@ class Autowire:
 
     def _wanted(self) -> frozenset[HostRoute]:
         """Return the routes to have; whether each is needed the kernel knows."""
-        links = self._links()
+        links, downstream = self._links(), self._downstream()
         # A host behind us must never take an address of an uplink or a gateway, not even while the default route is
         # missing: the next default route would then lead to that host
         never = self._gateways().union(*(link.never for link in links))
-        indexes: dict[str, int] = {}
-        wanted = []
-        for target, name in self._downstream().items():
-            if name not in indexes:
-                indexes[name] = index_of(name)
-            if indexes[name] and target not in never:
-                wanted.append(HostRoute(target, indexes[name]))
-        uplinks = {link.index for link in links}
-        return frozenset(route for route in wanted if route.link not in uplinks)
+        indexes = {name: index_of(name) for name in set(downstream.values())}
+        away = {0, *(link.index for link in links)}
+        routes = (HostRoute(target, indexes[name]) for target, name in downstream.items() if target not in never)
+        return frozenset(route for route in routes if route.link not in away)
 
     async def _reconcile(self, wanted: frozenset[HostRoute]) -> None:
         uplinks = {link.index for link in self._links()}

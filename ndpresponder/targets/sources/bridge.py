@@ -7,6 +7,7 @@ Nothing is a target behind an interface that leads to the uplink.
 
 import asyncio
 from collections.abc import Callable, Iterable
+from functools import partial
 from ipaddress import IPv6Network
 from typing import Final
 
@@ -31,6 +32,7 @@ class BridgeSource:
         self.name = name
         self._uplinks = frozenset(uplinks)
         self._link_names = frozenset(word.encode() for word in (name, *self._uplinks))
+        self._changes = Changes(GROUPS, self._matters)
         self._known: Downstream | None = None
         self._events: list[bytes] | None = None  # those that come while the kernel is asked
         self._log = get_logger(source=self.kind, name=name)
@@ -38,29 +40,25 @@ class BridgeSource:
 
     async def run(self, publish: Callable[[TargetSet], None]) -> None:
         """Follow the interface until cancelled; see `Source.run`."""
-        changes = Changes(GROUPS, self._matters)
+        await self._changes.follow(partial(self._look, publish))
 
-        async def look() -> None:
-            if await self._ask(publish):
-                changes.notify()
-
-        await changes.follow(look)
-
-    async def _ask(self, publish: Callable[[TargetSet], None]) -> bool:
-        """Publish the targets that are there now; return whether they changed meanwhile."""
+    async def _look(self, publish: Callable[[TargetSet], None]) -> None:
         events = self._events = []
         before = self._known
         try:
             self._known = await ask_downstream(self.name, self._uplinks)
         finally:
             self._events = None
-        if lacks(self._known, before) and any(map(removes, events)):
-            return True  # while others were removed, the kernel's answer may lack neighbors that are still there
-        self._log_changes(self._known)
-        targets = targets_behind(self.name, self._known)
-        await asyncio.sleep(0)  # of thousands of neighbors each step takes a millisecond or two
-        publish(targets)
-        return any(map(self._matters, events))
+        # While others were removed, the kernel's answer may lack neighbors that are still there
+        again = lacks(self._known, before) and any(map(removes, events))
+        if not again:
+            self._log_changes(self._known)
+            targets = targets_behind(self.name, self._known)
+            await asyncio.sleep(0)  # of thousands of neighbors each step takes a millisecond or two
+            publish(targets)
+            again = any(map(self._matters, events))
+        if again:
+            self._changes.notify()
 
     def _matters(self, event: bytes) -> bool:
         """Tell whether to ask again; neighbors change their state all the time, mostly without consequence."""
@@ -103,7 +101,7 @@ def targets_behind(name: str, downstream: Downstream | None) -> TargetSet:
 
 
 def lacks(downstream: Downstream | None, before: Downstream | None) -> bool:
-    """Tell whether the interface is still there, and a neighbor or station of `before` is not."""
+    """Tell whether the interface is still there, and a neighbor or port address of `before` is not."""
     if downstream is None or before is None or downstream.index != before.index:
         return False
     return not (before.neighbors.keys() <= downstream.neighbors.keys() and before.lladdrs <= downstream.lladdrs)

@@ -29,7 +29,6 @@ _NAME_SHOWN: Final = 80
 _LATE_S: Final = 1.0  # after it began its events an engine may need a moment until it misses none
 _EVENTS: Final = "/events?filters=" + quote(json.dumps({"type": ["container", "network"]}))
 _ID: Final = re.compile(r"[0-9A-Za-z]{1,128}")
-_GONE: Final = object()  # the answer for a network that was deleted since it was listed
 _NO_CHANGE: Final = ("exec_", "health_status", "attach", "resize", "top", "export", "copy")  # a health check is three
 _ON_THE_LINK: Final = ("macvlan", "ipvlan")  # their containers sit on the uplink and answer for themselves
 _GATEWAY_MODE: Final = "com.docker.network.bridge.gateway_mode_ipv6"
@@ -93,7 +92,7 @@ class DockerSource:
                     missing.discard(network["Name"])
                     if self._follows(network, concerns):
                         inspected = await self._ask(f"/networks/{network['Id']}", missing_ok=True)
-                        live = frozenset(_live(inspected) if inspected is not _GONE else ())
+                        live = frozenset(_live(inspected))
                         found |= live
                         if interface := _interface(network):
                             downstream[interface] = live
@@ -136,7 +135,7 @@ class DockerSource:
         self._concerns = concerns
 
     async def _ask(self, target: str, missing_ok: bool = False) -> Any:
-        """Return the engine's answer; with `missing_ok`, `_GONE` for status 404.
+        """Return the engine's answer; with `missing_ok`, nothing for a network that was deleted since it was listed.
 
         Raises:
             SourceUnavailable: there is no answer, or it cannot be read.
@@ -147,7 +146,7 @@ class DockerSource:
         except TimeoutError as error:
             raise SourceUnavailable(f"{self._engine.path}: no answer to {target} within {ANSWER_S:.0f} s") from error
         if status == 404 and missing_ok:
-            return _GONE
+            return {}
         if status != 200:
             raise SourceUnavailable(f"{self._engine.path}: status {status} for {target}")
         try:

@@ -8,6 +8,7 @@ route wider than a link's prefix: half of the internet behind a tunnel must not 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Final
 
 from ndpresponder.config.settings import RoutesSourceConfig
@@ -50,6 +51,7 @@ class RoutesSource:
         self._tables = config.tables  # in their order
         self._unread: set[int] = set()
         self._log = get_logger(source=self.kind)
+        self._changes = Changes(GROUPS, self._matters)
         self._routes: list[Route] | None = None  # as they were last, in the kernel's order
         self._events = 0  # received, whether or not they matter
         # Since the last answer
@@ -59,24 +61,22 @@ class RoutesSource:
 
     async def run(self, publish: Callable[[TargetSet], None]) -> None:
         """Follow the routes until cancelled; see `Source.run`."""
-        changes = Changes(GROUPS, self._matters)
         self._routes = None
+        await self._changes.follow(partial(self._look, publish))
 
-        async def look() -> None:
-            await self._follow_rules()
-            self._routes = await self._ask(changes)
-            publish(targets_of(self._routes, self._selection()))
+    async def _look(self, publish: Callable[[TargetSet], None]) -> None:
+        await self._follow_rules()
+        self._routes = await self._ask()
+        publish(targets_of(self._routes, self._selection()))
 
-        await changes.follow(look)
-
-    async def _ask(self, changes: Changes) -> list[Route]:
+    async def _ask(self) -> list[Route]:
         """Return the routes.
 
         While routes change, the kernel's answer may lack others that stay. So a route that was there before stays
         unless an event named it; if events were lost, the kernel is asked again.
         """
-        before = self._routes if changes.overruns == self._overruns and not self._changed else None
-        told, overruns = self._named, changes.overruns
+        before = self._routes if self._changes.overruns == self._overruns and not self._changed else None
+        told, overruns = self._named, self._changes.overruns
         self._named, self._changed, self._overruns = set(), False, overruns  # what comes from now on counts twice
         found: dict[Route, None] = {}  # in the kernel's order
         for _ in range(_LOOKS):
@@ -85,7 +85,7 @@ class RoutesSource:
             await asyncio.sleep(0)  # until the events have been heard
             if events == self._events:
                 break
-            if before is not None and changes.overruns == overruns and not self._changed:
+            if before is not None and self._changes.overruns == overruns and not self._changed:
                 told |= self._named
                 found |= {each: None for each in before if (each.value, each.length) not in told}
                 break

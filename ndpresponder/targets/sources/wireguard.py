@@ -8,6 +8,7 @@ of a handshake: the source asks every `POLL_S`.
 import socket
 import time
 from collections.abc import Callable
+from functools import partial
 from ipaddress import IPv6Address
 from typing import Final
 
@@ -44,19 +45,16 @@ class WireguardSource:
         Raises:
             SourceUnavailable: the interface cannot be read.
         """
+        await Changes(changes.LINK).follow(partial(self._look, publish), POLL_S)
 
-        async def look() -> None:
-            publish(await self._ask())
-
-        await Changes(changes.LINK).follow(look, POLL_S)
-
-    async def _ask(self) -> TargetSet:
+    async def _look(self, publish: Callable[[TargetSet], None]) -> None:
         peers = await programs.peers(self.name)
         if peers is None:
             peers = await kernel.peers(self.name)
         if peers is None:
             if all(name != self.name for _, name in socket.if_nameindex()):
-                return NOTHING
+                publish(NOTHING)
+                return
             hidden = f"{programs.socket_of(self.name)} is hidden from us (the unit does: follow the routes instead)"
             raise SourceUnavailable(f"{self.name} is not a WireGuard interface, or {hidden}")
         targets, wide = as_targets(self.name, peers, self._clock())
@@ -66,7 +64,7 @@ class WireguardSource:
                 prefix=f"{IPv6Address(prefix.value)}/{prefix.length}",
             )
         self._wide = wide
-        return targets
+        publish(targets)
 
 
 def as_targets(name: str, peers: list[Peer], now_s: float) -> tuple[TargetSet, frozenset[Prefix]]:

@@ -39,8 +39,10 @@ def test_what_an_answer_lacks_is_asked_for_again_if_another_was_removed_meanwhil
 
     async def main() -> None:
         for _ in range(2):
-            while await source._ask(published.append):
-                continue
+            source._changes.notify()
+            while source._changes._changed.is_set():
+                source._changes._changed.clear()
+                await source._look(published.append)
 
     monkeypatch.setattr(bridge, "ask_downstream", answer)
     asyncio.run(main())
