@@ -23,8 +23,6 @@ _HINTS: Final = (
     (Cause.NEIGHBOR, "two hosts have one address: change one of them, or exclude it"),
 )
 
-_Key = tuple[str, str, str]  # kind and name of a source, uplink
-
 
 class UncountedLog:
     """Remembers which prefixes the log has named."""
@@ -32,38 +30,30 @@ class UncountedLog:
     def __init__(self, board: TargetBoard, warn: Callable[..., object]) -> None:
         self._board = board
         self._warn = warn
-        self._seen: dict[_Key, Counted] = {}
-        self._named: set[tuple[_Key, Cause, Prefix]] = set()
+        self._named: set[tuple[str, str, Cause, Prefix]] = set()  # each with its source and uplink
         self._full = False
         board.on_change(self._look)
 
     def _look(self) -> None:
-        seen = {
-            (entry.source.kind, entry.source.name, uplink): counted
-            for entry in self._board.entries
-            for uplink, counted in entry.counted.items()
-        }
-        for key, counted in seen.items():
-            if self._seen.get(key) is not counted:
+        for entry in self._board.entries:
+            source = f"{entry.source.kind} {entry.source.name}"
+            for uplink, counted in entry.counted.items():
                 left_out = set(_left_out(counted))
                 for cause, hint in _HINTS:
-                    named = (each for each in left_out if each[0] is cause and (key, *each) not in self._named)
-                    if new := sorted(prefix for _, prefix in named):
-                        self._name(key, cause, hint, new)
-        self._seen = seen
+                    prefixes = sorted(prefix for why, prefix in left_out if why is cause)
+                    new = [each for each in prefixes if (source, uplink, cause, each) not in self._named]
+                    if new and not self._full:
+                        self._name(source, uplink, cause, hint, new)
 
-    def _name(self, key: _Key, cause: Cause, hint: str, new: list[Prefix]) -> None:
-        if self._full:
-            return
+    def _name(self, source: str, uplink: str, cause: Cause, hint: str, new: list[Prefix]) -> None:
         room = MAX_NAMED - len(self._named)
         self._full = len(new) > room
-        self._named.update((key, cause, prefix) for prefix in new[:room])
-        kind, name, uplink = key
+        self._named.update((source, uplink, cause, prefix) for prefix in new[:room])
         more = f" and {len(new) - _SHOWN} more" if len(new) > _SHOWN else ""
         self._warn(
             f"not made known on the uplink: {cause}",
             interface=uplink,
-            source=f"{kind} {name}",
+            source=source,
             prefixes=", ".join(str(IPv6Network(prefix)) for prefix in new[:_SHOWN]) + more,
             hint=hint,
         )
