@@ -99,11 +99,8 @@ class Running:
             self._admission.follow_links({name: uplink.link for name, uplink in self.uplinks.items()} | dict(links))
         sources = build_sources(config, self.temporary)
         if config.install_routes and any(each.verify for each in config.interfaces):
-            sources[Identity(("verify",))] = self._unrouted_hosts
-        entries = {
-            identity: self._entries.get(identity) or Entry(source, within=identity.within)
-            for identity, source in sources.items()
-        }
+            sources[Identity(("verify",))] = Entry(self._unrouted_hosts)
+        entries = {identity: self._entries.get(identity, entry) for identity, entry in sources.items()}
         tasks = {identity: self._task(entry) for identity, entry in entries.items()}
         new = self._tasks.lacking(tasks)
         for identity in new:
@@ -125,7 +122,7 @@ class Running:
         self.uplinks |= uplinks
         _say_removed(self.temporary.review(config.interfaces))
         excluded = {each.name: frozenset(map(as_prefix, each.exclude)) for each in config.interfaces}
-        self.board.exchange(excluded, gone.values(), added.values())
+        self.board.exchange(excluded, set(gone.values()), added.values())
         self.logs.apply(config.log)
         self.config = config
         admission = Task("what counts of the live targets", lambda _: self._admission.run)

@@ -14,6 +14,8 @@ from typing import Protocol
 
 from ndpresponder.errors import LinkNotReady, SourceUnavailable
 
+Schedule = Callable[..., asyncio.TimerHandle]  # `call_later` of an event loop: delay, callback and its arguments
+
 
 class HasFileno(Protocol):
     """Something that epoll can watch."""

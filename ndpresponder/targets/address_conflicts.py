@@ -9,8 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from ndpresponder.linux.loop import Schedule
 from ndpresponder.linux.netlink.neighbors import UplinkNeighbor
-from ndpresponder.targets.source import Schedule
 
 ATTEMPTS: Final = 3  # MAX_UNICAST_SOLICIT, RFC 4861 10
 INTERVAL_S: Final = 1.0  # RetransTimer
@@ -55,14 +55,10 @@ class AddressConflicts:
                 return not answered
             conflict = self._open[key] = _Conflict(neighbor.lladdr, next_s=now_s)
         if conflict.next_s <= now_s:
-            if conflict.asked > ATTEMPTS:  # it was silent long ago
-                conflict.asked = 0
-            conflict.asked += 1
-            wait_s = INTERVAL_S
-            if conflict.asked > ATTEMPTS:
-                wait_s = SILENT_S
-            else:
+            conflict.asked = conflict.asked % (ATTEMPTS + 1) + 1  # the last one is a silence
+            if conflict.asked <= ATTEMPTS:
                 self._ask(uplink, target, neighbor.lladdr)
+            wait_s = INTERVAL_S if conflict.asked <= ATTEMPTS else SILENT_S
             conflict.next_s = now_s + wait_s
             self._call_later(wait_s, self.on_news)
         return conflict.asked <= ATTEMPTS and not answered

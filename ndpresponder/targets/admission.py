@@ -43,11 +43,11 @@ class Admission:
         self._links: dict[str, Link] | None = None
         self._uplinks: frozenset[int] = frozenset()  # their indexes
         self._near: dict[str, Scope] = {}  # on-link at each uplink
-        self._waiting: dict[int, tuple[Entry, TargetSet, Callable[[], None]]] = {}
-        # The kernel's answers, by the id of an entry: where packets go, by index of uplink and downstream interface,
-        self._ways: dict[tuple[int, int, int], dict[bytes, Way]] = {}
+        self._waiting: dict[Entry, tuple[TargetSet, Callable[[], None]]] = {}
+        # The kernel's answers: where packets go, by entry and index of uplink and downstream interface,
+        self._ways: dict[tuple[Entry, int, int], dict[bytes, Way]] = {}
         # and by uplink the targets that are not routed to, and the question that this answers
-        self._unrouted: dict[tuple[int, str], tuple[Mapping[str, frozenset[bytes]], object, Mapping[bytes, Cause]]] = {}
+        self._unrouted: dict[tuple[Entry, str], tuple[object, object, Mapping[bytes, Cause]]] = {}
         self._changes = Changes(_GROUPS, self._matters)
         self._routes_changed = True
         self._routes_installed = False  # targets may have got the route that they lacked
@@ -56,11 +56,11 @@ class Admission:
     def publish(self, entry: Entry, targets: TargetSet, published: Callable[[], None]) -> None:
         """Publish the set of a source once it is known which of it counts, and call `published`."""
         if entry.configured or not targets.live:
-            self._waiting.pop(id(entry), None)
+            self._waiting.pop(entry, None)
             self._board.publish(entry, targets)
             published()
         else:
-            self._waiting[id(entry)] = (entry, targets, published)
+            self._waiting[entry] = (targets, published)
         self._changes.notify()
 
     def follow_links(self, links: Links) -> None:
@@ -110,7 +110,7 @@ class Admission:
         if nl.head(event, nl.NDMSG)[1] not in self._uplinks:
             return False
         address = nl.values_of(event, nl.NDMSG).get(nl.NDA_DST, b"")
-        waiting = (targets for _, targets, _ in self._waiting.values())
+        waiting = (targets for targets, _ in self._waiting.values())
         published = (entry.targets for entry in self._board.entries)
         return any(address in targets.live for targets in (*published, *waiting))
 
@@ -122,9 +122,9 @@ class Admission:
         again, self._routes_changed = self._routes_changed, False
         installed, self._routes_installed = self._routes_installed, False
         waiting = dict(self._waiting)
-        sets = {id(entry): (entry, entry.targets) for entry in self._board.entries}
-        sets |= {key: (entry, targets) for key, (entry, targets, _) in waiting.items()}
-        sets = {key: each for key, each in sets.items() if each[1].live}
+        sets = {entry: entry.targets for entry in self._board.entries}
+        sets |= {entry: targets for entry, (targets, _) in waiting.items()}
+        sets = {entry: targets for entry, targets in sets.items() if targets.live}
         self._ways = {} if again else {key: ways for key, ways in self._ways.items() if key[0] in sets}
         self._unrouted = {} if again or installed else {k: each for k, each in self._unrouted.items() if k[0] in sets}
         if installed:  # ask again for the targets that were not routed to their interface
@@ -134,7 +134,7 @@ class Admission:
         neighbors = {name: await neighbors_on(link.index, own) for name, link in links.items()} if sets else {}
         changed = False
         try:
-            for entry_id, (entry, targets) in sets.items():
+            for entry, targets in sets.items():
                 withheld: dict[str, Withheld] = {}
                 for name, link in links.items():
                     if entry.serves(name):
@@ -150,10 +150,10 @@ class Admission:
                 if withheld != entry.withheld:
                     entry.withheld = withheld
                     changed = True
-                if entry_id in waiting and self._waiting.get(entry_id) is waiting[entry_id]:
-                    del self._waiting[entry_id]
+                if entry in waiting and self._waiting.get(entry) is waiting[entry]:
+                    _, published = self._waiting.pop(entry)
                     self._board.publish(entry, targets)
-                    waiting[entry_id][2]()
+                    published()
         finally:
             if changed:
                 self._board.request_rebuild()
@@ -171,7 +171,7 @@ class Admission:
         if self.install_routes:
             given = entry.within or self._near.get(link.name, NOWHERE) | self._board.configured(link.name)
         question = (link.index, self._uplinks, given)
-        known = self._unrouted.get((id(entry), link.name))
+        known = self._unrouted.get((entry, link.name))
         if known is not None and known[0] is targets.downstream and known[1] == question:
             return known[2]
         found: dict[bytes, Cause] = {}
@@ -181,8 +181,8 @@ class Admission:
             if not index:  # it is not there: nothing is known of its targets
                 continue
             there = {index, master_of(interface)} - self._uplinks  # routes lead to the VRF that it is a part of
-            before = self._ways.get((id(entry), link.index, index), {})
-            self._ways[id(entry), link.index, index] = ways = {}
+            before = self._ways.get((entry, link.index, index), {})
+            self._ways[entry, link.index, index] = ways = {}
             for target in live:
                 way = before.get(target)
                 work += 1
@@ -196,5 +196,5 @@ class Admission:
                 if way.link not in there:
                     lacks = (way.missing or way.link in self._uplinks) and given.takes(*host_prefix(target))
                     found[target] = Cause.WIRING if lacks else Cause.UNROUTED
-        self._unrouted[id(entry), link.name] = (targets.downstream, question, found)
+        self._unrouted[entry, link.name] = (targets.downstream, question, found)
         return found

@@ -6,20 +6,22 @@ and those that follow together, `COALESCE_S` after it.
 """
 
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
 
+from ndpresponder.linux.loop import Schedule
 from ndpresponder.policy.table import EMPTY, Match, Prefix, TargetTable
 from ndpresponder.targets.scope import EVERYTHING, NOWHERE, Cause, Counted, Scope, Withheld, count, host_prefix
-from ndpresponder.targets.source import NOTHING, Schedule, Source, TargetSet
+from ndpresponder.targets.source import NOTHING, Source, TargetSet
 
 COALESCE_S: Final = 0.05
 _AGAIN_S: Final = 1.0  # until a table that an uplink could not take is handed over again
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Entry:
     """One source, its last set, and the part of it that counts."""
 
@@ -74,13 +76,12 @@ class TargetBoard:
         return Scope(hosts.union(*(targets.claimed for targets in sets)))
 
     def exchange(
-        self, excluded: Mapping[str, frozenset[Prefix]], gone: Collection[Entry], new: Collection[Entry]
+        self, excluded: Mapping[str, frozenset[Prefix]], gone: AbstractSet[Entry], new: Iterable[Entry]
     ) -> None:
         """Serve other uplinks, exclude other prefixes, drop some sources and add others: all of it at once, now."""
         self._excluded = excluded
         self._tables = {uplink: self._tables.get(uplink, EMPTY) for uplink in excluded}
-        dropped = set(map(id, gone))
-        self.entries = [*(entry for entry in self.entries if id(entry) not in dropped), *new]
+        self.entries = [*(entry for entry in self.entries if entry not in gone), *new]
         self.rebuild()
 
     def publish(self, entry: Entry, targets: TargetSet) -> None:

@@ -2,19 +2,9 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Final, Protocol
+from typing import Final
 
 from ndpresponder.policy.table import Prefix
-
-
-class Timer(Protocol):
-    """A call that is due later."""
-
-    def cancel(self) -> None:
-        """Drop the call."""
-
-
-Schedule = Callable[..., Timer]  # `call_later` of an event loop: delay, callback and its arguments
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +28,12 @@ class TargetSet:
 NOTHING: Final = TargetSet()
 
 
-class Source(Protocol):
+class Source:
     """One source of targets; `kind` and `name` are its metric labels."""
 
     kind: str  # static, bridge, docker, ...
     name: str  # among the sources of this kind
-    uplinks: frozenset[str] | None  # its targets are answered on these; None: on all
+    uplinks: frozenset[str] | None = None  # its targets are answered on these; None: on all
 
     async def run(self, publish: Callable[[TargetSet], None]) -> None:
         """Publish the complete set now and after every change; return when it can never change again.
@@ -51,3 +41,4 @@ class Source(Protocol):
         Raises:
             SourceUnavailable: it cannot be read now; its last set stays, and `run` is called again.
         """
+        raise NotImplementedError

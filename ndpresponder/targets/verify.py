@@ -11,11 +11,10 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from ndpresponder.errors import SourceUnavailable
-from ndpresponder.linux.loop import watch
+from ndpresponder.linux.loop import Schedule, watch
 from ndpresponder.linux.netlink.layout import CONFIRMED, NUD_FAILED, STALE
 from ndpresponder.linux.netlink.resolver import Neighbor, Resolver, Unknown
 from ndpresponder.policy.token_bucket import TokenBucket
-from ndpresponder.targets.source import Schedule, Timer
 from ndpresponder.targets.sources.unrouted_hosts import UnroutedHosts
 from ndpresponder.wire.layout import TARGET
 
@@ -73,7 +72,7 @@ class Verifier:
         self._waiting: dict[Neighbor, list[bytes]] = {}
         self._may_look = TokenBucket(LOOKS_PER_S, LOOKS_PER_S / 10, clock).take
         self._may_ask = TokenBucket(ASKS_PER_S, ASKS_BURST, clock).take
-        self._timer: Timer | None = None
+        self._timer: asyncio.TimerHandle | None = None
 
     def open(self) -> None:
         """Read the kernel's sockets whenever they have news.

@@ -3,9 +3,12 @@
 Modules are imported when they are configured, so that an unused source costs nothing.
 """
 
-from typing import Any, NamedTuple
+from collections.abc import Iterable
+from ipaddress import IPv6Network
+from typing import NamedTuple
 
 from ndpresponder.config import Config
+from ndpresponder.targets.board import Entry
 from ndpresponder.targets.scope import EVERYTHING, Cause, Scope
 from ndpresponder.targets.source import Source
 from ndpresponder.targets.sources.static import StaticSource, as_prefix
@@ -18,44 +21,43 @@ class Identity(NamedTuple):
     subject: tuple[str, ...]  # a new source takes over the set of an old one with the same subject
     settings: object = None
 
-    @property
-    def within(self) -> Scope | None:
-        """Return where the targets of the source count: configured ones everywhere; None: by its uplinks."""
-        if self.subject[0] in ("static", "temporary"):
-            return EVERYTHING
-        settings: Any = self.settings
-        config = settings[0] if isinstance(settings, tuple) else settings
-        within = getattr(config, "within", ())
-        return Scope(frozenset(map(as_prefix, within)), cause=Cause.OUT_OF_SCOPE) if within else None
 
-
-def build_sources(config: Config, temporary: TemporaryPrefixes) -> dict[Identity, Source]:
+def build_sources(config: Config, temporary: TemporaryPrefixes) -> dict[Identity, Entry]:
     """Make every source that `config` asks for, and those of the temporary prefixes."""
-    found: dict[Identity, Source] = {}
+    found: dict[Identity, Entry] = {}
     uplinks = tuple(interface.name for interface in config.interfaces)
     for interface in config.interfaces:
-        static = Identity(("static", interface.name), interface.prefixes)
-        found[static] = StaticSource(interface.name, interface.prefixes)
+        static = StaticSource(interface.name, interface.prefixes)
+        found[Identity(("static", interface.name), interface.prefixes)] = Entry(static, EVERYTHING)
     for name in uplinks:
-        found[Identity(("temporary", name))] = TemporarySource(name, temporary)
+        found[Identity(("temporary", name))] = Entry(TemporarySource(name, temporary), EVERYTHING)
     for docker in config.sources.docker:
         from ndpresponder.targets.sources.docker import DockerSource
 
-        found[Identity(("docker", docker.url), docker)] = DockerSource(docker.networks, docker.url)
+        containers = DockerSource(docker.networks, docker.url)
+        found[Identity(("docker", docker.url), docker)] = _entry(containers, docker.within)
     for file in config.sources.file:
         from ndpresponder.targets.sources.file import FileSource
 
-        found[Identity(("file", file.path), file)] = FileSource(file.path)
+        found[Identity(("file", file.path), file)] = _entry(FileSource(file.path), file.within)
     for wireguard in config.sources.wireguard:
         from ndpresponder.targets.sources.wireguard import WireguardSource
 
-        found[Identity(("wireguard", wireguard.name), wireguard)] = WireguardSource(wireguard.name)
+        peers = WireguardSource(wireguard.name)
+        found[Identity(("wireguard", wireguard.name), wireguard)] = _entry(peers, wireguard.within)
     for bridge in config.sources.bridge:
         from ndpresponder.targets.sources.bridge import BridgeSource
 
-        found[Identity(("bridge", bridge.name), (bridge, uplinks))] = BridgeSource(bridge.name, uplinks)
+        neighbors = BridgeSource(bridge.name, uplinks)
+        found[Identity(("bridge", bridge.name), (bridge, uplinks))] = _entry(neighbors, bridge.within)
     if (routes := config.sources.routes) is not None:
         from ndpresponder.targets.sources.routes import RoutesSource
 
-        found[Identity(("routes",), (routes, uplinks))] = RoutesSource(routes, uplinks)
+        found[Identity(("routes",), (routes, uplinks))] = _entry(RoutesSource(routes, uplinks), routes.within)
     return found
+
+
+def _entry(source: Source, within: Iterable[IPv6Network]) -> Entry:
+    """Let what a source finds count in these prefixes; without any, by the scopes of its uplinks."""
+    scope = Scope(frozenset(map(as_prefix, within)), cause=Cause.OUT_OF_SCOPE)
+    return Entry(source, scope if scope.prefixes else None)

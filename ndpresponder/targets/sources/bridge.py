@@ -16,17 +16,16 @@ from ndpresponder.linux.netlink.downstream import GROUPS, Downstream, ask_downst
 from ndpresponder.observe.logs import get_logger
 from ndpresponder.policy.table import Prefix
 from ndpresponder.targets.scope import contains, host_prefix
-from ndpresponder.targets.source import NOTHING, TargetSet
+from ndpresponder.targets.source import NOTHING, Source, TargetSet
 
 WIDEST: Final = 64  # a link's prefix: a wider one does not tell where its addresses are
 _EVENTS_MAX: Final = 1024  # then it is cheaper to ask again
 
 
-class BridgeSource:
+class BridgeSource(Source):
     """One downstream interface, which may appear, vanish and be renumbered at any time."""
 
     kind = "bridge"
-    uplinks: frozenset[str] | None = None
 
     def __init__(self, name: str, uplinks: Iterable[str]) -> None:
         self.name = name

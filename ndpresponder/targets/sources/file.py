@@ -25,7 +25,7 @@ from ndpresponder.linux import inotify
 from ndpresponder.linux.slow_calls import SlowCalls
 from ndpresponder.observe.logs import get_logger
 from ndpresponder.policy.table import Prefix
-from ndpresponder.targets.source import TargetSet
+from ndpresponder.targets.source import Source, TargetSet
 
 MAX_BYTES: Final = 4 << 20  # some 100,000 lines
 MAX_NAMED: Final = 20  # wrong lines that are named each; the others are counted
@@ -48,14 +48,13 @@ class Version(NamedTuple):
     digest: bytes
 
 
-class FileSource:
+class FileSource(Source):
     """The targets one file lists: a bare address, or a /128, is live; anything wider is claimed."""
 
     kind = "file"
 
     def __init__(self, path: str) -> None:
         self.name = path
-        self.uplinks: frozenset[str] | None = None
         self._log = get_logger(file=path)
         self._slow_calls = SlowCalls(path)
         self._seen: _Identity | None = None  # the version that was read last
@@ -65,11 +64,7 @@ class FileSource:
         self._unfinished: tuple[_Identity, float] = (), 0.0  # a version, and since when it has been there
 
     async def run(self, publish: Callable[[TargetSet], None]) -> None:
-        """Publish the file's targets now and after every change.
-
-        Raises:
-            SourceUnavailable: it is missing, cannot be read, does not answer or is too large.
-        """
+        """Follow the file; see `Source.run`."""
         self._seen = None  # publish even the same set again: the file can be read again
         async with contextlib.aclosing(inotify.changes(self.name, self._slow_calls, self._writing)) as changes:
             async for changed_again in changes:

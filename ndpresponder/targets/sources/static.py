@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from ipaddress import IPv6Network
 
 from ndpresponder.policy.table import Prefix
-from ndpresponder.targets.source import TargetSet
+from ndpresponder.targets.source import Source, TargetSet
 
 
 def as_prefix(network: IPv6Network) -> Prefix:
@@ -19,14 +19,14 @@ def of_networks(networks: Iterable[IPv6Network]) -> TargetSet:
     return TargetSet(frozenset(host.value.to_bytes(16, "big") for host in hosts), prefixes - hosts)
 
 
-class StaticSource:
+class StaticSource(Source):
     """The prefixes of one uplink."""
 
     kind = "static"
 
     def __init__(self, uplink: str, networks: Iterable[IPv6Network]) -> None:
         self.name = uplink
-        self.uplinks: frozenset[str] | None = frozenset((uplink,))
+        self.uplinks = frozenset((uplink,))
         self._targets = of_networks(networks)
 
     async def run(self, publish: Callable[[TargetSet], None]) -> None:

@@ -14,7 +14,8 @@ from typing import Any, Final
 from ndpresponder.config import InterfaceConfig, values
 from ndpresponder.config.checks import WIDEST, too_wide
 from ndpresponder.config.problem import Wrong, nearest
-from ndpresponder.targets.source import Schedule, TargetSet, Timer
+from ndpresponder.linux.loop import Schedule
+from ndpresponder.targets.source import Source, TargetSet
 from ndpresponder.targets.sources.static import of_networks
 
 MAX_PREFIXES: Final = 1024
@@ -68,7 +69,7 @@ class TemporaryPrefixes:
         self._call_later = call_later
         self._clock = clock
         self._keep = keep
-        self._ends: dict[Temporary, tuple[float, Timer] | None] = {}  # when each ends; None: never
+        self._ends: dict[Temporary, asyncio.TimerHandle | None] = {}  # None: it never ends
         self.changed = asyncio.Event()  # is set at the next change, and replaced then
 
     def restore(self, kept: bytes, interfaces: Collection[InterfaceConfig]) -> list[str]:
@@ -132,7 +133,7 @@ class TemporaryPrefixes:
     def remaining(self) -> dict[Temporary, float | None]:
         """Return each prefix and the seconds it still has; None: without end."""
         now_s = self._clock()
-        return {prefix: end[0] - now_s if end else None for prefix, end in self._ends.items()}
+        return {prefix: end.when() - now_s if end else None for prefix, end in self._ends.items()}
 
     def on(self, uplink: str) -> TargetSet:
         """Return the targets on an uplink."""
@@ -141,20 +142,18 @@ class TemporaryPrefixes:
     def _set(self, prefix: Temporary, lifetime_s: float | None) -> bool:
         if not self._forget(prefix) and len(self._ends) >= MAX_PREFIXES:
             return False
-        self._ends[prefix] = None
-        if lifetime_s is not None:
-            self._ends[prefix] = self._clock() + lifetime_s, self._call_later(lifetime_s, self.remove, prefix)
+        self._ends[prefix] = self._call_later(lifetime_s, self.remove, prefix) if lifetime_s is not None else None
         return True
 
     def _forget(self, prefix: Temporary) -> bool:
         if prefix not in self._ends:
             return False
         if end := self._ends.pop(prefix):
-            end[1].cancel()
+            end.cancel()
         return True
 
     def _tell(self) -> None:
-        rows = [(str(prefix.network), prefix.uplink, end and end[0]) for prefix, end in self._ends.items()]
+        rows = [(str(prefix.network), prefix.uplink, end and end.when()) for prefix, end in self._ends.items()]
         self._keep(json.dumps(rows).encode())
         self.changed.set()
         self.changed = asyncio.Event()
@@ -171,14 +170,14 @@ def _end(raw: Any) -> float | None:
     return raw
 
 
-class TemporarySource:
+class TemporarySource(Source):
     """The prefixes for one uplink; a /128 is live, as it is among the configured ones."""
 
     kind = "temporary"
 
     def __init__(self, uplink: str, prefixes: TemporaryPrefixes) -> None:
         self.name = uplink
-        self.uplinks: frozenset[str] | None = frozenset((uplink,))
+        self.uplinks = frozenset((uplink,))
         self._prefixes = prefixes
 
     async def run(self, publish: Callable[[TargetSet], None]) -> None:

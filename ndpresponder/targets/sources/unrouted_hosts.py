@@ -15,7 +15,7 @@ from typing import Final
 from ndpresponder.linux.interface import name_of
 from ndpresponder.linux.loop import wait
 from ndpresponder.linux.netlink.resolver import Neighbor
-from ndpresponder.targets.source import TargetSet
+from ndpresponder.targets.source import Source, TargetSet
 
 MAX_HOSTS: Final = 1024
 AGAIN_S: Final = 30.0  # REACHABLE_TIME, RFC 4861 10
@@ -26,12 +26,11 @@ _RETRY_S: Final = 1.0
 _LINKS: Final = ("bridge", "docker")  # the sources whose interfaces have link-layer addresses and hosts
 
 
-class UnroutedHosts:
+class UnroutedHosts(Source):
     """A source of targets for every uplink."""
 
     kind = "verify"
     name = "downstream"
-    uplinks: frozenset[str] | None = None
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock

@@ -21,30 +21,25 @@ from ndpresponder.linux.netlink.changes import Changes
 from ndpresponder.linux.wireguard_uapi import Peer
 from ndpresponder.observe.logs import get_logger
 from ndpresponder.policy.table import Prefix
-from ndpresponder.targets.source import NOTHING, TargetSet
+from ndpresponder.targets.source import NOTHING, Source, TargetSet
 
 RECENT_S: Final = 180
 POLL_S: Final = 5.0
 
 
-class WireguardSource:
+class WireguardSource(Source):
     """The targets behind one WireGuard interface; without the interface there are none."""
 
     kind = "wireguard"
 
     def __init__(self, name: str, clock: Callable[[], float] = time.time) -> None:
         self.name = name
-        self.uplinks: frozenset[str] | None = None
         self._clock = clock
         self._log = get_logger(wireguard=name)
         self._wide: frozenset[Prefix] = frozenset()
 
     async def run(self, publish: Callable[[TargetSet], None]) -> None:
-        """Publish the targets now, every five seconds, and when an interface changes.
-
-        Raises:
-            SourceUnavailable: the interface cannot be read.
-        """
+        """Look every five seconds, and when an interface changes; see `Source.run`."""
         await Changes(changes.LINK).follow(partial(self._look, publish), POLL_S)
 
     async def _look(self, publish: Callable[[TargetSet], None]) -> None:

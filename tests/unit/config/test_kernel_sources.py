@@ -74,7 +74,7 @@ def test_bridges_by_flag_replace_those_of_the_file(file: str) -> None:
 
 def test_each_is_a_source_for_all_uplinks(file: str) -> None:
     sources = build_sources(loaded("-c", file), TemporaryPrefixes(lambda *_: None, lambda: 0.0))
-    made = [(source.kind, source.name, source.uplinks) for source in sources.values()]
+    made = [(each.source.kind, each.source.name, each.source.uplinks) for each in sources.values()]
     assert made == [
         ("static", "eth0", frozenset({"eth0"})),
         ("temporary", "eth0", frozenset({"eth0"})),

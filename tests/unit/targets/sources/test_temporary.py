@@ -35,6 +35,9 @@ class Timer:
     def cancel(self) -> None:
         self.cancelled = True
 
+    def when(self) -> float:
+        return self.due_s
+
 
 class Clock:
     """Time that passes when it is told to."""
