@@ -31,7 +31,8 @@ async def _events(answer: bytes) -> None:
     read = 0
     async with loops.saying(lambda _: answer, b"\r\n\r\n", "engine.sock") as path:
         with contextlib.suppress(SourceUnavailable):
-            async with engine_api.Engine(path).events("/events") as lines:
+            async with contextlib.aclosing(engine_api.Engine(path).events("/events")) as lines:
+                assert await anext(lines) == b""
                 async for line in lines:
                     assert b"\n" not in line
                     read += len(line) + 1

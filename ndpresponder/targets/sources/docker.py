@@ -6,6 +6,7 @@ forgotten, since containers outlive it. An answer that cannot be read is a failu
 """
 
 import asyncio
+import contextlib
 import json
 import re
 import socket
@@ -17,7 +18,7 @@ from ndpresponder.config.problem import printable
 from ndpresponder.errors import SourceUnavailable
 from ndpresponder.linux.loop import wait
 from ndpresponder.observe.logs import get_logger
-from ndpresponder.targets.source import TargetSet
+from ndpresponder.targets.source import Source, TargetSet
 from ndpresponder.targets.sources.engine_api import Engine
 
 DEFAULT_URL: Final = "unix:///var/run/docker.sock"
@@ -39,7 +40,7 @@ MISSING: Final = "there is no such network yet"
 Concern = tuple[str, str, str]  # a network, why its containers are not reachable or not followed, and a hint
 
 
-class DockerSource:
+class DockerSource(Source):
     """The containers in the networks called `names` of the engine at `url`; "*" stands for every network with IPv6."""
 
     kind = "docker"
@@ -47,7 +48,6 @@ class DockerSource:
     def __init__(self, names: Sequence[str], url: str = DEFAULT_URL) -> None:
         path = url.removeprefix("unix://")
         self.name = ",".join(names) if url == DEFAULT_URL else f"{','.join(names)}@{path}"
-        self.uplinks: frozenset[str] | None = None
         self._names = frozenset(names)
         self._engine = Engine(path)
         self._drops_direct = False
@@ -73,7 +73,8 @@ class DockerSource:
             await asyncio.gather(events, return_exceptions=True)
 
     async def _read_events(self, changed: asyncio.Event) -> None:
-        async with self._engine.events(_EVENTS) as lines:
+        async with contextlib.aclosing(self._engine.events(_EVENTS)) as lines:
+            await anext(lines)
             changed.set()
             asyncio.get_running_loop().call_later(_LATE_S, changed.set)
             async for line in lines:

@@ -43,9 +43,8 @@ class Engine:
                 await asyncio.sleep(0)  # reading what is there already does not give way by itself
         return status, bytes(body)
 
-    @contextlib.asynccontextmanager
-    async def events(self, target: str) -> AsyncIterator[AsyncGenerator[bytes, None]]:
-        """Yield an iterator over the lines of a stream, once the engine has begun it.
+    async def events(self, target: str) -> AsyncGenerator[bytes, None]:
+        """Yield an empty line once the engine has begun a stream, and then the lines of that; `aclose` it.
 
         A line that is too long to be kept comes as empty ones, the last of them at its end.
 
@@ -55,20 +54,17 @@ class Engine:
         async with self._ask(target) as (status, parts):
             if status != 200:
                 raise SourceUnavailable(f"{self.path}: status {status} for {target}")
-            async with contextlib.aclosing(self._lines(parts)) as lines:
-                yield lines
-
-    async def _lines(self, parts: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
-        rest, skipping = b"", False
-        async for part in parts:
-            *lines, rest = (rest + part).split(b"\n")
-            for line in lines:
-                yield b"" if skipping else line
-                skipping = False
-            if len(rest) > _LINE_MAX:
-                rest, skipping = b"", True
-                yield rest
-            await asyncio.sleep(_EVENTS_PAUSE_S)
+            rest, skipping = b"", False
+            yield rest
+            async for part in parts:
+                *lines, rest = (rest + part).split(b"\n")
+                for line in lines:
+                    yield b"" if skipping else line
+                    skipping = False
+                if len(rest) > _LINE_MAX:
+                    rest, skipping = b"", True
+                    yield rest
+                await asyncio.sleep(_EVENTS_PAUSE_S)
         raise SourceUnavailable(f"{self.path}: the engine ended its events")
 
     @contextlib.asynccontextmanager
