@@ -26,7 +26,7 @@ from ndpresponder.linux.netlink.routes import (
 from ndpresponder.observe.logs import get_logger
 from ndpresponder.policy.table import Prefix
 from ndpresponder.targets.scope import EVERYTHING, Scope, contains
-from ndpresponder.targets.source import TargetSet
+from ndpresponder.targets.source import Source, TargetSet
 from ndpresponder.targets.sources.static import as_prefix
 
 _LOOKS: Final = 3  # while other routes change
@@ -35,12 +35,11 @@ _LOOPBACK: Final = 1  # index of `lo` in every network namespace
 _NEVER: Final = (Prefix(0xFE80 << 112, 10), Prefix(0xFF << 120, 8))  # link-local, multicast
 
 
-class RoutesSource:
+class RoutesSource(Source):
     """The routes of this host."""
 
     kind = "routes"
     name = "kernel"
-    uplinks: frozenset[str] | None = None
 
     def __init__(self, config: RoutesSourceConfig, uplinks: Iterable[str]) -> None:
         self._config = config
