@@ -84,7 +84,7 @@ def environment_help() -> str:
         "NDPRESPONDER_PREFIX": "prefixes, likewise, each PFX or PFX@IF",
         "NDPRESPONDER_CONFIG": "as --config",
     }
-    rows |= {key.setting.env: f"as {key.setting.flags[-1]}" for _, key in leaves() if key.setting.env}
+    rows |= {key.env: f"as {key.flags[-1]}" for _, key in leaves() if key.env}
     rows["NDPRESPONDER_LOG"] += "; a letter (V D I W E F N) does as well"
     return "\n".join(f"  {name:<24} {meaning}" for name, meaning in rows.items())
 
@@ -106,22 +106,21 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
         *names, metavar = flag.replace(", ", " ").split()
         group.add_argument(*names, metavar=metavar, action=action, help=text)
     for path, key in leaves():
-        setting = key.setting
-        if not setting.flags:
+        if not key.flags:
             continue
         group = answered if path[0] == "source" else seen if path[0] in ("log", "metrics", "control") else how
-        common: dict[str, Any] = {"dest": ".".join(path), "help": setting.help}
+        common: dict[str, Any] = {"dest": ".".join(path), "help": key.meaning}
         if key.kind is bool:
-            group.add_argument(*setting.flags, **common, action="store_const", const=True)
+            group.add_argument(*key.flags, **common, action="store_const", const=True)
             continue
         words = ", ".join(get_args(key.kind)) if get_origin(key.kind) is Literal else ""
         default = f"default: {key.default}" if key.default and not key.required else ""
         if words or default:
             common["help"] += f" ({'; '.join(filter(None, (words, default)))})"
-        if setting.bare:
+        if key.bare:
             common |= {"nargs": "?", "const": ""}
         action = "append" if names_source(path, key) else "store"
-        group.add_argument(*setting.flags, **common, metavar=setting.metavar, action=action)
+        group.add_argument(*key.flags, **common, metavar=key.flag.rpartition(" ")[2].strip("[]"), action=action)
 
 
 def add_common(parser: argparse.ArgumentParser) -> None:

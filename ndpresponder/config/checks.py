@@ -54,7 +54,7 @@ def _judge_sources(sources: Table, problems: list[Problem]) -> None:
             for name, key in keys(keys(SourcesConfig)[kind].table or SourcesConfig).items():
                 given = table.values.get(name)
                 if key.required and key.many and given and not given.value and name not in table.broken:
-                    problems.append(given.problem("is empty", f"write {name} = {key.setting.example}"))
+                    problems.append(given.problem("is empty", f"write {name} = {key.example}"))
             for other in tables[:number]:
                 if not table.broken and _said(table) == _said(other):
                     problems.append(table.problem(f"says what {other.where} says", "leave one out"))

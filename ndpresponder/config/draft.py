@@ -108,7 +108,7 @@ class Checker:
                 self._report(here, f"must be a table, not {kind_of(value)}", f"write [{name}] on its own line")
         for name, key in known.items():
             if key.required and name not in raw and self._is_file:
-                self._report((*path, name), "missing", f"write {name} = {key.setting.example} in the table")
+                self._report((*path, name), "missing", f"write {name} = {key.example} in the table")
                 table.broken.add(name)
         return table
 

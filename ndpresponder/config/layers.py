@@ -114,18 +114,18 @@ def from_flags(options: Mapping[str, Any], problems: list[Problem]) -> Layer:
     given = [(path, key, options[".".join(path)]) for path, key in leaves() if options.get(".".join(path)) is not None]
     for path, key, words in given:
         if names_source(path, key):
-            layer.say({"source": {path[1]: _followed(key, words)}}, f"flag {key.setting.flags[-1]}")
+            layer.say({"source": {path[1]: _followed(key, words)}}, f"flag {key.flags[-1]}")
     if options.get("within") is not None:
         _say_within(layer, [word for words in options["within"] for word in words.split(",") if word])
     for path, key, word in given:
         if not names_source(path, key):
-            layer.say(_at(path, word), f"flag {key.setting.flags[-1]}")
+            layer.say(_at(path, word), f"flag {key.flags[-1]}")
     return layer
 
 
 def _followed(key: Key, words: Sequence[object]) -> object:
     """Return the tables of what to follow: one source of all words, or one for each."""
-    if key.setting.bare:
+    if key.bare:
         parts = [part for word in words for part in str(word).split(",") if part]
         return {key.name: parts} if parts else {}
     unique = list(dict.fromkeys(words))
@@ -150,8 +150,8 @@ def from_environment(environ: Mapping[str, str], problems: list[Problem]) -> Lay
         for word in filter(None, _SEPARATOR.split(environ.get(variable, ""))):
             layer.say_uplink(name, word, f"environment {variable}")
     for path, key in leaves():
-        if key.setting.env.startswith("NDPRESPONDER_") and environ.get(key.setting.env):
-            layer.say(_at(path, environ[key.setting.env]), f"environment {key.setting.env}")
+        if key.env.startswith("NDPRESPONDER_") and environ.get(key.env):
+            layer.say(_at(path, environ[key.env]), f"environment {key.env}")
     return layer
 
 

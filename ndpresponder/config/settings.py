@@ -209,12 +209,12 @@ class InterfaceConfig:
 class Config:
     """Everything the daemon is told."""
 
-    interfaces: tuple[InterfaceConfig, ...] = setting((), "one table for each uplink", key="interface")
+    interfaces: tuple[InterfaceConfig, ...] = setting((), "one table for each uplink", name="interface")
     log: LogConfig = setting(LogConfig(), "what is logged")
     metrics: MetricsConfig = setting(MetricsConfig(), "Prometheus metrics")
     control: ControlConfig = setting(ControlConfig(), "the socket for commands")
     limits: LimitsConfig = setting(LimitsConfig(), "protection against floods")
-    sources: SourcesConfig = setting(SourcesConfig(), "where targets come from", key="source")
+    sources: SourcesConfig = setting(SourcesConfig(), "where targets come from", name="source")
     dry_run: bool = setting(False, "decide, count and log, but send nothing", flag="-d, --dry-run")
     install_routes: bool = setting(
         False, "install missing routes to live targets; needs CAP_NET_ADMIN", flag="--install-routes"
@@ -237,4 +237,4 @@ def leaves(table: type[Any] = Config, path: tuple[str, ...] = ()) -> Iterator[tu
 
 def names_source(path: tuple[str, ...], key: Key) -> bool:
     """Tell whether each use of a key's flag adds a source of targets."""
-    return path[0] == "source" and (key.required or key.setting.bare)
+    return path[0] == "source" and (key.required or key.bare)

@@ -145,7 +145,7 @@ def ends_well(tmp_path_factory: Any, content: bytes) -> None:
     assert all(problem.isprintable() for problem in problems_of({"config": str(file)}))
 
 
-flags = st.sampled_from([".".join(path) for path, key in leaves() if key.setting.flags] + ["rate"])
+flags = st.sampled_from([".".join(path) for path, key in leaves() if key.flags] + ["rate"])
 
 
 @given(st.dictionaries(flags, st.text()), st.lists(st.text()))

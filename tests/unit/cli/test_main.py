@@ -156,9 +156,9 @@ def test_help_names_every_flag_variable_exit_code_and_command(capsys: pytest.Cap
     assert exit_code("--help") == 0
     text = capsys.readouterr().out
     flags = ["--iface", "--prefix", "--exclude", "--config", "--rate", "--version", "--help"]
-    flags += [flag for _, key in leaves() for flag in key.setting.flags]
+    flags += [flag for _, key in leaves() for flag in key.flags]
     variables = ["NDPRESPONDER_IFACE", "NDPRESPONDER_PREFIX", "NDPRESPONDER_CONFIG"]
-    variables += [key.setting.env for _, key in leaves()]
+    variables += [key.env for _, key in leaves()]
     codes = [f"{code.value} " for code in ExitCode]
     assert [word for word in (*flags, *variables, *codes, *COMMANDS) if word not in text] == []
 

@@ -41,9 +41,9 @@ def test_a_setting_stands_in_the_reference_file_with_its_default_and_meaning(pat
     else:
         default = list(key.default) if key.many else key.default
         assert value == default or f"Default: {str(default) or chr(34) * 2}." in comment
-    for flag in key.setting.flags[-1:]:
+    for flag in key.flags[-1:]:
         assert f"Flag: {flag}" in comment
-    assert key.setting.env in comment
+    assert key.env in comment
     if get_origin(key.kind) is Literal:
         assert [word for word in get_args(key.kind) if f'"{word}"' not in comment and word != value] == []
 
