@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from ndpresponder.cli.flags import Parser, add_common, add_settings, environment_help
+from ndpresponder.cli.flags import Formatter, Parser, add_common, add_settings, environment_help
 from ndpresponder.config import Config
 from ndpresponder.config.values import LEVELS
 
@@ -43,7 +43,8 @@ def parser_of(word: str = "") -> Parser:
         ends = f"0 fine   1 {command.failure}   2 wrong use   69 the daemon is not reachable"
         epilog, usage = f"{epilog}\n\nexit codes:\n  {ends}", None
     description = command.description or f"{command.summary[0].upper()}{command.summary[1:]}."
-    parser = Parser(prog, epilog, usage, description, COMMANDS)
+    parser = Parser(prog, usage, description, epilog, formatter_class=Formatter, allow_abbrev=False, add_help=False)
+    parser.commands = COMMANDS
     command.add_arguments(parser)
     add_common(parser)
     return parser

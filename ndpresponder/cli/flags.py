@@ -37,17 +37,7 @@ class Formatter(argparse.RawDescriptionHelpFormatter):
 class Parser(argparse.ArgumentParser):
     """A parser that answers a misspelt flag with the nearest one."""
 
-    def __init__(self, prog: str, epilog: str, usage: str | None, description: str, commands: Collection[str]) -> None:
-        super().__init__(
-            prog=prog,
-            usage=usage,
-            description=description,
-            epilog=epilog,
-            formatter_class=Formatter,
-            allow_abbrev=False,
-            add_help=False,
-        )
-        self._commands = commands
+    commands: Collection[str] = ()
 
     def parse(self, argv: Sequence[str]) -> argparse.Namespace:
         """Parse the arguments, or exit with a message."""
@@ -60,7 +50,7 @@ class Parser(argparse.ArgumentParser):
         if not word.startswith("-"):
             if ":" in word:
                 return f"{word!r} stands alone; write --prefix {word}"
-            if word in self._commands:
+            if word in self.commands:
                 return f"{word!r} is a command, and a command comes first"
             return f"{word!r} is not expected here; a value needs its flag, such as --iface {word}"
         name, equals, value = word.partition("=")

@@ -16,7 +16,7 @@ from pathlib import Path as FilePath
 from typing import Final
 
 from ndpresponder.config.draft import Checker, Table
-from ndpresponder.config.problem import Problem, nearest, printable
+from ndpresponder.config.problem import Problem, Wrong, nearest, printable
 from ndpresponder.config.toml_lines import locate
 
 MAX_BYTES: Final = 1 << 20  # far above any real file, far below what /dev/zero would give
@@ -33,21 +33,13 @@ _SYNTAX_HINTS: Mapping[str, str] = {
 }
 
 
-class NothingWritten(OSError):
-    """A pipe or a terminal did not say all of it in time."""
-
-
 def read(name: str, problems: list[Problem]) -> Table:
     """Read one configuration file; what is wrong with it is added to the problems."""
-    shown = printable(name)
     try:
         data = _read_octets(name)
     except (OSError, ValueError) as error:
-        return _refused(Problem(shown, "", *_unreadable(name, error)), problems)
-    if len(data) > MAX_BYTES:
-        too_large = Problem(shown, "", "is larger than 1 MiB", "name a configuration file in TOML")
-        return _refused(too_large, problems)
-    return parse(data, shown, problems)
+        return _refused(Problem(printable(name), "", *_unreadable(name, error)), problems)
+    return parse(data, printable(name), problems)
 
 
 def parse(data: bytes, name: str, problems: list[Problem]) -> Table:
@@ -70,59 +62,55 @@ def parse(data: bytes, name: str, problems: list[Problem]) -> Table:
 
 
 def _refused(problem: Problem, problems: list[Problem]) -> Table:
-    """Report a file that holds no document."""
     problems.append(problem)
     return Table(broken={"interface"})
 
 
 def _read_octets(name: str) -> bytes:
-    """Return what the file holds, at most one octet more than `MAX_BYTES`.
+    """Return what the file holds.
 
     The path may name a pipe (`--config <(make-configuration)`, `--config /dev/stdin`). To open a named pipe would wait
     for its writer, and so would to read one: neither waits here, until a deadline.
 
     Raises:
-        NothingWritten: it is a pipe or a device, and its end did not come in time.
+        Wrong: it is too large, or a pipe or a device whose end did not come in time.
         OSError, ValueError: it cannot be read.
     """
     if "\0" in name:  # each version of Python words it in another way
         raise ValueError("embedded null byte")
     end_s = time.monotonic() + PIPE_TIMEOUT_S
-    descriptor = os.open(name, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
-    try:
-        return _read_until(descriptor, end_s)
-    finally:
-        os.close(descriptor)
-
-
-def _read_until(descriptor: int, end_s: float) -> bytes:
-    is_pipe = stat.S_ISFIFO(os.fstat(descriptor).st_mode)
     found = bytearray()
     poll = select.poll()
-    poll.register(descriptor, select.POLLIN)
-    while len(found) <= MAX_BYTES:
-        try:
-            piece = os.read(descriptor, min(_READ, MAX_BYTES + 1 - len(found)))
-        except BlockingIOError:  # a writer has it open, and is silent
-            ended = False
-        else:
-            found += piece
+    with open(name, "rb", buffering=0, opener=_open_at_once) as file:
+        is_pipe = stat.S_ISFIFO(os.fstat(file.fileno()).st_mode)
+        poll.register(file, select.POLLIN)
+        while len(found) <= MAX_BYTES:
+            piece = file.read(_READ)
             if piece:
+                found += piece
                 continue
-            # A pipe that no writer has opened yet reads like an ended file, too
-            ended = bool(found) or not is_pipe or any(events & select.POLLHUP for _, events in poll.poll(0))
-        if ended:
-            break
-        rest_s = end_s - time.monotonic()
-        if rest_s <= 0:
-            raise NothingWritten("its end did not come" if found else "nothing was written to it")
-        poll.poll(rest_s * 1000)
-    return bytes(found)
+            # None: a writer has it open, and is silent. A pipe that no writer has opened yet reads like an ended file
+            hung_up = any(events & select.POLLHUP for _, events in poll.poll(0))
+            if piece is not None and (found or hung_up or not is_pipe):
+                return bytes(found)
+            rest_s = end_s - time.monotonic()
+            if rest_s <= 0:
+                fault = "its end did not come" if found else "nothing was written to it"
+                hint = "name a file, or write to it and close it"
+                raise Wrong(f"is a pipe or a device, and {fault} within {PIPE_TIMEOUT_S:g} s", hint)
+            poll.poll(rest_s * 1000)
+    raise Wrong("is larger than 1 MiB", "name a configuration file in TOML")
+
+
+def _open_at_once(name: str, flags: int) -> int:
+    return os.open(name, flags | os.O_NONBLOCK | os.O_NOCTTY)
 
 
 def _unreadable(name: str, error: OSError | ValueError) -> tuple[str, str]:
     """Say why a file cannot be read, and what to do."""
     path = FilePath(name)
+    if isinstance(error, Wrong):
+        return error.message, error.hint
     if isinstance(error, IsADirectoryError):
         return "is a directory", f"name the file in it, such as {path / 'ndpresponder.toml'}"
     if isinstance(error, PermissionError):
@@ -138,11 +126,6 @@ def _unreadable(name: str, error: OSError | ValueError) -> tuple[str, str]:
         others = sorted(other for other in names if other.endswith(".toml"))[:3]
         beside = f"beside it there is {', '.join(others)}" if others else "check the path"
         return "does not exist", f"did you mean {path.parent / near}?" if near else beside
-    if isinstance(error, NothingWritten):
-        return (
-            f"is a pipe or a device, and {error} within {PIPE_TIMEOUT_S:g} s",
-            "name a file, or write to it and close it",
-        )
     if isinstance(error, OSError) and error.errno == errno.ENXIO:
         return "cannot be read: it is a socket, or a device that is not there", "name a configuration file in TOML"
     reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)

@@ -144,7 +144,7 @@ def listen(raw: object) -> str:
     if not where:
         return where
     if where.startswith("unix:"):
-        return _socket_path(where)
+        return _socket(where)
     address, colon, port = where.rpartition(":")
     digits = port.isascii() and port.isdigit()
     bare = where[1:-1] if where.startswith("[") and where.endswith("]") else where
@@ -177,14 +177,11 @@ def _parses(parse: Callable[[], object]) -> bool:
     return True
 
 
-def _socket_path(where: str) -> str:
+def _socket(where: str) -> str:
+    """Accept `PATH` or `unix:PATH`."""
     path = where.removeprefix("unix:")
     if not path.startswith("/"):
         raise Wrong(f"{where!r} has no absolute path", "write it like unix:/run/ndpresponder/metrics.sock")
-    return _fitting(where, path)
-
-
-def _fitting(where: str, path: str) -> str:
     if len(path.encode()) > SOCKET_PATH_BYTES:
         message = f"{where!r} is longer than the {SOCKET_PATH_BYTES} bytes of a socket's path"
         raise Wrong(message, "choose a shorter one")
@@ -198,7 +195,7 @@ def control_socket(raw: object) -> str:
         raise Wrong(f"{path!r} is not an absolute path", "write it like /run/ndpresponder/control.sock")
     if path.endswith("/"):
         raise Wrong(f"{path!r} names a directory", f"write {path}control.sock")
-    return _fitting(path, path)
+    return path and _socket(path)
 
 
 def socket_url(raw: object) -> str:
@@ -208,7 +205,7 @@ def socket_url(raw: object) -> str:
         hint = "write unix:///var/run/docker.sock or unix:///run/podman/podman.sock"
         raise Wrong(f"{where!r} is not the URL of a unix socket", hint)
     path = where.removeprefix("unix:").removeprefix("//")
-    return f"unix://{_socket_path(f'unix:{path}').removeprefix('unix:')}"
+    return _socket(f"unix:{path}").replace("unix:", "unix://", 1)
 
 
 def network_name(raw: object) -> str:
