@@ -22,7 +22,9 @@ class Daemon:
     """`ndpresponder <flags>` in the VPS from the start of the context, where it is ready, to its end."""
 
     def __init__(self, lab: Lab, *flags: str) -> None:
-        self.flags = (*flags, "--metrics", f"127.0.0.1:{_METRICS_PORT}")
+        # Without a control socket: the lab leaves the machine's /run alone
+        flags = (*flags, "--metrics", f"127.0.0.1:{_METRICS_PORT}", "--control=")
+        self._command = (sys.executable, "-m", "ndpresponder", *flags)
         self._lab = lab
 
     def __enter__(self) -> Self:
@@ -30,26 +32,16 @@ class Daemon:
         with contextlib.ExitStack() as stack:
             self._output = stack.enter_context(tempfile.TemporaryFile("w+"))
             streams = {"stdin": subprocess.DEVNULL, "stdout": self._output, "stderr": subprocess.STDOUT}
-            # Without a control socket: the lab leaves the machine's /run alone
-            command = (sys.executable, "-m", "ndpresponder", *self.flags, "--control=")
-            self.process = self._lab.popen("vps", *command, env=environment, **streams)
-            stack.callback(self._lab.reap, self.process)
+            self._process = self._lab.popen("vps", *self._command, env=environment, **streams)
+            stack.callback(self._lab.reap, self._process)
             wait_until(self._is_ready, _READY_DEADLINE_S, "the daemon to be ready")
             self._stack = stack.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:
         with self._stack, contextlib.suppress(subprocess.TimeoutExpired):
-            self.stop()
-
-    def stop(self) -> int:
-        """End the daemon as systemd would, and return its exit code; raise TimeoutExpired if it does not end."""
-        self.process.terminate()
-        return self.process.wait(_STOP_DEADLINE_S)
-
-    def log(self) -> str:
-        self._output.seek(0)
-        return self._output.read()
+            self._process.terminate()  # as systemd would
+            self._process.wait(_STOP_DEADLINE_S)
 
     def get(self, path: str) -> tuple[int, str]:
         """Fetch `path` over HTTP from inside the VPS: status and body."""
@@ -68,8 +60,10 @@ class Daemon:
         return {name: float(value) for name, _, value in lines}
 
     def _is_ready(self) -> bool:
-        if self.process.poll() is not None:
-            raise ChildProcessError(f"the daemon ended with exit code {self.process.returncode}:\n{self.log()}")
+        if self._process.poll() is not None:
+            self._output.seek(0)
+            log = self._output.read()
+            raise ChildProcessError(f"the daemon ended with exit code {self._process.returncode}:\n{log}")
         try:
             return self.get("/readyz")[0] == http.client.OK
         except ConnectionRefusedError:

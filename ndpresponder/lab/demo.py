@@ -83,8 +83,8 @@ def main(args: argparse.Namespace) -> ExitCode:
         if shutil.which(command) is None:
             raise SystemRefused(f"{command!r} is not on the PATH: apt install {package}")
     try:
-        with _alone(args.name), _cleaned_up(args) as say:
-            return ExitCode.OK if args.down else _show(args, say)
+        with _alone(args.name), _cleaned_up(args):
+            return ExitCode.OK if args.down else _show(args, _progress(args.json))
     except subprocess.CalledProcessError as error:
         raise SystemRefused("\n".join([shlex.join(error.cmd), *getattr(error, "__notes__", ())])) from error
     except BrokenPipeError:
@@ -121,13 +121,13 @@ def _alone(name: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _cleaned_up(args: argparse.Namespace) -> Iterator[_Say]:
+def _cleaned_up(args: argparse.Namespace) -> Iterator[None]:
     """Remove the lab at the end, however that comes; with `--keep` only when it comes early."""
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = {number: handler for number in numbers if (handler := signal.getsignal(number)) != signal.SIG_IGN}
+    ending = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    numbers = [number for number in ending if signal.getsignal(number) != signal.SIG_IGN]
 
     def ignore() -> None:  # a second Ctrl-C must not stop the cleaning; the commands that clean inherit this
-        for number in before:
+        for number in numbers:
             signal.signal(number, signal.SIG_IGN)
 
     def end(number: int, _: object) -> None:
@@ -141,18 +141,16 @@ def _cleaned_up(args: argparse.Namespace) -> Iterator[_Say]:
         finally:
             os._exit(128 + number)
 
-    for number in before:
+    for number in numbers:
         signal.signal(number, end)
     keep = False
     try:
-        yield _progress(args.json)
+        yield
         keep = args.keep and not args.down
     finally:
         ignore()
         if not keep:
             Lab(args.name).down()
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _end_children() -> None:

@@ -7,7 +7,6 @@ that does not live in the namespace it was asked about.
 import contextlib
 import ctypes
 import os
-import select
 import signal
 import subprocess
 import time
@@ -18,6 +17,7 @@ from typing import Any
 _RUN_DIR = Path("/run/netns")  # where `ip netns` mounts the names
 _CLONE_NEWNET = 0x40000000
 _END_DEADLINE_S = 5.0
+_LOOK_S = 0.005
 
 
 class Namespace:
@@ -82,17 +82,9 @@ def delete_all(namespaces: Iterable[Namespace]) -> None:
 
 def processes(namespaces: Iterable[Namespace]) -> list[int]:
     """Return the processes that live in any of these namespaces, except our own."""
-    inodes = set()
-    for namespace in namespaces:
-        with contextlib.suppress(OSError):
-            inodes.add(_identity(namespace.path))
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdecimal() and int(entry.name) != os.getpid():
-            with contextlib.suppress(OSError):  # ended meanwhile, or a zombie: it has no namespace any more
-                if _identity(entry / "ns" / "net") in inodes:
-                    found.append(int(entry.name))
-    return found
+    inodes = {_identity(namespace.path) for namespace in namespaces} - {None}
+    pids = (int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdecimal())
+    return [pid for pid in pids if _identity(Path(f"/proc/{pid}/ns/net")) in inodes and pid != os.getpid()]
 
 
 def end_processes(namespaces: Iterable[Namespace]) -> None:
@@ -105,7 +97,8 @@ def end_processes(namespaces: Iterable[Namespace]) -> None:
             raise TimeoutError(f"processes {pids} in {names} survived SIGKILL")
         for pid in pids:
             with contextlib.suppress(ProcessLookupError):
-                _kill_and_wait(pid, deadline)
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(_LOOK_S)
 
 
 def veth(number: int, near: tuple[Namespace, str, str], far: tuple[Namespace, str, str]) -> str:
@@ -122,14 +115,10 @@ def veth(number: int, near: tuple[Namespace, str, str], far: tuple[Namespace, st
     return f"link add {next(ends)} type veth peer name {next(ends)}"
 
 
-def _run(
-    argv: list[str],
-    check: bool = True,
-    timeout: float | None = 30,
-    input: str = "",  # noqa: A002
-) -> subprocess.CompletedProcess[str]:
-    try:  # with an input, so that it is never our own terminal
-        return subprocess.run(argv, check=check, timeout=timeout, input=input, text=True, capture_output=True)
+def _run(argv: list[str], check: bool = True, **options: Any) -> subprocess.CompletedProcess[str]:
+    options = {"timeout": 30, "input": "", **options}  # with an input, so that it is never our own terminal
+    try:
+        return subprocess.run(argv, check=check, text=True, capture_output=True, **options)
     except subprocess.CalledProcessError as error:
         error.add_note(f"{error.stdout}{error.stderr}".strip())
         raise
@@ -142,15 +131,9 @@ def _set_namespace(fd: int) -> None:
         raise OSError(number, f"setns: {os.strerror(number)}")
 
 
-def _identity(path: Path) -> tuple[int, int]:
-    status = path.stat()
-    return status.st_dev, status.st_ino
-
-
-def _kill_and_wait(pid: int, deadline: float) -> None:
-    fd = os.pidfd_open(pid)
+def _identity(path: Path) -> tuple[int, int] | None:
     try:
-        signal.pidfd_send_signal(fd, signal.SIGKILL)
-        select.select([fd], [], [], max(0.0, deadline - time.monotonic()))
-    finally:
-        os.close(fd)
+        status = path.stat()
+    except OSError:  # no such namespace, or a process that has ended: a zombie has no namespace any more
+        return None
+    return status.st_dev, status.st_ino

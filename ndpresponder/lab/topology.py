@@ -100,11 +100,8 @@ class Lab:
     def reap(self, *children: subprocess.Popen[str]) -> None:
         """Kill children made by `popen`, collect their exit status and close their pipes."""
         for child in children:
-            child.kill()
-            child.wait()
-            for pipe in (child.stdin, child.stdout, child.stderr):
-                if pipe is not None:
-                    pipe.close()
+            with child:
+                child.kill()
             self._children.remove(child)
 
     def filter(self, name: Filter) -> None:
@@ -121,13 +118,13 @@ class Lab:
             raise ValueError(f"{' '.join(argv)}: {output.stdout}{output.stderr}")
         return Ping(sent=int(numbers[1]), received=int(numbers[2]))
 
-    def forget(self, target: str = CONTAINER) -> None:
-        """Make the router forget what it knows about `target`, so that it solicits again."""
-        self.run("rtr", "ip", "-6", "neigh", "del", target, "dev", "lan0", check=False)
+    def forget(self, target: str = CONTAINER, host: str = "rtr", device: str = "lan0") -> None:
+        """Make a host, the router, forget what it knows about `target`, so that it solicits again."""
+        self.run(host, "ip", "-6", "neigh", "del", target, "dev", device, check=False)
 
     def forget_gateway(self) -> None:
         """Make the VPS's kernel forget its gateway, as after a start or a long silence."""
-        self.run("vps", "ip", "-6", "neigh", "del", GATEWAY, "dev", "uplink", check=False)
+        self.forget(GATEWAY, "vps", "uplink")
 
     def resolve_gateway(self) -> None:
         """Let the VPS's kernel learn its gateway, by a ping of its own.

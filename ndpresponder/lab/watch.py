@@ -3,7 +3,6 @@
 Reads with a few slices of its own: what watches the responder must not share the responder's code.
 """
 
-import contextlib
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -38,11 +37,10 @@ class AdvertisementWatch:
         self._lab = lab
 
     def __enter__(self) -> Self:
-        with contextlib.ExitStack() as stack, self._lab["hv"].enter():
-            self._socket = stack.enter_context(socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0))
+        with self._lab["hv"].enter():
+            self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
             self._socket.bind(("p-vps", _ETH_P_ALL))
-            self._socket.setblocking(False)
-            stack.pop_all()
+        self._socket.setblocking(False)
         return self
 
     def __exit__(self, *_: object) -> None:
