@@ -60,11 +60,7 @@ class Key:
         return self.kind if isinstance(self.kind, type) and is_dataclass(self.kind) else None
 
     def parse(self, raw: object) -> object:
-        """Return the setting's value, or that of an element.
-
-        Raises:
-            Wrong: it is none.
-        """
+        """Return the setting's value, or that of an element; raise `Wrong` if it is none."""
         if self.check is not None:
             return self.check(raw)
         return values.choice(get_args(self.kind))(raw) if get_origin(self.kind) is Literal else values.boolean(raw)

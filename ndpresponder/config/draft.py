@@ -6,7 +6,7 @@ in which layers are merged and which becomes the settings tree. A draft never ho
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from ndpresponder.config.declaration import Key, keys
 from ndpresponder.config.problem import Problem, Wrong, nearest
@@ -21,15 +21,12 @@ VERSION = 1
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """A checked value and where it stands; for an array also its elements."""
-
     value: Any
     where: str
     path: str = ""  # "interface[0].prefixes"; empty outside a file
     items: tuple["Given", ...] = ()
 
     def problem(self, message: str, hint: str) -> Problem:
-        """Return what is wrong with this value."""
         return Problem(self.where, self.path, message, hint)
 
     def joined(self, other: "Given") -> "Given":
@@ -37,10 +34,11 @@ class Given:
         return Given(self.value + other.value, self.where, self.path, self.items + other.items)
 
 
+NOT_GIVEN: Final = Given(None, "default")
+
+
 @dataclass(slots=True)
 class Table:
-    """One table of settings."""
-
     where: str = ""
     path: str = ""  # "interface[0]"; empty for the root and outside a file
     values: dict[str, Given] = field(default_factory=dict)
@@ -50,16 +48,12 @@ class Table:
 
     def of(self, key: str) -> Any:
         """Return the value of a key, or None."""
-        given = self.values.get(key)
-        return given.value if given else None
+        return self.values.get(key, NOT_GIVEN).value
 
     def items(self, key: str) -> tuple[Given, ...]:
-        """Return the elements of an array."""
-        given = self.values.get(key)
-        return given.items if given else ()
+        return self.values.get(key, NOT_GIVEN).items
 
     def problem(self, message: str, hint: str) -> Problem:
-        """Return what is wrong with this table."""
         return Problem(self.where, self.path, message, hint)
 
 
@@ -82,7 +76,6 @@ class Checker:
         self._problems.append(Problem(*self._where(path), message, hint))
 
     def document(self, raw: dict[str, Any]) -> Table:
-        """Check a whole file."""
         if "version" not in raw:
             self._report(("version",), "missing", f"write version = {VERSION} as the first line")
         elif type(raw["version"]) is not int or raw["version"] != VERSION:
@@ -90,7 +83,6 @@ class Checker:
         return self.table(Config, {name: raw[name] for name in raw if name != "version"})
 
     def table(self, cls: type[Any], raw: dict[str, Any], path: Path = ()) -> Table:
-        """Check one table."""
         known = keys(cls)
         table = Table(*self._where(path))
         for name, value in raw.items():
@@ -163,7 +155,6 @@ def _advise(name: str, known: dict[str, Key], root: bool) -> str:
 
 
 def _header(path: tuple[str, ...]) -> str:
-    """Write the line that opens a table."""
     table: Any = Config
     for step in path:
         key = keys(table)[step]

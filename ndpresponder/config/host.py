@@ -43,7 +43,6 @@ class Host:
         return [IPv6Address(int(gateway, 16)) for gateway in found if gateway]
 
     def addresses(self, interface: str) -> list[IPv6Address]:
-        """Return the interface's own addresses."""
         return [IPv6Address(int(row[0], 16)) for row in self._rows("if_inet6", 6) if row[5] == interface]
 
     def networks(self, interface: str) -> list[IPv6Network]:
@@ -53,7 +52,6 @@ class Host:
         return [network for network in found if not network.is_link_local]
 
     def interfaces(self) -> list[str]:
-        """Return the names of all interfaces."""
         try:
             return sorted(name for name in os.listdir(self.root / "sys/class/net") if name != "bonding_masters")
         except OSError:

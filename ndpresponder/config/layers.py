@@ -62,12 +62,10 @@ class Layer:
 
     @property
     def uplinks(self) -> list[Table]:
-        """The tables about uplinks."""
         return self.table.arrays.get("interface", [])
 
     @property
     def sources(self) -> Table:
-        """The tables of sources."""
         return self.table.tables.get("source", Table())
 
     def followed(self, kind: str) -> list[Table]:
@@ -216,7 +214,6 @@ def _in_play(written: list[Table], environment: Layer, flags: Layer) -> list[Tab
 
 
 def _lay_over(draft: Table, layer: Layer) -> None:
-    """Lay flags or environment over what is known so far."""
     for table in draft.arrays["interface"]:
         layer.lay_uplinks(table)
     sources = draft.tables.setdefault("source", Table())

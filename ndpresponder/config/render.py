@@ -7,12 +7,11 @@ import json
 from typing import Any
 
 from ndpresponder.config.declaration import keys
-from ndpresponder.config.draft import VERSION, Given, Table
+from ndpresponder.config.draft import NOT_GIVEN, VERSION, Given, Table
 from ndpresponder.config.problem import printable
 from ndpresponder.config.settings import Config
 
 COLUMN = 40  # where the comments begin
-_DEFAULT = Given(None, "default")
 
 
 def as_toml(config: Config, draft: Table) -> str:
@@ -35,7 +34,7 @@ def _data(cls: type[Any], value: Any, draft: Table, path: str, given: dict[str, 
     for key in keys(cls).values():
         here, inner = f"{path}{key.name}", getattr(value, key.attribute)
         if key.table is None:
-            given[here] = draft.values.get(key.name, _DEFAULT)
+            given[here] = draft.values.get(key.name, NOT_GIVEN)
             data[key.name] = [each if isinstance(each, int) else str(each) for each in inner] if key.many else inner
         elif key.many and inner:
             drafts = draft.arrays.get(key.name) or [Table()] * len(inner)

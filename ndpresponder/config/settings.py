@@ -31,8 +31,6 @@ class BridgeSourceConfig:
 
 @dataclass(frozen=True, slots=True)
 class DockerSourceConfig:
-    """Networks of a container engine that speaks Docker's API."""
-
     networks: tuple[str, ...] = setting(
         REQUIRED,
         "follow the containers in this network of Docker or Podman; '*': in all with IPv6; repeatable",
@@ -52,8 +50,6 @@ class DockerSourceConfig:
 
 @dataclass(frozen=True, slots=True)
 class FileSourceConfig:
-    """One file of addresses and prefixes."""
-
     path: str = setting(
         REQUIRED,
         "follow this file: an address or a prefix in each line; repeatable",
@@ -97,8 +93,6 @@ class RoutesSourceConfig:
 
 @dataclass(frozen=True, slots=True)
 class SourcesConfig:
-    """Where targets come from, beside the prefixes of the uplinks."""
-
     bridge: tuple[BridgeSourceConfig, ...] = setting((), "one table for each downstream interface")
     docker: tuple[DockerSourceConfig, ...] = setting((), "networks of Docker or Podman")
     file: tuple[FileSourceConfig, ...] = setting((), "one table for each file")
@@ -107,14 +101,11 @@ class SourcesConfig:
 
     @property
     def any(self) -> bool:
-        """Whether there is a source at all."""
         return any(getattr(self, each.name) for each in fields(self))
 
 
 @dataclass(frozen=True, slots=True)
 class LogConfig:
-    """What is logged and in which form."""
-
     level: Literal["debug", "info", "warning", "error"] = setting(
         "info", "least severe events to log", values.log_level, "-l, --log-level LEVEL", "NDPRESPONDER_LOG"
     )
@@ -154,16 +145,12 @@ class ControlConfig:
 
 @dataclass(frozen=True, slots=True)
 class LimitsConfig:
-    """How much is answered at most."""
-
     rate: int = setting(0, "advertisements per second and uplink; 0 is unlimited", values.integer(0, 10_000_000))
     burst: int = setting(400, "advertisements sent at once before the rate counts", values.integer(1, 10_000_000))
 
 
 @dataclass(frozen=True, slots=True)
 class InterfaceConfig:
-    """One uplink and how solicitations are answered on it."""
-
     name: str = setting(REQUIRED, "uplink: the interface towards the router", values.interface_name)
     prefixes: tuple[IPv6Network, ...] = setting((), "claimed prefixes; a bare address is a live host", values.prefix)
     exclude: tuple[IPv6Network, ...] = setting((), "never answer for these", values.network)
@@ -207,8 +194,6 @@ class InterfaceConfig:
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """Everything the daemon is told."""
-
     interfaces: tuple[InterfaceConfig, ...] = setting((), "one table for each uplink", name="interface")
     log: LogConfig = setting(LogConfig(), "what is logged")
     metrics: MetricsConfig = setting(MetricsConfig(), "Prometheus metrics")

@@ -107,7 +107,6 @@ def _open_at_once(name: str, flags: int) -> int:
 
 
 def _unreadable(name: str, error: OSError | ValueError) -> tuple[str, str]:
-    """Say why a file cannot be read, and what to do."""
     path = FilePath(name)
     if isinstance(error, Wrong):
         return error.message, error.hint

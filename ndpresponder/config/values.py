@@ -27,7 +27,6 @@ SOCKET_PATH_BYTES = 107  # sizeof(sun_path) - 1
 
 
 def kind_of(raw: object) -> str:
-    """Name the TOML type of a raw value."""
     if isinstance(raw, bool):
         return "a boolean"
     names = {int: "an integer", float: "a float", str: "text", list: "an array", dict: "a table"}
@@ -44,7 +43,6 @@ def text(raw: object, example: str) -> str:
 
 
 def boolean(raw: object) -> bool:
-    """Return the raw value if it is true or false."""
     if not isinstance(raw, bool):
         raise Wrong(f"must be true or false, not {kind_of(raw)}", "write true or false, without quotes")
     return raw
