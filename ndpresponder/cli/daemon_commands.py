@@ -29,7 +29,7 @@ def _done(options: argparse.Namespace, data: Mapping[str, Any], words: str) -> i
 
 def status(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     status = _client(options, environ).get("/status")
-    return _done(options, status, show.status(status, time.time()))
+    return _done(options, status, "\n".join(show.status(status, time.time())))
 
 
 def targets(options: argparse.Namespace, environ: Mapping[str, str]) -> int:

@@ -22,12 +22,7 @@ def span(seconds: float) -> str:
     return f"{whole // 60} min" if whole >= 120 else f"{whole} s"
 
 
-def status(status: Data, now_s: float) -> str:
-    """Return the status as lines."""
-    return "\n".join(_status(status, now_s))
-
-
-def _status(status: Data, now_s: float) -> Iterator[str]:
+def status(status: Data, now_s: float) -> Iterator[str]:
     configuration = status["configuration"]
     loaded = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(configuration["loaded_s"]))
     yield (

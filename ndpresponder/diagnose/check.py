@@ -15,10 +15,10 @@ from ndpresponder.config.host import ARPHRD_ETHER, Host
 from ndpresponder.config.layers import NothingToDo, load
 from ndpresponder.config.problem import Problem, nearest
 from ndpresponder.config.render import as_data, as_toml
-from ndpresponder.diagnose.host_uplinks import present, rivals_on
+from ndpresponder.diagnose.host_uplinks import present, troubles_on
 from ndpresponder.errors import ConfigError, ExitCode
 from ndpresponder.linux.netlink import Links
-from ndpresponder.linux.suitability import refuse_unsuitable, troubles
+from ndpresponder.linux.suitability import refuse_unsuitable
 
 
 def main(options: argparse.Namespace, environ: Mapping[str, str], host: Host | None = None) -> ExitCode:
@@ -60,7 +60,7 @@ def _compare(draft: Table, host: Host, links: Links) -> Iterator[Problem]:
             yield name.problem(f"there is no interface {name.value!r} now", hint)
             continue
         device = link.device if link else name.value  # an alternative name is none to /proc and /sys
-        for trouble in (*troubles(link), *rivals_on(link, table.of("prefixes") or ())) if link else ():
+        for trouble in troubles_on(link, table.of("prefixes") or ()) if link else ():
             message, _, hint = trouble.partition(": ")
             yield name.problem(message, hint)
         link_type = host.link_type(device)

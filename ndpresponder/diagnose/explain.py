@@ -3,7 +3,6 @@
 import argparse
 from collections.abc import Mapping
 from functools import partial
-from ipaddress import IPv6Address
 from typing import Any, Final
 
 from ndpresponder.api.client import client_of
@@ -12,10 +11,9 @@ from ndpresponder.config import Config, InterfaceConfig
 from ndpresponder.config.host import Host
 from ndpresponder.config.layers import load
 from ndpresponder.config.problem import Problem, Wrong
-from ndpresponder.diagnose.host_uplinks import present, rivals_on
+from ndpresponder.diagnose.host_uplinks import present, troubles_on
 from ndpresponder.errors import ConfigError
 from ndpresponder.linux.netlink import Link, Links
-from ndpresponder.linux.suitability import troubles
 from ndpresponder.policy.requester import UplinkState
 from ndpresponder.policy.responder import Responder
 from ndpresponder.policy.table import TargetTable
@@ -47,16 +45,16 @@ def _by_settings(config: Config, word: str, host: Host, links: Links) -> dict[st
         target = parse_target(word)
     except Wrong as wrong:
         raise ConfigError((f"{wrong.message}; {wrong.hint}",)) from None
-    return report_of(
-        target, [judge(_scene(config, each, host, links.get(each.name)), target) for each in config.interfaces]
-    )
+    scenes = [_scene(config, each, host, links.get(each.name)) for each in config.interfaces]
+    return report_of(target, [judge(scene, target) for scene in scenes])
 
 
 def _scene(config: Config, interface: InterfaceConfig, host: Host, link: Link | None) -> Scene:
     configured = Entry(StaticSource(interface.name, interface.prefixes))
     configured.targets = targets = of_networks(interface.prefixes)
     device = link.device if link else interface.name  # an alternative name is none to /proc
-    own, gateways = _packed(host.addresses(device)), _packed(host.gateways(device))
+    own = frozenset(address.packed for address in host.addresses(device))
+    gateways = frozenset(address.packed for address in host.gateways(device))
     settings = Settings(interface, config.limits, config.dry_run)
     responder = Responder(settings.policy)
     networks = host.networks(device)
@@ -65,7 +63,7 @@ def _scene(config: Config, interface: InterfaceConfig, host: Host, link: Link | 
     state = UplinkState(_ANY_LLADDR, own, gateways, anycast=anycast)
     responder.set_state(state)
     responder.table = TargetTable.build(targets.live, targets.claimed, map(as_prefix, interface.exclude))
-    notes = [*troubles(link), *rivals_on(link, interface.prefixes)] if link else []
+    notes = troubles_on(link, interface.prefixes) if link else []
     if config.sources.any:
         notes.append("what the sources of targets find is known to the running daemon only")
     if interface.verify:
@@ -75,7 +73,3 @@ def _scene(config: Config, interface: InterfaceConfig, host: Host, link: Link | 
         here = "deaf" if link.ethernet else "not_ethernet"
     rehearse = partial(responder.rehearse, is_there=(lambda _: True) if interface.verify else None)
     return Scene(settings, here, state, rehearse, [configured], notes)
-
-
-def _packed(addresses: list[IPv6Address]) -> frozenset[bytes]:
-    return frozenset(address.packed for address in addresses)
