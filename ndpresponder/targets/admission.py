@@ -99,10 +99,9 @@ class Admission:
 
     def _matters(self, event: bytes) -> bool:
         """Tell whether an event can change what counts: a route or rule, or a neighbor that has a live target."""
-        if len(event) < nl.HEADER_LENGTH + nl.NDMSG.size:
-            return True
-        if nl.kind_of(event) not in (nl.RTM_NEWNEIGH, nl.RTM_DELNEIGH):
-            if nl.kind_of(event) == nl.RTM_NEWROUTE and nl.head(event, nl.RTMSG)[5] == nl.OUR_PROTOCOL:
+        kind = nl.kind_of(event) if len(event) >= nl.HEADER_LENGTH + nl.NDMSG.size else None
+        if kind not in (nl.RTM_NEWNEIGH, nl.RTM_DELNEIGH):
+            if kind == nl.RTM_NEWROUTE and nl.head(event, nl.RTMSG)[5] == nl.OUR_PROTOCOL:
                 self._routes_installed = True
             else:
                 self._routes_changed = True

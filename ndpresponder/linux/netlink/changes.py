@@ -36,11 +36,10 @@ class Changes:
     """The changes that some netlink groups tell of, and those that the daemon notifies of itself."""
 
     def __init__(self, groups: int, matters: Callable[[bytes], bool] = lambda _: True) -> None:
-        """Receive the events of `groups` that `matter`."""
+        """Receive the events of `groups` that `matter`; an empty one stands for those that the kernel dropped."""
         self._groups = groups
         self._matters = matters
         self._changed = asyncio.Event()
-        self.overruns = 0  # how often the kernel dropped events because the buffer was full
 
     def notify(self) -> None:
         """Count as a change something that the kernel does not tell of."""
@@ -78,13 +77,12 @@ class Changes:
             except BlockingIOError:
                 return
             except OSError as error:
-                self._changed.set()
-                if error.errno == errno.ENOBUFS:  # events were lost, which is one more reason to ask
-                    self.overruns += 1
-                    continue
-                broken.append(error)
-                return
-            if self._matters(event):
+                if error.errno != errno.ENOBUFS:
+                    self._changed.set()
+                    broken.append(error)
+                    return
+                event = b""  # events were lost, which is one more reason to ask
+            if self._matters(event) or not event:
                 self._changed.set()
 
 

@@ -57,7 +57,7 @@ class Downstream:
 
 def removes(event: bytes) -> bool:
     """Tell whether a neighbor or a forwarding entry, of any link, was removed."""
-    return len(event) >= nl.HEADER_LENGTH and nl.kind_of(event) == nl.RTM_DELNEIGH
+    return not event or nl.kind_of(event) == nl.RTM_DELNEIGH
 
 
 async def ask_downstream(name: str, uplinks: Collection[str]) -> Downstream | None:

@@ -55,8 +55,7 @@ class RoutesSource(Source):
         self._events = 0  # received, whether or not they matter
         # Since the last answer
         self._named: set[tuple[int, int]] = set()  # prefixes of routes that events named
-        self._changed = False  # whether an event told of anything else, a link say
-        self._overruns = 0
+        self._changed = False  # whether an event told of anything else, a link say, or was lost
 
     async def run(self, publish: Callable[[TargetSet], None]) -> None:
         """Follow the routes until cancelled; see `Source.run`."""
@@ -74,9 +73,8 @@ class RoutesSource(Source):
         While routes change, the kernel's answer may lack others that stay. So a route that was there before stays
         unless an event named it; if events were lost, the kernel is asked again.
         """
-        before = self._routes if self._changes.overruns == self._overruns and not self._changed else None
-        told, overruns = self._named, self._changes.overruns
-        self._named, self._changed, self._overruns = set(), False, overruns  # what comes from now on counts twice
+        before, told = self._routes if not self._changed else None, self._named
+        self._named, self._changed = set(), False  # what comes from now on counts twice
         found: dict[Route, None] = {}  # in the kernel's order
         for _ in range(_LOOKS):
             events = self._events
@@ -84,7 +82,7 @@ class RoutesSource(Source):
             await asyncio.sleep(0)  # until the events have been heard
             if events == self._events:
                 break
-            if before is not None and self._changes.overruns == overruns and not self._changed:
+            if before is not None and not self._changed:
                 told |= self._named
                 found |= {each: None for each in before if (each.value, each.length) not in told}
                 break

@@ -76,3 +76,11 @@ def test_what_is_not_known_takes_no_live_target_away() -> None:
         assert admission._unrouted == {}
 
     asyncio.run(main())
+
+
+def test_after_events_were_lost_the_kernel_is_asked_for_every_route_again() -> None:
+    board: Any = None
+    admission = Admission(board, AddressConflicts(lambda *_: None, lambda *_: None, lambda: 0.0))  # type: ignore[arg-type, return-value]
+    admission._routes_changed = False
+    assert admission._matters(b"")
+    assert admission._routes_changed
