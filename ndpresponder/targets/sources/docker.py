@@ -50,7 +50,7 @@ class DockerSource(Source):
         self.name = ",".join(names) if url == DEFAULT_URL else f"{','.join(names)}@{path}"
         self._names = frozenset(names)
         self._engine = Engine(path)
-        self._drops_direct = False
+        self._drops_direct: bool | None = None  # None: it was not asked yet
         self._concerns: set[Concern] = set()
         self._log = get_logger(source=f"docker {self.name}")
 
@@ -60,7 +60,7 @@ class DockerSource(Source):
         events = asyncio.create_task(self._read_events(changed))
         events.add_done_callback(lambda _: changed.set())
         try:
-            self._drops_direct = _drops_direct(await self._ask("/version"))
+            self._drops_direct = None
             while True:
                 changed.clear()
                 publish(await self._targets())
@@ -88,6 +88,8 @@ class DockerSource(Source):
         missing = set(self._names) - {"*"}
         try:
             async with asyncio.timeout(ANSWER_S):
+                if self._drops_direct is None:
+                    self._drops_direct = _drops_direct(await self._ask("/version"))
                 answered = await self._ask("/networks")
                 for network in _listed(answered):
                     missing.discard(network["Name"])
@@ -141,11 +143,7 @@ class DockerSource(Source):
         Raises:
             SourceUnavailable: there is no answer, or it cannot be read.
         """
-        try:
-            async with asyncio.timeout(ANSWER_S):
-                status, body = await self._engine.get(target)
-        except TimeoutError as error:
-            raise SourceUnavailable(f"{self._engine.path}: no answer to {target} within {ANSWER_S:.0f} s") from error
+        status, body = await self._engine.get(target)
         if status == 404 and missing_ok:
             return {}
         if status != 200:
