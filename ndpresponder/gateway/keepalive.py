@@ -6,7 +6,7 @@ from one of the uplink's global addresses passes, and the gateway's answer to it
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Final, NoReturn
 
 from ndpresponder.linux.netlink import Link
@@ -25,7 +25,7 @@ class GatewayKeepalive:
         self,
         always: bool,
         link: Callable[[], Link | None],
-        is_reachable: Callable[[int, bytes], Awaitable[bool]],
+        is_reachable: Callable[[int, bytes], bool],
         send: Callable[[list[bytes]], None],
     ) -> None:
         """Solicit with `send` while `link` returns an uplink that is up; `always`, or where the kernel needs it."""
@@ -41,10 +41,10 @@ class GatewayKeepalive:
             SourceUnavailable: the kernel cannot be asked now; run again.
         """
         while True:
-            await self.solicit_once()
+            self.solicit_once()
             await asyncio.sleep(INTERVAL_S)
 
-    async def solicit_once(self) -> None:
+    def solicit_once(self) -> None:
         """Solicit each gateway that needs it now."""
         link = self._link()
         if link is None or not (self._always or link.forwarding):
@@ -52,7 +52,7 @@ class GatewayKeepalive:
         frames = []
         for gateway in link.served_gateways:
             source = best_source(link.sources, gateway)
-            if source is not None and (self._always or not await self._is_reachable(link.index, gateway)):
+            if source is not None and (self._always or not self._is_reachable(link.index, gateway)):
                 frames.append(solicit(link.lladdr, source, gateway))
-        if frames and self._link() == link:
+        if frames:
             self._send(frames)

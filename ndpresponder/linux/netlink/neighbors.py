@@ -72,7 +72,7 @@ def find_entry(index: int, address: bytes, states: int) -> Entry | None:
     return get(read, nl.RTM_GETNEIGH, nl.ndmsg(index=index), nl.attribute(nl.NDA_DST, address))
 
 
-async def is_reachable(index: int, address: bytes) -> bool:
+def is_reachable(index: int, address: bytes) -> bool:
     """Tell whether the kernel's entry for a neighbor is confirmed or permanent."""
     return find_entry(index, address, nl.CONFIRMED) is not None
 
