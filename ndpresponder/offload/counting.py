@@ -20,7 +20,7 @@ from ndpresponder.observe.tally import Tally
 from ndpresponder.observe.uplink_log import UplinkLog
 from ndpresponder.offload.counting_program import counting_program
 from ndpresponder.offload.fanout_members import ALWAYS_COUNTED, COUNTED, READ_ALL
-from ndpresponder.offload.flood_program import LEAST_SHARE, Shares, hold_back, left_in_flood
+from ndpresponder.offload.flood_program import AT_LEAST, LEAST_SHARE, Shares, hold_back, left_in_flood
 from ndpresponder.outcome import Outcome
 from ndpresponder.policy.overload import Overload
 from ndpresponder.policy.requester import UplinkState
@@ -36,7 +36,7 @@ _SETTLE_S: Final = 0.02  # a full ring is read by then
 _FLOOD: Final = 5000  # frames in that time: at 5 us for each unknown requester they leave no time for known ones
 _BUSY: Final = 7 / 8  # of what can be read at most known requesters that flood are given as soon as that is measured
 _WAKING: Final = 6  # frames take as long as a turn of the event loop
-_FIRST_SHARE: Final = 1 / 8
+_FIRST_SHARES: Final = Shares(LEAST_SHARE, 1 / 8, 1 / 8)
 _LESS: Final = 1 / 2  # when the ring was filled faster than it was read
 _MORE: Final = 1.1  # after that: what others take from this process may have been the reason
 _MORE_AT_FIRST: Final = 1.5  # before that, and when more requesters are known to flood
@@ -65,11 +65,11 @@ class Counting:
         self._reads_all = False  # because debug logging shows every frame
         self._complained = False
         self._again_s: float | None = None  # when it is tried again although nothing has changed
-        self._shares = Shares(LEAST_SHARE, _FIRST_SHARE)
+        self._shares = _FIRST_SHARES
         self._in_force = self._shares  # by the program
         self._more = _MORE_AT_FIRST
         self._growth = 1.0  # of what is read, allowed since the program is in force
-        self._frames = self._batches = self._from_known = 0  # so many were read when it was seen last
+        self._frames = self._batches = self._from_known = self._from_guarded = 0  # so many were read at the last look
         self._is_first = False  # the next program of a flood: it comes too soon to know which requesters flood
         self._look_s = 0.0  # when it is seen next whether the flood goes on
         self._held_back = self._thinned = self._flooding = 0  # so many were when it was seen last
@@ -95,7 +95,7 @@ class Counting:
         """Hold back some of those that are not spared, until few are held back and the ring is read as it is filled."""
         if not self._overload.flooded:
             self._overload.flooded = True
-            self._shares, self._more = Shares(LEAST_SHARE, _FIRST_SHARE), _MORE_AT_FIRST
+            self._shares, self._more = _FIRST_SHARES, _MORE_AT_FIRST
             self._rewrite_s, self._quiet = 0.0, 0
             self._begin_look()
             self._is_first = True
@@ -108,7 +108,7 @@ class Counting:
         """Begin with a socket of a predecessor; after a flood its filter goes once the group has a program."""
         if in_flood and not self._read_all():
             self.flood()
-            self._shares = Shares(LEAST_SHARE, LEAST_SHARE)  # a start takes time of its own
+            self._shares = AT_LEAST  # a start takes time of its own
         elif in_flood:
             socket.set_filter(SOLICITATIONS)
 
@@ -197,7 +197,7 @@ class Counting:
             times = all_times = _LESS if thinned else self._growth
             if self._more == _MORE_AT_FIRST:
                 all_times = max(times, min(_MOST_AT_ONCE, _BUSY / self._busy))
-            self._shares = self._in_force.changed(times, all_times, self._known_part)
+            self._shares = self._in_force.changed(times, all_times, self._parts)
             changes = [new / old for new, old in zip(self._shares, self._in_force, strict=True)]
             if thinned or max(changes) > _AT_ONCE or min(changes) < 1 / _AT_ONCE:
                 self._rewrite_s = 0.0
@@ -217,14 +217,18 @@ class Counting:
         return max(1, frames) / (max(1, frames) + _WAKING)
 
     @property
-    def _known_part(self) -> float:
-        """Return which part of what was read since the last look came from known requesters that flood."""
-        return (self._overload.from_known - self._from_known) / max(1, self._overload.frames - self._frames)
+    def _parts(self) -> Shares:
+        """Return which part of what was read since the last look came from those that each share is for."""
+        frames = max(1, self._overload.frames - self._frames)
+        known = (self._overload.from_known - self._from_known) / frames
+        guarded = (self._overload.from_guarded - self._from_guarded) / frames
+        return Shares(known, guarded, 1 - known - guarded)
 
     def _begin_look(self) -> None:
         self._look_s = asyncio.get_running_loop().time() + _LOOK_S
         overload = self._overload
-        self._frames, self._batches, self._from_known = overload.frames, overload.batches, overload.from_known
+        self._frames, self._batches = overload.frames, overload.batches
+        self._from_known, self._from_guarded = overload.from_known, overload.from_guarded
         self._held_back = self._tally.ended[Outcome.OVERLOADED]
         self._thinned = self._overload.total
 

@@ -4,8 +4,8 @@ The rules of the program that says which member of a fanout group gets a frame, 
 
 1. A frame that the program without a flood does not have read is counted as before.
 2. Spared stations, by their link-layer address, and gateways, by their IPv6 address, are read.
-3. Of a guarded station, in whose name there is a flood, its own IPv6 sources are read, wholly or by chance. Next to
-   nothing is read of its other sources.
+3. Of a guarded station, in whose name there is a flood, its own IPv6 sources are read, and those that flood by chance,
+   by a share of their own: a new router must not lose by it. Next to nothing is read of its other sources.
 4. Of the few known requesters that flood a share is read by chance, of the others that flood next to nothing.
 5. Of all others another share is read by chance.
 
@@ -60,6 +60,8 @@ from ndpresponder.wire.layout import ETH_P_IPV6, ETHER_TYPE, ETHERNET_SOURCE, SO
 
 LEAST_SHARE: Final = 1 / 64  # is read, by chance, of the stations that flood
 MOST_SHARE: Final = 63 / 64
+UNREAD_SHARE: Final = 1 / 1024  # is left for a successor to read: a flood takes ten seconds to fill the ring with that
+_NOTHING: Final = 1e-9  # of what is read: a class that sent nothing is given all that it may have
 BUCKETS: Final = 1 << 15
 _BUCKET_SHIFT: Final = 32 - 15
 _SEARCHED: Final = 256  # stations that flood are searched for one by one
@@ -73,20 +75,25 @@ class Shares(NamedTuple):
     """What is read, by chance, in a flood."""
 
     known: float  # of the few requesters that are known and flood
+    guarded: float  # of a guarded station's own sources that flood
     others: float  # of all that is neither spared nor known to flood
 
-    def changed(self, others_times: float, all_times: float, known_part: float) -> "Shares":
-        """Return the shares with which so many times as much is read, of the others and of all.
+    def changed(self, times: float, all_times: float, parts: "Shares") -> "Shares":
+        """Return the shares with which so many times as much is read, without the known requesters and with them.
 
-        `known_part` of what is read came from known requesters that flood: the others gain first, and lose last.
+        `parts` says from whom that came which was read. The known requesters gain last, and lose first. The guarded
+        sources and the others have half each, and what the other half leaves.
         """
-        known, others = self
-        others_part = max(1e-9, 1 - known_part)
-        gain = (others_times - known_part * LEAST_SHARE / known) / others_part
-        new_others = _within(others * max(gain, min(1, others_times)))
-        if not known_part:
-            return Shares(LEAST_SHARE, new_others)
-        return Shares(_within(known * (all_times - others_part * new_others / others) / known_part), new_others)
+        sent = Shares(*(part / share for part, share in zip(parts, self, strict=True)))
+        left = max(times - sent.known * LEAST_SHARE, (1 - parts.known) * min(1, times))
+        others = _within(max(left / 2, left - sent.guarded) / max(_NOTHING, sent.others))
+        left -= others * sent.others
+        guarded = _within(left / sent.guarded) if parts.guarded else others
+        left = all_times - others * sent.others - guarded * sent.guarded
+        return Shares(_within(left / sent.known) if parts.known else LEAST_SHARE, guarded, others)
+
+
+AT_LEAST: Final = Shares(LEAST_SHARE, LEAST_SHARE, LEAST_SHARE)
 
 
 def _within(share: float) -> float:
@@ -99,16 +106,16 @@ def hold_back(program: Program, shares: Shares, spared: Spared) -> Program:
     Each program ends where it has decided that a frame be read: there this goes on.
     """
     writer = Writer()
-    read, held, by_chance, often, rarely = (Label() for _ in range(5))
+    read, held, guarded, by_chance, often, rarely = (Label() for _ in range(6))
     writer.expect(LOAD_HALF, LINK_LAYER + ETHER_TYPE.start, ETH_P_IPV6, read)
     require_solicitation(writer, read)
     writer.search(_stations(spared.stations), _STATION, 64, read)
-    for guard, sources in spared.guarded.items():
+    for station, sources in spared.guarded.items():
         in_its_name, beside = Label(), Label()
-        writer.search(_stations([guard]), _STATION, 64, in_its_name)
+        writer.search(_stations([station]), _STATION, 64, in_its_name)
         writer.jump(beside)
         writer.mark(in_its_name)
-        for is_kept, label in ((True, read), (False, by_chance)):
+        for is_kept, label in ((True, read), (False, guarded)):
             writer.search(merged(each for each, kept in sources.items() if kept is is_kept), _SOURCE, 128, label)
         writer.jump(rarely)
         writer.mark(beside)
@@ -118,7 +125,8 @@ def hold_back(program: Program, shares: Shares, spared: Spared) -> Program:
         _search_many(writer, spared.flooding, spared.salt, rarely)
     else:
         writer.search(_stations(spared.flooding), _STATION, 64, rarely)
-    for label, share in ((by_chance, shares.others), (often, shares.known), (rarely, LEAST_SHARE)):
+    chances = (by_chance, shares.others), (guarded, shares.guarded), (often, shares.known), (rarely, LEAST_SHARE)
+    for label, share in chances:
         writer.mark(label)
         writer.put(LOAD_WORD, _RANDOM)
         writer.test(JUMP_IF_AT_LEAST, int(share * (1 << 32)), held, read)
@@ -194,7 +202,8 @@ def left_in_flood(spared: Spared) -> Program:
     """
     *head, _, refused = SOLICITATIONS_OF_THE_LINK
     stations = [*spared.stations, *spared.guarded]
-    program = hold_back(READ_ALL, Shares(LEAST_SHARE, LEAST_SHARE), Spared(stations, gateways=spared.gateways))
+    shares = Shares(UNREAD_SHARE, UNREAD_SHARE, UNREAD_SHARE)
+    program = hold_back(READ_ALL, shares, Spared(stations, gateways=spared.gateways))
     return (*head, Instruction(JUMP, 0, 0, 1), refused, *map(_of_filter, program))
 
 

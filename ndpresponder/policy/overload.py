@@ -38,6 +38,7 @@ _SECOND_S: Final = 1.0
 _STATION: Final = slice(0, 6)  # where what shares with nobody else begins with it
 _IN_REQUESTER: Final = slice(-16, None)  # the IPv6 source, which those end in
 _SOURCE_LENGTH: Final = 16
+_REQUESTER_LENGTH: Final = 32
 _FEWEST: Final = 3  # solicitations that tell a flood: a requester that was answered twice before is known
 
 Frame = tuple[bytes, bool]
@@ -79,7 +80,8 @@ class Overload:
         self._crowded = self._crowded_before = 0
         self.total = 0  # frames that came while the ring was filled faster than it was read
         self.frames = self.batches = 0  # that came to be thinned
-        self.from_known = 0  # of those, from requesters that flood
+        self.from_known = 0  # of those, from known requesters that flood
+        self.from_guarded = 0  # and from sources of confirmed stations, in whose very name there is a flood
         self.flooded = False  # whether that lasts, and the kernel holds frames back
         self._read_since_s, self._read, self._read_per_s = 0.0, 0, 0.0
 
@@ -156,10 +158,15 @@ class Overload:
                     known.append((since_s.get(key, 0.0), each))
         for key, count in shares.items():
             asked[key] = asked.get(key, 0) + count
-            if key in flooding:
-                self.from_known += count
+            if key in flooding and len(key) == _REQUESTER_LENGTH:
+                if key[_STATION] in stations:
+                    self.from_guarded += count
+                else:
+                    self.from_known += count
         for pair, several in of_gateways.items():
             asked[pair] = asked.get(pair, 0) + len(several)
+            if pair in flooding:
+                self.from_guarded += len(several)
             chosen += self._most_wanted(several, crowded)
         chosen += self._longest_known(known)
         chosen += loud[:SHARE] if crowded else loud

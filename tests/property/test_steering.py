@@ -17,7 +17,15 @@ from sample_responder import prefixes, uplink_state
 
 from ndpresponder.offload.counting_program import counting_program
 from ndpresponder.offload.fanout_members import COUNTED, FORWARDED, HELD_BACK, NEVER_READ, READ, READ_LINK
-from ndpresponder.offload.flood_program import BUCKETS, LEAST_SHARE, Shares, bucket_of, hold_back, left_in_flood
+from ndpresponder.offload.flood_program import (
+    BUCKETS,
+    LEAST_SHARE,
+    UNREAD_SHARE,
+    Shares,
+    bucket_of,
+    hold_back,
+    left_in_flood,
+)
 from ndpresponder.outcome import Kind, Outcome
 from ndpresponder.policy.overload import (
     MAX_ADDRESSES,
@@ -38,7 +46,7 @@ from ndpresponder.wire.solicitation import kind_of
 
 IPV6 = 14  # where a fanout program starts
 PACKET_HOST, PACKET_OTHERHOST = 0, 3  # linux/if_packet.h
-EVEN = Shares(0.9, 0.9)
+EVEN = Shares(0.9, 0.9, 0.9)
 BASE = 0x20010DB8 << 96
 INDEX, ABOVE = 7, 8  # of the uplink, and of an interface on top of it, such as a VLAN's
 
@@ -241,16 +249,27 @@ some_gateways = st.frozensets(some_gateway, max_size=64)
     some_stations,
     shares,
     shares,
+    shares,
     st.integers(0, 2**32 - 1),
 )
 def test_in_a_flood_what_was_read_of_strangers_is_held_back_but_for_a_few(
-    world: World, frame: bytes, stations, guarded, gateways, known, flooding, often: float, share: float, random: int
+    world: World,
+    frame: bytes,
+    stations,
+    guarded,
+    gateways,
+    known,
+    flooding,
+    often: float,
+    in_name: float,
+    share: float,
+    random: int,
 ) -> None:
     program = counting_program(responder_of(world).table, state_of(world))
     before, member = (
         steered(program, frame),
         steered(
-            hold_back(program, Shares(often, share), Spared(stations, guarded, gateways, known, flooding)),
+            hold_back(program, Shares(often, in_name, share), Spared(stations, guarded, gateways, known, flooding)),
             frame,
             random=random,
         ),
@@ -265,7 +284,9 @@ def test_in_a_flood_what_was_read_of_strangers_is_held_back_but_for_a_few(
     else:
         rarely = source not in guarded[station] if station in guarded else station in flooding
         read = LEAST_SHARE if rarely else share
-        if station in known and station not in guarded:
+        if station in guarded and not rarely:
+            read = in_name
+        elif station in known and station not in guarded:
             read = often
         assert member == (HELD_BACK[kind_of(frame)] if random / 2**32 >= read else READ)
 
@@ -275,7 +296,7 @@ def test_a_socket_that_nobody_reads_in_a_flood_receives_what_is_spared_and_littl
     frame: bytes, stations, gateways, random: int
 ) -> None:
     received = run(left_in_flood(Spared(stations, gateways=gateways)), frame, random=random)
-    spared = frame[ETHERNET_SOURCE] in stations or frame[SOURCE] in gateways or random / 2**32 < LEAST_SHARE
+    spared = frame[ETHERNET_SOURCE] in stations or frame[SOURCE] in gateways or random / 2**32 < UNREAD_SHARE
     assert received == (run(SOLICITATIONS_OF_THE_LINK, frame) if spared else 0)
 
 

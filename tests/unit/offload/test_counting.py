@@ -95,6 +95,9 @@ def make_overload(known: KnownRequesters) -> Overload:
     return Overload(known, ConfirmedGateways(lambda: 0.0), {}, lambda: 0.0)
 
 
+OTHERS_ONLY = Shares(0.0, 0.0, 1.0)
+
+
 def while_counting(
     act: Callable[[counting.Counting], Coroutine[Any, Any, None]],
     tally: Tally | None = None,
@@ -255,7 +258,7 @@ def test_in_a_flood_as_much_is_read_as_there_is_time_for_until_it_is_over(
     monkeypatch.setattr(counting, "_LOOK_S", 3600)
     monkeypatch.setattr(counting, "_SETTLE_S", 0)
     monkeypatch.setattr(counting, "_REWRITE_S", 0)
-    monkeypatch.setattr(counting.Counting, "_known_part", 0.0)
+    monkeypatch.setattr(counting.Counting, "_parts", OTHERS_ONLY)
     known = KnownRequesters(lambda: 0.0)
     known.meet(FLOODING[REQUESTER])
     tally, overload = Tally(), make_overload(known)
@@ -269,7 +272,7 @@ def test_in_a_flood_as_much_is_read_as_there_is_time_for_until_it_is_over(
     def busy(part: float, known_part: float = 0.0) -> Callable[[], None]:
         def hold_back_more() -> None:
             monkeypatch.setattr(counting.Counting, "_busy", part)
-            monkeypatch.setattr(counting.Counting, "_known_part", known_part)
+            monkeypatch.setattr(counting.Counting, "_parts", Shares(known_part, 0.0, 1 - known_part))
             hold_many_back()
 
         return hold_back_more
@@ -280,7 +283,7 @@ def test_in_a_flood_as_much_is_read_as_there_is_time_for_until_it_is_over(
                 shares = counter._in_force
                 return counter._program == hold_back(calm, shares, overload.spared(shares.others))
 
-            await until(lambda: counter._in_force == pytest.approx((known, others)) and is_written())
+            await until(lambda: counter._in_force == pytest.approx((known, others, others)) and is_written())
             await asyncio.sleep(0)  # what is thinned from now on is too much
 
         async def after(happened: Callable[[], None], known: float, others: float) -> None:
@@ -316,14 +319,18 @@ def test_in_a_flood_as_much_is_read_as_there_is_time_for_until_it_is_over(
     while_counting(act, tally, overload)
 
 
+SHARES = (LEAST_SHARE, 1 / 4, MOST_SHARE)
+TIMES = pytest.mark.parametrize("times", [1 / 2, 0.9, 1.0, 1.5, 8.0, 64.0])
+
+
 @pytest.mark.parametrize("known_part", [0.0, 0.1, 0.5, 0.9, 1.0])
-@pytest.mark.parametrize("times", [1 / 2, 0.9, 1.0, 1.5, 8.0, 64.0])
-@pytest.mark.parametrize("known", [LEAST_SHARE, 1 / 4, MOST_SHARE])
-@pytest.mark.parametrize("others", [LEAST_SHARE, 1 / 4, MOST_SHARE])
+@TIMES
+@pytest.mark.parametrize("known", SHARES)
+@pytest.mark.parametrize("others", SHARES)
 def test_a_change_of_what_is_read_leaves_known_requesters_that_flood_what_the_others_do_not_need(
     known: float, others: float, times: float, known_part: float
 ) -> None:
-    after = Shares(known, others).changed(times, times, known_part)
+    after = Shares(known, others, others).changed(times, times, Shares(known_part, 0.0, 1 - known_part))
     assert all(LEAST_SHARE <= share <= MOST_SHARE for share in after)
     read = known_part * after.known / known + (1 - known_part) * after.others / others
     if 1.01 * LEAST_SHARE < after.known < MOST_SHARE:
@@ -331,3 +338,23 @@ def test_a_change_of_what_is_read_leaves_known_requesters_that_flood_what_the_ot
     if 0 < known_part < 1 and after.known > 1.01 * LEAST_SHARE:
         assert after.others == MOST_SHARE
     assert after.others >= others or after.known == pytest.approx(LEAST_SHARE)
+
+
+@pytest.mark.parametrize("guarded_part", [0.1, 0.5, 0.9, 1.0])
+@TIMES
+@pytest.mark.parametrize("guarded", SHARES)
+@pytest.mark.parametrize("others", SHARES)
+def test_a_flood_in_the_name_of_a_gateway_takes_half_at_most_of_what_the_others_need(
+    guarded: float, others: float, times: float, guarded_part: float
+) -> None:
+    after = Shares(LEAST_SHARE, guarded, others).changed(times, times, Shares(0.0, guarded_part, 1 - guarded_part))
+    assert all(LEAST_SHARE <= share <= MOST_SHARE for share in after)
+    of_guarded = guarded_part * after.guarded / guarded
+    of_others = (1 - guarded_part) * after.others / others
+    if min(after.guarded, after.others) > LEAST_SHARE and max(after.guarded, after.others) < MOST_SHARE:
+        assert of_guarded + of_others == pytest.approx(times)
+    assert after.others == pytest.approx(MOST_SHARE) or of_others >= times / 2 - 1e-6
+    if after.guarded not in (pytest.approx(MOST_SHARE), LEAST_SHARE) and after.others > LEAST_SHARE:
+        assert of_guarded >= times / 2 - 1e-6
+    if guarded_part == 1.0:
+        assert after.others == MOST_SHARE
