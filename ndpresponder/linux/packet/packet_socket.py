@@ -65,6 +65,7 @@ class PacketSocket:
         self._ring = ring
         self._octets = memoryview(ring)
         self._words = self._octets.cast("I")
+        self._statuses = self._words[::SLOT_WORDS]
         self._position = 0  # of the slot that has waited longest, or that the kernel fills next
         self._held = 0  # of the first slot that is still ours
         self._cut = 0  # frames that neither a slot nor the socket's queue had room for, since the last `take_drops`
@@ -91,6 +92,7 @@ class PacketSocket:
 
     def close(self) -> None:
         """Release the ring and the socket; closing twice is harmless."""
+        self._statuses.release()
         self._words.release()
         self._octets.release()
         self._ring.close()
@@ -156,11 +158,15 @@ class PacketSocket:
 
         A process that is killed before leaves them to a successor, which answers once more rather than never.
         """
-        words, last = self._words, self._position
+        statuses, first, last = self._statuses, self._held, self._position
         # One by one: for a slice memoryview calls memcpy(3), and glibc's stores four octets twice. Between the two
         # stores an interrupt of this processor may fill the slot, whose frame is then lost and the ring out of step.
-        for slot in range(self._held, last if self._held <= last else last + SLOTS):
-            words[slot % SLOTS * SLOT_WORDS] = _FREE
+        if last < first:
+            for slot in range(first, SLOTS):
+                statuses[slot] = _FREE
+            first = 0
+        for slot in range(first, last):
+            statuses[slot] = _FREE
         self._held = last
 
     def seek(self) -> bool:

@@ -111,8 +111,8 @@ def test_each_slot_is_given_back_by_a_single_store(ring: mmap.mmap, opened: Pack
         fill(ring, slot, USUAL, UPLINK)
     assert opened.seek()
     opened.receive()
-    stores = Stores(opened._words)
-    opened._words = cast(memoryview, stores)
+    stores = Stores(opened._statuses)
+    opened._statuses = cast(memoryview, stores)
     opened.release()
-    assert stores.keys == [slot % SLOTS * SLOT_SIZE // 4 for slot in range(first, first + 6)]
+    assert stores.keys == [slot % SLOTS for slot in range(first, first + 6)]
     assert not any(ring[slot % SLOTS * SLOT_SIZE] for slot in range(first, first + 6))
