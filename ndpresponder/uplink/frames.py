@@ -20,7 +20,7 @@ from ndpresponder.linux.packet.handover import Handover
 from ndpresponder.linux.packet.packet_socket import PacketSocket
 from ndpresponder.linux.packet.ring import SLOTS
 from ndpresponder.linux.packet.sender import BATCH
-from ndpresponder.linux.packet.timestamps import has_waited, stamp_now
+from ndpresponder.linux.packet.timestamps import has_waited
 from ndpresponder.observe.logs import Logs
 from ndpresponder.observe.tally import Tally
 from ndpresponder.observe.uplink_log import UplinkLog
@@ -223,7 +223,7 @@ def begin_backlog(socket: PacketSocket, tally: Tally, step_s: float = 0.0) -> bo
         return False
     if step_s:
         tally.durations.distrust()
-    is_too_old = partial(has_waited, BACKLOG_S, stamp_now(), step_s)
+    is_too_old = partial(has_waited, BACKLOG_S, time.time(), step_s)
     while count := socket.count_while(is_too_old, BATCH):
         for frame, _ in socket.receive(count):
             tally.received[kind_of(frame)] += 1

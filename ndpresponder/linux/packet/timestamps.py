@@ -5,49 +5,31 @@ Its offset to a clock that cannot be set, kept from one process to the next, tel
 """
 
 import math
-import socket
 import struct
 import time
-from collections.abc import Callable
 from typing import Final
 
-_SO_TIMESTAMPNS: Final = 35  # asm/socket.h
-_TIMESPEC: Final = struct.Struct("@ll")
 _OFFSET: Final = struct.Struct("=d")
 
 STEP_S: Final = 0.5  # NTP slews less than that within any restart; what differs by more was set
 _SLACK_S: Final = 0.1
 
 
-def stamp_now() -> float:
-    """Return the time by which the kernel would stamp a frame now, as Unix time: the kernel's own, not that of libc."""
-    try:
-        here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
-        with here, there:
-            there.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
-            here.send(b"\0")
-            _, ancillary, _, _ = there.recvmsg(1, socket.CMSG_SPACE(_TIMESPEC.size), socket.MSG_DONTWAIT)
-            _, _, data = ancillary[0]
-            seconds, nanoseconds = _TIMESPEC.unpack(data[: _TIMESPEC.size])
-            return float(seconds + nanoseconds * 1e-9)
-    except (OSError, IndexError, struct.error):  # a shortage, a sandbox: libc's clock is nearly always the same
-        return time.time()
+def _ahead_s() -> float:
+    """Return how far the clock of the stamps is ahead of the one that cannot be set."""
+    return time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)  # both go on while the machine sleeps
 
 
-def _boot_time() -> float:
-    return time.clock_gettime(time.CLOCK_BOOTTIME)  # goes on while the machine sleeps, as the wall clock does
+def offset() -> bytes:
+    """Return, for a successor, how far the clock of the stamps is ahead."""
+    return _OFFSET.pack(_ahead_s())
 
 
-def offset(now: Callable[[], float] = stamp_now, monotonic: Callable[[], float] = _boot_time) -> bytes:
-    """Return, for a successor, how far the clock of the stamps is ahead of the one that cannot be set."""
-    return _OFFSET.pack(now() - monotonic())
-
-
-def step_since(kept: bytes, now: Callable[[], float] = stamp_now, monotonic: Callable[[], float] = _boot_time) -> float:
+def step_since(kept: bytes) -> float:
     """Return by how many seconds the clock was set since `offset` was `kept`; 0.0: it was not, or that is unknown."""
     if len(kept) != _OFFSET.size:
         return 0.0
-    step_s: float = now() - monotonic() - _OFFSET.unpack(kept)[0]
+    step_s: float = _ahead_s() - _OFFSET.unpack(kept)[0]
     return step_s if math.isfinite(step_s) and abs(step_s) > STEP_S else 0.0
 
 
