@@ -58,29 +58,22 @@ def responders(proc: str = "/proc") -> list[tuple[int, str]]:
 
 
 def _is_python(place: Path) -> bool:
-    """Tell whether a process is a script: another daemon of ours, which `DaemonMark` finds."""
+    """Tell whether a process is a script: another daemon of ours, which its mark shows."""
     return b"python" in os.path.basename((place / "cmdline").read_bytes().partition(b"\0")[0])
 
 
-class DaemonMark:
-    """A mark on one interface, by which daemons of ours find each other; `close` it.
+def put_mark(index: int) -> tuple[socket.socket | None, bool]:
+    """Mark the interface `index`, by which daemons of ours find each other, while the returned socket is open.
 
-    It is an abstract Unix socket (unix(7)), which belongs to one network namespace and goes with its process. Any local
-    process can take the name, so `taken` is a reason to warn, never one to fall silent.
+    Also tell whether another process has put the mark. It is an abstract Unix socket (unix(7)), which belongs to one
+    network namespace and goes with its process. Any local process can take the name, so that is a reason to warn, never
+    one to fall silent.
     """
-
-    def __init__(self, index: int) -> None:
-        """Put the mark on the interface `index`, unless another process has: then `taken` is true."""
-        self.taken = False
-        self._socket: socket.socket | None = None
+    with contextlib.ExitStack() as unused:
         try:
-            self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
-            self._socket.bind(f"\0ndpresponder/{index}")
+            mark = unused.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC))
+            mark.bind(f"\0ndpresponder/{index}")
         except OSError as error:  # a shortage says nothing about other daemons
-            self.taken = error.errno == errno.EADDRINUSE
-            self.close()
-
-    def close(self) -> None:
-        if self._socket is not None:
-            self._socket.close()
-            self._socket = None
+            return None, error.errno == errno.EADDRINUSE
+        unused.pop_all()
+        return mark, False

@@ -6,6 +6,7 @@ the old parts come back and nothing has changed.
 
 import asyncio
 import contextlib
+import socket
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, cast
@@ -13,7 +14,7 @@ from zlib import crc32
 
 from ndpresponder.errors import LinkNotReady, NdpresponderError, SourceUnavailable
 from ndpresponder.linux.netlink import Link
-from ndpresponder.linux.other_responders import DaemonMark
+from ndpresponder.linux.other_responders import put_mark
 from ndpresponder.observe.logs import Logs
 from ndpresponder.observe.uplink_log import UplinkLog
 from ndpresponder.observe.uplink_part import UplinkPart
@@ -53,7 +54,7 @@ class Uplink:
         self.resume = frames.resume
         self._served: Link | None = None  # with a socket
         self._take: Callable[[bool], bool] | None = None
-        self._mark: DaemonMark | None = None
+        self._mark: socket.socket | None = None
         self.moved_targets = moved = MovedTargets(frames.context, frames.responder)
         frames.on_answered = moved.note
         moved.on_expecting = self._leave_claimed
@@ -234,8 +235,8 @@ class Uplink:
         except (LinkNotReady, SourceUnavailable):
             self._close()
             raise
-        self._mark = DaemonMark(link.index)
-        if self._mark.taken:
+        self._mark, is_taken = put_mark(link.index)
+        if is_taken:
             self.log.logger.warning("another ndpresponder answers on this interface: each answer is sent twice")
 
     def _close(self) -> None:
