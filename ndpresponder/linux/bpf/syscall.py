@@ -140,29 +140,27 @@ def set_entry(map_fd: int, key: bytes, value: bytes) -> None:
 
 def set_entries(map_fd: int, keys: bytes, values: bytes, count: int) -> None:
     """Set `count` entries, whose keys and whose values stand one behind the other."""
-    if not count:
-        return
-    all_keys, all_values = _buffer(keys), _buffer(values)
-    places = (ctypes.addressof(all_keys), ctypes.addressof(all_values))
-    _bpf(_MAP_UPDATE_BATCH, struct.pack("=QQQQIIQQ", 0, 0, *places, count, map_fd, 0, 0))
+    _batch(_MAP_UPDATE_BATCH, map_fd, count, keys, _buffer(values))
 
 
 def delete_entries(map_fd: int, keys: bytes, count: int) -> None:
     """Delete `count` entries, whose keys stand one behind the other; all of them are there."""
-    if not count:
-        return
-    all_keys = _buffer(keys)
-    _bpf(_MAP_DELETE_BATCH, struct.pack("=QQQQIIQQ", 0, 0, ctypes.addressof(all_keys), 0, count, map_fd, 0, 0))
+    _batch(_MAP_DELETE_BATCH, map_fd, count, keys, _buffer(b""))
 
 
 def array(map_fd: int, value_size: int, count: int) -> bytes:
     """Return the `count` values of an array, one behind the other."""
-    keys, values = ctypes.create_string_buffer(4 * count), ctypes.create_string_buffer(value_size * count)
-    position = ctypes.create_string_buffer(4)
-    places = (ctypes.addressof(position), ctypes.addressof(keys), ctypes.addressof(values))
+    values = _buffer(bytes(value_size * count))
     with contextlib.suppress(FileNotFoundError):  # ENOENT: those were all
-        _bpf(_MAP_LOOKUP_BATCH, struct.pack("=QQQQIIQQ", 0, *places, count, map_fd, 0, 0))
+        _batch(_MAP_LOOKUP_BATCH, map_fd, count, bytes(4 * count), values)
     return values.raw
+
+
+def _batch(command: int, map_fd: int, count: int, keys: bytes, values: "ctypes.Array[ctypes.c_char]") -> None:
+    if count:
+        end, all_keys = _buffer(bytes(4)), _buffer(keys)
+        places = (ctypes.addressof(each) for each in (end, all_keys, values))
+        _bpf(command, struct.pack("=QQQQIIQQ", 0, *places, count, map_fd, 0, 0))
 
 
 def per_cpu(map_fd: int, value_size: int, cpus: int) -> list[bytes]:
