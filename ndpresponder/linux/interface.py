@@ -60,19 +60,19 @@ def _name_and_index(request: int, name: bytes, index: int) -> tuple[bytes, int]:
     return octets, found
 
 
-def forwarding(device: str) -> bool:
-    """Tell whether the kernel forwards IPv6 packets that arrive on `device`."""
-    return _is_set(device, "forwarding")
-
-
-def ipv6_disabled(device: str) -> bool:
-    """Tell whether the kernel speaks no IPv6 on `device`."""
-    return _is_set(device, "disable_ipv6")
+def is_set(device: str, name: str) -> bool:
+    """Tell whether an IPv6 setting of `device`, such as forwarding or disable_ipv6, is there and not 0."""
+    try:
+        return _setting(device, name) != "0"
+    except OSError as error:
+        if is_shortage(error):
+            raise
+        return False
 
 
 def answers_by_proxy(device: str) -> bool:
     """Tell whether the kernel answers on `device` for its proxy entries there (net/ipv6/ndisc.c, ndisc_recv_ns)."""
-    return _is_set(device, "forwarding") and (_is_set(device, "proxy_ndp") or _is_set("all", "proxy_ndp"))
+    return is_set(device, "forwarding") and (is_set(device, "proxy_ndp") or is_set("all", "proxy_ndp"))
 
 
 def accepts_advertisements(device: str) -> bool:
@@ -81,16 +81,7 @@ def accepts_advertisements(device: str) -> bool:
         value = _setting(device, "accept_ra")
     except OSError:  # no IPv6 there
         return False
-    return value == "2" or (value == "1" and not forwarding(device))
-
-
-def _is_set(device: str, name: str) -> bool:
-    try:
-        return _setting(device, name) != "0"
-    except OSError as error:
-        if is_shortage(error):
-            raise
-        return False
+    return value == "2" or (value == "1" and not is_set(device, "forwarding"))
 
 
 def _setting(device: str, name: str) -> str:

@@ -15,8 +15,8 @@ from typing import Final
 from ndpresponder.linux.interface import index_of
 from ndpresponder.linux.netlink import Link, Links, changes
 from ndpresponder.linux.netlink import layout as nl
+from ndpresponder.linux.netlink.asking import find_link
 from ndpresponder.linux.netlink.changes import Changes
-from ndpresponder.linux.netlink.downstream import master_of
 from ndpresponder.linux.netlink.forwarding import Forwarding, Way
 from ndpresponder.linux.netlink.neighbors import neighbors_on
 from ndpresponder.policy.table import Prefix
@@ -179,7 +179,8 @@ class Admission:
             index = index_of(interface)
             if not index:  # it is not there: nothing is known of its targets
                 continue
-            there = {index, master_of(interface)} - self._uplinks  # routes lead to the VRF that it is a part of
+            link_there = find_link(index)
+            there = {index, link_there.master if link_there else 0} - self._uplinks  # routes lead to the VRF it is in
             before = self._ways.get((entry, link.index, index), {})
             self._ways[entry, link.index, index] = ways = {}
             for target in live:

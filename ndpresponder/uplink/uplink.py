@@ -191,8 +191,8 @@ class Uplink:
             self.log.missing(link)
             self.link = None
             return
-        socket = self._frames.socket
-        if socket is not None and (socket.index != link.index or not socket.bound):
+        opened = self._frames.socket
+        if opened is not None and (opened.index != link.index or not opened.bound):
             self._close()
         if self._frames.socket is None:
             self._open(link)

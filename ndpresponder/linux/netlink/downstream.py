@@ -78,15 +78,6 @@ async def ask_downstream(name: str, uplinks: Collection[str]) -> Downstream | No
     return Downstream(index, bridge, next(its_uplinks, ""), addresses, neighbors, lladdrs)
 
 
-def master_of(name: str) -> int:
-    """Return the index of the bridge or VRF that an interface belongs to, 0 without one."""
-    try:
-        link = find_link(name)
-    except Refused:
-        return 0
-    return link.master if link else 0
-
-
 async def _addresses(index: int) -> frozenset[tuple[bytes, int]]:
     def read(message: memoryview) -> list[tuple[bytes, int]]:
         _, length, _, _, its_index = nl.head(message, nl.IFADDRMSG)

@@ -15,7 +15,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Final, NamedTuple
 
 from ndpresponder.errors import SourceUnavailable, is_shortage
-from ndpresponder.linux.interface import accepts_advertisements, forwarding, ipv6_disabled
+from ndpresponder.linux.interface import accepts_advertisements, is_set
 from ndpresponder.linux.netlink import changes
 from ndpresponder.linux.netlink import layout as nl
 from ndpresponder.linux.netlink.asking import Interrupted, LinkEntry, Refused, dump, find_link, get
@@ -142,14 +142,14 @@ async def _read(name: str, link: LinkEntry) -> Link:
         lladdr=link.values.get(nl.IFLA_ADDRESS, b""),
         hardware_type=link.hardware_type,
         up=link.flags & _UP_AND_RUNNING == _UP_AND_RUNNING,
-        forwarding=forwarding(link.name),
+        forwarding=is_set(link.name, "forwarding"),
         addresses=frozenset(address.own for address in addresses),
         gateways=frozenset(gateway for gateway, _ in gateways),
         unproven=frozenset(address.own for address in addresses if _is_unproven(address.flags)),
         onlink=frozenset(onlink),
         taken_by=taken_by,
         taken_kind=taken_kind,
-        ipv6_disabled=ipv6_disabled(link.name),
+        ipv6_disabled=is_set(link.name, "disable_ipv6"),
         subnets=frozenset(subnet for subnet in subnets if subnet[1] < 128 and not is_link_local(subnet[0])),
         static_gateways=frozenset(gateway for gateway, protocol in gateways if protocol != nl.RTPROT_RA),
     )

@@ -59,7 +59,6 @@ class PacketSocket:
     """Frames of one uplink. Make it with `open_packet_socket`; `close` it, or use it as a context manager."""
 
     def __init__(self, sock: socket.socket, ring: mmap.mmap, index: int, sender: Sender) -> None:
-        """Take over a bound socket, its mapped ring and its sender."""
         self._socket = sock
         self._long_frames = LongFrameQueue(sock)
         self._ring = ring

@@ -25,7 +25,6 @@ class Sender:
     """Sends on one link. Make it with `open_sender`."""
 
     def __init__(self, sock: socket.socket) -> None:
-        """Send through `sock`, a bound packet socket."""
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
         self._socket = sock
         self._arena = bytearray(BATCH * ADVERTISEMENT_LENGTH)

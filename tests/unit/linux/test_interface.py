@@ -13,7 +13,7 @@ from ndpresponder.errors import SourceUnavailable
 from ndpresponder.linux import interface
 from ndpresponder.linux.bpf import syscall
 from ndpresponder.linux.bpf.syscall import Hook
-from ndpresponder.linux.interface import forwarding, index_of, name_of
+from ndpresponder.linux.interface import index_of, is_set, name_of
 from ndpresponder.linux.netlink.resolver import Neighbor
 from ndpresponder.observe.logs import get_logger
 from ndpresponder.offload.kernel_program import KernelProgram
@@ -72,8 +72,8 @@ def test_without_a_descriptor_no_interface_is_taken_for_gone(ask: Callable[[], o
 
 def test_without_a_descriptor_the_host_is_not_taken_for_one_that_does_not_forward() -> None:
     with no_descriptor(), pytest.raises(OSError, match="Too many open files"):
-        forwarding("lo")
-    assert not forwarding("nothere")
+        is_set("lo", "forwarding")
+    assert not is_set("nothere", "forwarding")
 
 
 def test_a_driver_that_cannot_be_asked_has_not_counted_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
