@@ -12,7 +12,7 @@ import os
 import sys
 from collections.abc import Callable, Hashable, Mapping
 from datetime import UTC, datetime
-from typing import Any, Final, TextIO, cast
+from typing import Any, TextIO, cast
 
 import structlog
 from structlog.typing import EventDict, FilteringBoundLogger, Processor
@@ -23,8 +23,6 @@ from ndpresponder.observe import journal
 from ndpresponder.observe.output import Output
 
 Logger = FilteringBoundLogger
-# The numbers of `logging`
-LEVELS: Final[Mapping[str, int]] = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
 
 
 def get_logger(**context: object) -> Logger:
@@ -115,7 +113,7 @@ class Logs:
         )
 
     def _gate(self, _: object, level: str, event: EventDict) -> EventDict:
-        if LEVELS[level] < LEVELS[self.level]:
+        if journal.PRIORITIES[level] > journal.PRIORITIES[self.level]:
             raise structlog.DropEvent
         return event
 
