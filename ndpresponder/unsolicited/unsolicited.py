@@ -23,17 +23,14 @@ from ndpresponder.unsolicited.multicast_router import MulticastRouter
 _TICK_S: Final = 0.005  # the shortest sleep between two announcements
 # Between two restarts for new gateways, which anybody can make up: 2,000 targets are through after 24 s
 _RESTART_INTERVAL_S: Final = 30.0
+_NOT_ALL: Final = "not listening to all solicited-node groups: behind a bridge that snoops MLD "
 
 
 class Unsolicited(UplinkPart):
     """What one uplink says unasked."""
 
     def __init__(
-        self,
-        context: UplinkContext,
-        config: InterfaceConfig,
-        responder: Responder,
-        lately: Callable[[], list[bytes]] = list,
+        self, context: UplinkContext, config: InterfaceConfig, responder: Responder, lately: Callable[[], list[bytes]]
     ) -> None:
         """Say what `config` asks for and `responder` would; `lately` returns answered targets, the latest first."""
         self._announce = config.announce == "live"
@@ -106,18 +103,13 @@ class Unsolicited(UplinkPart):
         self._follow_router()
         if self._groups.left_out != self._left_out:
             self._left_out = self._groups.left_out
-            if self._left_out:
-                passes = self._mld_router != "never"
+            facts = {"joined": len(self._groups.groups), "left_out": self._left_out}
+            if self._left_out and self._mld_router == "never":
+                heard = "only live targets and narrow prefixes are heard"
+                self._log.info(_NOT_ALL + heard, **facts, otherwise='mld_router = "auto"')
+            elif self._left_out:
                 self._log.info(
-                    "not listening to all solicited-node groups: behind a bridge that snoops MLD "
-                    + (
-                        "this host passes for a multicast router, and is sent all of its multicast"
-                        if passes
-                        else "only live targets and narrow prefixes are heard"
-                    ),
-                    joined=len(self._groups.groups),
-                    left_out=self._left_out,
-                    **({} if passes else {"otherwise": 'mld_router = "auto"'}),
+                    _NOT_ALL + "this host passes for a multicast router, and is sent all of its multicast", **facts
                 )
 
     def _follow_router(self) -> None:

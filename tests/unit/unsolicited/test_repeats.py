@@ -56,7 +56,7 @@ def announce_live_targets(send: Send) -> Any:
         send([frame for frame in frames if frame[ICMP_TYPE] == NEIGHBOR_ADVERTISEMENT])
 
     unsolicited = Unsolicited(
-        uplink_context(send_announcements), InterfaceConfig("eth0", mld_router="never"), Responder(Policy())
+        uplink_context(send_announcements), InterfaceConfig("eth0", mld_router="never"), Responder(Policy()), list
     )
     unsolicited.set_table(TargetTable.build(addresses(TARGET)))
     unsolicited.follow_link(LINK, STATE)

@@ -25,7 +25,7 @@ ICMP_TYPE, ASKED_FOR, ADVERTISEMENT = 54, slice(62, 78), 136
 
 def speaker(frames: list[bytes]) -> Unsolicited:
     """Return what announces, but reports and joins nothing."""
-    return Unsolicited(uplink_context(frames.extend), InterfaceConfig("eth0"), Responder(Policy()))
+    return Unsolicited(uplink_context(frames.extend), InterfaceConfig("eth0"), Responder(Policy()), list)
 
 
 def test_new_gateways_restart_the_announcements_once_in_a_while(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -61,7 +61,7 @@ class Listening(RuleBasedStateMachine):
         self.claimed: frozenset[str] = frozenset()
         config = InterfaceConfig("eth0", announce="never", mld_source="global")
         self.responder = Responder(Policy())
-        self.unsolicited = Unsolicited(uplink_context(self.send), config, self.responder)
+        self.unsolicited = Unsolicited(uplink_context(self.send), config, self.responder, list)
 
     def send(self, frames: list[bytes]) -> None:
         assert self.link is not None

@@ -61,7 +61,7 @@ def reporter(reports: list[bytes], enough: Callable[[], None] = lambda: None) ->
             enough()
 
     return Unsolicited(
-        uplink_context(send), InterfaceConfig("eth0", announce="never", mld_source="global"), Responder(Policy())
+        uplink_context(send), InterfaceConfig("eth0", announce="never", mld_source="global"), Responder(Policy()), list
     )
 
 
@@ -135,6 +135,7 @@ def test_reports_come_from_the_sources_that_are_asked_for(
             uplink_context(reports.extend),
             InterfaceConfig("eth0", announce="never", mld_source=mld_source),
             Responder(Policy()),
+            list,
         )
         speaker.follow_link(LINK, STATE)
         speaker.set_table(TargetTable.build(addresses(TARGET)))
