@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from ndpresponder.linux.loop import wait
 from ndpresponder.linux.netlink import Link
 from ndpresponder.linux.packet.listener import Ear
 from ndpresponder.observe.logs import Logger
@@ -87,8 +88,8 @@ class DroppedReports:
             ear.open(link.device)
             for _ in range(_ATTEMPTS):
                 self.send([solicit(link.lladdr, source, gateway) for gateway in gateways])
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(answered.wait(), _ANSWER_S)
+                await wait(answered, _ANSWER_S)
+                if answered.is_set():
                     return True
         return False
 
