@@ -3,16 +3,6 @@
 from collections.abc import Callable
 
 
-def rate_limit(rate: float, burst: int, clock: Callable[[], float]) -> Callable[[bool], bool]:
-    """Return what spends one of `rate` a second, or says there is none left; what is not urgent leaves half a burst."""
-    bucket = TokenBucket(rate, burst, clock)
-
-    def spend(urgent: bool) -> bool:
-        return bucket.take(0 if urgent else burst // 2)
-
-    return spend
-
-
 class TokenBucket:
     """Holds at most `burst` tokens and gains `rate` of them a second; starts full."""
 
@@ -35,6 +25,10 @@ class TokenBucket:
             return False
         self._tokens -= 1
         return True
+
+    def spend(self, urgent: bool) -> bool:
+        """Take one token; what is not urgent leaves half a burst."""
+        return self.take(0 if urgent else self._burst // 2)
 
     def wait_s(self) -> float:
         """Return after how many seconds there is a token to take."""

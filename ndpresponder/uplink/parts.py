@@ -14,8 +14,6 @@ from ndpresponder.policy.requester import Policy
 from ndpresponder.policy.table import Prefix
 from ndpresponder.targets.sources.unrouted_hosts import UnroutedHosts
 from ndpresponder.targets.verify import Verifier
-from ndpresponder.unsolicited.moved_targets import MovedTargets
-from ndpresponder.unsolicited.unsolicited import Unsolicited
 from ndpresponder.uplink.frames import Frames
 
 VERIFICATION: Final = "verification"
@@ -65,23 +63,7 @@ class Surroundings:
     claimers: Callable[[Prefix], str] = lambda _: ""  # returns the sources of a claimed prefix
 
 
-def make_part(
-    name: str, settings: Settings, frames: Frames, surroundings: Surroundings, moved: MovedTargets
-) -> UplinkPart:
-    """Make one of the parts that `settings` ask for; it knows neither link nor targets yet."""
-    context, each = frames.context, settings.interface
-    if name == VERIFICATION:
-        return _Verification(frames, surroundings)
-    if name == UNSOLICITED:
-        return Unsolicited(context, each, frames.responder, moved.lately)
-    from ndpresponder.offload.fastpath import FastPath  # late: an uplink without one must not pay for it
-
-    made = FastPath(context, each, settings.limits, settings.policy, asyncio.get_running_loop().call_soon)
-    made.leave_claimed(moved.expecting)
-    return made
-
-
-class _Verification(UplinkPart):
+class Verification(UplinkPart):
     """The verification of claimed targets, while there is a link."""
 
     def __init__(self, frames: Frames, surroundings: Surroundings) -> None:

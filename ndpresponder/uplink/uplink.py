@@ -20,11 +20,11 @@ from ndpresponder.observe.uplink_log import UplinkLog
 from ndpresponder.observe.uplink_part import UplinkPart
 from ndpresponder.policy.requester import UplinkState
 from ndpresponder.policy.table import Match, TargetTable
-from ndpresponder.policy.token_bucket import rate_limit
+from ndpresponder.policy.token_bucket import TokenBucket
 from ndpresponder.unsolicited.moved_targets import MovedTargets
 from ndpresponder.unsolicited.unsolicited import Unsolicited
 from ndpresponder.uplink.frames import STALL_TOLERATED_S, Frames
-from ndpresponder.uplink.parts import FASTPATH, UNSOLICITED, VERIFICATION, Settings, Surroundings, make_part
+from ndpresponder.uplink.parts import FASTPATH, UNSOLICITED, VERIFICATION, Settings, Surroundings, Verification
 
 if TYPE_CHECKING:
     from ndpresponder.offload.fastpath import FastPath
@@ -133,7 +133,18 @@ class Uplink:
         self.log.configure(settings.interface)
 
     def _make(self, name: str) -> UplinkPart:
-        return make_part(name, self.settings, self._frames, self._surroundings, self.moved_targets)
+        """Make a part that the settings ask for; it knows neither link nor targets yet."""
+        context, each, moved = self._frames.context, self.settings.interface, self.moved_targets
+        if name == VERIFICATION:
+            return Verification(self._frames, self._surroundings)
+        if name == UNSOLICITED:
+            return Unsolicited(context, each, self.responder, moved.lately)
+        from ndpresponder.offload.fastpath import FastPath  # late: an uplink without one must not pay for it
+
+        soon = asyncio.get_running_loop().call_soon
+        made = FastPath(context, each, self.settings.limits, self.settings.policy, soon)
+        made.leave_claimed(moved.expecting)
+        return made
 
     def _add(self, name: str, part: UplinkPart) -> None:
         """Have a part that begins now know the link and the targets."""
@@ -148,7 +159,8 @@ class Uplink:
         """Give the responder its policy, and a rate limit that begins anew only if it differs."""
         each, limits = self.settings.interface, self.settings.limits
         if before is None or before.limits != limits:
-            self._take = rate_limit(limits.rate, limits.burst, self._frames.context.clock) if limits.rate else None
+            clock = self._frames.context.clock
+            self._take = TokenBucket(limits.rate, limits.burst, clock).spend if limits.rate else None
         self.responder.configure(self.settings.policy, self._take)
         self.moved_targets.configure(self.settings.dry_run, speaks=each.announce == "live", takes_over=each.take_over)
 
