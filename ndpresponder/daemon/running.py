@@ -25,9 +25,8 @@ from ndpresponder.targets.sources.static import as_prefix
 from ndpresponder.targets.sources.temporary import TemporaryPrefixes
 from ndpresponder.targets.sources.unrouted_hosts import UnroutedHosts, followed
 from ndpresponder.targets.uncounted_log import UncountedLog
-from ndpresponder.uplink import memory
-from ndpresponder.uplink.memory import MAX_KNOWN, Memory
 from ndpresponder.uplink.parts import Settings, Surroundings
+from ndpresponder.uplink.requesters import MAX_KNOWN, Memory, decode_memories, encode_memories
 from ndpresponder.uplink.uplink import Uplink
 from ndpresponder.wire.addresses import best_source
 from ndpresponder.wire.solicitation import probe
@@ -73,7 +72,7 @@ class Running:
                 get_logger().warning("the temporary prefixes that were kept are lost", why=str(error))
         if kept := self._handover.kept(_REQUESTERS):
             try:
-                self._memories = memory.decode(kept)
+                self._memories = decode_memories(kept)
             except ValueError as error:
                 get_logger().warning("the requesters that were known are forgotten", why=str(error))
         else:
@@ -83,7 +82,7 @@ class Running:
     def _remember(self) -> None:
         most = MAX_KNOWN // max(1, len(self.uplinks))
         known = {name: uplink.requesters.remember(most) for name, uplink in self.uplinks.items()}
-        self._handover.keep(_REQUESTERS, memory.encode(known))
+        self._handover.keep(_REQUESTERS, encode_memories(known))
         self._remembered_s = asyncio.get_running_loop().time()
 
     async def change(self, config: Config, links: Links, others: Mapping[Identity, Task], wait_s: float = 0.0) -> None:

@@ -1,25 +1,37 @@
 """Remember the requesters and gateways of one uplink, and choose which of them it answers under overload.
 
 Each memory is bounded, and the first requesters to come cannot fill it: see `KnownRequesters`, `ConfirmedGateways` and
-`GatewaysSeen`.
+`GatewaysSeen`. Of what a predecessor kept, octets that are no memory are refused as they are read, and facts that
+cannot be true are left out where they are taken over.
 """
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final, NamedTuple
 
 from ndpresponder.linux.netlink import Link
 from ndpresponder.observe.tally import Tally
 from ndpresponder.outcome import Outcome
-from ndpresponder.policy.confirmed_gateways import ConfirmedGateways
-from ndpresponder.policy.known_requesters import KnownRequesters
+from ndpresponder.policy.confirmed_gateways import Confirmation, ConfirmedGateways
+from ndpresponder.policy.known_requesters import KnownRequester, KnownRequesters
 from ndpresponder.policy.overload import Frame, Overload
-from ndpresponder.uplink.memory import Memory
 from ndpresponder.wire.layout import REQUESTER
 
 MAX_GATEWAYS: Final = 1024  # without a route now; anybody can make up any number in router advertisements
 _ADDRESS_LENGTH: Final = 16
 _ABSENT_S: Final = 3600.0  # until one that has no route is the first to be forgotten
+_VERSION: Final = 1
+MAX_KNOWN: Final = 4096  # of all uplinks together, those that asked last: some 110 octets each
+
+
+class Memory(NamedTuple):
+    """What one uplink remembers, for a successor; the times are those of the monotonic clock that both share."""
+
+    in_flood: bool
+    gateways: list[bytes]
+    confirmed: list[Confirmation]
+    known: list[KnownRequester]
 
 
 class Requesters:
@@ -85,7 +97,6 @@ class GatewaysSeen:
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:
-        """Begin with none."""
         self._clock = clock
         self.seen_s: dict[bytes, float] = {}  # -> when it had a route last; the longest seen first
         self._fixed: set[bytes] = set()
@@ -103,3 +114,36 @@ class GatewaysSeen:
         absent.sort(key=lambda each: now_s - self.seen_s[each] >= _ABSENT_S)  # else those seen for longest come first
         for each in absent[MAX_GATEWAYS:]:
             del self.seen_s[each]
+
+
+def encode_memories(memories: Mapping[str, Memory]) -> bytes:
+    """Return the memories of some uplinks, by their names, as octets."""
+    uplinks = {name: each._asdict() for name, each in memories.items()}
+    return json.dumps({"version": _VERSION, "uplinks": uplinks}, default=bytes.hex).encode()
+
+
+def decode_memories(data: bytes) -> dict[str, Memory]:
+    """Return the memories in `data`.
+
+    Raises:
+        ValueError: it holds none.
+    """
+    try:
+        whole = json.loads(data)
+        if whole["version"] != _VERSION:
+            raise ValueError(f"they are of version {whole['version']}")
+        return {str(name): _memory(each) for name, each in whole["uplinks"].items()}
+    except (KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
+        raise ValueError("they are no memories") from error
+
+
+def _memory(each: Any) -> Memory:
+    return Memory(
+        each["in_flood"] is True,
+        [bytes.fromhex(gateway) for gateway in each["gateways"]],
+        [
+            Confirmation(bytes.fromhex(gateway), bytes.fromhex(station), float(last_s))
+            for gateway, station, last_s in each["confirmed"]
+        ],
+        [KnownRequester(bytes.fromhex(who), float(since_s), float(last_s)) for who, since_s, last_s in each["known"]],
+    )

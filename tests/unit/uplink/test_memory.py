@@ -10,12 +10,22 @@ from ndpresponder.linux.memory_file import MOST
 from ndpresponder.observe.tally import Tally
 from ndpresponder.policy.confirmed_gateways import Confirmation
 from ndpresponder.policy.known_requesters import MAX_REQUESTERS, KnownRequester, KnownRequesters
-from ndpresponder.uplink.memory import MAX_KNOWN, Memory, decode, encode
-from ndpresponder.uplink.requesters import MAX_GATEWAYS, Requesters
+from ndpresponder.uplink.requesters import (
+    MAX_GATEWAYS,
+    MAX_KNOWN,
+    Memory,
+    Requesters,
+    decode_memories,
+    encode_memories,
+)
 from ndpresponder.wire.layout import REQUESTER
 
 STATION = lladdr(ROUTER_LLADDR)
 ROUTER = solicitation()[REQUESTER]
+
+
+def handed_over(memories: dict[str, Memory]) -> dict[str, Memory]:
+    return decode_memories(encode_memories(memories))
 
 
 class Scene:
@@ -30,7 +40,7 @@ def test_a_successor_knows_what_its_predecessor_knew() -> None:
     before.requesters.confirmed.confirm(packed(GATEWAY), STATION)
     before.requesters.gateways.restore([packed(GATEWAY)])
     before.requesters.overload.flooded = True
-    memories = decode(encode({"up0": before.requesters.remember(100), "up1": Memory(False, [], [], [])}))
+    memories = handed_over({"up0": before.requesters.remember(100), "up1": Memory(False, [], [], [])})
     after.requesters.restore(memories["up0"])
     assert memories["up1"] == Memory(False, [], [], [])
     assert after.requesters.was_flooded
@@ -57,7 +67,7 @@ def test_a_successor_knows_what_its_predecessor_knew() -> None:
 )
 def test_what_is_no_memory_is_refused(data: bytes) -> None:
     with pytest.raises(ValueError, match=r".*"):
-        decode(data)
+        decode_memories(data)
 
 
 def test_what_cannot_be_true_is_left_out() -> None:
@@ -68,7 +78,7 @@ def test_what_cannot_be_true_is_left_out() -> None:
     ]
     confirmed = [Confirmation(b"", STATION, 1.0), Confirmation(packed(GATEWAY), b"", 1.0)]
     scene = Scene()
-    scene.requesters.restore(decode(encode({"up0": Memory(False, [b"", packed(GATEWAY)], confirmed, known)}))["up0"])
+    scene.requesters.restore(handed_over({"up0": Memory(False, [b"", packed(GATEWAY)], confirmed, known)})["up0"])
     assert len(scene.requesters.known) == 0
     assert not scene.requesters.confirmed.stations
     assert list(scene.requesters.gateways.seen_s) == [packed(GATEWAY)]
@@ -81,5 +91,5 @@ def test_the_largest_memory_has_room() -> None:
     scene.requesters.gateways.restore([number.to_bytes(16, "big") for number in range(MAX_GATEWAYS)])
     uplinks = 8
     each = scene.requesters.remember(MAX_KNOWN // uplinks)
-    assert len(encode({f"interface{number}": each for number in range(uplinks)})) < MOST
-    assert json.loads(encode({"up0": each}))
+    assert len(encode_memories({f"interface{number}": each for number in range(uplinks)})) < MOST
+    assert json.loads(encode_memories({"up0": each}))
