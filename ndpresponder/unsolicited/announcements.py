@@ -87,10 +87,7 @@ class Announcer:
 
 
 class Introductions:
-    """Which live targets gateways are told of by a solicitation: so many that their tables have room for others.
-
-    Who is told of first is introduced first, and stays so: of the others gateways learn when they ask.
-    """
+    """Which live targets gateways are told of by a solicitation: so many that their tables have room for others."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._introduced: dict[bytes, None] = {}  # the latest, in the order in which they were

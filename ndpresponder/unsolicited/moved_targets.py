@@ -12,6 +12,7 @@ there (RFC 4861 7.2.5). It must never take a target from a host on the link that
 import asyncio
 import itertools
 from collections.abc import Callable, Iterable, Sequence
+from struct import Struct
 from typing import Final
 
 from ndpresponder.linux.loop import Timer
@@ -34,7 +35,7 @@ TARGETS_PER_S: Final = 1000
 _TICK_S: Final = 0.005
 _ROUNDS_S: Final = (0.0, 1.0, 2.0, 4.0, 8.0)  # pauses before each time that a target which was given up is asked for
 LLADDR: Final = 6  # octets
-_ROW: Final = LLADDR + 16
+_ROW: Final = Struct(f"{LLADDR}s16s")
 _LAST: Final = 256  # targets that are asked for, all at once, by a daemon that ends
 
 
@@ -149,10 +150,9 @@ class MovedTargets(UplinkPart):
     def inherit(self, kept: bytes) -> None:
         """Remember what a predecessor answered, from what it kept: nothing if that is something else."""
         rows = kept[LLADDR:]
-        if kept and len(rows) % _ROW == 0 and not self._lladdr:
+        if kept and len(rows) % _ROW.size == 0 and not self._lladdr:
             self._lladdr = kept[:LLADDR] if any(kept[:LLADDR]) else b""
-            starts = range(0, len(rows), _ROW)
-            self.recent.restore((rows[at : at + LLADDR], rows[at + LLADDR : at + _ROW]) for at in starts)
+            self.recent.restore(_ROW.iter_unpack(rows))
 
     def say_farewell(self) -> None:
         """Ask for what was answered lately: a host that took over announces it."""

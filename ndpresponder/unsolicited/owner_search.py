@@ -29,7 +29,6 @@ class OwnerSearch:
     """One search at a time; another one ends it."""
 
     def __init__(self, send: Callable[[list[bytes]], None]) -> None:
-        """Ask with `send`."""
         self._send = send
         self._task: asyncio.Task[None] | None = None
 

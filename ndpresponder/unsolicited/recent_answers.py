@@ -27,7 +27,6 @@ class RecentAnswers:
     __slots__ = ("_looked_s", "_requesters", "_waiting", "spared")
 
     def __init__(self) -> None:
-        """Remember nothing yet."""
         self._requesters: OrderedDict[bytes, OrderedDict[bytes, None]] = OrderedDict()  # both by last use
         self._waiting: deque[bytes] = deque(maxlen=_WAITING)
         self._looked_s = 0.0

@@ -4,7 +4,6 @@ Driven by two facts, the link (`follow_link`) and the targets (`set_table`), and
 than its pace allows, nothing at all while the link is down, and nothing for an address that is not answered for.
 """
 
-import asyncio
 from collections.abc import Callable
 from typing import Final
 
@@ -15,6 +14,7 @@ from ndpresponder.observe.uplink_part import UplinkContext, UplinkPart
 from ndpresponder.policy.requester import UplinkState
 from ndpresponder.policy.responder import Responder
 from ndpresponder.policy.table import EMPTY, TargetTable
+from ndpresponder.policy.token_bucket import TokenBucket
 from ndpresponder.unsolicited.announcements import MAX_INTRODUCED, Announcer, Introductions, announcement
 from ndpresponder.unsolicited.groups import GroupTable
 from ndpresponder.unsolicited.mld_reports import MldReports
@@ -49,8 +49,7 @@ class Unsolicited(UplinkPart):
         self._table = EMPTY
         self._next = Timer(self._announce_now)
         self._next_restart = Timer(self._restart)
-        self._restarted_s = -_RESTART_INTERVAL_S  # for a new gateway
-        self._left_out = 0
+        self._restarts = TokenBucket(1 / _RESTART_INTERVAL_S, 1, context.clock)  # for new gateways
 
     def follow_link(self, link: Link, state: UplinkState | None) -> None:
         """Adapt to the link as it is now; say nothing while it is down."""
@@ -68,9 +67,7 @@ class Unsolicited(UplinkPart):
         if before is None or unheard:
             self._announce_now()
         elif not set(before.served_gateways).issuperset(link.served_gateways):
-            # To the new gateways as well: now, or when the last such restart is long enough ago
-            ago_s = asyncio.get_running_loop().time() - self._restarted_s
-            self._next_restart.within(max(0.0, _RESTART_INTERVAL_S - ago_s))
+            self._next_restart.within(self._restarts.wait_s())
 
     def set_table(self, table: TargetTable) -> None:
         """Announce the live targets of `table` that are new, and listen to the groups of all of them."""
@@ -98,19 +95,19 @@ class Unsolicited(UplinkPart):
         if self._announce:
             self._announcer.set_targets(live)
             self._announce_now()
+        before = self._groups.left_out
         if self._groups.set_targets(live, self._table.claims()):
             self._reports.follow_link(self._link, self._groups.groups)
         self._follow_router()
-        if self._groups.left_out != self._left_out:
-            self._left_out = self._groups.left_out
-            facts = {"joined": len(self._groups.groups), "left_out": self._left_out}
-            if self._left_out and self._mld_router == "never":
-                heard = "only live targets and narrow prefixes are heard"
-                self._log.info(_NOT_ALL + heard, **facts, otherwise='mld_router = "auto"')
-            elif self._left_out:
-                self._log.info(
-                    _NOT_ALL + "this host passes for a multicast router, and is sent all of its multicast", **facts
-                )
+        if self._groups.left_out in (0, before):
+            return
+        facts = {"joined": len(self._groups.groups), "left_out": self._groups.left_out}
+        if self._mld_router == "never":
+            heard = "only live targets and narrow prefixes are heard"
+            self._log.info(_NOT_ALL + heard, **facts, otherwise='mld_router = "auto"')
+        else:
+            passes = "this host passes for a multicast router, and is sent all of its multicast"
+            self._log.info(_NOT_ALL + passes, **facts)
 
     def _follow_router(self) -> None:
         """Be heard behind a bridge that snoops MLD, whatever the number of groups."""
@@ -140,6 +137,6 @@ class Unsolicited(UplinkPart):
             self._send(frames)
 
     def _restart(self) -> None:
-        self._restarted_s = asyncio.get_running_loop().time()
+        self._restarts.take()
         self._announcer.restart()
         self._announce_now()

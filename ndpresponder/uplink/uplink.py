@@ -52,6 +52,7 @@ class Uplink:
         self.requesters = frames.requesters
         self.send_unasked = frames.send_unasked
         self.resume = frames.resume
+        self._kept_as = f"recent-{crc32(self.name.encode()):08x}"  # systemd takes no colons and only ASCII
         self._served: Link | None = None  # with a socket
         self._take: Callable[[bool], bool] | None = None
         self._mark: socket.socket | None = None
@@ -260,8 +261,3 @@ class Uplink:
         if self._mark is not None:
             self._mark.close()
         self._frames.close()
-
-    @property
-    def _kept_as(self) -> str:
-        """Under which name the answered targets are kept: systemd takes no colons and only ASCII."""
-        return f"recent-{crc32(self.name.encode()):08x}"
