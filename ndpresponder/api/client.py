@@ -5,6 +5,7 @@ import glob
 import http.client
 import json
 import socket
+from argparse import Namespace
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 from urllib.parse import urlencode
@@ -114,13 +115,13 @@ class Client:
                 return f"the daemon cannot be asked: {error.strerror or error}"
 
 
-def client_of(options: Mapping[str, Any], environ: Mapping[str, str]) -> Client:
+def client_of(options: Namespace, environ: Mapping[str, str]) -> Client:
     """Return the client for the socket that flag, environment or default name.
 
     Raises:
         ConfigError: it is not the path of a socket.
     """
-    path, where = options.get("control.socket"), "flag --control"
+    path, where = getattr(options, "control.socket", None), "flag --control"
     if path is None:
         path, where = environ.get(_VARIABLE) or ControlConfig().socket, f"environment {_VARIABLE}"
     try:

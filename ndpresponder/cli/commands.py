@@ -4,12 +4,15 @@ A command imports what it needs when it runs: the daemon loads nothing that only
 """
 
 import argparse
+import os
 import re
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from ndpresponder.cli.flags import Formatter, Parser, add_common, add_settings, environment_help
+from ndpresponder import __version__
+from ndpresponder.cli.flags import Formatter, Parser, add_settings, environment_help
 from ndpresponder.config import Config
 from ndpresponder.config.values import LEVELS
 
@@ -46,12 +49,14 @@ def parser_of(word: str = "") -> Parser:
     parser = Parser(prog, usage, description, epilog, formatter_class=Formatter, allow_abbrev=False, add_help=False)
     parser.commands = COMMANDS
     command.add_arguments(parser)
-    add_common(parser)
+    version = f"ndpresponder {__version__} (Python {sys.version.split()[0]}, Linux {os.uname().release})"
+    group = parser.add_argument_group("help")
+    group.add_argument("-V", "--version", action="version", version=version, help="show the version and exit")
+    group.add_argument("-h", "--help", action="help", help="show this help and exit")
     return parser
 
 
 def run_command(word: str, options: argparse.Namespace, environ: Mapping[str, str]) -> int:
-    """Run a command with its parsed flags and return the exit code."""
     command = COMMANDS[word].run
     if command is None:
         from ndpresponder.cli import daemon_commands

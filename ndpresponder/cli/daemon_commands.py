@@ -18,22 +18,18 @@ from ndpresponder.errors import ExitCode
 _UPGRADE_S: Final = 30.0  # for the new daemon to answer
 
 
-def _client(options: argparse.Namespace, environ: Mapping[str, str]) -> Client:
-    return client_of(vars(options), environ)
-
-
 def _done(options: argparse.Namespace, data: Mapping[str, Any], words: str) -> int:
     print(json.dumps(data, indent=2) if options.json else words)
     return ExitCode.OK
 
 
 def status(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
-    status = _client(options, environ).get("/status")
+    status = client_of(options, environ).get("/status")
     return _done(options, status, "\n".join(show.status(status, time.time())))
 
 
 def targets(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
-    for target in _client(options, environ).lines("/targets"):
+    for target in client_of(options, environ).lines("/targets"):
         print(json.dumps(target) if options.json else show.target(target))
     return ExitCode.OK
 
@@ -50,27 +46,27 @@ def add(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     said = {"prefix": options.prefix, "iface": options.iface, "lifetime_s": options.lifetime_s}
     if options.announce:
         said["announce"] = True
-    done = _client(options, environ).tell("POST", "/prefixes", **said)
+    done = client_of(options, environ).tell("POST", "/prefixes", **said)
     return _done(options, done, f"answered for: {show.prefix({**done, 'remaining_s': done['lifetime_s']})}")
 
 
 def remove(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
-    done = _client(options, environ).tell("DELETE", "/prefixes", prefix=options.prefix, iface=options.iface)
+    done = client_of(options, environ).tell("DELETE", "/prefixes", prefix=options.prefix, iface=options.iface)
     return _done(options, done, f"removed: {done['prefix']}")
 
 
 def log(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
-    done = _client(options, environ).tell("POST", "/log", level=options.level)
+    done = client_of(options, environ).tell("POST", "/log", level=options.level)
     return _done(options, done, f"the log level is {done['level']} until the next reload")
 
 
 def reload(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
-    done = _client(options, environ).tell("POST", "/reload")
+    done = client_of(options, environ).tell("POST", "/reload")
     return _done(options, done, "the configuration was read again and is in force")
 
 
 def upgrade(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
-    client = _client(options, environ)
+    client = client_of(options, environ)
     before = client.get("/status")
     with contextlib.suppress(HungUp):  # it is being replaced
         client.tell("POST", "/upgrade")

@@ -4,12 +4,9 @@ It must start fast and decide nothing about a setting: `config` declares those.
 """
 
 import argparse
-import os
-import sys
 from collections.abc import Collection, Sequence
 from typing import Any, Literal, NoReturn, get_args, get_origin
 
-from ndpresponder import __version__
 from ndpresponder.config.problem import nearest
 from ndpresponder.config.settings import leaves, names_source
 from ndpresponder.errors import ExitCode
@@ -62,13 +59,7 @@ class Parser(argparse.ArgumentParser):
         self.exit(ExitCode.USAGE, f"ndpresponder: {message}\ntry '{self.prog} --help'\n")
 
 
-def version() -> str:
-    """Return what `--version` prints."""
-    return f"ndpresponder {__version__} (Python {sys.version.split()[0]}, Linux {os.uname().release})"
-
-
 def environment_help() -> str:
-    """Return a line for each environment variable."""
     rows = {
         "NDPRESPONDER_IFACE": "uplinks, separated by commas or spaces",
         "NDPRESPONDER_PREFIX": "prefixes, likewise, each PFX or PFX@IF",
@@ -80,7 +71,6 @@ def environment_help() -> str:
 
 
 def add_settings(parser: argparse.ArgumentParser) -> None:
-    """Add the flags that make up a configuration."""
     answered = parser.add_argument_group("what is answered")
     where_from = parser.add_argument_group("where settings come from")
     how = parser.add_argument_group("how it is answered")
@@ -111,10 +101,3 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
             common |= {"nargs": "?", "const": ""}
         action = "append" if names_source(path, key) else "store"
         group.add_argument(*key.flags, **common, metavar=key.flag.rpartition(" ")[2].strip("[]"), action=action)
-
-
-def add_common(parser: argparse.ArgumentParser) -> None:
-    """Add what every command understands."""
-    group = parser.add_argument_group("help")
-    group.add_argument("-V", "--version", action="version", version=version(), help="show the version and exit")
-    group.add_argument("-h", "--help", action="help", help="show this help and exit")

@@ -16,7 +16,6 @@ from ndpresponder.errors import ConfigError, ExitCode, NdpresponderError, is_sho
 
 
 def dispatch(argv: Sequence[str], environ: Mapping[str, str]) -> int:
-    """Find the command, parse its flags and run it."""
     if not argv or argv[0].startswith("-"):
         return run_command("run", parser_of().parse(argv), environ)
     name, rest = argv[0], argv[1:]

@@ -105,7 +105,6 @@ class Checker:
         return table
 
     def value(self, table: Table, key: Key, value: object, path: Path) -> None:
-        """Check one value, or each element of an array."""
         if not key.many:
             found = self._parsed(table, key, value, path)
             if found is not None:
@@ -143,7 +142,6 @@ def dotted(path: Path) -> str:
 
 
 def _advise(name: str, known: dict[str, Key], root: bool) -> str:
-    """Say what an unknown key was probably meant to be."""
     candidates = [*known, "version"] if root else list(known)
     near = nearest(name, candidates)
     if near:

@@ -104,11 +104,9 @@ def from_flags(options: Mapping[str, Any], problems: list[Problem]) -> Layer:
             layer.say_uplink(name, word, f"flag --{flag}")
     if options.get("rate") is not None:
         try:
-            rate, burst = values.rate(options["rate"])
+            layer.say({"limits": values.rate(options["rate"])}, "flag --rate")
         except Wrong as wrong:
             problems.append(Problem("flag --rate", "", wrong.message, wrong.hint))
-        else:
-            layer.say({"limits": {"rate": rate} | ({} if burst is None else {"burst": burst})}, "flag --rate")
     given = [(path, key, options[".".join(path)]) for path, key in leaves() if options.get(".".join(path)) is not None]
     for path, key, words in given:
         if names_source(path, key):

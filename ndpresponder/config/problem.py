@@ -7,13 +7,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 
+@dataclass(eq=False)
 class Wrong(ValueError):
     """One value is wrong: what is wrong with it, and what to do."""
 
-    def __init__(self, message: str, hint: str) -> None:
-        super().__init__(message, hint)
-        self.message = message
-        self.hint = hint
+    message: str
+    hint: str
 
 
 @dataclass(frozen=True, slots=True)

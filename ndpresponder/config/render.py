@@ -15,7 +15,6 @@ COLUMN = 40  # where the comments begin
 
 
 def as_toml(config: Config, draft: Table) -> str:
-    """Return the whole tree as a TOML document."""
     given: dict[str, Given] = {}
     data = _data(Config, config, draft, "", given)
     return "\n".join([f"version = {VERSION}", *_table(data, given, "", "")]) + "\n"

@@ -5,7 +5,7 @@ The daemon reads only the finished tree, which never holds an unchecked value.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from ipaddress import IPv6Network
 from typing import Any, Literal
 
@@ -98,10 +98,6 @@ class SourcesConfig:
     file: tuple[FileSourceConfig, ...] = setting((), "one table for each file")
     wireguard: tuple[WireguardSourceConfig, ...] = setting((), "one table for each interface")
     routes: RoutesSourceConfig | None = setting(None, "the kernel's routes")
-
-    @property
-    def any(self) -> bool:
-        return any(getattr(self, each.name) for each in fields(self))
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,7 +43,6 @@ def read(name: str, problems: list[Problem]) -> Table:
 
 
 def parse(data: bytes, name: str, problems: list[Problem]) -> Table:
-    """Read the bytes of a configuration file."""
     source = ""
     try:
         source = data.decode("utf-8-sig")

@@ -224,10 +224,9 @@ def file_path(raw: object) -> str:
     return path
 
 
-def rate(word: str) -> tuple[int, int | None]:
-    """Split `N[/BURST]` into numbers; their ranges are checked where they are set."""
-    number, slash, burst = word.partition("/")
-    parts = [number, burst] if slash else [number]
+def rate(word: str) -> dict[str, int]:
+    """Split `N[/BURST]` into the settings `rate` and `burst`, whose ranges are checked where they are set."""
+    parts = word.split("/", 1)
     if not all(part.isascii() and part.removeprefix("-").isdigit() and len(part) <= 18 for part in parts):
         raise Wrong(f"{word!r} is not N or N/BURST", "write numbers such as 1000 or 1000/400")
-    return int(number), int(burst) if slash else None
+    return dict(zip(("rate", "burst"), map(int, parts), strict=False))

@@ -11,6 +11,7 @@ from ndpresponder.config import Config, InterfaceConfig
 from ndpresponder.config.host import Host
 from ndpresponder.config.layers import load
 from ndpresponder.config.problem import Problem, Wrong
+from ndpresponder.config.settings import SourcesConfig
 from ndpresponder.diagnose.host_uplinks import present, troubles_on
 from ndpresponder.errors import ConfigError
 from ndpresponder.linux.netlink import Link, Links
@@ -33,7 +34,7 @@ def report(options: argparse.Namespace, environ: Mapping[str, str], host: Host |
         config = load(vars(options), environ).config
         links = present([each.name for each in config.interfaces]) if host is None else {}
         return _by_settings(config, options.target, host or Host(), links)
-    client = client_of(vars(options), environ)
+    client = client_of(options, environ)
     names = options.iface or ()
     if len(names) > 1:
         raise ConfigError((str(Problem("flag --iface", "", "stands more than once", "name one uplink, or none")),))
@@ -64,7 +65,7 @@ def _scene(config: Config, interface: InterfaceConfig, host: Host, link: Link | 
     responder.set_state(state)
     responder.table = TargetTable.build(targets.live, targets.claimed, map(as_prefix, interface.exclude))
     notes = troubles_on(link, interface.prefixes) if link else []
-    if config.sources.any:
+    if config.sources != SourcesConfig():
         notes.append("what the sources of targets find is known to the running daemon only")
     if interface.verify:
         notes.append("`verify`: claimed, it is answered for only once it was found behind this host")

@@ -64,11 +64,10 @@ class Namespace:
 
 def create_all(namespaces: Iterable[Namespace]) -> None:
     """Create several namespaces with one command, each with its loopback up."""
-    names = [namespace.name for namespace in namespaces]
-    lines = [f"netns add {name}" for name in names]
-    _run(["ip", "-batch", "-"], input="\n".join(lines) + "\n")
-    for name in names:
-        _run(["ip", "-n", name, "link", "set", "lo", "up"])
+    namespaces = list(namespaces)
+    _run(["ip", "-batch", "-"], input="".join(f"netns add {namespace.name}\n" for namespace in namespaces))
+    for namespace in namespaces:
+        namespace.ip("link set lo up")
 
 
 def delete_all(namespaces: Iterable[Namespace]) -> None:
@@ -76,8 +75,7 @@ def delete_all(namespaces: Iterable[Namespace]) -> None:
     existing = [namespace for namespace in namespaces if namespace.path.exists()]
     if existing:
         end_processes(existing)
-        lines = [f"netns del {namespace.name}" for namespace in existing]
-        _run(["ip", "-batch", "-"], input="\n".join(lines) + "\n")
+        _run(["ip", "-batch", "-"], input="".join(f"netns del {namespace.name}\n" for namespace in existing))
 
 
 def processes(namespaces: Iterable[Namespace]) -> list[int]:

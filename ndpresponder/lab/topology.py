@@ -88,7 +88,6 @@ class Lab:
         delete_all(self._leftovers())
 
     def run(self, host: str, *argv: str, **options: Any) -> subprocess.CompletedProcess[str]:
-        """Run a command on a host of the lab, to its end, with both outputs captured."""
         return self[host].run(*argv, **options)
 
     def popen(self, host: str, *argv: str, **options: Any) -> subprocess.Popen[str]:
