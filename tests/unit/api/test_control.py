@@ -26,7 +26,9 @@ class Daemon:
     def __init__(self) -> None:
         self.problem: str | None = None
         self.changes: list[str] = []
-        self.temporary = TemporaryPrefixes(lambda *_: SimpleNamespace(cancel=lambda: None), lambda: 0.0)
+        self.temporary = TemporaryPrefixes(
+            lambda *_: SimpleNamespace(cancel=lambda: None, when=lambda: 5.0), lambda: 0.0
+        )
 
     async def reload(self) -> str | None:
         self.changes.append("reload")
