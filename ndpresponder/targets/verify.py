@@ -38,7 +38,6 @@ Kept = tuple[bytes, bool]  # a frame, and whether it was addressed to another ho
 @dataclass(slots=True, eq=False)
 class _Pending:
     unknown: Unknown
-    neighbors: list[Neighbor]  # one of them has to be there
     is_new: bool
     since_s: float
     found: bool = False  # and no route leads there yet
@@ -119,7 +118,7 @@ class Verifier:
         if isinstance(found, Unknown):
             if len(self._pending) >= MAX_PENDING or (is_new and self._new >= MAX_NEW):
                 return False
-            if is_new and not found.stale and not all(self._may_ask() for _ in (found, *found.others)):
+            if is_new and not found.stale and not all(self._may_ask() for _ in found.sources):
                 return False
             if not self._kernel.ask(found):
                 self._wait(target, found, is_new)
@@ -167,9 +166,8 @@ class Verifier:
 
     def _wait(self, target: bytes, unknown: Unknown, is_new: bool) -> None:
         self._new += is_new
-        neighbors = [each.neighbor for each in (unknown, *unknown.others)]
-        self._pending[target] = pending = _Pending(unknown, neighbors, is_new, self._clock())
-        for neighbor in neighbors:
+        self._pending[target] = pending = _Pending(unknown, is_new, self._clock())
+        for neighbor in unknown.sources:
             self._waiting.setdefault(neighbor, []).append(target)
         self._call_later(WAIT_S, self._give_up, target, pending)
 
@@ -192,7 +190,7 @@ class Verifier:
     def _end(self, target: bytes, pending: _Pending, found: bool) -> None:
         del self._pending[target]
         self._new -= pending.is_new
-        for neighbor in pending.neighbors:
+        for neighbor in pending.unknown.sources:
             self._waiting[neighbor].remove(target)
             if not self._waiting[neighbor]:
                 del self._waiting[neighbor]

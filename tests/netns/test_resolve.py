@@ -78,9 +78,9 @@ def test_who_is_not_confirmed_must_be_asked_and_is_heard(wire, resolver, state, 
     neighbor_is(wire, state)
     unknown = resolver.look(packed(TARGET))
     assert isinstance(unknown, Unknown)
-    assert (unknown.neighbor, unknown.stale) == ((LINK, packed(TARGET)), stale)
+    assert ([*unknown.sources], unknown.stale) == ([(LINK, packed(TARGET))], stale)
     assert not resolver.ask(unknown)
-    assert unknown.neighbor == hear(resolver, CONFIRMED)
+    assert [*unknown.sources] == [hear(resolver, CONFIRMED)]
 
 
 def test_a_wrong_advertisement_verifies_nobody(wire, resolver):
@@ -146,9 +146,9 @@ def test_behind_a_router_it_is_the_router_that_must_be_there(wire, resolver):
     neighbor_is(wire, "failed")
     unknown = resolver.look(packed("2001:db8:5::1"))
     assert isinstance(unknown, Unknown)
-    assert unknown.neighbor == (LINK, packed(TARGET))
+    assert [*unknown.sources] == [(LINK, packed(TARGET))]
     assert not resolver.ask(unknown)
-    assert unknown.neighbor == hear(resolver, CONFIRMED)
+    assert [*unknown.sources] == [hear(resolver, CONFIRMED)]
 
 
 def test_where_there_are_no_link_layer_addresses_nobody_is_waited_for(wire, resolver):

@@ -10,7 +10,7 @@ import contextlib
 import fcntl
 import socket
 import struct
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
 from ndpresponder.errors import SourceUnavailable
@@ -44,13 +44,11 @@ class Neighbor(NamedTuple):
 
 
 class Unknown(NamedTuple):
-    """A neighbor that must be asked."""
+    """The neighbors that must be asked, of which one has to be there."""
 
-    neighbor: Neighbor
-    source: bytes  # what it is asked from on that link
-    stale: bool  # the kernel knows it, but has not heard it lately
-    others: tuple["Unknown", ...] = ()  # where else the target may be
-    unrouted: bool = False  # no route leads to it behind this host: it may be on one of the links that are followed
+    sources: Mapping[Neighbor, bytes]  # what each is asked from on its link
+    stale: bool = False  # the kernel knows it, but has not heard it lately
+    unrouted: bool = False  # no route leads to it behind this host: it may be on each of the links that are followed
 
 
 class Resolver:
@@ -108,7 +106,7 @@ class Resolver:
             if state & nl.CONFIRMED:
                 return True
             source = self._source(neighbor)
-            return Unknown(neighbor, source, bool(state & nl.STALE)) if source else False
+            return Unknown({neighbor: source}, bool(state & nl.STALE)) if source else False
         if way.local or not (way.link or way.missing):
             return way.local
         if way.link and self._policies.takes(target):  # it leaves encrypted: there is nobody to ask
@@ -117,12 +115,9 @@ class Resolver:
 
     def _look_around(self, target: bytes) -> Unknown | bool:
         """Return the neighbors to solicit for a target without a route: it may be on each link that is followed."""
-        asked: list[Unknown] = []
-        for link in self._followed():
-            neighbor = Neighbor(link, target)
-            if link not in self._uplinks() and (source := self._source(neighbor)):
-                asked.append(Unknown(neighbor, source, False, (), True))
-        return asked[0]._replace(others=tuple(asked[1:])) if asked else False
+        neighbors = [Neighbor(link, target) for link in self._followed() if link not in self._uplinks()]
+        sources = {neighbor: source for neighbor in neighbors if (source := self._source(neighbor))}
+        return Unknown(sources, unrouted=True) if sources else False
 
     def _source(self, neighbor: Neighbor) -> bytes | None:
         """Return what to ask from: a link-local address, as the kernel does for what it forwards, if the link has one.
@@ -135,18 +130,17 @@ class Resolver:
         return self._kernel.source(neighbor.address, neighbor.link) or self._kernel.source(neighbor.address, 0)
 
     def ask(self, unknown: Unknown) -> bool:
-        """Solicit a neighbor; return True where there are no link-layer addresses, and so nobody to ask."""
-        for other in unknown.others:
-            self._solicit(other)
-        return self._solicit(unknown) and not unknown.unrouted  # without a route, nobody to ask means nobody there
+        """Solicit the neighbors; return True where there are no link-layer addresses, and so nobody to ask."""
+        nobody = [self._solicit(neighbor, source) for neighbor, source in unknown.sources.items()]
+        return all(nobody) and not unknown.unrouted  # without a route, nobody to ask means nobody there
 
     def ask_neighbor(self, neighbor: Neighbor) -> None:
         """Solicit the neighbor that was found before."""
         if source := self._source(neighbor):
-            self._solicit(Unknown(neighbor, source, False))
+            self._solicit(neighbor, source)
 
-    def _solicit(self, unknown: Unknown) -> bool:
-        link, address = unknown.neighbor
+    def _solicit(self, neighbor: Neighbor, source: bytes) -> bool:
+        link, address = neighbor
         with contextlib.suppress(OSError):  # the link is gone or down: nobody will be heard
             name = socket.if_indextoname(link)
             self._sender.bind((name, 0))
@@ -154,7 +148,7 @@ class Resolver:
             flags: int = _IFREQ.unpack(fcntl.ioctl(self._sender, _SIOCGIFFLAGS, _IFREQ.pack(name.encode(), 0)))[1]
             if hardware_type != _ARPHRD_ETHER or flags & _IFF_NOARP:
                 return True
-            self._sender.send(solicit(lladdr, unknown.source, address))
+            self._sender.send(solicit(lladdr, source, address))
         return False
 
     def heard(self) -> Iterator[tuple[Neighbor, int]]:

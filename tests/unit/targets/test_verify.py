@@ -41,11 +41,12 @@ class World:
             raise ZeroDivisionError
         if target in self.there or target in self.nowhere:
             return target in self.there
-        return Unknown(Neighbor(LINK, self.behind.get(target, target)), ROUTER, target in self.stale)
+        return Unknown({Neighbor(LINK, self.behind.get(target, target)): ROUTER}, target in self.stale)
 
     def ask(self, unknown: Unknown) -> bool:
-        self.asked.append(unknown.neighbor.address)
-        return unknown.neighbor.address in self.unaskable
+        (neighbor,) = unknown.sources
+        self.asked.append(neighbor.address)
+        return neighbor.address in self.unaskable
 
     def sockets(self) -> tuple[()]:
         return ()
