@@ -62,11 +62,6 @@ class Hook(IntEnum):
     XDP = 37
     TCX_INGRESS = 46
 
-    @property
-    def program_type(self) -> int:
-        """BPF_PROG_TYPE_SCHED_CLS or BPF_PROG_TYPE_XDP."""
-        return 3 if self is Hook.TCX_INGRESS else 6
-
 
 class VerifierRefused(OSError):
     """The kernel's verifier objects to a program: `reason` in its words, `instruction` where, -1 if it does not say."""
@@ -181,12 +176,13 @@ def load_program(hook: Hook, name: str, instructions: bytes) -> int:
     """Have the kernel verify and compile a program; return its descriptor, or raise `VerifierRefused`."""
     code = _buffer(instructions)
     count = len(instructions) // _INSTRUCTION_SIZE
+    kind = 3 if hook is Hook.TCX_INGRESS else 6  # BPF_PROG_TYPE_SCHED_CLS, BPF_PROG_TYPE_XDP
     licence = ctypes.create_string_buffer(b"Dual MIT/GPL")
 
     def load(log_level: int, log: "ctypes.Array[ctypes.c_char] | None") -> int:
         text = (log_level, len(log), ctypes.addressof(log)) if log is not None else (0, 0, 0)
         where = (ctypes.addressof(code), ctypes.addressof(licence))
-        fixed = struct.pack("=IIQQIIQII16sII", hook.program_type, count, *where, *text, 0, 0, name.encode(), 0, hook)
+        fixed = struct.pack("=IIQQIIQII16sII", kind, count, *where, *text, 0, 0, name.encode(), 0, hook)
         return _bpf(_PROG_LOAD, fixed)
 
     try:
