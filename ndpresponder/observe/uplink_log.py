@@ -41,7 +41,7 @@ class UplinkLog:
         self._first_lines = TokenBucket(_LINES_PER_S, _LINES_BURST, clock)
         self._seldom = TokenBucket(_SELDOM_PER_S, 1, clock)
         self._warned: set[bytes] = set()
-        self._overlaps: set[tuple[bytes, int]] = set()
+        self._overlaps: set[tuple[int, int]] = set()
         self._defences = RateLimiter(_DEFENCE_INTERVAL_S)
         self._defence_lines = TokenBucket(_DEFENCES_PER_S, _DEFENCE_BURST, clock)
         self._unlogged_defences = 0
@@ -121,17 +121,17 @@ class UplinkLog:
 
     def overlap(self, table: TargetTable, link: Link) -> None:
         """Warn, once for each, of prefixes of the link itself that `table` claims: other hosts live there."""
-        for network, length in sorted(link.subnets - self._overlaps, key=lambda each: each[1]):  # the widest first
+        for value, length in sorted(link.subnets - self._overlaps, key=lambda each: each[1]):  # the widest first
             if len(self._overlaps) >= _MAX_OVERLAPS:
                 return
-            prefix = _claim_over(table, int.from_bytes(network, "big"), length)
+            prefix = _claim_over(table, value, length)
             if prefix is not None:
-                self._overlaps.add((network, length))
+                self._overlaps.add((value, length))
                 self.logger.warning(
                     "a claimed prefix covers the uplink's own: other hosts of this link are answered for as well; "
                     "claim a narrower one, exclude them, or use --verify",
                     prefix=str(IPv6Network((prefix.value, prefix.length))),
-                    on_link=str(IPv6Network((network, length))),
+                    on_link=str(IPv6Network((value, length))),
                     claimed_by=self.claimers(prefix),
                 )
 

@@ -47,7 +47,7 @@ def test_the_first_thing_said_is_the_whole_state(wire):
             addresses=frozenset({packed(OWN), packed("fe80::ff:fe00:2")}),
             gateways=frozenset({packed("fe80::1")}),
             onlink=frozenset({(int.from_bytes(packed("2001:db8::"), "big"), 64)}),
-            subnets=frozenset({(packed("2001:db8::"), 64)}),
+            subnets=frozenset({(0x20010DB8 << 96, 64)}),
             static_gateways=frozenset({packed("fe80::1")}),
         )
         assert expected == watching.link()

@@ -28,14 +28,15 @@ class Link:
     taken_by: str = ""  # the interface that takes its frames before a packet socket sees them
     taken_kind: str = ""  # what that one is, such as bridge; empty: nothing takes them
     ipv6_disabled: bool = False
-    subnets: frozenset[tuple[bytes, int]] = frozenset()  # of the addresses, and advertised: networks and lengths
+    subnets: frozenset[tuple[int, int]] = frozenset()  # of the addresses, and advertised: values and lengths
     static_gateways: frozenset[bytes] = frozenset()  # of the gateways, those that no router advertisement brought
     longest_known: tuple[bytes, ...] = field(default=(), compare=False)  # gateways, in the order of their merits
 
     @property
     def anycast(self) -> frozenset[bytes]:
         """The addresses of the routers of the link's subnets: theirs to answer for, or the kernel's."""
-        return frozenset(filter(None, (subnet_router_anycast(*prefix) for prefix in self.subnets)))
+        of_each = (subnet_router_anycast(value.to_bytes(16, "big"), length) for value, length in self.subnets)
+        return frozenset(filter(None, of_each))
 
     @property
     def never(self) -> frozenset[bytes]:

@@ -120,17 +120,15 @@ async def _read(name: str, link: LinkEntry) -> Link:
     taken_by, taken_kind = _taken(link)
     addresses, routes = await _addresses(link.index), await _routes(link.index)
     onlink: set[tuple[int, int]] = set()
-    subnets: set[tuple[bytes, int]] = set()
+    subnets = [(address.far, address.length) for address in addresses]
+    subnets += [(route.destination, route.length) for route in routes if route.is_advertised]
     for address in addresses:
         has_peer = address.own != address.far
         onlink.update(_of_address(address.far, address.length))
         onlink.update(_of_address(address.own, 128 if has_peer else address.length))
-        subnets.add(_subnet(address.far, address.length))
     for route in routes:
         if route.length >= _WIDEST and b"" in route.routers and is_global(route.destination):
             onlink.add(_prefix(route.destination, route.length))
-        if route.is_advertised:
-            subnets.add(_subnet(route.destination, route.length))
     defaults = [route for route in routes if not route.length]
     gateways = [(each, route.protocol) for route in defaults for each in route.routers if len(each) == 16]
     if not onlink and (gateways or not accepts_advertisements(link.name)):
@@ -150,7 +148,7 @@ async def _read(name: str, link: LinkEntry) -> Link:
         taken_by=taken_by,
         taken_kind=taken_kind,
         ipv6_disabled=is_set(link.name, "disable_ipv6"),
-        subnets=frozenset(subnet for subnet in subnets if subnet[1] < 128 and not is_link_local(subnet[0])),
+        subnets=frozenset(_prefix(*each) for each in subnets if each[1] < 128 and not is_link_local(each[0])),
         static_gateways=frozenset(gateway for gateway, protocol in gateways if protocol != nl.RTPROT_RA),
     )
 
@@ -249,8 +247,3 @@ def _of_unnumbered(index: int) -> list[tuple[int, int]]:
 def _prefix(address: bytes, length: int) -> tuple[int, int]:
     shift = 128 - length
     return int.from_bytes(address, "big") >> shift << shift, length
-
-
-def _subnet(address: bytes, length: int) -> tuple[bytes, int]:
-    value, _ = _prefix(address, length)
-    return value.to_bytes(16, "big"), length
