@@ -26,13 +26,12 @@ from ndpresponder.linux.packet.handover import Handover
 from ndpresponder.linux.slow_calls import SlowCalls
 from ndpresponder.linux.suitability import refuse_unsuitable
 from ndpresponder.linux.systemd import METRICS, Notifier, passed_descriptors, watchdog_interval_s
-from ndpresponder.observe.logs import Logs, RateLimiter, configure, exception_handler, get_logger
+from ndpresponder.observe.logs import Logs, configure, exception_handler, get_logger
 from ndpresponder.targets.sources import Identity
 
 _HOUSEKEEPING_S = 1.0  # at most: unread frames are noticed by then
 _FIRST_WAIT_S = 1.0  # for the first answers, which go before all that can be asked
 _READY_WAIT_S = 5.0  # for all that can be asked, before READY is said
-_RETRY_LOG_S = 60.0
 _FIRST_SETS_S = 2.0  # for the first sets of new sources: then a reload takes effect without them
 _BACKLOG_WAIT_S = 1.0  # likewise, before the frames that a predecessor left are answered
 _ANSWER_S = 0.1  # for the client that asked for an upgrade to read the reply
@@ -74,31 +73,29 @@ class Daemon:
         self._config, self._logs = config, logs
         self._read = partial(SlowCalls(file or "the configuration").call, read)
         self._log = get_logger()
-        self._limiter = RateLimiter(_RETRY_LOG_S)
         self._notifier = Notifier()
         self.handover = Handover(self._notifier, passed, lambda what, why: self._log.warning(what, why=why))
         self._reading = status.Reading(time.time(), time.time(), file=file)
         self._reloading = asyncio.Lock()
         self._links_known = asyncio.Event()
+        self._reload_wanted, self._upgrade_wanted = asyncio.Event(), asyncio.Event()
         self.upgrading = False
 
     async def run(self) -> ExitCode:
         """Answer until told to stop."""
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(exception_handler())
-        reload_wanted, upgrade_wanted = asyncio.Event(), asyncio.Event()
-        for number, act in zip(_SIGNALS, (self._end, self._end, reload_wanted.set, upgrade_wanted.set), strict=True):
+        acts = self._end, self._end, self._reload_wanted.set, self._upgrade_wanted.set
+        for number, act in zip(_SIGNALS, acts, strict=True):
             loop.add_signal_handler(number, act)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)  # a predecessor in this process has blocked them
-        self._tasks = Tasks(self._say_retry)
+        self._tasks = Tasks()
         self._running = Running(self._logs, self._tasks, self.handover, self._reading, self._on_lost)
         self._log.info("starting", version=__version__, python=platform.python_version(), dry_run=self._config.dry_run)
         try:
             async with self._tasks.group:
                 self._running.inherit(self._config)
                 await self._running.change(self._config, {}, self._wanted(self._config))
-                self._tasks.start(on_demand(reload_wanted, self.reload))
-                self._tasks.start(on_demand(upgrade_wanted, self.upgrade))
                 await self._tasks.stop.wait()
                 if not self.upgrading:
                     self._notifier.stopping()
@@ -127,6 +124,8 @@ class Daemon:
         tasks = {
             Identity(("links",), frozenset(names)): Task("netlink", partial(self._watch_links, names), vital=True),
             Identity(("housekeeping",)): Task("housekeeping", lambda _: self._keep_house, vital=True),
+            Identity(("reload",)): Task("reload", lambda _: partial(on_demand, self._reload_wanted, self.reload)),
+            Identity(("upgrade",)): Task("upgrade", lambda _: partial(on_demand, self._upgrade_wanted, self.upgrade)),
         }
         if socket:
             control = Task("control socket", lambda life: partial(self._serve_control, socket, life))
@@ -170,7 +169,7 @@ class Daemon:
         self._log.info("trying whether the installed version starts")
         async with self._reloading:
             try:
-                await upgrade.try_successor()
+                await contain(upgrade.try_successor)
             except NdpresponderError as error:
                 self._log.error("not upgraded, the running version stays", why=str(error))
                 return str(error)
@@ -237,7 +236,3 @@ class Daemon:
             upgrade=lambda: self._tasks.start(self.upgrade()),
         )
         await access.serve(path, daemon, life.ready.set)
-
-    def _say_retry(self, what: str, error: Exception, pause_s: float) -> None:
-        if (held_back := self._limiter.admit(what, time.monotonic())) is not None:
-            self._log.warning("failed, trying again", what=what, why=str(error), pause_s=pause_s, suppressed=held_back)

@@ -25,7 +25,7 @@ _RIVALS_FIRST_S: Final = 1.0  # the start comes first
 
 def wanted(config: Config, running: Running) -> dict[Identity, Task]:
     """Return the tasks that `config` asks for, by key; they work on the uplinks and the board of `running`."""
-    tasks = {Identity(("rivals",)): Task("other proxies", partial(_watch_rivals, running))}
+    tasks = {Identity(("rivals",)): Task("other proxies", lambda _: partial(_watch_rivals, running))}
     if config.dry_run:
         return tasks
     tasks[Identity(("stations",))] = Task("the gateways' stations", partial(_watch_stations, running))
@@ -49,22 +49,17 @@ def _link_of(uplink: Uplink) -> Link | None:
     return uplink.link if uplink.ready else None
 
 
-def _watch_rivals(running: Running, _: Life) -> Run:
-    log, told = get_logger(), set[str]()
-
-    async def run() -> None:
-        """Warn of each rival once when it is found, and again only after it was gone."""
-        nonlocal told
-        await asyncio.sleep(_RIVALS_FIRST_S)
-        while True:
-            uplinks = [(uplink.link, uplink.is_ours) for uplink in running.uplinks.values()]
-            found = {why for link, is_ours in uplinks if link for why in await rivals(link, is_ours)}
-            for why in sorted(found - told):
-                log.warning("another proxy is at work on this host", why=why)
-            told = found
-            await asyncio.sleep(_RIVALS_EVERY_S)
-
-    return run
+async def _watch_rivals(running: Running) -> None:
+    """Warn of each rival once when it is found, and again only after it was gone."""
+    told = set[str]()
+    await asyncio.sleep(_RIVALS_FIRST_S)
+    while True:
+        uplinks = [(uplink.link, uplink.is_ours) for uplink in running.uplinks.values()]
+        found = {why for link, is_ours in uplinks if link for why in await rivals(link, is_ours)}
+        for why in sorted(found - told):
+            get_logger().warning("another proxy is at work on this host", why=why)
+        told = found
+        await asyncio.sleep(_RIVALS_EVERY_S)
 
 
 def _keep_gateways(running: Running, name: str, always: bool, _: Life) -> Run:

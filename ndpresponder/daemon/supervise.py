@@ -4,7 +4,7 @@ import asyncio
 import traceback
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Final
+from typing import Final, NoReturn
 
 from ndpresponder.errors import LinkNotReady, NdpresponderError, SourceUnavailable, is_shortage
 
@@ -13,14 +13,11 @@ _LAST_PAUSE_S: Final = 2.0
 _STEADY_S: Final = 10.0  # after running this long a failure counts as a first one again
 
 
-async def supervise(
-    run: Callable[[], Awaitable[None]],
-    on_failure: Callable[[Exception, float], None],
-    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
-) -> None:
+async def supervise(run: Callable[[], Awaitable[None]], on_failure: Callable[[Exception, float], None]) -> None:
     """Run `run` until it returns, again after each failure that can heal; any other exception passes through.
 
-    A shortage of memory or descriptors can heal. So can a CancelledError although this task was not cancelled.
+    A shortage of memory or descriptors can heal. So can a CancelledError although this task was not cancelled: a future
+    that it waited for was. A TaskGroup would not notice that the task ended by it.
 
     `on_failure` is told the failure and the pause in seconds before the next attempt.
     """
@@ -35,13 +32,14 @@ async def supervise(
                 raise
             failure: Exception = error
         except asyncio.CancelledError:
-            if _is_cancelled():
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
                 raise
             failure = SourceUnavailable("something that it waited for was given up")
         if loop.time() - started_s > _STEADY_S:
             pause_s = _FIRST_PAUSE_S
         on_failure(failure, pause_s)
-        await sleep(pause_s)
+        await asyncio.sleep(pause_s)
         pause_s = min(2 * pause_s, _LAST_PAUSE_S)
 
 
@@ -63,22 +61,9 @@ async def contain(run: Callable[[], Awaitable[None]]) -> None:
         raise SourceUnavailable(f"a fault of ours, please report it: {error!r} at {where}") from error
 
 
-async def on_demand(wanted: asyncio.Event, act: Callable[[], Awaitable[object]]) -> None:
+async def on_demand(wanted: asyncio.Event, act: Callable[[], Awaitable[object]]) -> NoReturn:
     """Act whenever `wanted` is set, and once more if it was set again meanwhile."""
     while True:
         await wanted.wait()
         wanted.clear()
-        try:
-            await act()
-        except asyncio.CancelledError:
-            if _is_cancelled():
-                raise
-
-
-def _is_cancelled() -> bool:
-    """Tell whether this task is cancelled, or merely a future that it waited for was.
-
-    Both raise CancelledError. A TaskGroup would not notice that the task ended by the latter.
-    """
-    task = asyncio.current_task()
-    return task is None or task.cancelling() > 0
+        await act()

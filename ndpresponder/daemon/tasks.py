@@ -7,14 +7,18 @@ started once the end of the process has begun.
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from ndpresponder.daemon.supervise import contain, supervise
 from ndpresponder.errors import NdpresponderError
+from ndpresponder.observe.logs import RateLimiter, get_logger
 from ndpresponder.targets.sources import Identity
+
+_RETRY_LOG_S: Final = 60.0
 
 Run = Callable[[], Awaitable[None]]
 
@@ -28,6 +32,7 @@ class Life:
     ready: asyncio.Event = field(default_factory=asyncio.Event)  # it works, or has ended
     on_failure: Callable[[], None] = lambda: None  # called when it is tried again
     at_end: contextlib.AsyncExitStack = field(default_factory=contextlib.AsyncExitStack)
+    awaited: bool = False  # a reload waits until it is ready, and is refused if it is
     refused: NdpresponderError | None = None
 
 
@@ -37,7 +42,7 @@ class Task:
 
     name: str  # in the log, when it fails
     prepare: Callable[[Life], Run]  # called once, at the beginning; its result is run, and again after a failure
-    refusable: bool = False  # a reload waits until it is ready, and is refused if it is
+    refusable: bool = False  # a reload takes effect only once it is ready
     needs_net_admin: str = ""  # the setting for which it needs CAP_NET_ADMIN
     vital: bool = False  # a fault of ours in it ends the process
 
@@ -45,13 +50,11 @@ class Task:
 class Tasks:
     """Every task of the daemon."""
 
-    def __init__(self, on_failure: Callable[[str, Exception, float], None]) -> None:
-        """Tell `on_failure` the name of a task that is tried again, its error, and the pause in seconds before."""
+    def __init__(self) -> None:
         self.group = asyncio.TaskGroup()
         self.stop = asyncio.Event()  # the end of the process has begun
-        self._on_failure = on_failure
+        self._limiter = RateLimiter(_RETRY_LOG_S)
         self._lives: dict[Identity, Life] = {}
-        self._awaited: Life | None = None
         self._ending: dict[asyncio.Task[None], tuple[str, ...]] = {}
         self._all: set[asyncio.Task[Any]] = set()
 
@@ -123,11 +126,9 @@ class Tasks:
         """End `old` tasks, since an address may contain another, then begin `new` ones and wait until they work."""
         self.end(old)
         for key, task in new.items():
-            self._awaited = life = self.begin(key, task)
-            try:
-                await life.ready.wait()
-            finally:
-                self._awaited = None
+            life = self.begin(key, task)
+            life.awaited = True
+            await life.ready.wait()
             if life.refused is not None:
                 raise life.refused
 
@@ -139,9 +140,13 @@ class Tasks:
                     await life.ready.wait()
 
     async def _run(self, life: Life, before: Collection[asyncio.Task[None]]) -> None:
+        log = get_logger()
+
         def failed(error: Exception, pause_s: float) -> None:
             life.on_failure()
-            self._on_failure(life.task.name, error, pause_s)
+            name, why = life.task.name, str(error)
+            if (held_back := self._limiter.admit(name, time.monotonic())) is not None:
+                log.warning("failed, trying again", what=name, why=why, pause_s=pause_s, suppressed=held_back)
 
         if before:
             await asyncio.wait(before)
@@ -150,6 +155,6 @@ class Tasks:
             try:
                 await supervise(run if life.task.vital else partial(contain, run), failed)
             except NdpresponderError as error:
-                if self._awaited is not life or life.ready.is_set():
+                if not life.awaited or life.ready.is_set():
                     raise
                 life.refused = error

@@ -2,6 +2,8 @@
 
 import asyncio
 import errno
+from functools import partial
+from typing import Any
 
 import pytest
 
@@ -10,12 +12,19 @@ from ndpresponder.errors import LinkNotReady, PermissionMissing, SourceUnavailab
 
 
 class SkippingLoop(asyncio.SelectorEventLoop):
-    """An event loop whose clock can be moved on."""
+    """An event loop whose clock can be moved on, and whose pauses are noted and take no time."""
 
-    skipped_s = 0.0
+    def __init__(self) -> None:
+        super().__init__()
+        self.skipped_s = 0.0
+        self.pauses_s: list[float] = []
 
     def time(self) -> float:
         return super().time() + self.skipped_s
+
+    def call_later(self, delay: float, *call: Any, **context: Any) -> asyncio.TimerHandle:
+        self.pauses_s.append(delay)
+        return super().call_later(0, *call, **context)
 
 
 class Failing:
@@ -34,15 +43,14 @@ class Failing:
         if self.failures:
             raise self.failures.pop(0)
 
-    async def sleep(self, seconds: float) -> None:
-        self.pauses_s.append(seconds)
-
     def supervised(self) -> None:
         def on_failure(error: Exception, pause_s: float) -> None:
             self.told.append((error, pause_s))
 
-        with asyncio.Runner(loop_factory=SkippingLoop) as runner:
-            runner.run(supervise(self.run, on_failure, self.sleep))
+        loop = SkippingLoop()
+        with asyncio.Runner(loop_factory=lambda: loop) as runner:
+            runner.run(supervise(self.run, on_failure))
+        self.pauses_s = loop.pauses_s
 
 
 def test_what_returns_is_not_run_again() -> None:
@@ -100,7 +108,7 @@ def test_what_is_wanted_again_is_done_again_although_nobody_cancelled_it_the_fir
             raise asyncio.CancelledError
 
     async def main() -> None:
-        task = asyncio.create_task(on_demand(wanted, act))
+        task = asyncio.create_task(supervise(partial(on_demand, wanted, act), lambda *_: None))
         async with asyncio.timeout(5):
             for count in (1, 2):
                 wanted.set()

@@ -6,6 +6,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from ndpresponder.daemon.tasks import Life, Run, Task, Tasks
 from ndpresponder.errors import SourceUnavailable, SystemRefused
@@ -55,11 +56,11 @@ async def reload(tasks: Tasks, wanted: Mapping[Identity, Task], then: Exception 
         tasks.keep(wanted)
 
 
-def in_tasks(use: Callable[[Tasks], Coroutine[Any, Any, None]], told: list[str] | None = None) -> None:
+def in_tasks(use: Callable[[Tasks], Coroutine[Any, Any, None]]) -> None:
     """Give `use` a table of tasks, and end them."""
 
     async def run() -> None:
-        tasks = Tasks(lambda name, error, _: (told if told is not None else []).append(f"{name}: {error}"))
+        tasks = Tasks()
         async with tasks.group:
             await use(tasks)
             tasks.stop.set()
@@ -133,15 +134,18 @@ def test_what_does_not_listen_yet_gives_way_to_what_is_wanted_by_now(
 
 
 def test_what_fails_for_now_is_told_and_tried_again_while_nobody_waits() -> None:
-    served, told = Served(), list[str]()
+    served = Served()
     served.failures = [SourceUnavailable("not now")]
 
     async def use(tasks: Tasks) -> None:
         await reload(tasks, served.at("a"))
-        assert (served.now, told) == ([], ["endpoint: not now"])
+        assert served.now == []
         await until(lambda: served.now == ["a"])
 
-    in_tasks(use, told)
+    with capture_logs() as logs:
+        in_tasks(use)
+    told = [(log["event"], log["what"], log["why"], log["pause_s"], log["suppressed"]) for log in logs]
+    assert told == [("failed, trying again", "endpoint", "not now", 0.2, 0)]
 
 
 def test_what_is_refused_although_nobody_waits_for_it_ends_the_process() -> None:
