@@ -16,6 +16,7 @@ from ndpresponder.api.targets import origin, prefix_text
 from ndpresponder.config import LimitsConfig, values
 from ndpresponder.config.problem import Wrong
 from ndpresponder.errors import SourceUnavailable
+from ndpresponder.linux.netlink import Link
 from ndpresponder.linux.other_responders import rivals
 from ndpresponder.linux.suitability import troubles
 from ndpresponder.outcome import Outcome
@@ -136,14 +137,13 @@ def _whose(entries: Iterable[Entry], uplink: str, target: bytes) -> Iterator[str
 
 async def live(in_force: InForce, target: bytes, name: str) -> dict[str, Any]:
     """Return what happens to a solicitation for `target` now on the uplink `name`, or if it is empty on each."""
-    uplinks = list(in_force.uplinks.values())
-    judged = [(uplink, judge(_scene(in_force, uplink), target)) for uplink in uplinks if name in ("", uplink.name)]
-    for uplink, each in judged:
-        if each["answered"]:
-            each["yet"] += _trouble(target, uplink, uplinks)
-            if uplink.link is not None:
-                each["yet"] += await rivals(uplink.link, uplink.is_ours)
-    return report_of(target, [each for _, each in judged])
+    links = [uplink.link for uplink in in_force.uplinks.values() if uplink.link]
+    uplinks = [uplink for uplink in in_force.uplinks.values() if name in ("", uplink.name)]
+    judged = [judge(_scene(in_force, uplink), target) for uplink in uplinks]
+    for uplink, each in zip(uplinks, judged, strict=True):
+        if each["answered"] and uplink.link:
+            each["yet"] += [*_trouble(target, uplink.link, links), *await rivals(uplink.link, uplink.is_ours)]
+    return report_of(target, judged)
 
 
 def report_of(target: bytes, judged: list[dict[str, Any]]) -> dict[str, Any]:
@@ -175,20 +175,18 @@ def _down(entry: Entry) -> str:
     return f"{origin(entry)} cannot be read now: {kept}"
 
 
-def _trouble(target: bytes, uplink: Uplink, uplinks: Collection[Uplink]) -> list[str]:
+def _trouble(target: bytes, uplink: Link, uplinks: Collection[Link]) -> list[str]:
     """Return why packets for a target that is answered for may still not arrive, as far as the host's routes show."""
     from ndpresponder.linux.netlink.forwarding import Forwarding, IpsecPolicies
 
-    if uplink.link is None:
-        return []
     try:
         with contextlib.closing(Forwarding()) as kernel:
-            way = kernel.way(target, uplink.link.index)
+            way = kernel.way(target, uplink.index)
     except SourceUnavailable:
         return []  # it is advice, no more
     if way.missing:
         return ["this host has no route to it: packets for it end here"]
-    for link in (each.link for each in uplinks if each.link):
+    for link in uplinks:
         if link.index == way.link:
             taken = IpsecPolicies().takes(target)
             if taken:
@@ -198,6 +196,6 @@ def _trouble(target: bytes, uplink: Uplink, uplinks: Collection[Uplink]) -> list
             return [f"this host would send packets for it {lacks}{unless}"]
     if not (way.link or way.local):
         return ["this host refuses packets for it: a route makes it unreachable"]
-    if way.link and any(not each.link.forwarding for each in uplinks if each.link):
+    if way.link and not all(link.forwarding for link in uplinks):
         return ["this host does not forward: sysctl net.ipv6.conf.all.forwarding=1"]
     return []

@@ -11,7 +11,7 @@ import errno
 import gzip
 import platform
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from math import inf
 from typing import Final
 
@@ -46,7 +46,7 @@ async def serve(listen: str, passed: Sequence[int], in_force: InForce, on_listen
     Raises:
         SystemRefused: the system refuses `listen`, or what was passed.
     """
-    registry = metrics_registry(in_force)
+    registry = Registry(in_force)
 
     async def metrics(request: Request) -> Reply:
         return scrape(registry, request.headers)
@@ -79,23 +79,24 @@ def metrics_service(routes: Mapping[str, Handler]) -> Service:
     )
 
 
-class Exporter:
-    """A prometheus_client collector that reads everything in one turn of the loop."""
+class Registry(CollectorRegistry):
+    """Our metrics and `process_*`, read in one turn of the loop, and none of the global registry of the library."""
 
     def __init__(self, in_force: InForce) -> None:
+        super().__init__()
         self._in_force = in_force
+        ProcessCollector(registry=self)
 
-    def collect(self) -> list[Metric]:
-        """Return every metric family as of now."""
+    def collect(self) -> Iterator[Metric]:
+        """Yield every metric family as of now."""
         reading = self._in_force.reading
+        yield from _uplink_metrics(status.collect(self._in_force))
+        yield from _target_metrics(self._in_force)
+        yield _gauge("config_last_reload_successful", _RELOADED, value=not reading.problem)
+        yield _gauge("config_last_reload_success_timestamp_seconds", _LAST_RELOAD, value=reading.loaded_s)
         build = {"version": __version__, "python": platform.python_version()}
-        return [
-            *_uplink_metrics(status.collect(self._in_force)),
-            *_target_metrics(self._in_force),
-            _one("config_last_reload_successful", _RELOADED, not reading.problem),
-            _one("config_last_reload_success_timestamp_seconds", _LAST_RELOAD, reading.loaded_s),
-            metrics_core.InfoMetricFamily(PREFIX + "build", _VERSIONS, build),
-        ]
+        yield metrics_core.InfoMetricFamily(PREFIX + "build", _VERSIONS, build)
+        yield from super().collect()
 
 
 def _uplink_metrics(uplinks: Iterable[Uplink]) -> list[Metric]:
@@ -158,9 +159,8 @@ def _target_metrics(in_force: InForce) -> list[Metric]:
         last.add_metric(labels, entry.last_sync_s)
         for cause, number in sorted(entry.resyncs.items()):
             resyncs.add_metric((*labels, cause), number)
-    generation = _one(
-        "table_generation", "Number of changes to what is answered since the start", in_force.board.generation
-    )
+    changes = "Number of changes to what is answered since the start"
+    generation = _gauge("table_generation", changes, value=in_force.board.generation)
     return [prefixes, addresses, up, last, resyncs, generation]
 
 
@@ -168,20 +168,8 @@ def _counter(name: str, meaning: str, *labels: str) -> metrics_core.CounterMetri
     return metrics_core.CounterMetricFamily(PREFIX + name, meaning, labels=labels)
 
 
-def _gauge(name: str, meaning: str, *labels: str) -> metrics_core.GaugeMetricFamily:
-    return metrics_core.GaugeMetricFamily(PREFIX + name, meaning, labels=labels)
-
-
-def _one(name: str, meaning: str, value: float) -> metrics_core.GaugeMetricFamily:
-    return metrics_core.GaugeMetricFamily(PREFIX + name, meaning, value)
-
-
-def metrics_registry(in_force: InForce) -> CollectorRegistry:
-    """Return our metrics and `process_*`, and none of the global registry of prometheus_client."""
-    registry = CollectorRegistry()
-    registry.register(Exporter(in_force))
-    ProcessCollector(registry=registry)
-    return registry
+def _gauge(name: str, meaning: str, *labels: str, value: float | None = None) -> metrics_core.GaugeMetricFamily:
+    return metrics_core.GaugeMetricFamily(PREFIX + name, meaning, value, labels or None)
 
 
 def scrape(registry: CollectorRegistry, headers: Mapping[str, str]) -> Reply:

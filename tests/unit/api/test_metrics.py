@@ -9,13 +9,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client import parser
 from prometheus_client.openmetrics import parser as openmetrics_parser
 
 from ndpresponder import __version__
-from ndpresponder.api.metrics import metrics_registry, prefers_openmetrics, scrape
+from ndpresponder.api.metrics import Registry, prefers_openmetrics, scrape
 from ndpresponder.api.server import Reply
 from ndpresponder.api.status import InForce, Reading
 from ndpresponder.observe.tally import Tally
@@ -74,7 +74,7 @@ BUSY = in_force(
 
 
 def serve(source: InForce, **headers: str) -> Reply:
-    return scrape(metrics_registry(source), headers)
+    return scrape(Registry(source), headers)
 
 
 def body_of(reply: Reply) -> bytes:
@@ -209,6 +209,7 @@ def test_openmetrics_is_served_to_who_prefers_it(expected: bool, accept: str) ->
 counts = st.integers(min_value=0, max_value=2**53)
 
 
+@settings(deadline=None)
 @given(st.lists(counts, min_size=len(Outcome), max_size=len(Outcome)), st.data())
 def test_received_is_answered_plus_ignored_in_each_scrape(ended: list[int], data) -> None:
     total = sum(ended)
@@ -216,7 +217,7 @@ def test_received_is_answered_plus_ignored_in_each_scrape(ended: list[int], data
     dad = data.draw(st.integers(min_value=0, max_value=total - unicast))
     tally = Tally(ended=ended, received=[total - unicast - dad, unicast, dad])
 
-    registry = metrics_registry(in_force(uplink("uplink", tally)))
+    registry = Registry(in_force(uplink("uplink", tally)))
     families = {family.name: family.samples for family in registry.collect()}
 
     received = sum(s.value for s in families["ndpresponder_solicitations_received"])
