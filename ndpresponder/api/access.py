@@ -7,7 +7,9 @@ most daemons are never asked.
 import asyncio
 import contextlib
 import os
-from collections.abc import Awaitable, Callable
+from asyncio import StreamReader, StreamWriter
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -16,8 +18,6 @@ from ndpresponder.api.status import DaemonHandle
 from ndpresponder.linux.unix_socket import UnixSocket, open_unix_socket, peer_of
 from ndpresponder.observe.logs import get_logger
 
-Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter, DaemonHandle, int], Awaitable[None]]
-
 CLIENTS_MAX: Final = 16
 _AGAIN_S: Final = 10.0  # between attempts to open the socket
 _LOOK_S: Final = 10.0  # between looks whether the file is still there: a program that clears /run may remove it
@@ -25,10 +25,8 @@ _STAY_OUT: Final = "this is for root, the user of the daemon, and the group of t
 _BROKEN: Final = "the daemon cannot load what answers: was another version installed since it started? Restart it"
 
 
-def _load() -> Talk:
-    from ndpresponder.api.control import talk
-
-    return talk
+def _load() -> None:
+    import ndpresponder.api.control  # noqa: F401
 
 
 async def serve(path: str, daemon: DaemonHandle, on_listening: Callable[[], None]) -> None:
@@ -48,10 +46,8 @@ async def serve(path: str, daemon: DaemonHandle, on_listening: Callable[[], None
                 on_listening()  # it does not, and the start must not wait for that
                 await asyncio.sleep(_AGAIN_S)
                 continue
-            access = _Access(opened, daemon)
-            server = await asyncio.start_server(
-                access.enter, sock=opened.listener, backlog=CLIENTS_MAX, limit=READ_AHEAD
-            )
+            enter = partial(_enter, opened, daemon, Clients(CLIENTS_MAX))
+            server = await asyncio.start_server(enter, sock=opened.listener, backlog=CLIENTS_MAX, limit=READ_AHEAD)
             on_listening()
             if said:
                 log.info("this daemon can be asked now", control=path)
@@ -79,30 +75,27 @@ def _remove_directory(path: Path) -> None:
         path.rmdir()
 
 
-class _Access:
-    """Admits the clients of one control socket."""
+def _enter(
+    opened: UnixSocket, daemon: DaemonHandle, clients: Clients, reader: StreamReader, writer: StreamWriter
+) -> None:
+    """Admit a client or refuse it."""
+    peer = peer_of(writer.get_extra_info("socket"))
+    if peer.uid in (0, os.geteuid()) or opened.group in peer.groups:
+        clients.admit(writer, _talk(reader, writer, daemon, peer.uid))
+    else:
+        writer.write(_refusal("403 Forbidden", _STAY_OUT))
+        writer.close()
 
-    def __init__(self, opened: UnixSocket, daemon: DaemonHandle) -> None:
-        self._opened = opened
-        self._daemon = daemon
-        self._clients = Clients(CLIENTS_MAX)
 
-    def enter(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Admit a client or refuse it."""
-        peer = peer_of(writer.get_extra_info("socket"))
-        if peer.uid in (0, os.geteuid()) or self._opened.group in peer.groups:
-            self._clients.admit(writer, self._talk(reader, writer, peer.uid))
-        else:
-            writer.write(_refusal("403 Forbidden", _STAY_OUT))
-            writer.close()
+async def _talk(reader: StreamReader, writer: StreamWriter, daemon: DaemonHandle, uid: int) -> None:
+    try:
+        await asyncio.to_thread(_load)  # it takes some 30 ms at first, and solicitations must not wait
+        from ndpresponder.api.control import talk
 
-    async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, uid: int) -> None:
-        try:
-            talk = await asyncio.to_thread(_load)  # it takes some 30 ms at first, and solicitations must not wait
-            await talk(reader, writer, self._daemon, uid)
-        except Exception:
-            get_logger().exception("the control socket cannot be served")
-            writer.write(_refusal("503 Service Unavailable", _BROKEN))
+        await talk(reader, writer, daemon, uid)
+    except Exception:
+        get_logger().exception("the control socket cannot be served")
+        writer.write(_refusal("503 Service Unavailable", _BROKEN))
 
 
 def _refusal(status: str, why: str) -> bytes:
