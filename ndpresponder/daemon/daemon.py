@@ -9,7 +9,7 @@ import contextlib
 import platform
 import signal
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 
 from ndpresponder import __version__
@@ -19,7 +19,7 @@ from ndpresponder.daemon import services
 from ndpresponder.daemon.running import Running
 from ndpresponder.daemon.supervise import contain, on_demand
 from ndpresponder.daemon.tasks import Life, Run, Task, Tasks
-from ndpresponder.errors import ConfigError, ExitCode, LinkNotReady, NdpresponderError
+from ndpresponder.errors import ExitCode, LinkNotReady, NdpresponderError
 from ndpresponder.linux.loop import frame_loop, wait
 from ndpresponder.linux.netlink import Links, LinkWatcher, ask_links
 from ndpresponder.linux.packet.handover import Handover
@@ -40,40 +40,36 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2)
 _CONTROL, _METRICS = "control", "metrics"
 _PROBLEMS_SHOWN = 20  # in the log, of one reading of the configuration
 
-Passed = Mapping[str, Sequence[int]]  # descriptors by their names
 
-
-def run(config: Config, read: Callable[[], Config], file: str = "") -> ExitCode:
+def run(config: Config, read: Callable[[], Config], file: str) -> ExitCode:
     """Run the daemon until SIGTERM or SIGINT and return how it ended; `read` reads `config` from `file` again."""
-    daemon = Daemon(config, configure(config.log), read, passed_descriptors(), file)
+    daemon = Daemon(config, configure(config.log), read, file)
     try:
         with asyncio.Runner(loop_factory=frame_loop) as runner:
-            ended = runner.run(daemon.run())
+            runner.run(daemon.run())
     except BaseExceptionGroup as group:
-        fatal, unexpected = group.split(NdpresponderError)
-        if unexpected is not None or fatal is None:
+        fatal = [error for error in group.exceptions if isinstance(error, NdpresponderError)]
+        if len(fatal) < len(group.exceptions):
             raise
-        error: NdpresponderError | BaseExceptionGroup[NdpresponderError] = fatal
-        while isinstance(error, BaseExceptionGroup):
-            error = error.exceptions[0]
-        get_logger().error("stopped", why=str(error))
-        return error.exit_code
+        get_logger().error("stopped", why=str(fatal[0]))
+        return fatal[0].exit_code
     if daemon.upgrading:
         from ndpresponder.daemon.upgrade import become_successor
 
         become_successor(daemon.handover.to_pass)
-    return ended
+    return ExitCode.OK
 
 
 class Daemon:
     """Everything that lives as long as the process."""
 
-    def __init__(self, config: Config, logs: Logs, read: Callable[[], Config], passed: Passed, file: str) -> None:
-        """Prepare to run by `config`, with the descriptors that were `passed`; nothing is opened yet."""
+    def __init__(self, config: Config, logs: Logs, read: Callable[[], Config], file: str) -> None:
+        """Prepare to run by `config`; nothing is opened yet."""
         self._config, self._logs = config, logs
         self._read = partial(SlowCalls(file or "the configuration").call, read)
         self._log = get_logger()
         self._notifier = Notifier()
+        passed = passed_descriptors()
         self.handover = Handover(self._notifier, passed, lambda what, why: self._log.warning(what, why=why))
         self._reading = status.Reading(time.time(), time.time(), file=file)
         self._reloading = asyncio.Lock()
@@ -81,7 +77,7 @@ class Daemon:
         self._reload_wanted, self._upgrade_wanted = asyncio.Event(), asyncio.Event()
         self.upgrading = False
 
-    async def run(self) -> ExitCode:
+    async def run(self) -> None:
         """Answer until told to stop."""
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(exception_handler())
@@ -110,7 +106,6 @@ class Daemon:
             signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)  # they wait for the successor
             await asyncio.sleep(_LAST_SIGNALS_S)  # a signal that came before ends the process after all
         self._log.info("replaced by the installed version" if self.upgrading else "stopped")
-        return ExitCode.OK
 
     def _end(self) -> None:
         self.upgrading = False
@@ -142,9 +137,8 @@ class Daemon:
             try:
                 await contain(self._reload)
             except NdpresponderError as error:
-                problems = error.problems if isinstance(error, ConfigError) else (str(error),)
-                self._reading.problem = "\n".join(problems)
-                for problem in problems[:_PROBLEMS_SHOWN]:
+                self._reading.problem = str(error)
+                for problem in self._reading.problem.splitlines()[:_PROBLEMS_SHOWN]:
                     self._log.error("configuration not reloaded, the old one stays in force", why=problem)
             else:
                 self._reading.problem, self._reading.loaded_s = "", time.time()
