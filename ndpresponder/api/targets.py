@@ -1,7 +1,7 @@
 """List the targets for a client, one JSON object a line, in pieces: there may be 100,000 of them."""
 
 import json
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, Final, TypeVar
 
@@ -17,7 +17,6 @@ _PIECE: Final = 250  # lines: about a millisecond
 
 
 def prefix_text(prefix: Prefix) -> str:
-    """Write a prefix."""
     return f"{text(prefix.value.to_bytes(16, 'big'))}/{prefix.length}"
 
 
@@ -32,14 +31,10 @@ class _Shown:
 
     def __init__(self, uplink: Uplink) -> None:
         self.name = uplink.name
-        self._table = uplink.responder.table
-        self._never = uplink.responder.never
-        self._dad = uplink.settings.policy.dad
-        self._verifies = uplink.settings.verify
-
-    def defends(self, match: Match) -> bool:
-        """Tell whether another host that wants such a target is told that it is taken; verified ones once found."""
-        return defends(self._dad, match, self._verifies)
+        self._table, self._never = uplink.responder.table, uplink.responder.never
+        dad, verifies = uplink.settings.policy.dad, uplink.settings.verify
+        # Another host that wants such a target is told that it is taken, a verified one once it was found
+        self.defended = [match for match in (Match.LIVE, Match.CLAIMED) if defends(dad, match, verifies)]
 
     def answers(self, target: bytes) -> bool:
         """Tell whether a live target is answered for."""
@@ -58,7 +53,7 @@ def _lines(in_force: InForce) -> Iterator[str]:
     entries = tuple(in_force.board.entries)
     sets = [entry.targets for entry in entries]
     shown = [_Shown(uplink) for uplink in in_force.uplinks.values()]
-    excluded = list(_excluded(in_force))
+    excluded = list(_excluded(in_force, shown))
     for target, owners in _owned(entries, [known.live for known in sets]):
         serving = _serving(shown, owners)
         on = [each for each in serving if each.answers(target)]
@@ -70,7 +65,8 @@ def _lines(in_force: InForce) -> Iterator[str]:
         on = [each for each in serving if each.name not in left_out]
         yield _line(prefix_text(prefix), "claimed", map(origin, owners), on, Match.CLAIMED, left_out)
     for prefix, owners in _owned(entries, [known.refused for known in sets]):
-        yield _line(prefix_text(prefix), "refused", map(origin, owners), _serving(shown, owners))
+        on = _serving(shown, owners)
+        yield _line(prefix_text(prefix), "refused", map(origin, owners), on, Match.NOT_OURS, {})
     yield from excluded
 
 
@@ -82,17 +78,16 @@ def _owned(entries: Sequence[Entry], sets: Sequence[frozenset[_Target]]) -> Iter
                 yield element, [entries[at] for at in range(number, len(sets)) if element in sets[at]]
 
 
-def _excluded(in_force: InForce) -> Iterator[str]:
-    shown = {uplink.name: _Shown(uplink) for uplink in in_force.uplinks.values()}
-    for interface in in_force.config.interfaces:
-        for network in interface.exclude:
-            yield _line(str(network), "excluded", ("the configuration",), [shown[interface.name]])
-    for uplink in in_force.uplinks.values():
+def _excluded(in_force: InForce, shown: Iterable[_Shown]) -> Iterator[str]:
+    for each in shown:
+        uplink = in_force.uplinks[each.name]
+        for network in uplink.settings.interface.exclude:
+            yield _line(str(network), "excluded", ("the configuration",), [each], Match.NOT_OURS, {})
         own, anycast = (uplink.link.addresses, uplink.link.anycast) if uplink.link else (frozenset(), frozenset())
         causes = ("an own address", own), ("a gateway", uplink.gateways), ("the routers of a subnet", anycast)
         for cause, addresses in causes:
             for address in sorted(addresses):
-                yield _line(text(address), "excluded", (cause,), [shown[uplink.name]])
+                yield _line(text(address), "excluded", (cause,), [each], Match.NOT_OURS, {})
 
 
 def _serving(shown: Iterable[_Shown], owners: Iterable[Entry]) -> list[_Shown]:
@@ -103,22 +98,16 @@ def _left_out(uplinks: Iterable[_Shown], owners: Iterable[Entry], target: bytes 
     """Return on which of some uplinks nothing makes a target count, and why."""
     found: dict[str, str] = {}
     for name in (uplink.name for uplink in uplinks):
-        known = [owner.counted[name] for owner in owners if name in owner.counted and owner.serves(name)]
-        causes = [each.left_out(target) for each in known]
+        causes = [owner.counted[name].left_out(target) for owner in owners if name in owner.counted]
         if causes and all(causes):
             found[name] = str(causes[0])
     return found
 
 
 def _line(
-    target: str,
-    state: str,
-    origins: Iterable[str],
-    uplinks: Collection[_Shown],
-    match: Match = Match.NOT_OURS,
-    left_out: Mapping[str, str] | None = None,
+    target: str, state: str, origins: Iterable[str], on: list[_Shown], match: Match, left_out: Mapping[str, str]
 ) -> str:
     said: dict[str, Any] = {"target": target, "state": state, "origins": [*origins]}
-    said["uplinks"] = [each.name for each in uplinks]
-    said["defended"] = [each.name for each in uplinks if match and each.defends(match)]
+    said["uplinks"] = [each.name for each in on]
+    said["defended"] = [each.name for each in on if match in each.defended]
     return json.dumps(said | ({"left_out": left_out} if left_out else {})) + "\n"
