@@ -35,19 +35,6 @@ class HungUp(Unreachable):
     """The daemon went away instead of answering."""
 
 
-class _Connection(http.client.HTTPConnection):
-    """HTTP over a unix socket."""
-
-    def __init__(self, path: str) -> None:
-        super().__init__("localhost", timeout=_TIMEOUT_S)
-        self._path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(self._path)
-
-
 class Client:
     """The daemon behind one control socket."""
 
@@ -73,9 +60,11 @@ class Client:
         return self._parse(self._ask(method, path, json.dumps(given)))
 
     def _ask(self, method: str, target: str, body: str | None = None) -> bytes:
-        with contextlib.closing(_Connection(self.path)) as connection:
+        connection = http.client.HTTPConnection("localhost")
+        with socket.socket(socket.AF_UNIX) as connection.sock:
+            connection.sock.settimeout(_TIMEOUT_S)
             try:
-                connection.connect()
+                connection.sock.connect(self.path)
                 with contextlib.suppress(BrokenPipeError):  # it answers before it has heard all, and says why
                     connection.request(method, target, body)
                 response = connection.getresponse()
