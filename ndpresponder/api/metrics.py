@@ -32,12 +32,6 @@ _GZIP_FROM: Final = 1400  # octets: less fits one packet anyway
 _RELOADED: Final = "Whether the last reading of the configuration succeeded"
 _VERSIONS: Final = "Version of the responder and of the Python it runs on"
 _LAST_RELOAD: Final = "Unix time when the configuration was last read successfully"
-_PROBLEMS: Final[Mapping[int, str]] = {
-    400: "bad request",
-    405: "only GET and HEAD",
-    413: "a body is not expected",
-    431: "too many headers",
-}
 
 
 async def serve(listen: str, passed: Sequence[int], in_force: InForce, on_listening: Callable[[], None]) -> None:
@@ -72,11 +66,7 @@ async def serve(listen: str, passed: Sequence[int], in_force: InForce, on_listen
 
 def metrics_service(routes: Mapping[str, Handler]) -> Service:
     """Return a service that only reads: each route takes GET and HEAD."""
-    return Service(
-        {path: {"GET": route, "HEAD": route} for path, route in routes.items()},
-        lambda status, why: text_reply(status, _PROBLEMS.get(status, why)),
-        keep_alive=True,
-    )
+    return Service({path: {"GET": route, "HEAD": route} for path, route in routes.items()}, text_reply, keep_alive=True)
 
 
 class Registry(CollectorRegistry):
@@ -88,7 +78,6 @@ class Registry(CollectorRegistry):
         ProcessCollector(registry=self)
 
     def collect(self) -> Iterator[Metric]:
-        """Yield every metric family as of now."""
         reading = self._in_force.reading
         yield from _uplink_metrics(status.collect(self._in_force))
         yield from _target_metrics(self._in_force)
