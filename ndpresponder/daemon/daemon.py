@@ -15,7 +15,7 @@ from functools import partial
 from ndpresponder import __version__
 from ndpresponder.api import status
 from ndpresponder.config import Config
-from ndpresponder.daemon import services
+from ndpresponder.daemon import services, upgrade
 from ndpresponder.daemon.running import Running
 from ndpresponder.daemon.supervise import contain, on_demand
 from ndpresponder.daemon.tasks import Life, Run, Task, Tasks
@@ -54,9 +54,7 @@ def run(config: Config, read: Callable[[], Config], file: str) -> ExitCode:
         get_logger().error("stopped", why=str(fatal[0]))
         return fatal[0].exit_code
     if daemon.upgrading:
-        from ndpresponder.daemon.upgrade import become_successor
-
-        become_successor(daemon.handover.to_pass)
+        upgrade.become_successor(daemon.handover.to_pass)
     return ExitCode.OK
 
 
@@ -116,9 +114,11 @@ class Daemon:
         names = tuple(interface.name for interface in config.interfaces)
         socket, passed = config.control.socket, self.handover.others.get(METRICS, [])
         listen = (self._config if passed else config).metrics.listen  # sockets that were passed stay
+        pause_s = min(watchdog_interval_s() or _HOUSEKEEPING_S, _HOUSEKEEPING_S)
+        keep_house = partial(self._running.keep_house, self._notifier.watchdog, pause_s)
         tasks = {
             Identity(("links",), frozenset(names)): Task("netlink", partial(self._watch_links, names), vital=True),
-            Identity(("housekeeping",)): Task("housekeeping", lambda _: self._keep_house, vital=True),
+            Identity(("housekeeping",)): Task("housekeeping", lambda _: keep_house, vital=True),
             Identity(("reload",)): Task("reload", lambda _: partial(on_demand, self._reload_wanted, self.reload)),
             Identity(("upgrade",)): Task("upgrade", lambda _: partial(on_demand, self._upgrade_wanted, self.upgrade)),
         }
@@ -158,8 +158,6 @@ class Daemon:
 
     async def upgrade(self) -> str | None:
         """Have the installed version take this process over in a moment; return why not, None if it will."""
-        from ndpresponder.daemon import upgrade
-
         self._log.info("trying whether the installed version starts")
         async with self._reloading:
             try:
@@ -202,13 +200,6 @@ class Daemon:
                 for uplink in list(self._running.uplinks.values()):
                     await uplink.settle()
         self._notifier.ready(status.line(self._running))
-
-    async def _keep_house(self) -> None:
-        watchdog_s = watchdog_interval_s()
-        while True:
-            if not self._running.keep_house():
-                self._notifier.watchdog()
-            await asyncio.sleep(min(watchdog_s or _HOUSEKEEPING_S, _HOUSEKEEPING_S))
 
     async def _answer_first(self, life: Life) -> None:
         life.on_failure = life.ready.set  # READY does not wait for a task that is tried again

@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Collection, Mapping
 from functools import partial
-from typing import Final
+from typing import Final, NoReturn
 
 from ndpresponder.api.status import Reading
 from ndpresponder.config import Config
@@ -60,7 +60,6 @@ class Running:
         self._on_links: list[Callable[[], None]] = []
         self._entries: dict[Identity, Entry] = {}
         self._memories: dict[str, Memory] = {}  # of a predecessor, for the uplinks to come
-        self._remembered_s = 0.0
 
     def inherit(self, config: Config) -> None:
         """Take over the state that a predecessor kept, as far as `config` allows it."""
@@ -77,13 +76,11 @@ class Running:
                 get_logger().warning("the requesters that were known are forgotten", why=str(error))
         else:
             self._remember()
-        self._remembered_s = asyncio.get_running_loop().time()
 
     def _remember(self) -> None:
         most = MAX_KNOWN // max(1, len(self.uplinks))
         known = {name: uplink.requesters.remember(most) for name, uplink in self.uplinks.items()}
         self._handover.keep(_REQUESTERS, encode_memories(known))
-        self._remembered_s = asyncio.get_running_loop().time()
 
     async def change(self, config: Config, links: Links, others: Mapping[Identity, Task], wait_s: float = 0.0) -> None:
         """Put `config` into force, once its new sources have published their first set, or after `wait_s`.
@@ -134,16 +131,21 @@ class Running:
         for uplink in self.uplinks.values():
             uplink.resume()
 
-    def keep_house(self) -> bool:
-        """Collect the counters, remember requesters; tell whether frames wait on some uplink and none is taken."""
-        if asyncio.get_running_loop().time() >= self._remembered_s + _REMEMBER_S:
-            self._remember()
-        for uplink in self.uplinks.values():
-            uplink.collect()
-        return any(uplink.stalled for uplink in self.uplinks.values())
+    async def keep_house(self, say_alive: Callable[[], None], pause_s: float) -> NoReturn:
+        """Collect counters, remember requesters; `say_alive` unless frames wait on some uplink and none is taken."""
+        clock = asyncio.get_running_loop().time
+        remember_s = clock() + _REMEMBER_S
+        while True:
+            if clock() >= remember_s:
+                self._remember()
+                remember_s = clock() + _REMEMBER_S
+            for uplink in self.uplinks.values():
+                uplink.collect()
+            if not any(uplink.stalled for uplink in self.uplinks.values()):
+                say_alive()
+            await asyncio.sleep(pause_s)
 
     def close(self) -> None:
-        """Stop answering."""
         self._remember()
         for uplink in self.uplinks.values():
             uplink.close()

@@ -69,7 +69,6 @@ class Tasks:
         return task
 
     def end_all(self) -> None:
-        """End everything."""
         for task in self._all:
             task.cancel()
 
