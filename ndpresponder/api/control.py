@@ -24,7 +24,6 @@ _seconds = values.integer(1, LONGEST_S)
 
 
 async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, daemon: DaemonHandle, uid: int) -> None:
-    """Answer one client's request."""
     await converse(reader, writer, Control(daemon, uid).service)
 
 

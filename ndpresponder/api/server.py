@@ -73,12 +73,10 @@ class Service:
 
 
 def json_reply(status: int, data: Mapping[str, Any]) -> Reply:
-    """Return a reply of one JSON object."""
     return Reply(status, (json.dumps(data).encode() + b"\n",))
 
 
 def text_reply(status: int, text: str) -> Reply:
-    """Return a reply of one line."""
     return Reply(status, (f"{text}\n".encode(),), "text/plain; charset=utf-8")
 
 

@@ -52,7 +52,6 @@ class DaemonHandle:
 
 
 def text(address: bytes) -> str:
-    """Write 16 octets as an address."""
     return inet_ntop(AF_INET6, address)
 
 
@@ -154,7 +153,6 @@ def _source(entry: Entry) -> dict[str, Any]:
 
 
 def temporary(in_force: InForce) -> list[dict[str, Any]]:
-    """Return the temporary prefixes."""
     return [
         {
             "prefix": str(prefix.network),
