@@ -16,11 +16,8 @@ _FIELD_NAME_MAX: Final = 64
 
 
 def is_journal(fd: int, environ: Mapping[str, str]) -> bool:
-    """Return whether `fd` is the stream that systemd connected to the journal."""
-    try:
-        status = os.fstat(fd)
-    except OSError:
-        return False
+    """Return whether `fd` is the stream that systemd connected to the journal; raise OSError if it is not open."""
+    status = os.fstat(fd)
     return environ.get("JOURNAL_STREAM") == f"{status.st_dev}:{status.st_ino}"
 
 

@@ -104,7 +104,8 @@ def test_the_journals_stream_is_recognised_by_device_and_inode(tmp_path: Path) -
         assert is_journal(stream.fileno(), {"JOURNAL_STREAM": name})
         assert not is_journal(stream.fileno(), {"JOURNAL_STREAM": f"{status.st_dev}:{status.st_ino + 1}"})
         assert not is_journal(stream.fileno(), {})
-    assert not is_journal(-1, {"JOURNAL_STREAM": name})
+    with pytest.raises(OSError, match="Bad file"):
+        is_journal(-1, {"JOURNAL_STREAM": name})
 
 
 def test_a_journal_that_is_full_is_waited_for_once_until_it_reads_again(journald) -> None:

@@ -85,6 +85,15 @@ def test_auto_is_logfmt_when_stderr_is_neither_terminal_nor_journal(tmp_path: Pa
     assert "event=hello" in (tmp_path / "log").read_text()
 
 
+def test_a_stream_whose_descriptor_is_closed_costs_only_the_line(tmp_path: Path) -> None:
+    descriptor = os.open(tmp_path / "log", os.O_WRONLY | os.O_CREAT)
+    with open(descriptor, "w", closefd=False) as stream:
+        os.close(descriptor)
+        logs = configure(LogConfig(), stream, environ={"JOURNAL_STREAM": "1:1"})
+        get_logger().info("hello")
+        assert logs.output.lost == 1
+
+
 @pytest.mark.parametrize("form", ["console", "logfmt", "json"])
 def test_a_value_never_starts_a_new_line_or_controls_the_terminal(form) -> None:
     stream = io.StringIO()
