@@ -19,6 +19,7 @@ REPEATS: Final = 3  # MAX_NEIGHBOR_ADVERTISEMENT, RFC 4861 10
 INTERVAL_S: Final = 1.0  # RetransTimer, RFC 4861 10
 TARGETS_PER_S: Final = 250  # announcements; each is an advertisement and a solicitation for each gateway
 BURST: Final = 16
+SHORTEST_WAIT_S: Final = 0.005
 # A solicitation makes an entry in a gateway's neighbor table. Linux drops entries older than 5 s beyond
 # 512 (gc_thresh2), learns nothing new beyond 1,024 (gc_thresh3), and drops unused ones after 60 s (gc_stale_time)
 MAX_INTRODUCED: Final = 512
@@ -82,7 +83,7 @@ class Announcer:
         """Return after how many seconds `due` is worth calling again, None when nothing is planned."""
         if not self.pending:
             return None
-        paced_s = self._pace.wait_s()
+        paced_s = max(SHORTEST_WAIT_S, self._pace.wait_s())
         return paced_s if self._fresh else max(paced_s, self._repeats[0][0] - self._clock())
 
 

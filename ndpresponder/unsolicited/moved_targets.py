@@ -32,7 +32,6 @@ MAX_WHOLE: Final = 1024  # addresses of a prefix that is announced as a whole: o
 MAX_PLANNED: Final = 4096  # announcements; what is solicited in a prefix that was taken over could be any number
 # Four times what live targets get: each is one small frame and makes no entry in any table
 TARGETS_PER_S: Final = 1000
-_TICK_S: Final = 0.005
 _ROUNDS_S: Final = (0.0, 1.0, 2.0, 4.0, 8.0)  # pauses before each time that a target which was given up is asked for
 LLADDR: Final = 6  # octets
 _ROW: Final = Struct(f"{LLADDR}s16s")
@@ -208,7 +207,7 @@ class MovedTargets(UplinkPart):
             for frame in announcement(link.lladdr, target, self._responder.unsolicited_flags(), ())
         ]
         if (wait_s := self._announcer.wait_s()) is not None:
-            self._next.within(max(wait_s, _TICK_S))
+            self._next.within(wait_s)
         if frames:  # last, so that whatever this ends in does not end the rest
             self._send(frames)
 

@@ -20,7 +20,6 @@ from ndpresponder.unsolicited.groups import GroupTable
 from ndpresponder.unsolicited.mld_reports import MldReports
 from ndpresponder.unsolicited.multicast_router import MulticastRouter
 
-_TICK_S: Final = 0.005  # the shortest sleep between two announcements
 # Between two restarts for new gateways, which anybody can make up: 2,000 targets are through after 24 s
 _RESTART_INTERVAL_S: Final = 30.0
 _NOT_ALL: Final = "not listening to all solicited-node groups: behind a bridge that snoops MLD "
@@ -132,7 +131,7 @@ class Unsolicited(UplinkPart):
                 at_a_time=MAX_INTRODUCED,
             )
         if (wait_s := self._announcer.wait_s()) is not None:
-            self._next.within(max(wait_s, _TICK_S))
+            self._next.within(wait_s)
         if frames:  # last, so that whatever this ends in does not end the rest
             self._send(frames)
 
