@@ -71,8 +71,7 @@ class MulticastRouter:
 
     def terminate(self) -> None:
         """Say that no multicast router is here any more."""
-        if self._link is not None:
-            self.follow_link(self._link, False)
+        self.follow_link(self._link, False)
 
     def close(self) -> None:
         """Fall silent, and leave it to the bridges to forget."""

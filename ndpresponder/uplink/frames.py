@@ -111,8 +111,7 @@ class Frames:
         if self.handover.leaving:
             self.counting.leave(self.socket)
         self.counting.close()
-        if not self._rests:
-            stop_reading(self.socket)
+        stop_reading(self.socket)
         self.handover.close(self.socket)
         self.socket = None
 

@@ -116,9 +116,8 @@ class Uplink:
                     self._add(name, self._make(name))
         except NdpresponderError:
             self.settings = before
-            for name in changed:
-                if name in self._parts:
-                    self._parts.pop(name).close()
+            for name in self._parts.keys() & changed:
+                self._parts.pop(name).close()
             self._parts |= old
             if FASTPATH in old:
                 self._add(FASTPATH, old[FASTPATH])
