@@ -5,14 +5,21 @@ Both run in `classic_bpf`.
 
 import pytest
 from bpf_interpreter import run
-from frames import advertisement, packed, solicitation, tagged
+from frames import UPLINK_LLADDR, advertisement, lladdr, packed, solicitation, tagged
 from generated_frames import any_frames
 from hypothesis import example, given
 from hypothesis import strategies as st
 from sample_responder import make_responder
 
 from ndpresponder.wire.classic_bpf import Instruction
-from ndpresponder.wire.filters import ADVERTISEMENTS, QUERIES, ROUTER_SEARCHES, SOLICITATIONS, advertisements_of
+from ndpresponder.wire.filters import (
+    ADVERTISEMENTS,
+    QUERIES,
+    ROUTER_SEARCHES,
+    SOLICITATIONS,
+    advertisements_by,
+    advertisements_of,
+)
 
 EXPRESSION = "icmp6 and ip6[6] == 58 and ip6[40] == 135"
 ETHERNET = 1  # DLT_EN10MB
@@ -60,9 +67,11 @@ def test_what_the_filter_lets_through_has_the_form_of_a_solicitation(frame: byte
         assert (frame[12:14], frame[20], frame[54]) == (b"\x86\xdd", 58, 135)
 
 
+STATIONS = [(packed("2001:db8::c1"), lladdr(station)) for station in ("02:00:00:00:00:77", UPLINK_LLADDR)]
 LISTENED = {
     "advertisements": (ADVERTISEMENTS, advertisement(), 255),
     "those of gateways": (advertisements_of([packed("2001:db8::c1")]), advertisement("2001:db8::c1"), 255),
+    "those of pinned stations": (advertisements_by(STATIONS), advertisement("2001:db8::c1"), 255),
     "multicast listener queries": (QUERIES, with_options(130), 1),
     "multicast router solicitations": (ROUTER_SEARCHES, with_options(152), 1),
 }
@@ -72,3 +81,10 @@ LISTENED = {
 @pytest.mark.parametrize("hop_limit", [0, 1, 2, 64, 254, 255])
 def test_no_program_accepts_what_a_router_forwarded(program, frame: bytes, right: int, hop_limit: int) -> None:
     assert bool(run(program, frame[:21] + bytes((hop_limit,)) + frame[22:])) == (hop_limit == right)
+
+
+@pytest.mark.parametrize("changed", range(62, 86))
+def test_an_advertisement_of_another_target_or_station_is_none_of_a_pinned_one(changed: int) -> None:
+    frame = advertisement("2001:db8::c1")
+    assert run(advertisements_by(STATIONS), frame[:changed] + bytes((frame[changed] ^ 1,)) + frame[changed + 1 :]) == 0
+    assert run(advertisements_by(STATIONS), frame[:changed]) == 0
