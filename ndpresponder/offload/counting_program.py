@@ -18,59 +18,16 @@ import struct
 from collections.abc import Iterable
 from typing import Final
 
-from ndpresponder.offload.fanout_members import (
-    LINK_LAYER,
-    NEVER_READ,
-    READ,
-    READ_LINK,
-    count_by_destination,
-    count_forwarded,
-    of_ip,
-    require_solicitation,
-    words,
-)
+from ndpresponder.offload import fanout_members as members
+from ndpresponder.offload.fanout_members import of_ip, words
 from ndpresponder.outcome import Kind
 from ndpresponder.policy.requester import UplinkState
 from ndpresponder.policy.table import TargetTable
+from ndpresponder.wire import classic_bpf as bpf
+from ndpresponder.wire import layout
 from ndpresponder.wire.addresses import SOLICITED_NODE_PREFIX
-from ndpresponder.wire.classic_bpf import (
-    ADD,
-    ADD_X,
-    JUMP_IF_AT_LEAST,
-    JUMP_IF_EQUAL,
-    JUMP_IF_EQUAL_X,
-    JUMP_IF_SET,
-    LOAD_BYTE,
-    LOAD_HALF,
-    LOAD_WORD,
-    LOAD_X,
-    MAX_INSTRUCTIONS,
-    MODULO,
-    OR,
-    RETURN,
-    TO_X,
-    Label,
-    Program,
-    Ranges,
-    TooLong,
-    Writer,
-)
+from ndpresponder.wire.classic_bpf import Label, Program, Ranges, TooLong, Writer
 from ndpresponder.wire.filters import INTERFACE, OTHER_HOST, PACKET_TYPE
-from ndpresponder.wire.layout import (
-    DESTINATION,
-    ETHERNET_DESTINATION,
-    ETHERNET_SOURCE,
-    ICMP,
-    ICMPV6,
-    NDP_HOP_LIMIT,
-    NEIGHBOR_SOLICITATION,
-    OPTIONS,
-    PAYLOAD_LENGTH,
-    SOLICITATION_HEADER,
-    SOURCE,
-    SOURCE_LLADDR_OPTION,
-    TARGET,
-)
 
 _GROUP_BIT: Final = 1 << 24  # in the first word of a link-layer address
 # Ends for a reason of its own: ::/32, which holds unspecified and loopback; link-local; multicast
@@ -87,15 +44,15 @@ def counting_program(table: TargetTable, state: UplinkState) -> Program:
     prefixes += [(int.from_bytes(address, "big"), 0) for address in state.never]
     sources = merged(state.own_addresses)
     for host_bits in (0, 64):
-        if 2 * len(table.live) > MAX_INSTRUCTIONS and not host_bits:
+        if 2 * len(table.live) > bpf.MAX_INSTRUCTIONS and not host_bits:
             continue
         targets = merged(table.live, host_bits, [*prefixes, *_NEVER_PLAIN])
-        if _least(targets) + _least(sources) <= MAX_INSTRUCTIONS:
+        if _least(targets) + _least(sources) <= bpf.MAX_INSTRUCTIONS:
             try:
                 return _write(targets, sources, state)
             except TooLong:
                 continue
-    return READ_LINK
+    return members.READ_LINK
 
 
 def _least(ranges: Ranges) -> int:
@@ -128,32 +85,32 @@ def merged(addresses: Iterable[bytes], host_bits: int = 0, prefixes: Iterable[tu
 
 def _write(targets: Ranges, sources: Ranges, state: UplinkState) -> Program:
     writer, read = Writer(), Label()
-    require_solicitation(writer, read)
-    count_forwarded(writer, read)
-    writer.search(targets, of_ip(TARGET.start), 128, read)
+    members.require_solicitation(writer, read)
+    members.count_forwarded(writer, read)
+    writer.search(targets, of_ip(layout.TARGET.start), 128, read)
     _require_headers(writer, state, read)
     _require_checksum(writer, read)
     _require_destination(writer, state.lladdr, read)
     _require_source(writer, sources, read)
     writer.mark(read)
-    writer.put(RETURN, READ)
+    writer.put(bpf.RETURN, members.READ)
     return writer.program()
 
 
 def _require_headers(writer: Writer, state: UplinkState, read: Label) -> None:
     """Have read what belongs to another link, and what has another code or Ethernet source than it may."""
     not_ours, head, tail = Label(), *_of_lladdr(state.lladdr)
-    writer.put(LOAD_WORD, PACKET_TYPE)
-    writer.refuse(JUMP_IF_EQUAL, OTHER_HOST, read)
+    writer.put(bpf.LOAD_WORD, PACKET_TYPE)
+    writer.refuse(bpf.JUMP_IF_EQUAL, OTHER_HOST, read)
     if state.index:  # what an interface above this one has now is that one's
-        writer.expect(LOAD_WORD, INTERFACE, state.index, read)
-    writer.expect(LOAD_HALF, of_ip(ICMP), NEIGHBOR_SOLICITATION << 8, read)
-    writer.put(LOAD_WORD, LINK_LAYER + ETHERNET_SOURCE.start)
-    writer.refuse(JUMP_IF_SET, _GROUP_BIT, read)
-    writer.refuse(JUMP_IF_EQUAL, 0, read)
-    writer.require(JUMP_IF_EQUAL, head, not_ours)
-    writer.put(LOAD_HALF, LINK_LAYER + ETHERNET_SOURCE.start + 4)
-    writer.refuse(JUMP_IF_EQUAL, tail, read)
+        writer.expect(bpf.LOAD_WORD, INTERFACE, state.index, read)
+    writer.expect(bpf.LOAD_HALF, of_ip(layout.ICMP), layout.NEIGHBOR_SOLICITATION << 8, read)
+    writer.put(bpf.LOAD_WORD, members.LINK_LAYER + layout.ETHERNET_SOURCE.start)
+    writer.refuse(bpf.JUMP_IF_SET, _GROUP_BIT, read)
+    writer.refuse(bpf.JUMP_IF_EQUAL, 0, read)
+    writer.require(bpf.JUMP_IF_EQUAL, head, not_ours)
+    writer.put(bpf.LOAD_HALF, members.LINK_LAYER + layout.ETHERNET_SOURCE.start + 4)
+    writer.refuse(bpf.JUMP_IF_EQUAL, tail, read)
     writer.mark(not_ours)
 
 
@@ -163,51 +120,51 @@ def _require_checksum(writer: Writer, read: Label) -> None:
     The sum of all half words is 0 modulo 65535, as in `wire.checksum`.
     """
     without_option = Label()
-    protocol = ICMPV6 << 8 | NDP_HOP_LIMIT
-    writer.put(LOAD_X, 0)
-    writer.put(LOAD_WORD, of_ip(PAYLOAD_LENGTH.start))
-    writer.refuse(JUMP_IF_EQUAL, SOLICITATION_HEADER << 16 | protocol, without_option)
-    writer.require(JUMP_IF_EQUAL, (SOLICITATION_HEADER + 8) << 16 | protocol, read)
-    writer.expect(LOAD_BYTE, of_ip(OPTIONS + 1), 1, read)
-    for place in range(OPTIONS, OPTIONS + 8, 2):
+    protocol = layout.ICMPV6 << 8 | layout.NDP_HOP_LIMIT
+    writer.put(bpf.LOAD_X, 0)
+    writer.put(bpf.LOAD_WORD, of_ip(layout.PAYLOAD_LENGTH.start))
+    writer.refuse(bpf.JUMP_IF_EQUAL, layout.SOLICITATION_HEADER << 16 | protocol, without_option)
+    writer.require(bpf.JUMP_IF_EQUAL, (layout.SOLICITATION_HEADER + 8) << 16 | protocol, read)
+    writer.expect(bpf.LOAD_BYTE, of_ip(layout.OPTIONS + 1), 1, read)
+    for place in range(layout.OPTIONS, layout.OPTIONS + 8, 2):
         _add(writer, place)
     writer.mark(without_option)
-    for place in range(SOURCE.start, OPTIONS, 2):
+    for place in range(layout.SOURCE.start, layout.OPTIONS, 2):
         _add(writer, place)
-    writer.put(LOAD_HALF, of_ip(PAYLOAD_LENGTH.start))
-    writer.put(ADD_X)
-    writer.put(ADD, ICMPV6)
-    writer.put(MODULO, 65535)
-    writer.require(JUMP_IF_EQUAL, 0, read)
+    writer.put(bpf.LOAD_HALF, of_ip(layout.PAYLOAD_LENGTH.start))
+    writer.put(bpf.ADD_X)
+    writer.put(bpf.ADD, layout.ICMPV6)
+    writer.put(bpf.MODULO, 65535)
+    writer.require(bpf.JUMP_IF_EQUAL, 0, read)
 
 
 def _add(writer: Writer, place: int) -> None:
-    writer.put(LOAD_HALF, of_ip(place))
-    writer.put(ADD_X)
-    writer.put(TO_X)
+    writer.put(bpf.LOAD_HALF, of_ip(place))
+    writer.put(bpf.ADD_X)
+    writer.put(bpf.TO_X)
 
 
 def _require_destination(writer: Writer, lladdr: bytes, read: Label) -> None:
     """Have read what is neither to the target, in a frame to us, nor to its solicited-node group."""
     to_group, done, head, tail = Label(), Label(), *_of_lladdr(lladdr)
-    destination, target = words(DESTINATION), words(TARGET)
+    destination, target = words(layout.DESTINATION), words(layout.TARGET)
     group = struct.unpack("!4I", SOLICITED_NODE_PREFIX.ljust(16, b"\0"))
-    writer.put(LOAD_WORD, LINK_LAYER + ETHERNET_DESTINATION.start)
-    writer.refuse(JUMP_IF_SET, _GROUP_BIT, to_group)
-    writer.require(JUMP_IF_EQUAL, head, read)
-    writer.expect(LOAD_HALF, LINK_LAYER + ETHERNET_DESTINATION.start + 4, tail, read)
-    writer.put(LOAD_WORD, destination[0])
-    writer.refuse(JUMP_IF_EQUAL, group[0], to_group)
+    writer.put(bpf.LOAD_WORD, members.LINK_LAYER + layout.ETHERNET_DESTINATION.start)
+    writer.refuse(bpf.JUMP_IF_SET, _GROUP_BIT, to_group)
+    writer.require(bpf.JUMP_IF_EQUAL, head, read)
+    writer.expect(bpf.LOAD_HALF, members.LINK_LAYER + layout.ETHERNET_DESTINATION.start + 4, tail, read)
+    writer.put(bpf.LOAD_WORD, destination[0])
+    writer.refuse(bpf.JUMP_IF_EQUAL, group[0], to_group)
     _compare(writer, destination, target, read)
     writer.jump(done)
     writer.mark(to_group)
     for word, value in zip(destination[:3], group[:3], strict=True):
-        writer.expect(LOAD_WORD, word, value, read)
-    writer.put(LOAD_WORD, target[3])
-    writer.put(OR, group[3])
-    writer.put(TO_X)
-    writer.put(LOAD_WORD, destination[3])
-    writer.require(JUMP_IF_EQUAL_X, 0, read)
+        writer.expect(bpf.LOAD_WORD, word, value, read)
+    writer.put(bpf.LOAD_WORD, target[3])
+    writer.put(bpf.OR, group[3])
+    writer.put(bpf.TO_X)
+    writer.put(bpf.LOAD_WORD, destination[3])
+    writer.require(bpf.JUMP_IF_EQUAL_X, 0, read)
     writer.mark(done)
 
 
@@ -217,34 +174,34 @@ def _require_source(writer: Writer, own: Ranges, read: Label) -> None:
     From the unspecified address: have read what is not to a group, and what has a source link-layer address option.
     """
     unspecified, not_target, dad = Label(), Label(), Label()
-    source = words(SOURCE)
-    writer.put(LOAD_WORD, source[0])
-    writer.refuse(JUMP_IF_EQUAL, 0, unspecified)
-    writer.refuse(JUMP_IF_AT_LEAST, 0xFF << 24, read)
+    source = words(layout.SOURCE)
+    writer.put(bpf.LOAD_WORD, source[0])
+    writer.refuse(bpf.JUMP_IF_EQUAL, 0, unspecified)
+    writer.refuse(bpf.JUMP_IF_AT_LEAST, 0xFF << 24, read)
     writer.search(own, source[0], 128, read)
-    _compare(writer, source, words(TARGET), not_target)
+    _compare(writer, source, words(layout.TARGET), not_target)
     writer.jump(read)
     writer.mark(not_target)
-    count_by_destination(writer, NEVER_READ)
+    members.count_by_destination(writer, members.NEVER_READ)
 
     writer.mark(unspecified)
-    writer.expect(LOAD_BYTE, of_ip(DESTINATION.start), 0xFF, read)
+    writer.expect(bpf.LOAD_BYTE, of_ip(layout.DESTINATION.start), 0xFF, read)
     for word in source[1:]:
-        writer.expect(LOAD_WORD, word, 0, read)
-    writer.put(LOAD_HALF, of_ip(PAYLOAD_LENGTH.start))
-    writer.refuse(JUMP_IF_EQUAL, SOLICITATION_HEADER, dad)
-    writer.put(LOAD_BYTE, of_ip(OPTIONS))
-    writer.refuse(JUMP_IF_EQUAL, SOURCE_LLADDR_OPTION, read)
+        writer.expect(bpf.LOAD_WORD, word, 0, read)
+    writer.put(bpf.LOAD_HALF, of_ip(layout.PAYLOAD_LENGTH.start))
+    writer.refuse(bpf.JUMP_IF_EQUAL, layout.SOLICITATION_HEADER, dad)
+    writer.put(bpf.LOAD_BYTE, of_ip(layout.OPTIONS))
+    writer.refuse(bpf.JUMP_IF_EQUAL, layout.SOURCE_LLADDR_OPTION, read)
     writer.mark(dad)
-    writer.put(RETURN, NEVER_READ[Kind.DAD])
+    writer.put(bpf.RETURN, members.NEVER_READ[Kind.DAD])
 
 
 def _compare(writer: Writer, first: list[int], second: list[int], different: Label) -> None:
     for one, other in zip(first, second, strict=True):
-        writer.put(LOAD_WORD, other)
-        writer.put(TO_X)
-        writer.put(LOAD_WORD, one)
-        writer.require(JUMP_IF_EQUAL_X, 0, different)
+        writer.put(bpf.LOAD_WORD, other)
+        writer.put(bpf.TO_X)
+        writer.put(bpf.LOAD_WORD, one)
+        writer.require(bpf.JUMP_IF_EQUAL_X, 0, different)
 
 
 def _of_lladdr(lladdr: bytes) -> tuple[int, int]:

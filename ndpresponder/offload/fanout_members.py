@@ -9,30 +9,9 @@ from collections.abc import Sequence
 from typing import Final
 
 from ndpresponder.outcome import Kind, Outcome
-from ndpresponder.wire.classic_bpf import (
-    AND,
-    JUMP_IF_EQUAL,
-    LOAD_BYTE,
-    LOAD_WORD,
-    RETURN,
-    Instruction,
-    Label,
-    Program,
-    Writer,
-)
-from ndpresponder.wire.layout import (
-    DESTINATION,
-    ETH_P_IPV6,
-    ETHER_TYPE,
-    HOP_LIMIT,
-    ICMP_TYPE,
-    ICMPV6,
-    NDP_HOP_LIMIT,
-    NEIGHBOR_SOLICITATION,
-    NEXT_HEADER,
-    SOURCE,
-    VERSION,
-)
+from ndpresponder.wire import classic_bpf as bpf
+from ndpresponder.wire import layout
+from ndpresponder.wire.classic_bpf import Label, Program, Writer
 
 READ: Final = 0
 NEVER_READ: Final = tuple(READ + 1 + kind for kind in Kind)
@@ -49,7 +28,7 @@ LINK_LAYER: Final = 0xFFE00000  # SKF_LL_OFF: octets from the start of the frame
 
 def of_ip(place: int) -> int:
     """Return where the octet at `place` of the frame is, counted from the IPv6 header."""
-    return place - VERSION
+    return place - layout.VERSION
 
 
 def words(field: slice) -> list[int]:
@@ -59,18 +38,18 @@ def words(field: slice) -> list[int]:
 
 def require_solicitation(writer: Writer, read: Label) -> None:
     """Have all read but solicitations. Most frames are data and end here."""
-    writer.expect(LOAD_BYTE, of_ip(NEXT_HEADER), ICMPV6, read)
-    writer.expect(LOAD_BYTE, of_ip(ICMP_TYPE), NEIGHBOR_SOLICITATION, read)
+    writer.expect(bpf.LOAD_BYTE, of_ip(layout.NEXT_HEADER), layout.ICMPV6, read)
+    writer.expect(bpf.LOAD_BYTE, of_ip(layout.ICMP_TYPE), layout.NEIGHBOR_SOLICITATION, read)
 
 
 def count_forwarded(writer: Writer, read: Label) -> None:
     """Count what a router forwarded, which is IPv6 and has no VLAN tag."""
     sent_here = Label()
-    writer.put(LOAD_WORD, LINK_LAYER + ETHER_TYPE.start)
-    writer.put(AND, 0xFFFFF000)
-    writer.require(JUMP_IF_EQUAL, ETH_P_IPV6 << 16 | 6 << 12, read)
-    writer.put(LOAD_BYTE, of_ip(HOP_LIMIT))
-    writer.refuse(JUMP_IF_EQUAL, NDP_HOP_LIMIT, sent_here)
+    writer.put(bpf.LOAD_WORD, LINK_LAYER + layout.ETHER_TYPE.start)
+    writer.put(bpf.AND, 0xFFFFF000)
+    writer.require(bpf.JUMP_IF_EQUAL, layout.ETH_P_IPV6 << 16 | 6 << 12, read)
+    writer.put(bpf.LOAD_BYTE, of_ip(layout.HOP_LIMIT))
+    writer.refuse(bpf.JUMP_IF_EQUAL, layout.NDP_HOP_LIMIT, sent_here)
     count_by_kind(writer, FORWARDED)
     writer.mark(sent_here)
 
@@ -78,19 +57,19 @@ def count_forwarded(writer: Writer, read: Label) -> None:
 def count_by_kind(writer: Writer, members: Sequence[int]) -> None:
     """Have the one of `members` count a frame that counts its kind, as `solicitation.kind_of` says."""
     specified = Label()
-    for word in words(SOURCE):
-        writer.expect(LOAD_WORD, word, 0, specified)
-    writer.put(RETURN, members[Kind.DAD])
+    for word in words(layout.SOURCE):
+        writer.expect(bpf.LOAD_WORD, word, 0, specified)
+    writer.put(bpf.RETURN, members[Kind.DAD])
     writer.mark(specified)
     count_by_destination(writer, members)
 
 
 def count_by_destination(writer: Writer, members: Sequence[int]) -> None:
     unicast = Label()
-    writer.expect(LOAD_BYTE, of_ip(DESTINATION.start), 0xFF, unicast)
-    writer.put(RETURN, members[Kind.MULTICAST])
+    writer.expect(bpf.LOAD_BYTE, of_ip(layout.DESTINATION.start), 0xFF, unicast)
+    writer.put(bpf.RETURN, members[Kind.MULTICAST])
     writer.mark(unicast)
-    writer.put(RETURN, members[Kind.UNICAST])
+    writer.put(bpf.RETURN, members[Kind.UNICAST])
 
 
 def _read_link() -> Program:
@@ -98,9 +77,9 @@ def _read_link() -> Program:
     require_solicitation(writer, read)
     count_forwarded(writer, read)
     writer.mark(read)
-    writer.put(RETURN, READ)
+    writer.put(bpf.RETURN, READ)
     return writer.program()
 
 
-READ_ALL: Final[Program] = (Instruction(RETURN, 0, 0, READ),)  # forwarded frames as well
+READ_ALL: Final[Program] = (bpf.Instruction(bpf.RETURN, 0, 0, READ),)  # forwarded frames as well
 READ_LINK: Final = _read_link()  # all that was sent on this link
