@@ -117,7 +117,7 @@ def _require_headers(writer: Writer, state: UplinkState, read: Label) -> None:
 def _require_checksum(writer: Writer, read: Label) -> None:
     """Have read what is not 24 octets long, or 32 with one option, and what has a wrong checksum.
 
-    The sum of all half words is 0 modulo 65535, as in `wire.checksum`.
+    The sum of all half words is 0 modulo 65535, as in `wire.icmpv6`.
     """
     without_option = Label()
     protocol = layout.ICMPV6 << 8 | layout.NDP_HOP_LIMIT

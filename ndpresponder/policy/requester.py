@@ -21,7 +21,7 @@ from ndpresponder.wire.addresses import (
     is_unicast_lladdr,
 )
 from ndpresponder.wire.advertisement import Template, prepare
-from ndpresponder.wire.checksum import word_sum
+from ndpresponder.wire.icmpv6 import word_sum
 from ndpresponder.wire.layout import (
     DESTINATION,
     ETH_P_IPV6,

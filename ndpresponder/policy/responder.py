@@ -185,7 +185,7 @@ class Responder:
             if isinstance(prepared, Outcome):
                 return prepared, None
             _, _, _, _, known_sum, live, claimed = prepared
-        # 7.1.1: ICMP Checksum is valid; `wire.checksum` says why one division tells
+        # 7.1.1: ICMP Checksum is valid; `wire.icmpv6` says why one division tells
         if (_from_bytes(frame[SUMMED], "big") + known_sum) % 65535:
             return Outcome.BAD_CHECKSUM, None
 

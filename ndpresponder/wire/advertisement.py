@@ -4,11 +4,10 @@ Pure, and safe on any bytes. Ours come from a template per requester, filled wit
 always 86 octets: the IPv6 source is the target, and the one option is the target link-layer address.
 """
 
-import struct
 from typing import NamedTuple
 
 from ndpresponder.wire.addresses import UNSPECIFIED, is_multicast, is_unicast_lladdr
-from ndpresponder.wire.checksum import is_valid, pseudo_header_sum, word_sum
+from ndpresponder.wire.icmpv6 import checksum, header, pseudo_header_sum, word_sum
 from ndpresponder.wire.layout import (
     ADVERTISEMENT_LENGTH,
     DESTINATION,
@@ -47,16 +46,7 @@ class Template(NamedTuple):
 def prepare(lladdr: bytes, ethernet_destination: bytes, destination: bytes, flags: int) -> Template:
     """Build the template of what `lladdr` advertises to one requester; `flags` is the R, S, O octet."""
     message_length = ADVERTISEMENT_LENGTH - ICMP
-    head = struct.pack(
-        "!6s6sHIHBB",
-        ethernet_destination,
-        lladdr,
-        ETH_P_IPV6,
-        0x60000000,  # version 6, traffic class 0, flow label 0
-        message_length,
-        ICMPV6,
-        NDP_HOP_LIMIT,
-    )
+    head = header(ethernet_destination, lladdr, message_length)
     kind = bytes((NEIGHBOR_ADVERTISEMENT, 0))
     flag_word = bytes((flags, 0, 0, 0))
     tail = bytes((TARGET_LLADDR_OPTION, 1)) + lladdr
@@ -95,7 +85,7 @@ def read_advertisement(frame: bytes) -> Received | None:
         or not OPTIONS <= end <= len(frame)  # 7.1.2: ICMP length is 24 or more octets
         or is_multicast(target)  # 7.1.2: Target Address is not multicast
         or (solicited and is_multicast(destination))  # 7.1.2: then Solicited is zero
-        or not is_valid(frame[SOURCE], destination, frame[ICMP:end])  # 7.1.2: ICMP Checksum is valid
+        or checksum(frame[SOURCE], destination, frame[ICMP:end]) != 0  # 7.1.2: ICMP Checksum is valid
     ):
         return None
     lladdr = lladdr_option(frame[OPTIONS:end], TARGET_LLADDR_OPTION)

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from typing import Final
 
 from ndpresponder.wire.addresses import group_lladdr, is_link_local
-from ndpresponder.wire.checksum import checksum
-from ndpresponder.wire.layout import ETH_P_IPV6, HOP_LIMIT, ICMPV6, MLD_HOP_LIMIT, PAYLOAD_LENGTH, SOURCE
+from ndpresponder.wire.icmpv6 import header, with_checksum
+from ndpresponder.wire.layout import HOP_LIMIT, ICMPV6, MLD_HOP_LIMIT, PAYLOAD_LENGTH, SOURCE
 
 REPORT: Final = 143  # 5.2
 REPORT_V1: Final = 131  # RFC 2710 3: "I listen to this group"
@@ -26,7 +26,8 @@ MAX_RECORDS: Final = (1280 - 40 - 8 - 8) // 20
 
 ALL_ROUTERS: Final = bytes.fromhex("ff020000000000000000000000000016")  # ff02::16, 5.2.14: all MLDv2-capable routers
 _ALL_ROUTERS_V1: Final = bytes.fromhex("ff020000000000000000000000000002")  # ff02::2, RFC 2710 3: of Done messages
-# Hop-by-Hop header: next header, length 0, Router Alert option for MLD (RFC 2711 2.1), PadN
+_HOP_BY_HOP_OPTIONS: Final = 0  # RFC 8200 4.3: the next header of IPv6
+# That header: its own next header, length 0, Router Alert option for MLD (RFC 2711 2.1), PadN
 _ROUTER_ALERT: Final = bytes((ICMPV6, 0, 5, 2, 0, 0, 1, 0))
 _QUERY_V1_LENGTH: Final = 24  # 8.1: a query of any other length is of MLDv2
 
@@ -58,16 +59,6 @@ def on_link(lladdr: bytes, source: bytes, destination: bytes, message: bytes) ->
 
     Hop limit 1 and the Router Alert option are what MLD (5) and multicast router discovery (RFC 4286 3.2) share.
     """
-    check = checksum(source, destination, message)
-    message = message[:2] + check.to_bytes(2, "big") + message[4:]
-    header = struct.pack(
-        "!6s6sHIHBB",
-        group_lladdr(destination),
-        lladdr,
-        ETH_P_IPV6,
-        0x60000000,
-        len(_ROUTER_ALERT) + len(message),
-        0,  # Hop-by-Hop Options
-        MLD_HOP_LIMIT,
-    )
-    return header + source + destination + _ROUTER_ALERT + message
+    payload = _ROUTER_ALERT + with_checksum(source, destination, message)
+    head = header(group_lladdr(destination), lladdr, len(payload), _HOP_BY_HOP_OPTIONS, MLD_HOP_LIMIT)
+    return head + source + destination + payload

@@ -8,13 +8,10 @@ from collections.abc import Iterable
 
 from ndpresponder.outcome import Kind, Outcome
 from ndpresponder.wire.addresses import LOOPBACK, UNSPECIFIED, group_lladdr, is_link_local, is_multicast, solicited_node
-from ndpresponder.wire.checksum import checksum
+from ndpresponder.wire.icmpv6 import header, with_checksum
 from ndpresponder.wire.layout import (
     DESTINATION,
-    ETH_P_IPV6,
     ETHERNET_DESTINATION,
-    ICMPV6,
-    NDP_HOP_LIMIT,
     NEIGHBOR_SOLICITATION,
     SOURCE,
     SOURCE_LLADDR_OPTION,
@@ -103,15 +100,5 @@ def _solicitation(lladdr: bytes, source: bytes, target: bytes, destination: byte
     message = struct.pack("!BBHI16s", NEIGHBOR_SOLICITATION, 0, 0, 0, target)
     if source != UNSPECIFIED:  # 7.1.1: no source link-layer address option from there
         message += struct.pack("!BB6s", SOURCE_LLADDR_OPTION, 1, lladdr)
-    check = checksum(source, destination, message)
-    header = struct.pack(
-        "!6s6sHIHBB",
-        ethernet,
-        lladdr,
-        ETH_P_IPV6,
-        0x60000000,  # version 6, traffic class 0, flow label 0
-        len(message),
-        ICMPV6,
-        NDP_HOP_LIMIT,
-    )
-    return header + source + destination + message[:2] + check.to_bytes(2, "big") + message[4:]
+    message = with_checksum(source, destination, message)
+    return header(ethernet, lladdr, len(message)) + source + destination + message
