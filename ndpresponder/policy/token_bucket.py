@@ -16,19 +16,15 @@ class TokenBucket:
         self._tokens = float(burst)
         self._filled_s = clock()
 
-    def take(self, leave: float = 0) -> bool:
-        """Take one token, or return False when there would not be `leave` of them left."""
+    def take(self, urgent: bool = True) -> bool:
+        """Take one token, or return False when there is none; what is not urgent leaves half of the burst."""
         now_s = self._clock()
         self._tokens = min(self._burst, self._tokens + (now_s - self._filled_s) * self._rate)
         self._filled_s = now_s
-        if self._tokens < 1 + leave:
+        if self._tokens < (1 if urgent else 1 + self._burst // 2):
             return False
         self._tokens -= 1
         return True
-
-    def spend(self, urgent: bool) -> bool:
-        """Take one token; what is not urgent leaves half a burst."""
-        return self.take(0 if urgent else self._burst // 2)
 
     def wait_s(self) -> float:
         """Return after how many seconds there is a token to take."""

@@ -160,7 +160,7 @@ class Uplink:
         each, limits = self.settings.interface, self.settings.limits
         if before is None or before.limits != limits:
             clock = self._frames.context.clock
-            self._take = TokenBucket(limits.rate, limits.burst, clock).spend if limits.rate else None
+            self._take = TokenBucket(limits.rate, limits.burst, clock).take if limits.rate else None
         self.responder.configure(self.settings.policy, self._take)
         self.moved_targets.configure(self.settings.dry_run, speaks=each.announce == "live", takes_over=each.take_over)
 

@@ -300,7 +300,7 @@ def test_a_link_that_comes_back_is_answered_on_again() -> None:
 
 def test_the_rate_limit_holds_back_answers_and_nothing_else() -> None:
     now_s = 100.0
-    responder = make_responder(take=TokenBucket(1, 2, lambda: now_s).spend)
+    responder = make_responder(take=TokenBucket(1, 2, lambda: now_s).take)
     for frame in (solicitation(checksum=0), solicitation("2001:db8:1::"), solicitation(EXCLUDED_TARGET)) * 3:
         assert responder.respond(frame)[0] is not Outcome.RATE_LIMITED
     frame = solicitation(LIVE_TARGET)
@@ -315,7 +315,7 @@ def test_the_rate_limit_holds_back_answers_and_nothing_else() -> None:
 )
 @pytest.mark.parametrize("times", [1, 2], ids=["new", "remembered"])
 def test_a_scan_of_a_claimed_prefix_leaves_half_of_the_burst_to_what_is_urgent(frame: bytes, times: int) -> None:
-    responder = make_responder(take=TokenBucket(1, 8, lambda: 100.0).spend)
+    responder = make_responder(take=TokenBucket(1, 8, lambda: 100.0).take)
     scan = [solicitation(f"2001:db8::{number:x}") for number in range(0x100, 0x10A)]
     assert [responder.respond(each)[0] for each in scan].count(Outcome.RATE_LIMITED) == 6
     assert [responder.respond(frame)[0] for _ in range(4)].count(Outcome.RATE_LIMITED) == 0

@@ -63,6 +63,6 @@ def test_over_any_time_it_gives_its_burst_and_its_rate_at_most() -> None:
 
 @pytest.mark.parametrize(("burst", "casual"), [(1, 1), (2, 1), (9, 5), (100, 50)])
 def test_what_is_not_urgent_leaves_half_of_the_burst(burst: int, casual: int) -> None:
-    spend = TokenBucket(1, burst, Clock()).spend
-    assert [spend(False) for _ in range(2 * burst)].count(True) == casual
-    assert [spend(True) for _ in range(2 * burst)].count(True) == burst - casual
+    take = TokenBucket(1, burst, Clock()).take
+    assert [take(urgent=False) for _ in range(2 * burst)].count(True) == casual
+    assert [take(urgent=True) for _ in range(2 * burst)].count(True) == burst - casual
