@@ -6,7 +6,6 @@ from itertools import islice
 from typing import Any, Final, TypeVar
 
 from ndpresponder.api.status import InForce, text
-from ndpresponder.policy.dad_defence import defends
 from ndpresponder.policy.table import Match, Prefix
 from ndpresponder.targets.board import Entry
 from ndpresponder.uplink.uplink import Uplink
@@ -32,9 +31,9 @@ class _Shown:
     def __init__(self, uplink: Uplink) -> None:
         self.name = uplink.name
         self._table, self._never = uplink.responder.table, uplink.responder.never
-        dad, verifies = uplink.settings.policy.dad, uplink.settings.verify
+        policy, verifies = uplink.settings.policy, uplink.settings.verify
         # Another host that wants such a target is told that it is taken, a verified one once it was found
-        self.defended = [match for match in (Match.LIVE, Match.CLAIMED) if defends(dad, match, verifies)]
+        self.defended = [match for match in (Match.LIVE, Match.CLAIMED) if policy.defends(match, verifies)]
 
     def answers(self, target: bytes) -> bool:
         """Tell whether a live target is answered for."""

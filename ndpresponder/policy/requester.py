@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple
 
 from ndpresponder.outcome import Outcome
+from ndpresponder.policy.table import Match
 from ndpresponder.wire.addresses import (
     ALL_NODES,
     ALL_NODES_LLADDR,
@@ -58,6 +59,14 @@ class Policy:
     unicast: Literal["always", "live", "never"] = "always"
     dad: Literal["live", "defend", "ignore"] = "live"
     dry_run: bool = False
+
+    def defends(self, match: Match, verifies: bool) -> bool:
+        """Tell whether a target is defended from duplicate address detection by another host (RFC 4862 5.4).
+
+        A claim alone is no ownership: on a shared link the address may be free for another host, which would end
+        without it. With `verifies` one that is not found is left alone by the check that follows.
+        """
+        return self.dad == "defend" or (self.dad == "live" and (match is Match.LIVE or verifies))
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,6 @@ from collections.abc import Callable
 from typing import Final
 
 from ndpresponder.outcome import Outcome
-from ndpresponder.policy.dad_defence import defence, defends
 from ndpresponder.policy.known_requesters import KnownRequesters
 from ndpresponder.policy.requester import (
     SUMMED,
@@ -33,6 +32,7 @@ from ndpresponder.wire.layout import (
     ADVERTISEMENT_LENGTH,
     DESTINATION,
     ETHERNET_DESTINATION,
+    ETHERNET_SOURCE,
     ICMP_CODE,
     ICMP_TYPE,
     NEIGHBOR_SOLICITATION,
@@ -64,33 +64,17 @@ Take = Callable[[bool], bool]
 class Responder:
     """Decides for one uplink; feed it frames, and tell it when the uplink or the table changes."""
 
-    __slots__ = (
-        "_answers",
-        "_is_there",
-        "_misses",
-        "_never",
-        "_newcomers",
-        "_policy",
-        "_requesters",
-        "_state",
-        "_table",
-        "_take",
-        "known",
-        "on_defence",
-        "recall",
-    )
-
     def __init__(self, policy: Policy, take: Take | None = None, known: KnownRequesters | None = None) -> None:
         """Start with nothing to answer; `take` spends one answer of a rate limit, or says there is none left.
 
-        Those that ask a valid question again become `known`.
         It is told whether the answer is urgent: for a live target, or to a reachability probe. Others, which a scan
-        of a claimed prefix asks for without end, must leave it something (RFC 6583 7.1).
+        of a claimed prefix asks for without end, must leave it something (RFC 6583 7.1). Requesters that ask a valid
+        question again become `known`.
         """
         self._policy = policy
         self._take = take
         self._state: UplinkState | None = None
-        self._never: frozenset[bytes] = frozenset()
+        self.never: frozenset[bytes] = frozenset()  # are never answered for, whatever the table says
         self._requesters: dict[bytes, Requester] = {}
         self._newcomers: dict[bytes, Requester | Outcome] = {}
         self.known = known if known is not None else KnownRequesters(lambda: 0.0)
@@ -127,22 +111,15 @@ class Responder:
         """Answer by another policy and another rate limit from the next frame on."""
         self._policy = policy
         self._take = take
-        self._requesters.clear()
-        self._newcomers.clear()
-        self._forget_answers()
+        self.set_state(self._state)
 
     def set_state(self, state: UplinkState | None) -> None:
         """Answer from now on for an uplink in `state`; None while it cannot be answered on."""
         self._state = state
-        self._never = state.never if state else frozenset()
+        self.never = state.never if state else frozenset()
         self._requesters.clear()
         self._newcomers.clear()
         self._forget_answers()
-
-    @property
-    def never(self) -> frozenset[bytes]:
-        """What is never answered for, whatever the table says."""
-        return self._never
 
     def rehearse(self, frame: bytes, is_there: Callable[[bytes], bool] | None) -> Outcome:
         """Return how `frame` would end: no limit is spent, nobody is looked for, nothing is remembered."""
@@ -217,14 +194,14 @@ class Responder:
             template = claimed
         else:
             return self._unmatched(match, target), None
-        if target in self._never:
+        if target in self.never:
             return Outcome.EXCLUDED, None
 
         policy = self._policy
         if answered is _UNICAST:
             if policy.unicast != "always" and (policy.unicast == "never" or match is _CLAIMED):
                 return Outcome.UNICAST_POLICY, None
-        elif answered is _DAD and not defends(policy.dad, match, self._is_there is not None):
+        elif answered is _DAD and not policy.defends(match, self._is_there is not None):
             return Outcome.DAD_POLICY, None
         if match is _CLAIMED and self._is_there is not None and not self._is_there(target):
             return Outcome.NOT_VERIFIED, None
@@ -235,7 +212,7 @@ class Responder:
         answer = answered, fill(template, target, value)
         if answered is _DAD:  # not remembered: each one is told of
             self.on_defence(frame)
-            return answered, defence(frame, answer[1])
+            return answered, _defence(frame, answer[1])
         # What must be verified again, or spends of a limit, is decided again
         if self._take is None and (match is _LIVE or self._is_there is None):
             self._remember_answer(frame, answer)
@@ -293,4 +270,15 @@ class Responder:
     def _unmatched(self, match: Match, target: bytes) -> Outcome:
         if (wrong := judge_target(target)) is not None:
             return wrong
-        return Outcome.EXCLUDED if match is _EXCLUDED or target in self._never else Outcome.NOT_OURS
+        return Outcome.EXCLUDED if match is _EXCLUDED or target in self.never else Outcome.NOT_OURS
+
+
+def _defence(frame: bytes, advertisement: bytes) -> bytes:
+    """Return the `advertisement` to all nodes in the Ethernet frame that answers `frame`.
+
+    A switch may send a solicitation to us alone (RFC 6085): then only its sender waits for the answer, and a
+    neighbor that sends frames to one station must not have us flood the link.
+    """
+    if frame[ETHERNET_DESTINATION.start] & 1:
+        return advertisement
+    return frame[ETHERNET_SOURCE] + advertisement[ETHERNET_DESTINATION.stop :]
