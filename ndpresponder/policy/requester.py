@@ -41,9 +41,10 @@ from ndpresponder.wire.layout import (
     SOLICITATION_HEADER,
     SOLICITED_FLAG,
     SOURCE,
+    SOURCE_LLADDR_OPTION,
     VERSION,
 )
-from ndpresponder.wire.solicitation import source_lladdr
+from ndpresponder.wire.solicitation import lladdr_option
 
 SUMMED: Final = slice(DESTINATION.start, OPTIONS)  # what the checksum covers and no requester repeats
 _ETHER_TYPE = ETH_P_IPV6.to_bytes(2, "big")
@@ -144,7 +145,7 @@ def prepare_answers(state: UplinkState, policy: Policy, frame: bytes, requester:
     known_sum = requester.header_sum + word_sum(options)
     if (word_sum(frame[SUMMED]) + known_sum) % 65535:
         return Outcome.BAD_CHECKSUM
-    lladdr = source_lladdr(options)
+    lladdr = lladdr_option(options, SOURCE_LLADDR_OPTION)
     if isinstance(lladdr, Outcome):
         return lladdr
     destination, ethernet_destination, flags = requester.source, frame[ETHERNET_SOURCE], SOLICITED_FLAG

@@ -51,11 +51,6 @@ def kinds_of(frames: Iterable[bytes]) -> list[int]:
     return counts
 
 
-def source_lladdr(options: bytes) -> bytes | Outcome | None:
-    """Return the first source link-layer address among `options`, None without one, or why they are invalid."""
-    return lladdr_option(options, SOURCE_LLADDR_OPTION)
-
-
 def lladdr_option(options: bytes, kind: int) -> bytes | Outcome | None:
     """Return the first link-layer address of one `kind` among `options`, None without one, or why they are invalid.
 

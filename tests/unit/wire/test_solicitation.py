@@ -4,7 +4,8 @@ import pytest
 from frames import ROUTER_LLADDR, TARGET, lladdr, option, solicitation
 
 from ndpresponder.outcome import Kind, Outcome
-from ndpresponder.wire.solicitation import kind_of, source_lladdr
+from ndpresponder.wire.layout import SOURCE_LLADDR_OPTION
+from ndpresponder.wire.solicitation import kind_of, lladdr_option
 
 SLLA = option(1, ROUTER_LLADDR)
 OTHER = option(1, "02:00:00:00:00:03")
@@ -55,4 +56,4 @@ def test_a_frame_of_any_length_has_a_kind(length: int) -> None:
     ],
 )
 def test_source_link_layer_address(expected: bytes | Outcome | None, options: bytes) -> None:
-    assert source_lladdr(options) == expected
+    assert lladdr_option(options, SOURCE_LLADDR_OPTION) == expected
