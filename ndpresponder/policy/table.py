@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final, NamedTuple
 
-from ndpresponder.wire.addresses import LOOPBACK, is_link_local, is_multicast
+from ndpresponder.wire.solicitation import judge_target
 
 
 class Match(IntEnum):
@@ -61,10 +61,6 @@ def _near_never_ours(prefix: Prefix) -> bool:
     return prefix.value < 2 or prefix.value + (1 << 128 - prefix.length) > 0xFE80 << 112
 
 
-def _can_be_ours(address: bytes) -> bool:
-    return address > LOOPBACK and not is_multicast(address) and not is_link_local(address)
-
-
 @dataclass(frozen=True, slots=True)
 class TargetTable:
     """The targets of one uplink. Build it with `TargetTable.build`."""
@@ -91,7 +87,7 @@ class TargetTable:
         divided = tuple(divided)
         if any(map(_near_never_ours, claimed.union(*(ours for ours, _ in divided)))):  # else spare three look-ups
             excluded = (*excluded, *_NEVER_OURS)
-        strange = [address for address in live if not _NEAREST < address < _FURTHEST and not _can_be_ours(address)]
+        strange = [each for each in live if not _NEAREST < each < _FURTHEST and judge_target(each) is not None]
         if strange:
             live = live.difference(strange)
         return cls(live, _by_length(claimed), _by_length(excluded), tuple(divide(*pair) for pair in divided))
