@@ -41,11 +41,9 @@ class ConfirmedGateways:
         """Return the stations of a gateway, the longest confirmed first."""
         return list(self._last_s.get(gateway, ()))
 
-    def confirm(self, gateway: bytes, station: bytes) -> None:
-        """Note that a station is confirmed now."""
-        self._confirm(gateway, station, self._clock())
-
-    def _confirm(self, gateway: bytes, station: bytes, now_s: float) -> None:
+    def confirm(self, gateway: bytes, station: bytes, at_s: float | None = None) -> None:
+        """Note that a station is confirmed now, or was `at_s` of the clock."""
+        now_s = self._clock() if at_s is None else at_s
         if gateway not in self._last_s and len(self._last_s) >= MAX_GATEWAYS:
             oldest = min(self._last_s, key=lambda each: max(self._last_s[each].values()))
             if now_s - max(self._last_s[oldest].values()) < IDLE_S:
@@ -56,12 +54,10 @@ class ConfirmedGateways:
             idle = next((each for each, last_s in places.items() if now_s - last_s >= IDLE_S), None)
             del places[idle if idle is not None else list(places)[-1]]
         places[station] = now_s
-        found: dict[bytes, set[bytes]] = {}
+        self.stations.clear()
         for each, its in self._last_s.items():
             for other in its:
-                found.setdefault(other, set()).add(each)
-        self.stations.clear()
-        self.stations.update({each: frozenset(its) for each, its in found.items()})
+                self.stations[other] = self.stations.get(other, frozenset()) | {each}
 
     def confirmations(self) -> list[Confirmation]:
         """Return all that is confirmed."""
@@ -78,4 +74,4 @@ class ConfirmedGateways:
             if len(gateway) != 16 or len(station) != 6:
                 continue
             if not is_multicast(gateway) and is_unicast_lladdr(station) and 0 <= last_s <= now_s:
-                self._confirm(gateway, station, last_s)
+                self.confirm(gateway, station, last_s)

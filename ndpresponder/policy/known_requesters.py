@@ -36,8 +36,6 @@ class KnownRequester(NamedTuple):
 class KnownRequesters:
     """The requesters of one uplink that asked valid questions before."""
 
-    __slots__ = ("_clock", "_new", "_of_station", "_regular", "since_s")
-
     def __init__(self, clock: Callable[[], float]) -> None:
         """Begin with nobody."""
         self._clock = clock
@@ -48,12 +46,6 @@ class KnownRequesters:
 
     def __contains__(self, requester: bytes) -> bool:
         return requester in self.since_s
-
-    def __iter__(self) -> Iterator[bytes]:
-        return iter(self.since_s)
-
-    def __len__(self) -> int:
-        return len(self.since_s)
 
     def meet(self, requester: bytes) -> bool:
         """Know a requester that asks again, if there is a place for it; return whether it is known."""

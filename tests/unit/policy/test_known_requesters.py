@@ -39,7 +39,7 @@ def test_strangers_who_came_first_give_their_places_up_when_they_do_not_go_on_as
     assert not scene.known.meet(ROUTER)
     scene.now_s += NEW_IDLE_S
     assert scene.known.meet(ROUTER)
-    assert len(scene.known) == MAX_REQUESTERS
+    assert len(scene.known.since_s) == MAX_REQUESTERS
 
 
 def test_a_requester_that_goes_on_asking_is_not_displaced_by_any_number_that_ask_twice() -> None:
@@ -64,10 +64,10 @@ def test_regular_places_are_given_up_too_after_a_long_silence() -> None:
     scene.now_s += REGULAR_AFTER_S
     scene.known.use(ROUTER)
     assert next(iter(scene.known.regulars_first())) == made_up(0)
-    assert len(scene.known) == MAX_REQUESTERS + 1
+    assert len(scene.known.since_s) == MAX_REQUESTERS + 1
     scene.now_s += REGULAR_IDLE_S
     scene.known.use(ROUTER)
-    assert len(scene.known) == MAX_REQUESTERS
+    assert len(scene.known.since_s) == MAX_REQUESTERS
     assert made_up(0) not in scene.known
 
 
@@ -88,7 +88,7 @@ def test_who_is_known_is_known_to_a_successor() -> None:
     fill(scene, 0, 10)
     successor.now_s = scene.now_s + 1
     successor.known.restore(scene.known.to_keep(5))
-    assert len(successor.known) == 5
+    assert len(successor.known.since_s) == 5
     assert next(iter(successor.known.regulars_first())) == ROUTER
     assert successor.known.since_s[ROUTER] == scene.known.since_s[ROUTER]
 
@@ -107,9 +107,9 @@ def test_what_cannot_be_a_requester_is_not_taken_over() -> None:
             KnownRequester(ROUTER, 1.0, 1e9),
         ]
     )
-    assert len(scene.known) == 0
+    assert len(scene.known.since_s) == 0
     scene.known.restore([KnownRequester(made_up(number), 1.0, 1.0) for number in range(2 * MAX_REQUESTERS)])
-    assert len(scene.known) == MAX_REQUESTERS
+    assert len(scene.known.since_s) == MAX_REQUESTERS
 
 
 def test_memory_is_bounded_by_what_the_module_says() -> None:
@@ -117,8 +117,8 @@ def test_memory_is_bounded_by_what_the_module_says() -> None:
     for turn in range(5):
         fill(scene, turn * MAX_REQUESTERS)
         scene.now_s += REGULAR_AFTER_S
-        for who in list(scene.known):
+        for who in list(scene.known.since_s):
             scene.known.use(who)
         scene.now_s += REGULAR_IDLE_S
-    assert len(scene.known) <= 2 * module.MAX_REQUESTERS
-    assert sum(len(list(scene.known.of_station(who[:6]))) for who in scene.known) == len(scene.known)
+    assert len(scene.known.since_s) <= 2 * module.MAX_REQUESTERS
+    assert sum(len(list(scene.known.of_station(who[:6]))) for who in scene.known.since_s) == len(scene.known.since_s)

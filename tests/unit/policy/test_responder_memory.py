@@ -217,7 +217,7 @@ def test_who_asks_the_same_question_again_and_again_is_known_and_a_single_questi
     responder = make_responder()
     frame = solicitation("2001:db8::1")
     responder.respond(frame)
-    assert (len(responder.known), len(responder._answers)) == (0, 0)
+    assert (len(responder.known.since_s), len(responder._answers)) == (0, 0)
     responder.respond(frame)
-    assert list(responder.known) == [frame[REQUESTER]]
+    assert list(responder.known.since_s) == [frame[REQUESTER]]
     assert len(responder._answers) == 1

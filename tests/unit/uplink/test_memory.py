@@ -44,7 +44,7 @@ def test_a_successor_knows_what_its_predecessor_knew() -> None:
     after.requesters.restore(memories["up0"])
     assert memories["up1"] == Memory(False, [], [], [])
     assert after.requesters.was_flooded
-    assert list(after.requesters.known) == [ROUTER]
+    assert list(after.requesters.known.since_s) == [ROUTER]
     assert after.requesters.confirmed.stations == {STATION: {packed(GATEWAY)}}
     assert list(after.requesters.gateways.seen_s) == [packed(GATEWAY)]
 
@@ -79,7 +79,7 @@ def test_what_cannot_be_true_is_left_out() -> None:
     confirmed = [Confirmation(b"", STATION, 1.0), Confirmation(packed(GATEWAY), b"", 1.0)]
     scene = Scene()
     scene.requesters.restore(handed_over({"up0": Memory(False, [b"", packed(GATEWAY)], confirmed, known)})["up0"])
-    assert len(scene.requesters.known) == 0
+    assert len(scene.requesters.known.since_s) == 0
     assert not scene.requesters.confirmed.stations
     assert list(scene.requesters.gateways.seen_s) == [packed(GATEWAY)]
 
