@@ -10,8 +10,8 @@ from typing import Final
 from ndpresponder.config import Config
 from ndpresponder.daemon.running import Running
 from ndpresponder.daemon.tasks import Life, Run, Task
-from ndpresponder.gateway.keepalive import GatewayKeepalive
-from ndpresponder.linux.netlink import GatewayWatcher, Link, is_reachable
+from ndpresponder.gateway.keepalive import keep_alive
+from ndpresponder.linux.netlink import GatewayWatcher, Link
 from ndpresponder.linux.other_responders import rivals
 from ndpresponder.observe.logs import get_logger
 from ndpresponder.outcome import Kind, Outcome
@@ -64,7 +64,7 @@ async def _watch_rivals(running: Running) -> None:
 
 def _keep_gateways(running: Running, name: str, always: bool, _: Life) -> Run:
     uplink = running.uplinks[name]
-    return GatewayKeepalive(always, partial(_link_of, uplink), is_reachable, uplink.send_unasked).run
+    return partial(keep_alive, partial(_link_of, uplink), uplink.send_unasked, always)
 
 
 def _watch_stations(running: Running, life: Life) -> Run:

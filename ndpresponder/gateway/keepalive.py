@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Final, NoReturn
 
-from ndpresponder.linux.netlink import Link
+from ndpresponder.linux.netlink import Link, is_reachable
 from ndpresponder.wire.addresses import best_source
 from ndpresponder.wire.solicitation import solicit
 
@@ -18,41 +18,25 @@ from ndpresponder.wire.solicitation import solicit
 INTERVAL_S: Final = 1.0
 
 
-class GatewayKeepalive:
-    """The keep-alive of one uplink."""
+async def keep_alive(link: Callable[[], Link | None], send: Callable[[list[bytes]], None], always: bool) -> NoReturn:
+    """Solicit with `send` the gateways of the uplink that `link` returns, while it is up.
 
-    def __init__(
-        self,
-        always: bool,
-        link: Callable[[], Link | None],
-        is_reachable: Callable[[int, bytes], bool],
-        send: Callable[[list[bytes]], None],
-    ) -> None:
-        """Solicit with `send` while `link` returns an uplink that is up; `always`, or where the kernel needs it."""
-        self._always = always
-        self._link = link
-        self._is_reachable = is_reachable
-        self._send = send
+    Raises:
+        SourceUnavailable: the kernel cannot be asked now; run again.
+    """
+    while True:
+        if frames := solicitations(link(), always, is_reachable):
+            send(frames)
+        await asyncio.sleep(INTERVAL_S)
 
-    async def run(self) -> NoReturn:
-        """Solicit the gateways again and again.
 
-        Raises:
-            SourceUnavailable: the kernel cannot be asked now; run again.
-        """
-        while True:
-            self.solicit_once()
-            await asyncio.sleep(INTERVAL_S)
-
-    def solicit_once(self) -> None:
-        """Solicit each gateway that needs it now."""
-        link = self._link()
-        if link is None or not (self._always or link.forwarding):
-            return
-        frames = []
-        for gateway in link.served_gateways:
-            source = best_source(link.sources, gateway)
-            if source is not None and (self._always or not self._is_reachable(link.index, gateway)):
-                frames.append(solicit(link.lladdr, source, gateway))
-        if frames:
-            self._send(frames)
+def solicitations(link: Link | None, always: bool, is_reachable: Callable[[int, bytes], bool]) -> list[bytes]:
+    """Return what to solicit the gateways with: `always`, or if the link forwards and one of them is not reachable."""
+    frames: list[bytes] = []
+    if link is None or not (always or link.forwarding):
+        return frames
+    for gateway in link.served_gateways:
+        source = best_source(link.sources, gateway)
+        if source is not None and (always or not is_reachable(link.index, gateway)):
+            frames.append(solicit(link.lladdr, source, gateway))
+    return frames

@@ -7,22 +7,19 @@ from frames import UPLINK_LLADDR, packed, solicitation
 from sample_link import GATEWAY, LINK, OWN
 from sample_responder import addresses
 
-from ndpresponder.gateway.keepalive import GatewayKeepalive
+from ndpresponder.gateway.keepalive import solicitations
 from ndpresponder.linux.netlink import MAX_SERVED_GATEWAYS, Link
 from ndpresponder.wire.addresses import best_source
 
 
 def sent(policy: str, link: Link | None = LINK, reachable: bool = False) -> list[bytes]:
     """Return what one round sends."""
-    frames: list[bytes] = []
 
     def is_reachable(index: int, address: bytes) -> bool:
         assert (index, address) == (7, packed(GATEWAY))
         return reachable
 
-    keepalive = GatewayKeepalive(policy == "always", lambda: link, is_reachable, frames.extend)
-    keepalive.solicit_once()
-    return frames
+    return solicitations(link, policy == "always", is_reachable)
 
 
 ASKED = [solicitation(GATEWAY, source=OWN, ethernet_source=UPLINK_LLADDR)]
