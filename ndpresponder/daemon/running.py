@@ -20,8 +20,8 @@ from ndpresponder.observe.logs import Logs, get_logger
 from ndpresponder.targets.address_conflicts import AddressConflicts
 from ndpresponder.targets.admission import Admission
 from ndpresponder.targets.board import Entry, TargetBoard
+from ndpresponder.targets.source import as_prefix
 from ndpresponder.targets.sources import Identity, build_sources
-from ndpresponder.targets.sources.static import as_prefix
 from ndpresponder.targets.sources.temporary import TemporaryPrefixes
 from ndpresponder.targets.sources.unrouted_hosts import UnroutedHosts, followed
 from ndpresponder.targets.uncounted_log import UncountedLog

@@ -19,7 +19,8 @@ from ndpresponder.policy.requester import UplinkState
 from ndpresponder.policy.responder import Responder
 from ndpresponder.policy.table import TargetTable
 from ndpresponder.targets.board import Entry
-from ndpresponder.targets.sources.static import StaticSource, as_prefix, of_networks
+from ndpresponder.targets.source import as_prefix, of_networks
+from ndpresponder.targets.sources import StaticSource
 from ndpresponder.uplink.parts import Settings
 from ndpresponder.wire.addresses import subnet_router_anycast
 

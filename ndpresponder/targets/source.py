@@ -1,7 +1,8 @@
 """Define a source of targets: it publishes the addresses behind this host, always all of them at once."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from ipaddress import IPv6Network
 from typing import Final
 
 from ndpresponder.policy.table import Prefix
@@ -26,6 +27,18 @@ class TargetSet:
 
 
 NOTHING: Final = TargetSet()
+
+
+def as_prefix(network: IPv6Network) -> Prefix:
+    """Return the bits and the length of `network`."""
+    return Prefix(int(network.network_address), network.prefixlen)
+
+
+def of_networks(networks: Iterable[IPv6Network]) -> TargetSet:
+    """Return the targets that a person wrote as prefixes: a /128 names a host that exists, so it is live."""
+    prefixes = frozenset(map(as_prefix, networks))
+    hosts = frozenset(prefix for prefix in prefixes if prefix.length == 128)
+    return TargetSet(frozenset(host.value.to_bytes(16, "big") for host in hosts), prefixes - hosts)
 
 
 class Source:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ndpresponder.policy.table import Match, TargetTable
-from ndpresponder.targets.sources.static import as_prefix
+from ndpresponder.targets.source import as_prefix
 
 # Few distinct bits, so that prefixes and addresses meet; and now and then any address at all
 near = st.builds(

@@ -1,17 +1,16 @@
-"""The sources of targets, one file each, and the registry that makes those that are configured.
+"""The sources of targets, each with a file but the simplest, and the registry that makes those that are configured.
 
 Modules are imported when they are configured, so that an unused source costs nothing.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from ipaddress import IPv6Network
 from typing import NamedTuple
 
 from ndpresponder.config import Config
 from ndpresponder.targets.board import Entry
 from ndpresponder.targets.scope import EVERYTHING, Cause, Scope
-from ndpresponder.targets.source import Source
-from ndpresponder.targets.sources.static import StaticSource, as_prefix
+from ndpresponder.targets.source import Source, TargetSet, as_prefix, of_networks
 from ndpresponder.targets.sources.temporary import TemporaryPrefixes, TemporarySource
 
 
@@ -20,6 +19,20 @@ class Identity(NamedTuple):
 
     subject: tuple[str, ...]  # a new source takes over the set of an old one with the same subject
     settings: object = None
+
+
+class StaticSource(Source):
+    """The prefixes that a person configured for one uplink: known at once, never changing."""
+
+    kind = "static"
+
+    def __init__(self, uplink: str, networks: Iterable[IPv6Network]) -> None:
+        self.name = uplink
+        self.uplinks = frozenset((uplink,))
+        self._targets = of_networks(networks)
+
+    async def run(self, publish: Callable[[TargetSet], None]) -> None:
+        publish(self._targets)
 
 
 def build_sources(config: Config, temporary: TemporaryPrefixes) -> dict[Identity, Entry]:

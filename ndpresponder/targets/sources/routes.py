@@ -26,8 +26,7 @@ from ndpresponder.linux.netlink.routes import (
 from ndpresponder.observe.logs import get_logger
 from ndpresponder.policy.table import Prefix
 from ndpresponder.targets.scope import EVERYTHING, Scope, contains
-from ndpresponder.targets.source import Source, TargetSet
-from ndpresponder.targets.sources.static import as_prefix
+from ndpresponder.targets.source import Source, TargetSet, as_prefix
 
 _LOOKS: Final = 3  # while other routes change
 WIDEST: Final = 64  # without `within`

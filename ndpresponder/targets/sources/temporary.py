@@ -9,14 +9,13 @@ import math
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from ipaddress import IPv6Network
-from typing import Any, Final
+from typing import Final
 
 from ndpresponder.config import InterfaceConfig, values
 from ndpresponder.config.checks import WIDEST, too_wide
 from ndpresponder.config.problem import Wrong, nearest
 from ndpresponder.linux.loop import Schedule
-from ndpresponder.targets.source import Source, TargetSet
-from ndpresponder.targets.sources.static import of_networks
+from ndpresponder.targets.source import Source, TargetSet, of_networks
 
 MAX_PREFIXES: Final = 1024
 LONGEST_S: Final = 366 * 86400
@@ -81,9 +80,12 @@ class TemporaryPrefixes:
             ValueError: it is something else; nothing was put into force.
         """
         try:
-            rows = [(values.network(text), uplink or None, _end(end_s)) for text, uplink, end_s in json.loads(kept)]
-        except (TypeError, RecursionError, OverflowError) as error:
+            rows = [(values.network(text), uplink or None, end_s) for text, uplink, end_s in json.loads(kept)]
+        except (TypeError, RecursionError) as error:
             raise ValueError(str(error)) from error
+        ends = [end_s for _, _, end_s in rows if end_s is not None]
+        if not all(isinstance(end_s, float) and math.isfinite(end_s) for end_s in ends):
+            raise ValueError("when a lifetime ends is no time")
         now_s = self._clock()
         refused: list[str] = []
         for network, uplink, end_s in rows:
@@ -157,17 +159,6 @@ class TemporaryPrefixes:
         self._keep(json.dumps(rows).encode())
         self.changed.set()
         self.changed = asyncio.Event()
-
-
-def _end(raw: Any) -> float | None:
-    """Return when a lifetime ends, on the clock of the schedule; None: never.
-
-    Raises:
-        ValueError: it is no time.
-    """
-    if raw is not None and (isinstance(raw, bool) or not isinstance(raw, int | float) or not math.isfinite(raw)):
-        raise ValueError(f"{raw!r} is no time")
-    return raw
 
 
 class TemporarySource(Source):

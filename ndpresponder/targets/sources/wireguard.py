@@ -54,10 +54,8 @@ class WireguardSource(Source):
             raise SourceUnavailable(f"{self.name} is not a WireGuard interface, or {hidden}")
         targets, wide = as_targets(self.name, peers, self._clock())
         for prefix in sorted(wide - self._wide):
-            self._log.warning(
-                f"an allowed prefix wider than /{WIDEST} is ignored; claim it in the configuration if it is meant",
-                prefix=f"{IPv6Address(prefix.value)}/{prefix.length}",
-            )
+            why = f"an allowed prefix wider than /{WIDEST} is ignored; claim it in the configuration if it is meant"
+            self._log.warning(why, prefix=f"{IPv6Address(prefix.value)}/{prefix.length}")
         self._wide = wide
         publish(targets)
 

@@ -5,8 +5,8 @@ from ipaddress import IPv6Network
 
 from sample_responder import addresses, prefixes
 
-from ndpresponder.targets.source import TargetSet
-from ndpresponder.targets.sources.static import StaticSource, as_prefix
+from ndpresponder.targets.source import TargetSet, as_prefix
+from ndpresponder.targets.sources import StaticSource
 
 
 def published(*networks: str) -> list[TargetSet]:
