@@ -22,8 +22,7 @@ def check(octets: bytes) -> None:
 async def _get(answer: bytes) -> None:
     async with loops.saying(lambda _: answer, b"\r\n\r\n", "engine.sock") as path:
         with contextlib.suppress(SourceUnavailable):
-            status, body = await engine_api.Engine(path).get("/networks")
-            assert 200 <= status <= 999
+            body = await engine_api.Engine(path).get("/networks")
             assert len(body) <= min(engine_api.BODY_MAX, len(answer))
 
 

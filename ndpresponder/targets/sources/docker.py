@@ -19,7 +19,7 @@ from ndpresponder.errors import SourceUnavailable
 from ndpresponder.linux.loop import wait
 from ndpresponder.observe.logs import get_logger
 from ndpresponder.targets.source import Source, TargetSet
-from ndpresponder.targets.sources.engine_api import Engine
+from ndpresponder.targets.sources.engine_api import Engine, NotThere
 
 DEFAULT_URL: Final = "unix:///var/run/docker.sock"
 POLL_S: Final = 30.0
@@ -94,8 +94,9 @@ class DockerSource(Source):
                 for network in _listed(answered):
                     missing.discard(network["Name"])
                     if self._follows(network, concerns):
-                        inspected = await self._ask(f"/networks/{network['Id']}", missing_ok=True)
-                        live = frozenset(_live(inspected))
+                        live: frozenset[bytes] = frozenset()
+                        with contextlib.suppress(NotThere):  # it was deleted since it was listed
+                            live = frozenset(_live(await self._ask(f"/networks/{network['Id']}")))
                         found |= live
                         if interface := _interface(network):
                             downstream[interface] = live
@@ -137,19 +138,10 @@ class DockerSource(Source):
                 self._log.info("the network is there", network=network)
         self._concerns = concerns
 
-    async def _ask(self, target: str, missing_ok: bool = False) -> Any:
-        """Return the engine's answer; with `missing_ok`, nothing for a network that was deleted since it was listed.
-
-        Raises:
-            SourceUnavailable: there is no answer, or it cannot be read.
-        """
-        status, body = await self._engine.get(target)
-        if status == 404 and missing_ok:
-            return {}
-        if status != 200:
-            raise SourceUnavailable(f"{self._engine.path}: status {status} for {target}")
+    async def _ask(self, target: str) -> Any:
+        """Return the engine's answer; raise as `Engine.get`, or if it cannot be read."""
         try:
-            return json.loads(body)
+            return json.loads(await self._engine.get(target))
         except (ValueError, RecursionError) as error:
             raise SourceUnavailable(f"{self._engine.path}: the answer to {target} is not JSON") from error
 

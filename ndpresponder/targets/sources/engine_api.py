@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import grp
 import os
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Final
 
 import h11
@@ -22,26 +22,30 @@ _EVENTS_PAUSE_S: Final = 0.01  # between two reads of a stream, so that a storm 
 _LINE_MAX: Final = 1 << 20
 
 
+class NotThere(SourceUnavailable):
+    """The engine knows nothing of that name (status 404)."""
+
+
 class Engine:
     """The API of the engine that listens on the socket `path`; each request has a connection of its own."""
 
     def __init__(self, path: str) -> None:
         self.path = path
 
-    async def get(self, target: str) -> tuple[int, bytes]:
-        """Return status and body of the answer; the caller limits the time.
+    async def get(self, target: str) -> bytes:
+        """Return the body of the answer; the caller limits the time.
 
         Raises:
-            SourceUnavailable: there is no engine, or it does not speak HTTP.
+            NotThere, SourceUnavailable: there is no such thing, or no engine, or it does not speak HTTP.
         """
         body = bytearray()
-        async with self._ask(target) as (status, parts):
+        async with contextlib.aclosing(self._ask(target)) as parts:
             async for part in parts:
                 body += part
                 if len(body) > BODY_MAX:
                     raise SourceUnavailable(f"{self.path}: the answer to {target} is larger than {BODY_MAX >> 20} MiB")
                 await asyncio.sleep(0)  # reading what is there already does not give way by itself
-        return status, bytes(body)
+        return bytes(body)
 
     async def events(self, target: str) -> AsyncGenerator[bytes, None]:
         """Yield an empty line once the engine has begun a stream, and then the lines of that; `aclose` it.
@@ -51,10 +55,8 @@ class Engine:
         Raises:
             SourceUnavailable: the engine ended the stream, or never began it.
         """
-        async with self._ask(target) as (status, parts):
-            if status != 200:
-                raise SourceUnavailable(f"{self.path}: status {status} for {target}")
-            rest, skipping = b"", False
+        async with contextlib.aclosing(self._ask(target)) as parts:
+            rest, skipping = await anext(parts), False
             yield rest
             async for part in parts:
                 *lines, rest = (rest + part).split(b"\n")
@@ -67,9 +69,8 @@ class Engine:
                 await asyncio.sleep(_EVENTS_PAUSE_S)
         raise SourceUnavailable(f"{self.path}: the engine ended its events")
 
-    @contextlib.asynccontextmanager
-    async def _ask(self, target: str) -> AsyncIterator[tuple[int, AsyncGenerator[bytes, None]]]:
-        """Send a request and yield the status and the parts of the body."""
+    async def _ask(self, target: str) -> AsyncGenerator[bytes, None]:
+        """Send a request, and yield an empty part once its answer has begun, then the parts of the body."""
         http = h11.Connection(h11.CLIENT, max_incomplete_event_size=_HEADERS_MAX)
         writer: asyncio.StreamWriter | None = None
         try:
@@ -82,8 +83,12 @@ class Engine:
                 event = await _next(http, reader)
             if not isinstance(event, h11.Response):
                 raise SourceUnavailable(f"{self.path}: the engine closed the connection without an answer")
-            async with contextlib.aclosing(_parts(http, reader)) as parts:
-                yield event.status_code, parts
+            if event.status_code != 200:
+                kind = NotThere if event.status_code == 404 else SourceUnavailable
+                raise kind(f"{self.path}: status {event.status_code} for {target}")
+            yield b""
+            while isinstance(event := await _next(http, reader), h11.Data):
+                yield bytes(event.data)
         except h11.ProtocolError as error:
             raise SourceUnavailable(f"{self.path}: what answers is not HTTP: {error}") from error
         except OSError as error:
@@ -98,11 +103,6 @@ async def _next(http: h11.Connection, reader: asyncio.StreamReader) -> object:
         http.receive_data(await reader.read(_READ))
         await asyncio.sleep(0)
     return event
-
-
-async def _parts(http: h11.Connection, reader: asyncio.StreamReader) -> AsyncGenerator[bytes, None]:
-    while isinstance(event := await _next(http, reader), h11.Data):
-        yield bytes(event.data)
 
 
 def _explain(path: str, error: OSError) -> str:
