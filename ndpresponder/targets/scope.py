@@ -3,7 +3,7 @@
 Pure. A scope is a set of prefixes. It never adds to the targets of a source; it only leaves out parts of them.
 """
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
@@ -64,24 +64,17 @@ class Scope:
                     return head in inside
         return False
 
-    def clip(self, claimed: frozenset[Prefix], refused: Collection[Prefix] = ()) -> frozenset[Prefix]:
+    def clip(self, claimed: frozenset[Prefix], refused: frozenset[Prefix] = frozenset()) -> frozenset[Prefix]:
         """Return the parts of claimed prefixes that are in this scope; `claimed` itself if all of it is.
 
         `refused` are prefixes within claimed ones that are not ours: the longest decides, before and after.
         """
-        if all(self.takes(*prefix) for prefix in claimed):
+        wide = [prefix for prefix in claimed if not self.takes(*prefix)]
+        if not wide:
             return claimed
-        return frozenset(part for prefix in claimed for part in self._parts(prefix, claimed, refused))
-
-    def _parts(self, prefix: Prefix, claimed: Collection[Prefix], refused: Collection[Prefix]) -> Iterator[Prefix]:
-        if self.takes(*prefix):
-            yield prefix
-            return
-        for part in self.prefixes:
-            if contains(prefix, part):
-                longest = max(each.length for each in claimed if contains(each, part))
-                if not any(each.length > longest and contains(each, part) for each in refused):
-                    yield part
+        ours = Scope(claimed, refused)
+        parts = (part for part in self.prefixes if any(contains(prefix, part) for prefix in wide))
+        return claimed.difference(wide).union(part for part in parts if ours.takes(*part))
 
 
 EVERYTHING: Final = Scope(frozenset((Prefix(0, 0),)))
