@@ -12,17 +12,8 @@ from functools import partial
 from typing import Final
 
 from ndpresponder.config.settings import RoutesSourceConfig
+from ndpresponder.linux.netlink import routes as kernel
 from ndpresponder.linux.netlink.changes import Changes
-from ndpresponder.linux.netlink.routes import (
-    GROUPS,
-    MAX_ROUTES,
-    Route,
-    Wanted,
-    ask_routes,
-    concerns,
-    device_indexes,
-    tables_for,
-)
 from ndpresponder.observe.logs import get_logger
 from ndpresponder.policy.table import Prefix
 from ndpresponder.targets.scope import EVERYTHING, Scope, contains
@@ -45,12 +36,12 @@ class RoutesSource(Source):
         self._uplinks = frozenset(uplinks)
         self._within = Scope(frozenset(map(as_prefix, config.within))) if config.within else EVERYTHING
         shortest = 1 if config.within else WIDEST
-        self._wanted = Wanted(frozenset(config.tables), shortest, tuple(self._within.prefixes))
+        self._wanted = kernel.Wanted(frozenset(config.tables), shortest, tuple(self._within.prefixes))
         self._tables = config.tables  # in their order
         self._unread: set[int] = set()
         self._log = get_logger(source=self.kind)
-        self._changes = Changes(GROUPS, self._matters)
-        self._routes: list[Route] | None = None  # as they were last, in the kernel's order
+        self._changes = Changes(kernel.GROUPS, self._matters)
+        self._routes: list[kernel.Route] | None = None  # as they were last, in the kernel's order
         self._events = 0  # received, whether or not they matter
         # Since the last answer
         self._named: set[tuple[int, int]] = set()  # prefixes of routes that events named
@@ -66,7 +57,7 @@ class RoutesSource(Source):
         self._routes = await self._ask()
         publish(targets_of(self._routes, self._selection()))
 
-    async def _ask(self) -> list[Route]:
+    async def _ask(self) -> list[kernel.Route]:
         """Return the routes.
 
         While routes change, the kernel's answer may lack others that stay. So a route that was there before stays
@@ -74,10 +65,10 @@ class RoutesSource(Source):
         """
         before, told = self._routes if not self._changed else None, self._named
         self._named, self._changed = set(), False  # what comes from now on counts twice
-        found: dict[Route, None] = {}  # in the kernel's order
+        found: dict[kernel.Route, None] = {}  # in the kernel's order
         for _ in range(_LOOKS):
             events = self._events
-            found |= dict.fromkeys(await ask_routes(self._wanted))
+            found |= dict.fromkeys(await kernel.ask_routes(self._wanted))
             await asyncio.sleep(0)  # until the events have been heard
             if events == self._events:
                 break
@@ -91,11 +82,11 @@ class RoutesSource(Source):
         """Find the tables that the rules lead to from the uplinks, unless a person configured them."""
         if self._config.tables:
             return
-        tables = await tables_for(self._uplinks)
+        tables = await kernel.tables_for(self._uplinks)
         self._tables = tables.read
         self._wanted = replace(self._wanted, tables=frozenset(tables.read))
         some = [(table, replace(self._wanted, tables=frozenset((table,)))) for table in tables.for_some]
-        unread = {table for table, wanted in some if await ask_routes(wanted)}
+        unread = {table for table, wanted in some if await kernel.ask_routes(wanted)}
         for table in sorted(unread - self._unread):
             self._log.warning(
                 "a rule leads some packets to a table that is not looked at",
@@ -106,8 +97,8 @@ class RoutesSource(Source):
 
     def _matters(self, event: bytes) -> bool:
         self._events += 1
-        told = concerns(event, self._wanted)
-        if isinstance(told, Route) and len(self._named) < MAX_ROUTES:
+        told = kernel.concerns(event, self._wanted)
+        if isinstance(told, kernel.Route) and len(self._named) < kernel.MAX_ROUTES:
             self._named.add((told.value, told.length))
         elif told:
             self._changed = True
@@ -117,8 +108,8 @@ class RoutesSource(Source):
         """Return which routes lead to targets, by the links as they are numbered now."""
         config = self._config
         return Selection(
-            away=device_indexes(self._uplinks) | {_LOOPBACK},
-            through=device_indexes(config.through) if config.through else None,
+            away=kernel.device_indexes(self._uplinks) | {_LOOPBACK},
+            through=kernel.device_indexes(config.through) if config.through else None,
             protocols=frozenset(config.protocols) or None,
             within=self._within,
             order={table: place for place, table in enumerate(self._tables)},
@@ -135,7 +126,7 @@ class Selection:
     within: Scope = EVERYTHING
     order: Mapping[int, int] | None = None  # table -> rank
 
-    def takes(self, route: Route) -> bool:
+    def takes(self, route: kernel.Route) -> bool:
         """Tell whether all packets that follow `route` go to where targets are."""
         links = set(route.devices)
         return (
@@ -146,7 +137,7 @@ class Selection:
         )
 
 
-def targets_of(routes: Iterable[Route], selection: Selection) -> TargetSet:
+def targets_of(routes: Iterable[kernel.Route], selection: Selection) -> TargetSet:
     """Return the targets that `routes` lead to."""
     order = selection.order or {}
     decided: dict[Prefix, bool] = {}
