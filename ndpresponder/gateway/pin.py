@@ -40,14 +40,9 @@ _Key = tuple[int, bytes]  # index of a link, gateway
 @dataclass(slots=True)
 class _Gateway:
     lladdr: bytes = b""  # that it is pinned to, if it is
-    unanswered: int = 0  # probes since an answer came from there
+    unanswered: int = 0  # probes since an answer came from there; beyond `_PROBES` it is lost
     answers: dict[bytes, int] = field(default_factory=dict)  # to the last solicitation: link-layer address, how often
     foreign: bool = False  # somebody else made its entry permanent, and the log said so
-
-    @property
-    def lost(self) -> bool:
-        """Whether none of the probes was answered (7.3.3), the last one a while ago."""
-        return self.unanswered > _PROBES
 
 
 class GatewayPin:
@@ -60,10 +55,7 @@ class GatewayPin:
         log: Logger,
         confirmed: Callable[[bytes], Collection[bytes]] = lambda _: (),
     ) -> None:
-        """Solicit with `send` while `link` returns an uplink that is up.
-
-        `confirmed` returns the link-layer addresses that the kernel has confirmed for a gateway.
-        """
+        """Solicit with `send` while `link` returns an uplink; `confirmed` returns the known lladdrs of a gateway."""
         self._link = link
         self._send = send
         self._log = log
@@ -121,7 +113,7 @@ class GatewayPin:
             if gateway.lladdr:
                 frames.append(probe(link.lladdr, source, address, gateway.lladdr))
                 gateway.unanswered += 1
-            if not gateway.lladdr or gateway.lost:
+            if not gateway.lladdr or gateway.unanswered > _PROBES:  # 7.3.3: and the last one a while ago
                 frames.append(solicit(link.lladdr, source, address))
         self._send(frames)
         for ear in self._ears:
@@ -192,7 +184,7 @@ class GatewayPin:
                 self._log.info("the gateway is pinned by somebody else already", gateway=str(IPv6Address(address)))
             return True
         gateway.lladdr = before = found.lladdr if found is not None else b""
-        if before and (not gateway.lost or before in gateway.answers):
+        if before and (gateway.unanswered <= _PROBES or before in gateway.answers):
             return not gateway.unanswered
         if not gateway.answers:
             return False

@@ -152,10 +152,7 @@ class TargetBoard:
         return partial(self._on_change.remove, tell)
 
     def downstream(self) -> dict[bytes, str]:
-        """Return the downstream interface of each live target whose source knows it.
-
-        The target is answered for on some uplink, or will be as soon as it has a route.
-        """
+        """Return the interface of each live target that is answered for, or will be as soon as it has a route."""
         found: dict[bytes, str] = {}
         for entry in self.entries:
             if entry.targets.downstream:

@@ -33,10 +33,7 @@ class Autowire:
         log: Logger,
         gateways: Callable[[], frozenset[bytes]] = frozenset,
     ) -> None:
-        """Wire the live targets of `downstream` to their interfaces; `links` returns the uplinks that exist.
-
-        `gateways` returns every gateway that was seen on them.
-        """
+        """Wire the targets of `downstream`; `links` returns the uplinks, `gateways` all that were ever seen there."""
         self._downstream = downstream
         self._links = links
         self._log = log

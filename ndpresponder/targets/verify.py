@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from ndpresponder.errors import SourceUnavailable
-from ndpresponder.linux.loop import Schedule, watch
+from ndpresponder.linux.loop import Schedule, Timer, watch
 from ndpresponder.linux.netlink.layout import CONFIRMED, NUD_FAILED, STALE
 from ndpresponder.linux.netlink.resolver import Neighbor, Resolver, Unknown
 from ndpresponder.policy.token_bucket import TokenBucket
@@ -71,7 +71,7 @@ class Verifier:
         self._waiting: dict[Neighbor, list[bytes]] = {}
         self._may_look = TokenBucket(LOOKS_PER_S, LOOKS_PER_S / 10, clock).take
         self._may_ask = TokenBucket(ASKS_PER_S, ASKS_BURST, clock).take
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer = Timer(self._tick)
 
     def open(self) -> None:
         """Read the kernel's sockets whenever they have news.
@@ -88,14 +88,13 @@ class Verifier:
         self._tick()
 
     def _tick(self) -> None:
-        self._timer = self._call_later(_TICK_S, self._tick)
+        self._timer.within(_TICK_S)
         for neighbor in self._unrouted.due():
             self._kernel.ask_neighbor(neighbor)
 
     def close(self) -> None:
         """End all that waits, as not found, and close the sockets."""
-        if self._timer is not None:
-            self._timer.cancel()
+        self._timer.cancel()
         for each in self._kernel.sockets():
             asyncio.get_running_loop().remove_reader(each)
         for target, pending in list(self._pending.items()):

@@ -25,7 +25,7 @@ from ndpresponder.linux import inotify
 from ndpresponder.linux.slow_calls import SlowCalls
 from ndpresponder.observe.logs import get_logger
 from ndpresponder.policy.table import Prefix
-from ndpresponder.targets.source import Source, TargetSet
+from ndpresponder.targets.source import NOTHING, Source, TargetSet
 
 MAX_BYTES: Final = 4 << 20  # some 100,000 lines
 MAX_NAMED: Final = 20  # wrong lines that are named each; the others are counted
@@ -59,7 +59,7 @@ class FileSource(Source):
         self._slow_calls = SlowCalls(path)
         self._seen: _Identity | None = None  # the version that was read last
         self._digest = b""
-        self._targets: TargetSet | None = None
+        self._targets = NOTHING
         self._writing = inotify.Writing()
         self._unfinished: tuple[_Identity, float] = (), 0.0  # a version, and since when it has been there
 
@@ -78,8 +78,7 @@ class FileSource(Source):
                             continue
                         self._digest, self._targets = version.digest, targets
                     self._seen = version.identity
-                    if self._targets is not None:
-                        publish(self._targets)
+                    publish(self._targets)
                 if not changed_again():  # an event that was nothing new must not vouch for what is written later
                     self._writing.finished = False
 

@@ -72,9 +72,7 @@ class TemporaryPrefixes:
         self.changed = asyncio.Event()  # is set at the next change, and replaced then
 
     def restore(self, kept: bytes, interfaces: Collection[InterfaceConfig]) -> list[str]:
-        """Put the `kept` prefixes into force that have not ended and may be added to these `interfaces`.
-
-        Return why each of the others is refused.
+        """Put the `kept` prefixes into force that have not ended; return why some may not be on these `interfaces`.
 
         Raises:
             ValueError: it is something else; nothing was put into force.
