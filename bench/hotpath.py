@@ -13,7 +13,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass
 from ipaddress import IPv6Address, IPv6Network
 from statistics import median
@@ -167,7 +167,7 @@ def kernel_stages(runs: int) -> Iterator[Figure]:
         os.sched_setaffinity(0, {link.responder_core})
         with link.responder.enter():
             index = socket.if_nametoindex(UPLINK)
-            ring = stack.enter_context(open_packet_socket(UPLINK, index, SOLICITATIONS))
+            ring = stack.enter_context(closing(open_packet_socket(UPLINK, index, SOLICITATIONS)))
             plain = stack.enter_context(socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_NONBLOCK, 0))
         plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
         yield Figure("receive: from the ring", *_receiving(link, lambda: _drain(ring), runs))

@@ -105,13 +105,12 @@ class DatagramSender:
 
     def send(self, data: bytes, descriptor: int | None = None) -> bool:
         """Return whether the receiver took `data`, with a descriptor if one is given; never raise."""
-        rights = struct.pack("i", descriptor) if descriptor is not None else b""
+        passed = [] if descriptor is None else [(socket.SOL_SOCKET, socket.SCM_RIGHTS, struct.pack("i", descriptor))]
         try:
             if self._socket is None:
                 self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
             self._socket.settimeout(self._wait_s)
-            control = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)] if rights else []
-            self._socket.sendmsg([data], control, 0, self._address)
+            self._socket.sendmsg([data], passed, 0, self._address)
         except (TimeoutError, BlockingIOError):  # full
             self._wait_s = 0.0
             return False

@@ -319,7 +319,7 @@ def what_waits_for_a_successor_is_told_apart_as_well() -> None:
         time.sleep(0.5)
         kept = os.dup(opened.fileno())
         opened.close()
-        with adopt(kept, link) as found:
+        with contextlib.closing(adopt(kept, link)) as found:
             assert found.seek()
             expected = [(frame, above) for frame in asked for above in (False, True, True)]
             got = found.receive()

@@ -1,5 +1,6 @@
 """A group of packet sockets at the real kernel: one is read, the others count, and each frame goes to one of them."""
 
+import contextlib
 import socket
 from collections.abc import Iterator
 
@@ -23,7 +24,7 @@ REFUSED = (Instruction(0xFFFF, 0, 0, 0),)
 def read(wire) -> Iterator[PacketSocket]:
     with wire.near.enter():
         opened = open_packet_socket("up0", socket.if_nametoindex("up0"), SOLICITATIONS)
-    with opened:
+    with contextlib.closing(opened):
         yield opened
 
 

@@ -54,9 +54,9 @@ def leave(before: PacketSocket) -> int:
     return kept
 
 
-def take_over(wire: Wire, kept: int, link: Link) -> PacketSocket:
+def take_over(wire: Wire, kept: int, link: Link) -> contextlib.closing[PacketSocket]:
     with wire.near.enter():
-        return adopt(kept, link)
+        return contextlib.closing(adopt(kept, link))
 
 
 def refusal(wire: Wire, kept: int, link: Link) -> str:
@@ -275,7 +275,7 @@ def test_of_several_that_were_kept_one_is_used_and_none_stays_open(wire, peer, l
 
 def test_one_free_descriptor_is_enough_to_take_one_over_and_to_send(wire, peer, link) -> None:
     kept = leave(opened(wire, link))
-    with wire.near.enter(), few_descriptors(1), adopt(kept, link) as after:
+    with wire.near.enter(), few_descriptors(1), contextlib.closing(adopt(kept, link)) as after:
         assert after.bound
         assert not after.sender.send([advertisement()])
     assert peer.collect(1) == [advertisement()]
@@ -324,5 +324,5 @@ def test_a_process_without_a_descriptor_left_leaves_its_socket_all_the_same(wire
 
 def test_without_room_to_pass_it_on_there_is_no_successor_and_the_reason_is_told(wire, link) -> None:
     before = opened(wire, link)
-    with before, few_descriptors(), pytest.raises(SystemRefused, match="Too many open files"):
+    with contextlib.closing(before), few_descriptors(), pytest.raises(SystemRefused, match="Too many open files"):
         become_successor([("ring", before.fileno())])

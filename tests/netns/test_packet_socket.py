@@ -1,5 +1,6 @@
 """The packet socket against the real kernel: what it is given, what it gives back, and what it leaves behind."""
 
+import contextlib
 import errno
 import json
 import os
@@ -32,9 +33,9 @@ def opened(wire) -> Iterator[PacketSocket]:
         yield opened
 
 
-def open_in(wire: Wire, name: str = "up0", index: int = 0) -> PacketSocket:
+def open_in(wire: Wire, name: str = "up0", index: int = 0) -> contextlib.closing[PacketSocket]:
     with wire.near.enter():
-        return open_packet_socket(name, index or socket.if_nametoindex(name), SOLICITATIONS)
+        return contextlib.closing(open_packet_socket(name, index or socket.if_nametoindex(name), SOLICITATIONS))
 
 
 def await_readable(opened: PacketSocket, deadline_s: float = 5.0) -> None:
@@ -288,9 +289,8 @@ def test_no_descriptor_is_left_open_whatever_happens(wire):
             open_in(wire, "up7", 107)
         with pytest.raises(LinkNotReady):
             open_in(wire, "up0", 4242)
-    opened = open_in(wire)
-    opened.close()
-    opened.close()
+    with open_in(wire) as opened:
+        opened.close()  # and once more
     assert open_descriptors() == before
 
 

@@ -11,6 +11,7 @@ hands frames over in blocks and waits for a block to fill. One slot:
     | status | len  | snaplen | mac | net | sec | nsec | vlan .. | sockaddr_ll: .. index .. pkttype .. | pad | frame ...
 """
 
+import contextlib
 import errno
 import mmap
 import select
@@ -56,7 +57,7 @@ _LINK_ERRORS: Final = (errno.ENETDOWN, errno.ENODEV, errno.ENXIO)
 
 
 class PacketSocket:
-    """Frames of one uplink. Make it with `open_packet_socket`; `close` it, or use it as a context manager."""
+    """Frames of one uplink. Make it with `open_packet_socket`; `close` it."""
 
     def __init__(self, sock: socket.socket, ring: mmap.mmap, index: int, sender: Sender) -> None:
         self._socket = sock
@@ -74,12 +75,6 @@ class PacketSocket:
         self.backlogged = 0
         self.taken = 0  # slots, by the last `receive`: more than it returned frames if some held no whole one
         self.slots_taken = 0  # slots taken since the socket was opened
-
-    def __enter__(self) -> "PacketSocket":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     @property
     def bound(self) -> bool:
@@ -100,7 +95,7 @@ class PacketSocket:
 
     def detach(self) -> int:
         """Release the ring but not the socket, and return its descriptor, which is the caller's from now on."""
-        with self:
+        with contextlib.closing(self):
             return self._socket.detach()
 
     def receive(self, most: int = BATCH) -> list[tuple[bytes, bool]]:
