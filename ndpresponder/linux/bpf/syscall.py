@@ -81,10 +81,7 @@ class XdpMode(IntEnum):
 
 
 def bpf_number(machine: str, pointer_bytes: int = _POINTER_BYTES, triplet: str | None = None) -> int:
-    """Return the number of bpf(2) for a process on a kernel whose `uname -m` is `machine`.
-
-    `triplet` names the convention the interpreter was built for, such as x86_64-linux-gnu.
-    """
+    """Return the number of bpf(2) where `uname -m` is `machine`; a `triplet` is such as x86_64-linux-gnu."""
     convention = getattr(sys.implementation, "_multiarch", "") if triplet is None else triplet
     for end, number in _OF_TRIPLETS.items():
         if convention.endswith(end) and pointer_bytes == 4:

@@ -167,11 +167,7 @@ def translated() -> Iterator[None]:
 
 
 def messages(octets: bytes) -> Iterator[tuple[int, memoryview]]:
-    """Yield type and octets of each message that was received at once.
-
-    Raises:
-        SourceUnavailable: there is none, or one of an impossible length.
-    """
+    """Yield type and octets of each message; raise `SourceUnavailable` if there is none, or one of an odd length."""
     if not octets:
         raise SourceUnavailable("netlink: an empty answer")
     view, offset = memoryview(octets), 0

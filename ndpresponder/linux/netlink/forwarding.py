@@ -52,11 +52,7 @@ class Forwarding:
         self._socket.close()
 
     def way(self, target: bytes, uplink: int) -> Way:
-        """Return where packets for `target` go that come in by the interface `uplink`; 0: that begin here.
-
-        Raises:
-            SourceUnavailable: the kernel does not answer, for want of memory say.
-        """
+        """Return where packets for `target` go that come in by the interface `uplink`; 0: that begin here."""
         arguments = nl.attribute(nl.RTA_DST, target)
         if uplink:
             arguments += nl.attribute(nl.RTA_SRC, SOMEBODY) + nl.attribute(nl.RTA_IIF, uplink)

@@ -75,10 +75,7 @@ class LinkWatcher:
         await self.changes.follow(self._ask)
 
     def _matters(self, event: bytes) -> bool:
-        """Tell whether `event` can concern an uplink: default routes and routes to neighbors there do.
-
-        Other routes do not, of which a router has many.
-        """
+        """Tell whether `event` can concern an uplink: of the many routes, default ones and those on the link do."""
         if self._links is None or len(event) < nl.HEADER_LENGTH + nl.RTMSG.size:
             return True
         if nl.kind_of(event) not in (nl.RTM_NEWROUTE, nl.RTM_DELROUTE) or nl.head(event, nl.RTMSG)[1] == 0:

@@ -64,9 +64,6 @@ class Resolver:
 
         `uplink` is the one that packets come in by, 0 for packets of this host's own. On those that `followed` returns
         a target may be that has no route to it yet.
-
-        Raises:
-            SourceUnavailable: the system refuses them now.
         """
         self._uplinks = uplinks
         self._uplink = uplink

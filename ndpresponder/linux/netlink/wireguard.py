@@ -44,11 +44,7 @@ class _Netlink(AsyncWireGuard):  # type: ignore[misc]
 
 
 async def peers(name: str) -> list[Peer] | None:
-    """Return the peers of the interface `name`; None when there is no such interface of the kernel's.
-
-    Raises:
-        SourceUnavailable: the kernel does not say, or not to us.
-    """
+    """Return the peers of the interface `name`; None when there is no such interface of the kernel's."""
     merged: _Merged = {}
     try:
         # pyroute2 leaves a socket open whose options the kernel refuses

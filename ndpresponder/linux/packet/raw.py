@@ -51,12 +51,7 @@ def attach_filter(sock: socket.socket, program: tuple[Instruction, ...]) -> None
 
 
 def bind(sock: socket.socket, name: str, index: int) -> None:
-    """Receive IPv6 from the link `name`, which must have `index`, from now on.
-
-    Raises:
-        LinkNotReady: another link has the name now, or none.
-        OSError: there was none before, or the kernel refuses.
-    """
+    """Receive IPv6 from the link `name` from now on; raise `LinkNotReady` if it has another `index`, or OSError."""
     sock.bind((name, ETH_P_IPV6))
     if not index or index_of(name) != index:
         raise LinkNotReady(f"{name} changed while it was being opened")
