@@ -24,7 +24,7 @@ from pathlib import Path
 from ndpresponder.errors import ExitCode, PermissionMissing, SystemRefused
 from ndpresponder.lab.daemon import Daemon
 from ndpresponder.lab.filters import FILTERS, Filter
-from ndpresponder.lab.topology import CONTAINER, CONTAINER_PREFIX, DEFAULT_NAME, Lab, Ping, Uplink
+from ndpresponder.lab.topology import CONTAINER, CONTAINER_PREFIX, DEFAULT_NAME, GATEWAY, Lab, Ping, Uplink
 from ndpresponder.lab.watch import Advertisement, AdvertisementWatch
 
 _FLAGS = ("--prefix", CONTAINER_PREFIX, "--iface", "uplink")
@@ -194,7 +194,7 @@ def _show(args: argparse.Namespace, say: _Say) -> ExitCode:
 def _try(lab: Lab, answers: str, used_filter: Filter, say: _Say) -> Trial:
     """Ping the container from the internet side, so that the router solicits from its link-local address."""
     if answers == _DAEMON:
-        lab.forget_gateway()  # to keep it known is the daemon's job
+        lab.forget(GATEWAY, "vps", "uplink")  # to keep it known is the daemon's job
     else:
         lab.resolve_gateway()
     lab.forget(CONTAINER)
@@ -224,11 +224,9 @@ def _report(uplinks: tuple[Uplink, ...], trials: list[Trial], counters: dict[str
             f"  target    {advertisement.target}   flags: {', '.join(advertisement.flags)}",
         ]
     lines += ["", "counters, from /metrics", *(f"  {name} {value}" for name, value in counters.items()), ""]
-    unexpected = [f"{trial.answers} on {trial.uplink}" for trial in trials if not trial.expected]
-    if showed:
-        lines.append("As it should be: the container is reachable with ndpresponder.")
-    else:
-        lines.append(f"NOT as it should be: {', '.join(unexpected) or 'no advertisement was counted'}.")
+    unexpected = ", ".join(f"{trial.answers} on {trial.uplink}" for trial in trials if not trial.expected)
+    bad_end = f"NOT as it should be: {unexpected or 'no advertisement was counted'}."
+    lines.append("As it should be: the container is reachable with ndpresponder." if showed else bad_end)
     return "\n".join(line.rstrip() for line in lines)
 
 

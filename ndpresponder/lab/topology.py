@@ -121,16 +121,14 @@ class Lab:
         """Make a host, the router, forget what it knows about `target`, so that it solicits again."""
         self.run(host, "ip", "-6", "neigh", "del", target, "dev", device, check=False)
 
-    def forget_gateway(self) -> None:
-        """Make the VPS's kernel forget its gateway, as after a start or a long silence."""
-        self.forget(GATEWAY, "vps", "uplink")
-
     def resolve_gateway(self) -> None:
         """Let the VPS's kernel learn its gateway, by a ping of its own.
 
         For forwarded packets it would solicit from its link-local address, which a strict filter drops.
         """
-        self.forget_gateway()  # an entry that waits for a forwarded packet would go on asking from link-local
+        self.forget(
+            GATEWAY, "vps", "uplink"
+        )  # an entry that waits for a forwarded packet would go on asking from link-local
         wait_until(lambda: bool(self.ping("vps", GATEWAY)), 5.0, f"{GATEWAY} to answer pings of {self['vps'].name}")
 
     def kernel_proxy(self, target: str = CONTAINER, on: bool = True) -> None:
