@@ -135,7 +135,7 @@ def _add_arguments(parser: Parser) -> None:
     _prefix_arguments(parser)
     parser.add_argument("--for", dest="lifetime_s", type=_seconds, metavar="TIME", help="such as 90s, 10m, 2h")
     announce = "another host had it: announce targets solicited within 2 minutes, and all of a /118 or longer prefix"
-    parser.add_argument("--announce", action="store_true", help=announce)
+    parser.add_argument("--announce", action="store_const", const=True, help=announce)
 
 
 def _log_arguments(parser: Parser) -> None:

@@ -43,9 +43,7 @@ def explain(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
 
 
 def add(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
-    said = {"prefix": options.prefix, "iface": options.iface, "lifetime_s": options.lifetime_s}
-    if options.announce:
-        said["announce"] = True
+    said = {name: getattr(options, name) for name in ("prefix", "iface", "lifetime_s", "announce")}
     done = client_of(options, environ).tell("POST", "/prefixes", **said)
     return _done(options, done, f"answered for: {show.prefix({**done, 'remaining_s': done['lifetime_s']})}")
 

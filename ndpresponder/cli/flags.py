@@ -5,13 +5,12 @@ It must start fast and decide nothing about a setting: `config` declares those.
 
 import argparse
 from collections.abc import Collection, Sequence
-from typing import Any, Literal, NoReturn, get_args, get_origin
+from typing import Any, NoReturn, get_args
 
 from ndpresponder.config.problem import nearest
 from ndpresponder.config.settings import leaves, names_source
 from ndpresponder.errors import ExitCode
 
-WIDTH = 100
 _PREFIX = "claimed prefix, on all uplinks or on one; a bare address is a live host; repeatable"
 _WITHIN = (
     "only targets of sources in these prefixes (default: only targets on-link at, or routed to, an uplink); repeatable"
@@ -22,7 +21,7 @@ class Formatter(argparse.RawDescriptionHelpFormatter):
     """Help in at most 100 columns, with the value of a flag named once."""
 
     def __init__(self, prog: str) -> None:
-        super().__init__(prog, max_help_position=28, width=WIDTH)
+        super().__init__(prog, max_help_position=28, width=100)
 
     def _format_action_invocation(self, action: argparse.Action) -> str:
         if action.nargs == 0 or not action.option_strings:
@@ -37,7 +36,6 @@ class Parser(argparse.ArgumentParser):
     commands: Collection[str] = ()
 
     def parse(self, argv: Sequence[str]) -> argparse.Namespace:
-        """Parse the arguments, or exit with a message."""
         options, unknown = self.parse_known_args(argv)
         if unknown:
             self.error(self._advise(unknown[0]))
@@ -89,15 +87,13 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
         if not key.flags:
             continue
         group = answered if path[0] == "source" else seen if path[0] in ("log", "metrics", "control") else how
-        common: dict[str, Any] = {"dest": ".".join(path), "help": key.meaning}
-        if key.kind is bool:
-            group.add_argument(*key.flags, **common, action="store_const", const=True)
-            continue
-        words = ", ".join(get_args(key.kind)) if get_origin(key.kind) is Literal else ""
-        default = f"default: {key.default}" if key.default and not key.required else ""
-        if words or default:
-            common["help"] += f" ({'; '.join(filter(None, (words, default)))})"
+        how_read: dict[str, Any] = {"action": "store_const", "const": True}
+        if key.kind is not bool:
+            how_read = {"action": "append" if names_source(path, key) else "store"}
+            how_read["metavar"] = key.flag.rpartition(" ")[2].strip("[]")
         if key.bare:
-            common |= {"nargs": "?", "const": ""}
-        action = "append" if names_source(path, key) else "store"
-        group.add_argument(*key.flags, **common, metavar=key.flag.rpartition(" ")[2].strip("[]"), action=action)
+            how_read |= {"nargs": "?", "const": ""}
+        default = f"default: {key.default}" if key.default and not key.required else ""
+        notes = "; ".join(filter(None, (", ".join(get_args(key.kind)), default)))
+        meaning = f"{key.meaning} ({notes})" if notes else key.meaning
+        group.add_argument(*key.flags, dest=".".join(path), help=meaning, **how_read)

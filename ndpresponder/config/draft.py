@@ -66,11 +66,12 @@ class Checker:
         self._is_file = is_file  # only there keys can be missing, and paths tell a person something
 
     def _where(self, path: Path) -> tuple[str, str]:
-        """Return the place of a path, and the path as text."""
+        """Return the place of a path, and the path as text: interface[0].prefixes[1]."""
         place = path
         while place and place not in self._places:
             place = place[:-1]
-        return self._places.get(place, ""), dotted(path) if self._is_file else ""
+        steps = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path)
+        return self._places.get(place, ""), steps.removeprefix(".") if self._is_file else ""
 
     def _report(self, path: Path, message: str, hint: str) -> None:
         self._problems.append(Problem(*self._where(path), message, hint))
@@ -134,11 +135,6 @@ class Checker:
             table.broken.add(key.name)
             value = [value] if isinstance(value, dict) else []
         table.arrays[key.name] = [self.table(key.table, each, (*path, n)) for n, each in enumerate(value)]
-
-
-def dotted(path: Path) -> str:
-    """Write a path as text: interface[0].prefixes[1]."""
-    return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path).removeprefix(".")
 
 
 def _advise(name: str, known: dict[str, Key], root: bool) -> str:

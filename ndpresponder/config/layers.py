@@ -169,9 +169,7 @@ def load(options: Mapping[str, Any], environ: Mapping[str, str], host: Host | No
     problems: list[Problem] = []
     warnings: list[Problem] = []
     flags, environment = from_flags(options, problems), from_environment(environ, problems)
-    name = options.get("config")
-    if name is None:
-        name = environ.get("NDPRESPONDER_CONFIG")
+    name = environ.get("NDPRESPONDER_CONFIG") if options.get("config") is None else options["config"]
     draft = Table()
     if name:
         from ndpresponder.config import toml_file  # flags alone need not wait for tomllib
@@ -216,13 +214,11 @@ def _lay_over(draft: Table, layer: Layer) -> None:
         layer.lay_uplinks(table)
     sources = draft.tables.setdefault("source", Table())
     for kind, said in layer.sources.arrays.items():
-        named = layer.followed(kind)
-        if named:
-            sources.arrays[kind] = named
-        for loose in (table for table in said if table not in named):
-            for table in sources.arrays.get(kind, []):
+        followed = sources.arrays[kind] = layer.followed(kind) or sources.arrays.get(kind, [])
+        for loose in (table for table in said if table not in followed):
+            for table in followed:
                 table.values |= loose.values
-            if not sources.arrays.get(kind):
+            if not followed:
                 message = f"there is no {kind} source to set this for"
                 layer.problems.append(loose.problem(message, "leave it out, or say what to follow"))
     rest = layer.table.tables | {"source": Table(tables=layer.sources.tables)}
@@ -238,10 +234,7 @@ def _share(draft: Table, environ: Mapping[str, str], problems: list[Problem]) ->
 
 
 def _no_uplink(name: str | None, environment: Layer, flags: Layer, host: Host) -> Problem:
-    """Say that an uplink is missing, and which one it probably is.
-
-    Raises: NothingToDo when there is neither a file nor a prefix.
-    """
+    """Say that an uplink is missing, and which one it probably is; raise `NothingToDo` if nothing at all was said."""
     uplink = host.default_uplink()
     prefixes = [each for layer in (flags, environment) for table in layer.uplinks for each in table.items("prefixes")]
     sources = [table for kind in flags.sources.arrays for table in flags.followed(kind)]

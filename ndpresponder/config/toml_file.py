@@ -52,8 +52,7 @@ def parse(data: bytes, name: str, problems: list[Problem]) -> Table:
         line = data.count(b"\n", 0, error.start) + 1
         return _refused(Problem(f"{name}:{line}", "", "is not UTF-8 text", "save the file as UTF-8"), problems)
     except RecursionError:
-        too_deep = Problem(name, "", "is nested too deeply", "no setting needs more than two levels")
-        return _refused(too_deep, problems)
+        return _refused(Problem(name, "", "is nested too deeply", "no setting needs more than two levels"), problems)
     except ValueError as error:  # TOMLDecodeError, or an integer of more than 4,300 digits
         return _refused(_syntax(name, source, str(error)), problems)
     places = {path: f"{name}:{line}" for path, line in lines.items()}

@@ -9,7 +9,7 @@ import tomllib
 from collections.abc import Iterable
 from typing import Any
 
-Path = tuple[str | int, ...]
+from ndpresponder.config.draft import Path
 
 _OWN = "\ud800"  # the key of a table's own line: no document can hold it
 _TOKEN = re.compile(
@@ -26,9 +26,7 @@ _TOKEN = re.compile(
 
 
 def locate(source: str) -> dict[Path, int]:
-    """Return the line, counted from 1, of every key and array element of a valid TOML document.
-
-    That of the document itself, the empty path, is 1.
+    """Return the line, counted from 1, of a valid TOML document and of every key and array element in it.
 
     Raises: RecursionError, where it is nested too deeply.
     """

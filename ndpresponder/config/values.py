@@ -27,9 +27,7 @@ SOCKET_PATH_BYTES = 107  # sizeof(sun_path) - 1
 
 
 def kind_of(raw: object) -> str:
-    if isinstance(raw, bool):
-        return "a boolean"
-    names = {int: "an integer", float: "a float", str: "text", list: "an array", dict: "a table"}
+    names = {bool: "a boolean", int: "an integer", float: "a float", str: "text", list: "an array", dict: "a table"}
     return names.get(type(raw), "a date or time")
 
 
