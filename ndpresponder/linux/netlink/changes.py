@@ -40,10 +40,7 @@ class Changes:
         self._groups = groups
         self._matters = matters
         self._changed = asyncio.Event()
-
-    def notify(self) -> None:
-        """Count as a change something that the kernel does not tell of."""
-        self._changed.set()
+        self.notify = self._changed.set  # something changed that the kernel does not tell of
 
     async def follow(self, look: Callable[[], Awaitable[float | None]], every_s: float | None = None) -> NoReturn:
         """Call `look` at the start, after each change or many in a row, and every `every_s` seconds, until cancelled.

@@ -46,10 +46,8 @@ class Forwarding:
     def __init__(self) -> None:
         with translated():
             self._socket = open_socket()
+        self.close = self._socket.close
         self._sequence = 0
-
-    def close(self) -> None:
-        self._socket.close()
 
     def way(self, target: bytes, uplink: int) -> Way:
         """Return where packets for `target` go that come in by the interface `uplink`; 0: that begin here."""

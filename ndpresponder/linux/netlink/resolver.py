@@ -82,10 +82,7 @@ class Resolver:
                         self._listener.recv(1)
             except OSError as error:
                 raise SourceUnavailable(f"cannot verify targets: {error.strerror}") from error
-            self._sockets = stack.pop_all()
-
-    def close(self) -> None:
-        self._sockets.close()
+            self.close = stack.pop_all().close
 
     def sockets(self) -> tuple[socket.socket, socket.socket]:
         """Return the sockets that become readable when `heard` has something."""

@@ -30,14 +30,12 @@ class Listener:
                 bind(self._socket, name, index)
         except OSError as error:
             raise LinkNotReady(f"{name}: {os.strerror(error.errno or 0)}") from error
+        self.fileno = self._socket.fileno
 
     @property
     def bound(self) -> bool:
         """Whether the link it was opened on still exists; one with the same index may have come in its place."""
         return bool(self._socket.getsockname()[0])
-
-    def fileno(self) -> int:
-        return self._socket.fileno()
 
     def close(self) -> None:
         """Close the socket in a thread, if a loop runs: that waits for an RCU grace period, some 10 ms."""

@@ -61,6 +61,7 @@ class PacketSocket:
 
     def __init__(self, sock: socket.socket, ring: mmap.mmap, index: int, sender: Sender) -> None:
         self._socket = sock
+        self.fileno = sock.fileno
         self._long_frames = LongFrameQueue(sock)
         self._ring = ring
         self._octets = memoryview(ring)
@@ -80,9 +81,6 @@ class PacketSocket:
     def bound(self) -> bool:
         """Whether the link it was opened on still exists; one with the same index may have come in its place."""
         return bool(self._socket.getsockname()[0])
-
-    def fileno(self) -> int:
-        return self._socket.fileno()
 
     def close(self) -> None:
         """Release the ring and the socket; closing twice is harmless."""

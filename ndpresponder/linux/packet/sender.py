@@ -27,12 +27,10 @@ class Sender:
     def __init__(self, sock: socket.socket) -> None:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
         self._socket = sock
+        self.close = sock.close
         self._arena = bytearray(BATCH * ADVERTISEMENT_LENGTH)
         self._messages = _prepare_messages(self._arena)
         self._sendmmsg = ctypes.CDLL(None, use_errno=True).sendmmsg
-
-    def close(self) -> None:
-        self._socket.close()
 
     def send(self, advertisements: list[bytes]) -> list[tuple[int, int]]:
         """Send at most `BATCH` advertisements; return position and errno of each one that the kernel refused."""
