@@ -258,7 +258,7 @@ class Counting:
         if self._fanout is None:
             self._fanout = join_fanout(socket.fileno(), name, ALWAYS_COUNTED)
         if self._overload.flooded:
-            self._fanout.add(len(COUNTED) - self._fanout.members)
+            self._fanout.grow(len(COUNTED))
         await asyncio.get_running_loop().run_in_executor(None, self._fanout.set_program, program)
         self._program = program
         self._complained = False

@@ -62,8 +62,8 @@ def test_each_frame_goes_where_the_program_says_and_is_counted_once(wire, read, 
 def test_members_may_come_later(wire, read, peer):
     group = join(wire, read)
     with wire.near.enter():
-        group.add(2)
-    assert group.members == COUNT + 2
+        group.grow(COUNT + 2)
+    assert len(group.take_counts()) == COUNT + 2
     group.set_program((Instruction(RETURN, 0, 0, COUNT + 2),))
     peer.send(*[solicitation()] * 7)
     assert group.take_counts() == [0, 0, 0, 0, 7]

@@ -43,14 +43,10 @@ class Fanout:
         self._program: tuple[Instruction, ...] = _ZERO
         self._lock = threading.Lock()  # a thread that sets the program must not find another file under a descriptor
 
-    @property
-    def members(self) -> int:
-        return len(self._counters)
-
-    def add(self, count: int) -> None:
-        """Add so many members; the next program may name them. Raise OSError if the kernel has no more."""
+    def grow(self, members: int) -> None:
+        """Have so many members that count; the next program may name them. Raise OSError if the kernel has no more."""
         with self._lock:
-            for _ in range(count):
+            while len(self._counters) < members:
                 self._counters.append(_joined(self._name, self._group))
                 self._not_counting.append(self._counters[-1])
 
@@ -96,7 +92,7 @@ def join_fanout(descriptor: int, name: str, count: int) -> Fanout:
         _set_program(read.fileno(), _ZERO)  # there may be an old program, and members to come for it
         fanout = Fanout(name, read.getsockopt(SOL_PACKET, _PACKET_FANOUT))
     try:
-        fanout.add(count)
+        fanout.grow(count)
     except OSError:
         fanout.close()
         raise

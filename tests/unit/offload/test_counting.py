@@ -45,8 +45,8 @@ class Group:
             raise self.failure
         self.programs.append(program)
 
-    def add(self, count: int) -> None:
-        self.members += count
+    def grow(self, members: int) -> None:
+        self.members = members
 
     def take_counts(self) -> list[int]:
         self.collected += 1
