@@ -20,7 +20,7 @@ from ndpresponder.observe.tally import Tally
 from ndpresponder.observe.uplink_log import UplinkLog
 from ndpresponder.offload.counting_program import counting_program
 from ndpresponder.offload.fanout_members import ALWAYS_COUNTED, COUNTED, READ_ALL
-from ndpresponder.offload.flood_program import AT_LEAST, LEAST_SHARE, Shares, hold_back, left_in_flood
+from ndpresponder.offload.flood_program import AT_LEAST, Shares, hold_back, left_in_flood
 from ndpresponder.outcome import Outcome
 from ndpresponder.policy.overload import Overload
 from ndpresponder.policy.requester import UplinkState
@@ -36,7 +36,7 @@ _SETTLE_S: Final = 0.02  # a full ring is read by then
 _FLOOD: Final = 5000  # frames in that time: at 5 us for each unknown requester they leave no time for known ones
 _BUSY: Final = 7 / 8  # of what can be read at most known requesters that flood are given as soon as that is measured
 _WAKING: Final = 6  # frames take as long as a turn of the event loop
-_FIRST_SHARES: Final = Shares(LEAST_SHARE, 1 / 8, 1 / 8)
+_FIRST_SHARES: Final = Shares(1 / 8, 1 / 8, 1 / 8)
 _LESS: Final = 1 / 2  # when the ring was filled faster than it was read
 _MORE: Final = 1.1  # after that: what others take from this process may have been the reason
 _MORE_AT_FIRST: Final = 1.5  # before that, and when more requesters are known to flood

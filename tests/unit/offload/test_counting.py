@@ -298,7 +298,7 @@ def test_in_a_flood_as_much_is_read_as_there_is_time_for_until_it_is_over(
         for _ in range(2):
             thin()
             counter.flood()
-            await in_force(least, 1 / 8)
+            await in_force(1 / 8, 1 / 8)
             at_first = counting._MORE_AT_FIRST / 8
             await after(busy(0.01), least, at_first)
             await after(busy(0.01), least, at_first * counting._MORE_AT_FIRST)
