@@ -24,18 +24,9 @@ from typing import Final
 from ndpresponder.errors import LinkNotReady, PermissionMissing, SystemRefused, is_shortage
 from ndpresponder.linux.packet import raw
 from ndpresponder.linux.packet.long_frames import LongFrameQueue
-from ndpresponder.linux.packet.ring import (
-    NANOSECONDS,
-    OURS,
-    SECONDS,
-    SLOT_SIZE,
-    SLOT_WORDS,
-    SLOTS,
-    count_while,
-    find_first,
-)
+from ndpresponder.linux.packet.ring import NANOSECONDS, OURS, SECONDS, SLOT_SIZE, SLOT_WORDS, SLOTS, find_first
 from ndpresponder.linux.packet.sender import BATCH, Sender, open_sender
-from ndpresponder.wire.classic_bpf import Instruction
+from ndpresponder.wire.classic_bpf import Program
 
 # linux/if_packet.h
 _PACKET_ADD_MEMBERSHIP, _PACKET_RX_RING, _PACKET_COPY_THRESH, _PACKET_IGNORE_OUTGOING = 1, 5, 7, 23
@@ -185,9 +176,14 @@ class PacketSocket:
 
     def count_while(self, holds: Callable[[float], bool], most: int = SLOTS) -> int:
         """Return how many of the frames that wait have a stamp, as Unix time, of which `holds` is true."""
-        return count_while(self._words, self._position, holds, most)
+        words = self._words
+        for count in range(most):
+            word = (self._position + count) % SLOTS * SLOT_WORDS
+            if not words[word] & OURS or not holds(words[word + SECONDS] + words[word + NANOSECONDS] * 1e-9):
+                return count
+        return most
 
-    def set_filter(self, program: tuple[Instruction, ...]) -> None:
+    def set_filter(self, program: Program) -> None:
         """Receive from now on what `program` accepts, instead of what the one before it did."""
         raw.attach_filter(self._socket, program)
 
@@ -201,7 +197,7 @@ class PacketSocket:
         return raw.take_counts(self._socket)[1] + cut
 
 
-def open_packet_socket(name: str, index: int, program: tuple[Instruction, ...]) -> PacketSocket:
+def open_packet_socket(name: str, index: int, program: Program) -> PacketSocket:
     """Open a socket on the Ethernet link `name`, which must have `index`, that receives what `program` accepts.
 
     Raises:

@@ -4,7 +4,6 @@ The kernel fills slot after slot and marks each as ours; the reader marks them a
 slots that wait are one run, which may wrap. Only the marks tell where it begins. Works on any memory: no socket here.
 """
 
-from collections.abc import Callable
 from typing import Final
 
 SLOTS: Final = 8192
@@ -34,12 +33,3 @@ def _oldest(words: "memoryview[int]") -> int:
     seconds, fractions = words[SECONDS::SLOT_WORDS].tolist(), words[NANOSECONDS::SLOT_WORDS].tolist()
     times = [second * 10**9 + fraction for second, fraction in zip(seconds, fractions, strict=True)]
     return max(range(SLOTS), key=lambda slot: times[slot - 1] - times[slot])
-
-
-def count_while(words: "memoryview[int]", first: int, holds: Callable[[float], bool], most: int = SLOTS) -> int:
-    """Return how many frames from the slot `first` on wait and have a stamp, as Unix time, of which `holds` is true."""
-    for count in range(most):
-        word = (first + count) % SLOTS * SLOT_WORDS
-        if not words[word] & OURS or not holds(words[word + SECONDS] + words[word + NANOSECONDS] * 1e-9):
-            return count
-    return most

@@ -9,7 +9,6 @@ from ndpresponder.linux.packet.ring import (
     SLOT_SIZE,
     SLOT_WORDS,
     SLOTS,
-    count_while,
     find_first,
 )
 
@@ -69,18 +68,3 @@ def test_a_frame_that_came_before_the_one_that_was_seen_is_not_passed_over() -> 
 
 def test_a_ring_that_fills_up_while_it_is_looked_at_begins_with_its_oldest_frame() -> None:
     assert find_first(Filling(ring(500, SLOTS - 3), [497, 498, 499])) == 500  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize(
-    ("expected", "unix_s"), [(0, 0.0), (0, 1000.0), (1, 1000.5), (60, 1059.5), (100, 1099.9), (100, 9e9)]
-)
-def test_frames_from_before_a_time_are_counted_up_to_the_first_that_is_not(expected: int, unix_s: float) -> None:
-    assert count_while(ring(SLOTS - 50, 100), SLOTS - 50, lambda stamp_s: stamp_s < unix_s) == expected
-
-
-def test_of_a_full_ring_all_can_be_from_before() -> None:
-    assert count_while(ring(7, SLOTS), 7, lambda stamp_s: stamp_s < 9e9) == SLOTS
-
-
-def test_no_more_are_counted_than_are_asked_for() -> None:
-    assert count_while(ring(SLOTS - 5, 100), SLOTS - 5, lambda _: True, 64) == 64

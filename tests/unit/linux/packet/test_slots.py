@@ -116,3 +116,33 @@ def test_each_slot_is_given_back_by_a_single_store(ring: mmap.mmap, opened: Pack
     opened.release()
     assert stores.keys == [slot % SLOTS for slot in range(first, first + 6)]
     assert not any(ring[slot % SLOTS * SLOT_SIZE] for slot in range(first, first + 6))
+
+
+def wait_in(ring: mmap.mmap, first: int, count: int) -> None:
+    """Have `count` frames wait from the slot `first` on, a second apart."""
+    for number in range(count):
+        fill(ring, first + number, USUAL, UPLINK)
+        struct.pack_into("=II", ring, (first + number) % SLOTS * SLOT_SIZE + 16, 1000 + number, 5)
+
+
+@pytest.mark.parametrize(
+    ("expected", "unix_s"), [(0, 0.0), (0, 1000.0), (1, 1000.5), (60, 1059.5), (100, 1099.9), (100, 9e9)]
+)
+def test_frames_from_before_a_time_are_counted_up_to_the_first_that_is_not(
+    ring: mmap.mmap, opened: PacketSocket, expected: int, unix_s: float
+) -> None:
+    wait_in(ring, SLOTS - 50, 100)
+    assert opened.seek()
+    assert opened.count_while(lambda stamp_s: stamp_s < unix_s) == expected
+
+
+def test_of_a_full_ring_all_can_be_from_before(ring: mmap.mmap, opened: PacketSocket) -> None:
+    wait_in(ring, 7, SLOTS)
+    assert opened.seek()
+    assert opened.count_while(lambda stamp_s: stamp_s < 9e9) == SLOTS
+
+
+def test_no_more_are_counted_than_are_asked_for(ring: mmap.mmap, opened: PacketSocket) -> None:
+    wait_in(ring, SLOTS - 5, 100)
+    assert opened.seek()
+    assert opened.count_while(lambda _: True, 64) == 64
