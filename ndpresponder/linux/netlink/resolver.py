@@ -35,6 +35,8 @@ _EVENTS_PER_TURN: Final = 256
 _ANSWER: Final = 4096
 _SOMEBODY_THERE: Final = bytes.fromhex("fe80" + "00" * 6 + "ff" * 8)  # one that is solicited from a link-local address
 
+_Indexes = Callable[[], Collection[int]]
+
 
 class Neighbor(NamedTuple):
     """Who has to be there for a target to be: the target itself, or the router that leads to it."""
@@ -54,12 +56,7 @@ class Unknown(NamedTuple):
 class Resolver:
     """Asks and hears."""
 
-    def __init__(
-        self,
-        uplinks: Callable[[], Collection[int]],
-        uplink: int = 0,
-        followed: Callable[[], Collection[int]] = tuple,
-    ) -> None:
+    def __init__(self, uplinks: _Indexes, uplink: int = 0, followed: _Indexes = tuple) -> None:
         """Open the sockets; `uplinks` returns the indexes of the interfaces behind which no target is.
 
         `uplink` is the one that packets come in by, 0 for packets of this host's own. On those that `followed` returns

@@ -17,7 +17,7 @@ import threading
 from typing import Final
 
 from ndpresponder.linux.packet.raw import SOL_PACKET, sock_fprog, take_counts, unbound_socket
-from ndpresponder.wire.classic_bpf import RETURN, Instruction
+from ndpresponder.wire.classic_bpf import RETURN, Instruction, Program
 from ndpresponder.wire.layout import ETH_P_IPV6
 
 # linux/if_packet.h, asm/socket.h
@@ -40,7 +40,7 @@ class Fanout:
         self._group = group
         self._counters: list[socket.socket] = []
         self._not_counting: list[socket.socket] = []  # the counters that still have a filter
-        self._program: tuple[Instruction, ...] = _ZERO
+        self._program: Program = _ZERO
         self._lock = threading.Lock()  # a thread that sets the program must not find another file under a descriptor
 
     def grow(self, members: int) -> None:
@@ -50,7 +50,7 @@ class Fanout:
                 self._counters.append(_joined(self._name, self._group))
                 self._not_counting.append(self._counters[-1])
 
-    def set_program(self, program: tuple[Instruction, ...]) -> None:
+    def set_program(self, program: Program) -> None:
         """Let `program` say from the next frame on which member gets it; raise OSError if the kernel refuses.
 
         This waits for an RCU grace period, some 10 ms, and may be called in a thread: other threads go on meanwhile.
@@ -108,7 +108,7 @@ def _joined(name: str, group: int) -> socket.socket:
     return counter
 
 
-def _set_program(member: int, program: tuple[Instruction, ...]) -> None:
+def _set_program(member: int, program: Program) -> None:
     fprog, _code = sock_fprog(program)
     if _setsockopt()(member, SOL_PACKET, _PACKET_FANOUT_DATA, fprog, len(fprog)):
         error = ctypes.get_errno()

@@ -20,7 +20,7 @@ from ndpresponder.linux.packet.raw import PACKET_VERSION, SOL_PACKET, TPACKET_V2
 from ndpresponder.linux.packet.ring import SLOT_SIZE, SLOTS
 from ndpresponder.linux.packet.sender import open_sender
 from ndpresponder.linux.systemd import Notifier
-from ndpresponder.wire.classic_bpf import Instruction
+from ndpresponder.wire.classic_bpf import Program
 from ndpresponder.wire.filters import SOLICITATIONS, SOLICITATIONS_OF_THE_LINK
 from ndpresponder.wire.layout import ETH_P_IPV6
 
@@ -135,9 +135,7 @@ def name_of(index: int) -> str:
     return f"{_PREFIX}{index}"
 
 
-def adopt(
-    descriptor: int, link: Link, program: tuple[Instruction, ...] | None = SOLICITATIONS_OF_THE_LINK
-) -> PacketSocket:
+def adopt(descriptor: int, link: Link, program: Program | None = SOLICITATIONS_OF_THE_LINK) -> PacketSocket:
     """Return the packet socket of `descriptor`, if it is bound to `link`, and own the descriptor from now on.
 
     It receives what `program` accepts; with None it keeps its filter.

@@ -8,7 +8,7 @@ from typing import Final
 from ndpresponder.errors import LinkNotReady, SourceUnavailable
 from ndpresponder.linux.loop import watch
 from ndpresponder.linux.packet.raw import bind, index_of, unbound_socket
-from ndpresponder.wire.classic_bpf import Instruction
+from ndpresponder.wire.classic_bpf import Program
 from ndpresponder.wire.filters import of_link
 
 _MAX_FRAME: Final = 2048
@@ -18,7 +18,7 @@ _BATCH: Final = 64  # frames between two returns to the event loop
 class Listener:
     """Frames of one link that one program accepts, and none of a VLAN on it; `close` it."""
 
-    def __init__(self, name: str, program: tuple[Instruction, ...]) -> None:
+    def __init__(self, name: str, program: Program) -> None:
         """Listen on the Ethernet link `name` from now on.
 
         Raises:
@@ -58,7 +58,7 @@ class Listener:
 class Ear:
     """Hands on each frame that one program accepts, on one link at a time."""
 
-    def __init__(self, program: tuple[Instruction, ...], take: Callable[[bytes], None]) -> None:
+    def __init__(self, program: Program, take: Callable[[bytes], None]) -> None:
         """Hear nothing until `open`; `take` gets the frames."""
         self._program = program
         self._take = take

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from ndpresponder.errors import LinkNotReady
-from ndpresponder.wire.classic_bpf import Instruction, encode
+from ndpresponder.wire.classic_bpf import Program, encode
 from ndpresponder.wire.layout import ETH_P_IPV6
 
 _SO_ATTACH_FILTER: Final = 26  # asm/socket.h
@@ -26,7 +26,7 @@ TPACKET_V2: Final = 1
 
 
 @contextlib.contextmanager
-def unbound_socket(program: tuple[Instruction, ...] | None = None) -> Iterator[socket.socket]:
+def unbound_socket(program: Program | None = None) -> Iterator[socket.socket]:
     """Yield a packet socket that is not bound, and has `program` for its filter; close it if the block raises."""
     sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC, 0)
     try:
@@ -38,13 +38,13 @@ def unbound_socket(program: tuple[Instruction, ...] | None = None) -> Iterator[s
         raise
 
 
-def sock_fprog(program: tuple[Instruction, ...]) -> "tuple[bytes, ctypes.Array[ctypes.c_char]]":
+def sock_fprog(program: Program) -> "tuple[bytes, ctypes.Array[ctypes.c_char]]":
     """Return struct sock_fprog (linux/filter.h), and the instructions that it points at: keep them for the call."""
     code = ctypes.create_string_buffer(encode(program), 8 * len(program))
     return struct.pack("@HP", len(program), ctypes.addressof(code)), code
 
 
-def attach_filter(sock: socket.socket, program: tuple[Instruction, ...]) -> None:
+def attach_filter(sock: socket.socket, program: Program) -> None:
     """Attach `program`; on a socket that has a filter already the two are exchanged atomically (socket(7))."""
     fprog, _code = sock_fprog(program)
     sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, fprog)
