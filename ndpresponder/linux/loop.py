@@ -63,11 +63,7 @@ def frame_loop() -> FrameLoop:
 
 
 def read_frames(source: HasFileno, callback: Callable[[], None]) -> None:
-    """Call `callback`, and no other, first of all whenever `source` is readable; only on a `FrameLoop`.
-
-    Raises:
-        LinkNotReady: epoll(7) refuses it now.
-    """
+    """Call `callback` first of all whenever `source` is readable; raise `LinkNotReady` if epoll(7) refuses it now."""
     selector, descriptor = _running_selector(), source.fileno()
     try:
         if descriptor not in selector.callbacks:

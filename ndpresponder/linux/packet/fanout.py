@@ -79,10 +79,7 @@ def join_fanout(descriptor: int, name: str, count: int) -> Fanout:
     """Make the bound packet socket of `descriptor`, on the link `name`, member 0 and `count` new sockets the others.
 
     All frames go to member 0 until there is a program. A socket that is a member already, because it outlived the
-    process that made it so, stays one: no frame is lost.
-
-    Raises:
-        OSError: the kernel does not have this, or the link is down.
+    process that made it so, stays one: no frame is lost. OSError: the kernel does not have this, or the link is down.
     """
     if _kernel_version() < _KEEPS_ORDER:
         raise OSError(f"Linux {'.'.join(map(str, _KEEPS_ORDER))} or newer is needed")

@@ -59,12 +59,9 @@ class Handover:
         return [(name, descriptor) for name, several in everything.items() for descriptor in several]
 
     def open(self, link: Link, in_flood: bool = False) -> tuple[PacketSocket, bool]:
-        """Return a packet socket on `link`, and whether it was taken over, so that frames may wait in it.
+        """Return a packet socket on `link`, and whether it was taken over; raise as `open_packet_socket` does.
 
-        One that was left `in_flood` keeps its predecessor's filter until it is given another.
-
-        Raises:
-            LinkNotReady, PermissionMissing, SystemRefused: as `open_packet_socket`.
+        Frames may wait in one that was. If it was left `in_flood`, it keeps its filter until it is given another.
         """
         name, found = name_of(link.index), None
         for descriptor in self._waiting.pop(name, ()):

@@ -19,11 +19,7 @@ class Listener:
     """Frames of one link that one program accepts, and none of a VLAN on it; `close` it."""
 
     def __init__(self, name: str, program: Program) -> None:
-        """Listen on the Ethernet link `name` from now on.
-
-        Raises:
-            LinkNotReady: there is no such link now, or the socket was refused.
-        """
+        """Listen on the Ethernet link `name` from now on; raise `LinkNotReady` if that is not possible now."""
         try:
             index = index_of(name)
             with unbound_socket(of_link(index, program)) as self._socket:
