@@ -55,7 +55,7 @@ class GatewayPin:
         log: Logger,
         confirmed: Callable[[bytes], Collection[bytes]] = lambda _: (),
     ) -> None:
-        """Solicit with `send` while `link` returns an uplink; `confirmed` returns the known lladdrs of a gateway."""
+        """Solicit with `send` while `link` returns an uplink; `confirmed` returns a gateway's confirmed lladdrs."""
         self._link = link
         self._send = send
         self._log = log

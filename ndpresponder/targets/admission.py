@@ -22,7 +22,7 @@ from ndpresponder.linux.netlink.neighbors import neighbors_on
 from ndpresponder.policy.table import Prefix
 from ndpresponder.targets.address_conflicts import AddressConflicts
 from ndpresponder.targets.board import Entry, TargetBoard
-from ndpresponder.targets.scope import NOWHERE, Cause, Scope, Withheld, host_prefix
+from ndpresponder.targets.scope import NOWHERE, Cause, Scope, Withheld, prefix_of
 from ndpresponder.targets.source import TargetSet
 
 _SITE: Final = 48  # the prefix length that one site gets, RFC 6177
@@ -79,8 +79,7 @@ class Admission:
         targets are; nothing tells for sure. A prefix that is on-link at another uplink belongs there.
         """
         near = self._near[name]
-        values = (int.from_bytes(address, "big") for address in link.addresses if address[0] >> 5 == 1)
-        sites = frozenset(Prefix(value >> 128 - _SITE << 128 - _SITE, _SITE) for value in values)
+        sites = frozenset(prefix_of(address, _SITE) for address in link.addresses if address[0] >> 5 == 1)
         wide = near | Scope(sites)
         others = frozenset().union(*(scope.prefixes for other, scope in self._near.items() if other != name))
         return Scope(wide.prefixes, frozenset(each for each in others - near.prefixes if wide.takes(*each)))
@@ -194,7 +193,7 @@ class Admission:
                     await asyncio.sleep(0)
                 ways[target] = way
                 if way.link not in there:
-                    lacks = (way.missing or way.link in self._uplinks) and given.takes(*host_prefix(target))
+                    lacks = (way.missing or way.link in self._uplinks) and given.takes(*prefix_of(target))
                     found[target] = Cause.WIRING if lacks else Cause.UNROUTED
         self._unrouted[entry, link.name] = (targets.downstream, question, found)
         return found

@@ -14,7 +14,7 @@ from typing import Final
 
 from ndpresponder.linux.loop import Schedule
 from ndpresponder.policy.table import EMPTY, Match, Prefix, TargetTable
-from ndpresponder.targets.scope import EVERYTHING, NOWHERE, Cause, Counted, Scope, Withheld, count, host_prefix
+from ndpresponder.targets.scope import EVERYTHING, NOWHERE, Cause, Counted, Scope, Withheld, count, prefix_of
 from ndpresponder.targets.source import NOTHING, Source, TargetSet
 
 COALESCE_S: Final = 0.05
@@ -72,7 +72,7 @@ class TargetBoard:
     def configured(self, uplink: str) -> Scope:
         """Return the prefixes that a person configured for an uplink."""
         sets = [each.targets for each in self.entries if each.configured and each.serves(uplink)]
-        hosts = frozenset(host_prefix(target) for targets in sets for target in targets.live)
+        hosts = frozenset(prefix_of(target) for targets in sets for target in targets.live)
         return Scope(hosts.union(*(targets.claimed for targets in sets)))
 
     def exchange(

@@ -28,9 +28,10 @@ class Cause(StrEnum):
 Withheld = Mapping[bytes, Cause] | None
 
 
-def host_prefix(address: bytes) -> Prefix:
-    """Return the /128 of an address."""
-    return Prefix(int.from_bytes(address, "big"), 128)
+def prefix_of(address: bytes, length: int = 128) -> Prefix:
+    """Return the prefix of this length that an address lies in."""
+    shift = 128 - length
+    return Prefix(int.from_bytes(address, "big") >> shift << shift, length)
 
 
 def contains(outer: Prefix, inner: Prefix) -> bool:
@@ -101,7 +102,7 @@ class Counted:
             if target in self.inside:
                 return (self.withheld or {}).get(target, Cause.UNEXAMINED)
             return self.scope.cause
-        host = host_prefix(target)
+        host = prefix_of(target)
         claimed, kept = (
             any(contains(prefix, host) for prefix in each) for each in (self.targets.claimed, self.claimed)
         )

@@ -10,7 +10,7 @@ from typing import Final
 
 from ndpresponder.policy.table import Prefix
 from ndpresponder.targets.board import TargetBoard
-from ndpresponder.targets.scope import Cause, Counted
+from ndpresponder.targets.scope import Cause, Counted, prefix_of
 
 MAX_NAMED: Final = 64  # prefixes; `ndpresponder targets` shows all
 _SHOWN: Final = 3  # in one line
@@ -64,8 +64,7 @@ class UncountedLog:
 def _left_out(counted: Counted) -> Iterator[tuple[Cause | None, Prefix]]:
     if counted.withheld is not None and counted.live is not counted.targets.live:
         for target in islice(counted.targets.live - counted.live, _LOOKED_AT):
-            value = int.from_bytes(target, "big")
-            yield counted.left_out(target), Prefix(value >> _LINK << _LINK, 128 - _LINK)
+            yield counted.left_out(target), prefix_of(target, _LINK)
     if counted.claimed is not counted.targets.claimed:
         for prefix in islice(counted.targets.claimed - counted.claimed, _LOOKED_AT):
             yield counted.left_out(prefix), prefix

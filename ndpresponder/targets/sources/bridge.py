@@ -9,13 +9,13 @@ import asyncio
 from collections.abc import Callable, Iterable
 from functools import partial
 from ipaddress import IPv6Network
+from itertools import starmap
 from typing import Final
 
 from ndpresponder.linux.netlink.changes import Changes
 from ndpresponder.linux.netlink.downstream import GROUPS, Downstream, ask_downstream, removes
 from ndpresponder.observe.logs import get_logger
-from ndpresponder.policy.table import Prefix
-from ndpresponder.targets.scope import contains, host_prefix
+from ndpresponder.targets.scope import contains, prefix_of
 from ndpresponder.targets.source import NOTHING, Source, TargetSet
 
 WIDEST: Final = 64  # a link's prefix: a wider one does not tell where its addresses are
@@ -67,7 +67,8 @@ class BridgeSource(Source):
         return self._events is not None or self._known is None or self._known.can_change_by(event, self._link_names)
 
     def _log_changes(self, downstream: Downstream | None) -> None:
-        wide = frozenset(prefix for prefix in _prefixes(downstream) if prefix.length < WIDEST)
+        prefixes = starmap(prefix_of, downstream.addresses if downstream else ())
+        wide = frozenset(prefix for prefix in prefixes if prefix.length < WIDEST)
         logged = (downstream is not None, downstream.uplink if downstream else "", wide)
         before, self._logged = self._logged, logged
         if logged == before:
@@ -87,14 +88,14 @@ def targets_behind(name: str, downstream: Downstream | None) -> TargetSet:
     """Return the targets behind the interface called `name`."""
     if downstream is None or downstream.uplink:
         return NOTHING
-    claimed = {prefix for prefix in _prefixes(downstream) if prefix.length >= WIDEST}
+    claimed = {prefix for prefix in starmap(prefix_of, downstream.addresses) if prefix.length >= WIDEST}
     live = frozenset(downstream.neighbors)
     if downstream.bridge:
         confirmed = downstream.lladdrs | {b""}
         live = frozenset(address for address, lladdr in downstream.neighbors.items() if lladdr in confirmed)
         # A bridge forgets a host that is silent for long. In our prefixes that makes no difference. Elsewhere the
         # address stays ours as long as the kernel has the entry: without answers no frame would reach the host again.
-        silent = map(host_prefix, downstream.neighbors.keys() - live)
+        silent = map(prefix_of, downstream.neighbors.keys() - live)
         claimed.update([host for host in silent if not any(contains(prefix, host) for prefix in claimed)])
     return TargetSet(live, frozenset(claimed), {name: live})
 
@@ -104,10 +105,3 @@ def lacks(downstream: Downstream | None, before: Downstream | None) -> bool:
     if downstream is None or before is None or downstream.index != before.index:
         return False
     return not (before.neighbors.keys() <= downstream.neighbors.keys() and before.lladdrs <= downstream.lladdrs)
-
-
-def _prefixes(downstream: Downstream | None) -> Iterable[Prefix]:
-    """Yield the prefixes of the interface's addresses."""
-    for address, length in downstream.addresses if downstream else ():
-        shift = 128 - length
-        yield Prefix(int.from_bytes(address, "big") >> shift << shift, length)
