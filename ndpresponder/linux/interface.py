@@ -1,26 +1,20 @@
-"""Ask the kernel and the driver about one interface: its index or name, its IPv6 settings, its driver's counters.
+"""Ask the kernel and the driver about one interface: its IPv6 settings, its driver's counters.
 
-An interface that does not exist is not the same as one about which the system cannot tell now, for want of a descriptor
-say: if_nametoindex(3) and if_indextoname(3) of the C library report both alike. About a missing interface each setting
-is False here; a shortage raises OSError, or SourceUnavailable where a source of targets needs the answer.
+Each setting of an interface that does not exist is False here. A shortage, of descriptors say, raises OSError.
 """
 
 import ctypes
-import errno
 import fcntl
-import os
 import socket
 import struct
 from pathlib import Path
 from typing import Final
 
-from ndpresponder.errors import SourceUnavailable, is_shortage
+from ndpresponder.errors import is_shortage
 
 # linux/sockios.h, net/if.h
-_SIOCGIFNAME, _SIOCGIFINDEX, _SIOCETHTOOL = 0x8910, 0x8933, 0x8946
-_IFREQ_INDEX: Final = struct.Struct("=16si20x")
+_SIOCETHTOOL: Final = 0x8946
 _IFREQ_DATA: Final = struct.Struct("@16sP16x")
-_LONGEST_NAME: Final = 15  # octets (IFNAMSIZ)
 
 # linux/ethtool.h
 _GDRVINFO, _GSTRINGS, _GSTATS, _GFLAGS = 0x03, 0x1B, 0x1D, 0x25
@@ -31,33 +25,6 @@ _DRVINFO: Final = struct.Struct("=I192x")
 _COUNTER: Final = struct.Struct("=Q")
 # The kernel writes all counters, however many were asked for: a driver may have got more queues since
 _SPARE: Final = 4096
-
-
-def index_of(name: str) -> int:
-    """Return the index of the interface called `name`, 0 if there is none."""
-    try:
-        octets = name.encode()
-    except UnicodeEncodeError:
-        return 0
-    if len(octets) > _LONGEST_NAME or b"\0" in octets:
-        return 0
-    return _name_and_index(_SIOCGIFINDEX, octets, 0)[1]
-
-
-def name_of(index: int) -> str:
-    """Return the name of the interface with an index, "" if there is none."""
-    return _name_and_index(_SIOCGIFNAME, b"", index)[0].partition(b"\0")[0].decode(errors="surrogateescape")
-
-
-def _name_and_index(request: int, name: bytes, index: int) -> tuple[bytes, int]:
-    try:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as any_socket:
-            octets, found = _IFREQ_INDEX.unpack(fcntl.ioctl(any_socket, request, _IFREQ_INDEX.pack(name, index)))
-    except OSError as error:
-        if error.errno == errno.ENODEV:
-            return b"", 0
-        raise SourceUnavailable(f"interface {name.decode() or index}: {os.strerror(error.errno or 0)}") from error
-    return octets, found
 
 
 def is_set(device: str, name: str) -> bool:

@@ -12,7 +12,6 @@ from functools import partial
 from itertools import starmap
 from typing import Final
 
-from ndpresponder.linux.interface import index_of
 from ndpresponder.linux.netlink import Link, Links, changes
 from ndpresponder.linux.netlink import layout as nl
 from ndpresponder.linux.netlink.asking import find_link
@@ -175,11 +174,11 @@ class Admission:
         found: dict[bytes, Cause] = {}
         work = 0
         for interface, live in targets.downstream.items():
-            index = index_of(interface)
-            if not index:  # it is not there: nothing is known of its targets
+            downstream = find_link(interface)
+            if downstream is None:  # it is not there: nothing is known of its targets
                 continue
-            link_there = find_link(index)
-            there = {index, link_there.master if link_there else 0} - self._uplinks  # routes lead to the VRF it is in
+            index = downstream.index
+            there = {index, downstream.master} - self._uplinks  # routes lead to the VRF that it is a part of
             before = self._ways.get((entry, link.index, index), {})
             self._ways[entry, link.index, index] = ways = {}
             for target in live:

@@ -10,9 +10,8 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Final
 
 from ndpresponder.errors import SourceUnavailable
-from ndpresponder.linux.interface import index_of
 from ndpresponder.linux.netlink import Link, own_entries
-from ndpresponder.linux.netlink.asking import Interrupted
+from ndpresponder.linux.netlink.asking import Interrupted, index_of
 from ndpresponder.linux.netlink.changes import Changes
 from ndpresponder.linux.netlink.forwarding import Forwarding
 from ndpresponder.linux.netlink.own_entries import HostRoute

@@ -20,6 +20,7 @@ from ndpresponder.linux.netlink import layout as nl
 _SLICE: Final = 8192  # octets that the kernel hands out at once: about 80 neighbors
 _ANSWER: Final = 16384
 _STALLED_S: Final = 5.0
+_LONGEST_NAME: Final = 15  # octets (IFNAMSIZ)
 _ERRNO_MAX: Final = 4095  # MAX_ERRNO, linux/err.h
 
 _Entry = TypeVar("_Entry")
@@ -106,7 +107,11 @@ def get(read: Callable[[memoryview], _Entry], kind: int, body: bytes, *arguments
 
 
 def find_link(which: str | int) -> LinkEntry | None:
-    """Return the interface of a name or an index, None if there is none."""
+    """Return the interface of a name or an index, None if there is none.
+
+    The C library's if_nametoindex(3) says the same of one about which the system cannot tell now, for want of a
+    descriptor say: that is `SourceUnavailable` here.
+    """
 
     def read(message: memoryview) -> LinkEntry:
         _, hardware_type, index, flags, _ = nl.head(message, nl.IFINFOMSG)
@@ -115,11 +120,25 @@ def find_link(which: str | int) -> LinkEntry | None:
         name, kind = nl.text(values, nl.IFLA_IFNAME), nl.text(info, nl.IFLA_INFO_KIND)
         return LinkEntry(index, hardware_type, flags, name, nl.number(values, nl.IFLA_MASTER), kind, values, info)
 
-    index = which if isinstance(which, int) else 0
-    named = [nl.attribute(nl.IFLA_IFNAME, which.encode() + b"\0")] if isinstance(which, str) else []
+    index, named = (which, b"") if isinstance(which, int) else (0, which.encode(errors="backslashreplace"))
+    if len(named) > _LONGEST_NAME or b"\0" in named:
+        return None
+    arguments = [] if index else [nl.attribute(nl.IFLA_IFNAME, named + b"\0")]
     without_statistics = nl.attribute(nl.IFLA_EXT_MASK, nl.RTEXT_FILTER_SKIP_STATS)
     body = nl.IFINFOMSG.pack(socket.AF_UNSPEC, 0, index, 0, 0)
-    return get(read, nl.RTM_GETLINK, body, *named, without_statistics)
+    return get(read, nl.RTM_GETLINK, body, *arguments, without_statistics)
+
+
+def index_of(name: str) -> int:
+    """Return the index of the interface called `name`, 0 if there is none."""
+    found = find_link(name)
+    return found.index if found else 0
+
+
+def name_of(index: int) -> str:
+    """Return the name of the interface with an index, "" if there is none."""
+    found = find_link(index)
+    return found.name if found else ""
 
 
 def command(kind: int, flags: int, body: bytes, *arguments: bytes) -> None:

@@ -11,10 +11,9 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from ndpresponder.errors import SourceUnavailable
-from ndpresponder.linux.interface import index_of, name_of
 from ndpresponder.linux.netlink import changes
 from ndpresponder.linux.netlink import layout as nl
-from ndpresponder.linux.netlink.asking import Refused, dump
+from ndpresponder.linux.netlink.asking import Refused, dump, index_of, name_of
 
 GROUPS: Final = changes.LINK | changes.IPV6_ROUTE | changes.IPV6_RULE
 MAX_ROUTES: Final = 20_000  # wanted ones, of which each costs some microseconds whenever any of them changes

@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import Final
 
-from ndpresponder.linux.interface import name_of
 from ndpresponder.linux.loop import wait
+from ndpresponder.linux.netlink.asking import name_of
 from ndpresponder.linux.netlink.resolver import Neighbor
 from ndpresponder.targets.source import Source, TargetSet
 
@@ -68,9 +68,10 @@ class UnroutedHosts(Source):
         for neighbor in [each for each, confirmed_s in self._confirmed_s.items() if confirmed_s < oldest_s]:
             del self._confirmed_s[neighbor]
             self._asked_s.pop(neighbor, None)
+        names = {link: name_of(link) for link in {host.link for host in self._confirmed_s}}
         downstream: dict[str, set[bytes]] = {}
         for link, address in self._confirmed_s:
-            if name := name_of(link):  # else the link is gone
+            if name := names[link]:  # else the link is gone
                 downstream.setdefault(name, set()).add(address)
         live = {name: frozenset(addresses) for name, addresses in downstream.items()}
         return TargetSet(live=frozenset().union(*live.values()), downstream=live)

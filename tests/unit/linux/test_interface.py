@@ -13,7 +13,8 @@ from ndpresponder.errors import SourceUnavailable
 from ndpresponder.linux import interface
 from ndpresponder.linux.bpf import syscall
 from ndpresponder.linux.bpf.syscall import Hook
-from ndpresponder.linux.interface import index_of, is_set, name_of
+from ndpresponder.linux.interface import is_set
+from ndpresponder.linux.netlink.asking import index_of, name_of
 from ndpresponder.linux.netlink.resolver import Neighbor
 from ndpresponder.observe.logs import get_logger
 from ndpresponder.offload.kernel_program import KernelProgram
