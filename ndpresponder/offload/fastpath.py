@@ -214,15 +214,9 @@ class FastPath(UplinkPart):
             if self._program.attached:
                 self._program.exchange(program)
             elif state is not None:
-                self._attach(program)
+                hook = self._program.attach(program, self._index, native=self._config.fastpath == "xdp-native")
+                self._worked = True
+                targets = "live ones only, claimed ones are verified" if self._config.verify else "live and claimed"
+                self._log.logger.info("fast path attached", hook=hook, targets=targets)
         finally:
             os.close(program)
-
-    def _attach(self, program: int) -> None:
-        hook = self._program.attach(program, self._index, native=self._config.fastpath == "xdp-native")
-        self._worked = True
-        self._log.logger.info(
-            "fast path attached",
-            hook=hook,
-            targets="live ones only, claimed ones are verified" if self._config.verify else "live and claimed",
-        )

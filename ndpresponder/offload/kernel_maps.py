@@ -5,18 +5,13 @@ Until all are there, the program must leave claimed targets to the responder: on
 """
 
 import os
+from dataclasses import replace
 from typing import Final
 
 from ndpresponder.linux.bpf import syscall
 from ndpresponder.linux.bpf.syscall import MapType
-from ndpresponder.offload.map_entries import (
-    ADDRESS_SIZE,
-    PREFIX_SIZE,
-    VALUE_SIZE,
-    Entries,
-    live_entries,
-    prefix_entries,
-)
+from ndpresponder.offload import map_entries
+from ndpresponder.offload.map_entries import ADDRESS_SIZE, PREFIX_SIZE, VALUE_SIZE, Entries
 from ndpresponder.policy.table import TargetTable, changes
 
 SLICE: Final = 2048  # live targets that go in, or out, at once: about 1 ms
@@ -29,23 +24,15 @@ class TargetMaps:
 
     def __init__(self) -> None:
         """Prepare; there are no maps until a table is told."""
+        self.descriptors: dict[str, int] = {}  # of the maps, as the program names them
         self._told: TargetTable | None = None
         self._missing: list[bytes] = []  # of its live targets
         self._room = 0
-        # descriptors
-        self._live: int | None = None
-        self._prefixes: int | None = None
 
     @property
     def complete(self) -> bool:
         """Whether the maps hold all that they were told."""
         return not self._missing
-
-    def descriptors(self) -> dict[str, int]:
-        """Return the maps as the program names them; a table was told."""
-        assert self._live is not None
-        assert self._prefixes is not None
-        return {"live": self._live, "prefixes": self._prefixes}
 
     def tell(self, table: TargetTable) -> bool:
         """Go a step towards `table`; return whether that took another map, for which the program must be loaded anew.
@@ -64,23 +51,23 @@ class TargetMaps:
 
     def close(self) -> None:
         """Give the maps back."""
-        self._live, self._prefixes = _replace(self._live, None), _replace(self._prefixes, None)
+        for descriptor in self.descriptors.values():
+            os.close(descriptor)
+        self.descriptors.clear()
         self._told, self._missing = None, []
 
     def _follow(self, told: TargetTable | None, table: TargetTable) -> bool:
-        same_prefixes = told is not None and _prefixes(told) == _prefixes(table)
+        same_prefixes = told is not None and replace(told, live=table.live) == table
         if not same_prefixes:
-            prefixes = fill(MapType.LPM_TRIE, "prefixes", PREFIX_SIZE, prefix_entries(table))
-            self._prefixes = _replace(self._prefixes, prefixes)
+            prefixes = map_entries.prefix_entries(table)
+            self._exchange("prefixes", fill(MapType.LPM_TRIE, "prefixes", PREFIX_SIZE, prefixes))
         if told is not None and told.excluded == table.excluded:
             # Never both: of a target that is live no more, the old prefixes could say what neither table does
             kept = self._change(told, table) if same_prefixes else told.live == table.live
             if kept:
                 return not same_prefixes
         self._room = max(_LEAST_ROOM, len(table.live) + len(table.live) // _SPARE_ROOM)
-        self._live = _replace(
-            self._live, syscall.create_map(MapType.HASH, "live", ADDRESS_SIZE, VALUE_SIZE, self._room)
-        )
+        self._exchange("live", syscall.create_map(MapType.HASH, "live", ADDRESS_SIZE, VALUE_SIZE, self._room))
         self._missing = list(table.live)
         return True
 
@@ -90,15 +77,20 @@ class TargetMaps:
         gone, new = changes(held, table.live)
         if len(gone) > SLICE or len(table.live) > self._room:
             return False
-        there = live_entries(told, gone)
-        syscall.delete_entries(self.descriptors()["live"], there.keys, there.number)
+        there = map_entries.live_entries(told, gone)
+        syscall.delete_entries(self.descriptors["live"], there.keys, there.number)
         self._missing = list(new)
         return True
 
     def _add(self, table: TargetTable) -> None:
-        entries = live_entries(table, self._missing[-SLICE:])
-        syscall.set_entries(self.descriptors()["live"], entries.keys, entries.values, entries.number)
+        entries = map_entries.live_entries(table, self._missing[-SLICE:])
+        syscall.set_entries(self.descriptors["live"], entries.keys, entries.values, entries.number)
         del self._missing[-SLICE:]
+
+    def _exchange(self, name: str, descriptor: int) -> None:
+        if name in self.descriptors:
+            os.close(self.descriptors[name])
+        self.descriptors[name] = descriptor
 
 
 def fill(kind: MapType, name: str, key_size: int, entries: Entries) -> int:
@@ -110,13 +102,3 @@ def fill(kind: MapType, name: str, key_size: int, entries: Entries) -> int:
         os.close(descriptor)
         raise
     return descriptor
-
-
-def _prefixes(table: TargetTable) -> tuple[object, ...]:
-    return table.claimed, table.excluded, table.divided
-
-
-def _replace(old: int | None, new: int | None) -> int | None:
-    if old is not None:
-        os.close(old)
-    return new

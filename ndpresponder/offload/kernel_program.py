@@ -18,17 +18,9 @@ from ndpresponder.linux import interface
 from ndpresponder.linux.bpf import syscall
 from ndpresponder.linux.bpf.object import BadObject, Program, read_program
 from ndpresponder.linux.bpf.syscall import Hook, MapType, XdpMode
+from ndpresponder.offload import map_entries
 from ndpresponder.offload.kernel_maps import TargetMaps, fill
-from ndpresponder.offload.map_entries import (
-    ADDRESS_SIZE,
-    COUNT,
-    RECENT,
-    RECENT_PLACES,
-    SETUP,
-    VALUE_SIZE,
-    Entries,
-    recent_targets,
-)
+from ndpresponder.offload.map_entries import COUNT, RECENT, RECENT_PLACES, VALUE_SIZE, Entries
 from ndpresponder.offload.refusal import explain
 from ndpresponder.policy.table import TargetTable
 
@@ -48,10 +40,8 @@ class KernelProgram:
         self._program: Program | None = None
         self._cpus = 0
         self._targets = TargetMaps()
-        # descriptors
-        self._counts: int | None = None
-        self._recent: int | None = None
-        self._link: int | None = None
+        self._kept: dict[str, int] = {}  # descriptors of the maps that go on from one program to the next, by name
+        self._link: int | None = None  # its descriptor
         self._dropped_before: int | None = None  # by the driver, while or since that runs the program
 
     @property
@@ -82,18 +72,18 @@ class KernelProgram:
         if self._program is None:
             self._program = read_object(self._hook)
         with self._explained(), contextlib.ExitStack() as unneeded:  # the program keeps what it uses
-            if self._counts is None:
+            if "counts" not in self._kept:
                 self._cpus = syscall.possible_cpus()  # now: to count must need no descriptor, of which none may be left
-                self._counts = syscall.create_map(MapType.PERCPU_ARRAY, "counts", VALUE_SIZE, COUNT.size)
-            if self._recent is None:
-                self._recent = syscall.create_map(MapType.ARRAY, "recent", VALUE_SIZE, 2 * RECENT.size, RECENT_PLACES)
-            settings = syscall.create_map(MapType.ARRAY, "settings", VALUE_SIZE, SETUP.size)
+                self._kept["counts"] = syscall.create_map(MapType.PERCPU_ARRAY, "counts", VALUE_SIZE, COUNT.size)
+            if "recent" not in self._kept:
+                recent = syscall.create_map(MapType.ARRAY, "recent", VALUE_SIZE, 2 * RECENT.size, RECENT_PLACES)
+                self._kept["recent"] = recent
+            settings = syscall.create_map(MapType.ARRAY, "settings", VALUE_SIZE, map_entries.SETUP.size)
             unneeded.callback(os.close, settings)
             syscall.set_entry(settings, bytes(VALUE_SIZE), setup)
-            addresses = fill(MapType.HASH, "own", ADDRESS_SIZE, own)
+            addresses = fill(MapType.HASH, "own", map_entries.ADDRESS_SIZE, own)
             unneeded.callback(os.close, addresses)
-            kept = {"counts": self._counts, "recent": self._recent}
-            maps = {"settings": settings, "own": addresses, **kept, **self._targets.descriptors()}
+            maps = {"settings": settings, "own": addresses, **self._kept, **self._targets.descriptors}
             if not {name for _, name in self._program.maps} <= maps.keys():
                 raise SystemRefused("the fast path was compiled from another source: install ndpresponder again")
             return syscall.load_program(self._hook, _NAME, self._program.link(maps))
@@ -146,10 +136,10 @@ class KernelProgram:
 
         That is in nanoseconds of the monotonic clock.
         """
-        if self._counts is None:
+        if "counts" not in self._kept:
             return []
         try:
-            rows = syscall.per_cpu(self._counts, COUNT.size, self._cpus)
+            rows = syscall.per_cpu(self._kept["counts"], COUNT.size, self._cpus)
         except OSError:  # no memory to copy them now: they only grow, and the next time tells
             return []
         return [COUNT.unpack(row) for row in rows]
@@ -172,9 +162,9 @@ class KernelProgram:
 
     def recent(self) -> list[bytes]:
         """Return the claimed targets that were answered lately, the latest first."""
-        if self._recent is None:
+        if "recent" not in self._kept:
             return []
-        return recent_targets(syscall.array(self._recent, 2 * RECENT.size, RECENT_PLACES))
+        return map_entries.recent_targets(syscall.array(self._kept["recent"], 2 * RECENT.size, RECENT_PLACES))
 
     def detach(self) -> None:
         """Take it away; when this returns it has answered for the last time."""
@@ -186,10 +176,9 @@ class KernelProgram:
         """Take it away and give back its maps."""
         self.detach()
         self._targets.close()
-        for kept in (self._counts, self._recent):
-            if kept is not None:
-                os.close(kept)
-        self._counts = self._recent = None
+        for kept in self._kept.values():
+            os.close(kept)
+        self._kept.clear()
 
     @contextlib.contextmanager
     def _explained(self, attaching: bool = False) -> Iterator[None]:
