@@ -139,8 +139,7 @@ class Checker:
 
 def _advise(name: str, known: dict[str, Key], root: bool) -> str:
     candidates = [*known, "version"] if root else list(known)
-    near = nearest(name, candidates)
-    if near:
+    if near := nearest(name, candidates):
         return f"did you mean {near}?"
     for path, _ in leaves():
         if path[-1] == name and len(path) > 1:

@@ -31,8 +31,6 @@ class Problem:
 
 def printable(words: str) -> str:
     """Escape what would break a line or a terminal: names of files and keys may hold anything."""
-    if words.isprintable():
-        return words
     return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in words)
 
 

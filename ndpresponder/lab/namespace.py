@@ -17,7 +17,6 @@ from typing import Any
 _RUN_DIR = Path("/run/netns")  # where `ip netns` mounts the names
 _CLONE_NEWNET = 0x40000000
 _END_DEADLINE_S = 5.0
-_LOOK_S = 0.005
 
 
 class Namespace:
@@ -96,7 +95,7 @@ def end_processes(namespaces: Iterable[Namespace]) -> None:
         for pid in pids:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        time.sleep(_LOOK_S)
+        time.sleep(0.005)
 
 
 def veth(number: int, near: tuple[Namespace, str, str], far: tuple[Namespace, str, str]) -> str:
