@@ -126,9 +126,8 @@ class Lab:
 
         For forwarded packets it would solicit from its link-local address, which a strict filter drops.
         """
-        self.forget(
-            GATEWAY, "vps", "uplink"
-        )  # an entry that waits for a forwarded packet would go on asking from link-local
+        # An entry that waits for a forwarded packet would go on asking from link-local
+        self.forget(GATEWAY, "vps", "uplink")
         wait_until(lambda: bool(self.ping("vps", GATEWAY)), 5.0, f"{GATEWAY} to answer pings of {self['vps'].name}")
 
     def kernel_proxy(self, target: str = CONTAINER, on: bool = True) -> None:
