@@ -96,8 +96,7 @@ class DroppedReports:
 
 def _is_queried(device: str) -> bool:
     """Tell whether the kernel has received a query for multicast listeners on `device`: then a bridge may snoop."""
-    try:
+    with contextlib.suppress(OSError):
         counters = Path("/proc/self/net/dev_snmp6", device).read_text()
-    except OSError:
-        return False
-    return re.search(r"^Icmp6InGroupMembQueries\s+[1-9]", counters, re.MULTILINE) is not None
+        return re.search(r"^Icmp6InGroupMembQueries\s+[1-9]", counters, re.MULTILINE) is not None
+    return False

@@ -107,8 +107,7 @@ class MldReports:
             yield source
 
     def _report(self, record: int, groups: Iterable[bytes]) -> None:
-        link = self._link
-        ordered = sorted(groups)
+        link, ordered = self._link, sorted(groups)
         if link is None or not ordered:
             return
         if asyncio.get_running_loop().time() < self._version_1_until_s:

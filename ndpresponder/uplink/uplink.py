@@ -9,7 +9,7 @@ import contextlib
 import socket
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, cast
 from zlib import crc32
 
 from ndpresponder.errors import LinkNotReady, NdpresponderError, SourceUnavailable
@@ -28,8 +28,6 @@ from ndpresponder.uplink.parts import FASTPATH, UNSOLICITED, VERIFICATION, Setti
 
 if TYPE_CHECKING:
     from ndpresponder.offload.fastpath import FastPath
-
-_MOVED: Final = "moved targets"
 
 
 class Uplink:
@@ -61,7 +59,7 @@ class Uplink:
         moved.on_expecting = self._leave_claimed
         moved.recent.spared = lambda: self.requesters.confirmed.stations
         moved.elsewhere = lambda: self._fastpath.recent() if self._fastpath else []
-        self._parts = {name: self._make(name) for name in settings.parts()} | {_MOVED: moved}
+        self._parts = {name: self._make(name) for name in settings.parts()} | {"moved targets": moved}
         self._configure_responder(None)
 
     @property

@@ -55,7 +55,6 @@ class Ear:
     """Hands on each frame that one program accepts, on one link at a time."""
 
     def __init__(self, program: Program, take: Callable[[bytes], None]) -> None:
-        """Hear nothing until `open`; `take` gets the frames."""
         self._program = program
         self._take = take
         self._listener: Listener | None = None
