@@ -94,7 +94,7 @@ def test_counters_that_cannot_be_read_now_end_nothing(monkeypatch: pytest.Monkey
         raise OSError(errno.ENOMEM, "Cannot allocate memory")
 
     program = KernelProgram("up0", Hook.TCX_INGRESS)
-    program._counts, program._cpus = 99, 2
+    program._kept["counts"], program._cpus = 99, 2
     monkeypatch.setattr(syscall, "per_cpu", refuse)
     assert program.counts() == []
     monkeypatch.setattr(syscall, "per_cpu", lambda *_: [COUNT.pack(1, 2, 3)] * 2)
