@@ -83,7 +83,7 @@ class Outcome(_Named):
     DRY_RUN = 33, "an answer was ready, but `--dry-run` holds it back"
     SEND_FAILED = 34, "the kernel refused to send the answer; see `send_errors_total`"
     NOT_VERIFIED = 35, "the target is claimed, but `verify` did not find it behind this host"
-    OVERLOADED = 36, "more came than can be answered, and this from a stranger or beyond its share of that"
+    OVERLOADED = 36, "more came than can be answered, and this from an unknown requester or beyond its share"
     TOO_OLD = 37, "the frame waited for more than 3 s for a daemon that was being restarted"
 
     @property

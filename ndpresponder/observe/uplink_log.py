@@ -83,7 +83,7 @@ class UplinkLog:
         if len(link.gateways) > MAX_SERVED_GATEWAYS and not self._too_many_gateways:
             self._too_many_gateways = True
             self.logger.warning(
-                "more default gateways than are kept in touch with: does a stranger send router advertisements?",
+                "more default gateways than are kept in touch with: does another host send router advertisements?",
                 gateways=len(link.gateways),
                 served=MAX_SERVED_GATEWAYS,
             )

@@ -34,7 +34,7 @@ ORDER = (
     ("outcome", "errors"),
 )
 THIRD_PARTY: Mapping[str, str] = {
-    "pyroute2": "linux.netlink",
+    "pyroute2": "linux.netlink.wireguard",
     "structlog": "observe",
     "prometheus_client": "api",
     "h11": "api targets.sources.engine_api",
@@ -227,7 +227,7 @@ def test_state_at_module_level_is_found(source: str, state: list[str]) -> None:
         ("wire.layout", "socket", False),
         ("wire.layout", "ndpresponder.linux.netlink", False),
         ("policy.responder", "ndpresponder.config", False),
-        ("linux.netlink", "pyroute2.netlink", True),
+        ("linux.netlink.wireguard", "pyroute2.netlink", True),
         ("linux.packet.packet_socket", "pyroute2", False),
         ("targets.board", "ndpresponder.daemon", False),
         ("targets.board", "ndpresponder.gateway.pin", False),

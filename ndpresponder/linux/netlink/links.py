@@ -199,7 +199,7 @@ async def _routes(index: int) -> list[_Route]:
         hops = (hop for its_index, _, hop in nl.next_hops(values, flags) if its_index == index)
         routers = tuple(hop.get(nl.RTA_GATEWAY) or hop.get(nl.RTA_VIA, b"") for hop in hops)
         # The kernel, or a manager in its place, has such a route because a subnet is on the link. A longer one is not
-        # believed: a stranger's router advertisement can make up any, and would choose which targets are excluded
+        # believed: a made-up router advertisement can name any, and would choose which targets are excluded
         on_link = protocol in (nl.RTPROT_KERNEL, nl.RTPROT_RA) and nl.RTA_GATEWAY not in values
         is_advertised = on_link and 0 < length <= _SUBNET
         if length and not is_advertised and b"" not in routers:  # a router has many others
