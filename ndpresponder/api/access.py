@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from ndpresponder.api.listening import READ_AHEAD, Clients, refused
-from ndpresponder.api.status import DaemonHandle
+from ndpresponder.api.snapshot import DaemonHandle
 from ndpresponder.linux.unix_socket import UnixSocket, open_unix_socket, peer_of
 from ndpresponder.observe.logs import get_logger
 

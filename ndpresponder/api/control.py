@@ -10,9 +10,9 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, Final
 
-from ndpresponder.api import explain, status
+from ndpresponder.api import explain, snapshot
 from ndpresponder.api.server import Refused, Reply, Request, Routes, Service, converse, json_reply
-from ndpresponder.api.status import Change, DaemonHandle
+from ndpresponder.api.snapshot import Change, DaemonHandle
 from ndpresponder.api.targets import listing
 from ndpresponder.config import values
 from ndpresponder.config.problem import Wrong, nearest
@@ -46,13 +46,13 @@ class Control:
         self.service = Service(routes, _problem, BODY_MAX)
 
     async def _status(self, _: Request) -> Reply:
-        return json_reply(200, status.status(self._in_force))
+        return json_reply(200, snapshot.status(self._in_force))
 
     async def _targets(self, _: Request) -> Reply:
         return Reply(200, listing(self._in_force), "application/x-ndjson")
 
     async def _prefixes(self, _: Request) -> Reply:
-        return json_reply(200, {"prefixes": status.temporary(self._in_force)})
+        return json_reply(200, {"prefixes": snapshot.temporary(self._in_force)})
 
     async def _explain(self, request: Request) -> Reply:
         _refuse_unknown(request.query, "target", "iface")

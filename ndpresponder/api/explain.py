@@ -11,7 +11,7 @@ from functools import partial
 from ipaddress import IPv6Address
 from typing import Any, Final
 
-from ndpresponder.api.status import InForce, state_of, text
+from ndpresponder.api.snapshot import InForce, state_of, text
 from ndpresponder.api.targets import origin, prefix_text
 from ndpresponder.config import LimitsConfig, values
 from ndpresponder.config.problem import Wrong

@@ -19,9 +19,9 @@ from prometheus_client import CollectorRegistry, Metric, ProcessCollector, gener
 from prometheus_client.openmetrics import exposition as openmetrics
 
 from ndpresponder import __version__
-from ndpresponder.api import status
+from ndpresponder.api import snapshot
 from ndpresponder.api.server import Handler, Reply, Request, Service, serving, text_reply
-from ndpresponder.api.status import InForce
+from ndpresponder.api.snapshot import InForce
 from ndpresponder.observe.logs import get_logger
 from ndpresponder.outcome import IGNORED, Kind, Outcome
 from ndpresponder.uplink.uplink import Uplink
@@ -47,14 +47,14 @@ async def serve(listen: str, passed: Sequence[int], in_force: InForce, on_listen
 
     async def health(_: Request) -> Reply:
         """Tell whether the daemon works: this loop turns, and what waits in each ring is taken out of it."""
-        stalled = [f"{each.name} for {each.tally.stalled_s:.1f} s" for each in status.collect(in_force) if each.stalled]
+        stalled = [f"{each.name} for {each.tally.stalled_s:.1f} s" for each in snapshot.take(in_force) if each.stalled]
         if stalled:
             return text_reply(503, f"frames wait and none is taken: {', '.join(stalled)}")
         return text_reply(200, "ok")
 
     async def readiness(_: Request) -> Reply:
         ready = all(uplink.ready for uplink in in_force.uplinks.values())
-        return text_reply(200 if ready else 503, status.line(in_force))
+        return text_reply(200 if ready else 503, snapshot.status_line(in_force))
 
     service = metrics_service({"/metrics": metrics, "/healthz": health, "/readyz": readiness})
     async with serving(listen, service, passed) as (where, _):
@@ -79,7 +79,7 @@ class Registry(CollectorRegistry):
 
     def collect(self) -> Iterator[Metric]:
         reading = self._in_force.reading
-        yield from _uplink_metrics(status.collect(self._in_force))
+        yield from _uplink_metrics(snapshot.take(self._in_force))
         yield from _target_metrics(self._in_force)
         yield _gauge("config_last_reload_successful", _RELOADED, value=not reading.problem)
         yield _gauge("config_last_reload_success_timestamp_seconds", _LAST_RELOAD, value=reading.loaded_s)

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, Final, TypeVar
 
-from ndpresponder.api.status import InForce, text
+from ndpresponder.api.snapshot import InForce, text
 from ndpresponder.policy.table import Match, Prefix
 from ndpresponder.targets.board import Entry
 from ndpresponder.uplink.uplink import Uplink

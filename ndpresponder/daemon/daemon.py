@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Sequence
 from functools import partial
 
 from ndpresponder import __version__
-from ndpresponder.api import status
+from ndpresponder.api import snapshot
 from ndpresponder.config import Config
 from ndpresponder.daemon import services, upgrade
 from ndpresponder.daemon.running import Running
@@ -69,7 +69,7 @@ class Daemon:
         self._notifier = Notifier()
         passed = passed_descriptors()
         self.handover = Handover(self._notifier, passed, lambda what, why: self._log.warning(what, why=why))
-        self._reading = status.Reading(time.time(), time.time(), file=file)
+        self._reading = snapshot.Reading(time.time(), time.time(), file=file)
         self._reloading = asyncio.Lock()
         self._links_known = asyncio.Event()
         self._reload_wanted, self._upgrade_wanted = asyncio.Event(), asyncio.Event()
@@ -145,7 +145,7 @@ class Daemon:
                 self._log.info("configuration reloaded")
             finally:
                 if self._links_known.is_set():
-                    self._notifier.ready(status.line(self._running))
+                    self._notifier.ready(snapshot.status_line(self._running))
             return self._reading.problem or None
 
     async def _reload(self) -> None:
@@ -182,7 +182,7 @@ class Daemon:
             refuse_unsuitable(links, self._running.config.followed)
         not_ready = self._running.set_links(links)
         if self._links_known.is_set():
-            self._notifier.status(status.line(self._running))
+            self._notifier.status(snapshot.status_line(self._running))
         else:  # READY does not wait for links that are missing: they would hold up the start of the host
             self._links_known.set()
             self.handover.discard()
@@ -199,7 +199,7 @@ class Daemon:
                 await self._tasks.ready(served, _READY_WAIT_S)
                 for uplink in list(self._running.uplinks.values()):
                     await uplink.settle()
-        self._notifier.ready(status.line(self._running))
+        self._notifier.ready(snapshot.status_line(self._running))
 
     async def _answer_first(self, life: Life) -> None:
         life.on_failure = life.ready.set  # READY does not wait for a task that is tried again
@@ -215,7 +215,7 @@ class Daemon:
         await self._answer_first(life)
         from ndpresponder.api import access
 
-        daemon = status.DaemonHandle(
+        daemon = snapshot.DaemonHandle(
             self._running,
             reload=lambda: self._tasks.start(self.reload()),
             upgrade=lambda: self._tasks.start(self.upgrade()),

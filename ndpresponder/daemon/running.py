@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from typing import Final, NoReturn
 
-from ndpresponder.api.status import Reading
+from ndpresponder.api.snapshot import Reading
 from ndpresponder.config import Config
 from ndpresponder.daemon.tasks import Life, Run, Task, Tasks
 from ndpresponder.errors import LinkNotReady

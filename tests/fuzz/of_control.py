@@ -16,7 +16,7 @@ from structlog.testing import capture_logs
 
 from ndpresponder.api.control import talk
 from ndpresponder.api.listening import Clients
-from ndpresponder.api.status import DaemonHandle, Reading
+from ndpresponder.api.snapshot import DaemonHandle, Reading
 from ndpresponder.config import Config, InterfaceConfig, LogConfig
 from ndpresponder.linux.netlink import Link
 from ndpresponder.linux.packet.handover import Handover

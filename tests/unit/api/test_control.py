@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 
 from ndpresponder.api.control import Control
 from ndpresponder.api.server import Request, answer
-from ndpresponder.api.status import DaemonHandle
+from ndpresponder.api.snapshot import DaemonHandle
 from ndpresponder.config import Config, InterfaceConfig
 from ndpresponder.targets.board import TargetBoard
 from ndpresponder.targets.sources.temporary import MAX_PREFIXES, Temporary, TemporaryPrefixes

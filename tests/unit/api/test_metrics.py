@@ -17,7 +17,7 @@ from prometheus_client.openmetrics import parser as openmetrics_parser
 from ndpresponder import __version__
 from ndpresponder.api.metrics import Registry, prefers_openmetrics, scrape
 from ndpresponder.api.server import Reply
-from ndpresponder.api.status import InForce, Reading
+from ndpresponder.api.snapshot import InForce, Reading
 from ndpresponder.observe.tally import Tally
 from ndpresponder.outcome import IGNORED, Kind, Outcome
 from ndpresponder.policy.table import Prefix

@@ -1,6 +1,7 @@
-"""Say what the daemon is doing, each answer in one turn of the loop, so that it adds up.
+"""Say what the daemon is doing: `/metrics`, `/status` and systemd's status line read the same snapshot.
 
-This module imports nothing but what the daemon has imported anyway.
+A snapshot is taken and read in one turn of the loop, so that it adds up. This module imports nothing but what the
+daemon has imported anyway.
 """
 
 import os
@@ -64,7 +65,7 @@ def state_of(uplink: Uplink) -> str:
     return "answering" if uplink.ready else "down" if not uplink.link.up else "deaf"
 
 
-def collect(in_force: InForce) -> list[Uplink]:
+def take(in_force: InForce) -> list[Uplink]:
     """Return the uplinks, with the kernel's counters collected; read them before the next turn of the loop."""
     uplinks = list(in_force.uplinks.values())
     for uplink in uplinks:
@@ -72,7 +73,7 @@ def collect(in_force: InForce) -> list[Uplink]:
     return uplinks
 
 
-def line(in_force: InForce) -> str:
+def status_line(in_force: InForce) -> str:
     """Say for systemd which uplinks are answered on, leave frames waiting, hear nothing, or are not there."""
     answering, stalled, deaf, waiting = [], [], [], []
     for name, uplink in in_force.uplinks.items():
@@ -110,7 +111,7 @@ def status(in_force: InForce) -> dict[str, Any]:
         },
         "log_level": in_force.logs.level,
         "generation": in_force.board.generation,
-        "uplinks": [_uplink(uplink) for uplink in collect(in_force)],
+        "uplinks": [_uplink(uplink) for uplink in take(in_force)],
         "sources": [_source(entry) for entry in in_force.board.entries],
         "temporary": temporary(in_force),
     }
