@@ -19,42 +19,11 @@ Pure.
 from collections.abc import Collection, Iterable
 from typing import Final, NamedTuple
 
+from ndpresponder.offload import fanout_members as members
 from ndpresponder.offload.counting_program import merged
-from ndpresponder.offload.fanout_members import (
-    HELD_BACK,
-    LINK_LAYER,
-    READ,
-    READ_ALL,
-    READ_LINK,
-    count_by_kind,
-    of_ip,
-    require_solicitation,
-)
 from ndpresponder.policy.overload import Spared
-from ndpresponder.wire.classic_bpf import (
-    ADD_X,
-    AND,
-    JUMP,
-    JUMP_IF_AT_LEAST,
-    JUMP_IF_SET_X,
-    LOAD,
-    LOAD_BYTE,
-    LOAD_HALF,
-    LOAD_STORED,
-    LOAD_WORD,
-    MAX_INSTRUCTIONS,
-    MULTIPLY,
-    RETURN,
-    SHIFT_LEFT_X,
-    SHIFT_RIGHT,
-    STORE,
-    TO_X,
-    Instruction,
-    Label,
-    Program,
-    Ranges,
-    Writer,
-)
+from ndpresponder.wire import classic_bpf as bpf
+from ndpresponder.wire.classic_bpf import Instruction, Label, Program, Ranges, Writer
 from ndpresponder.wire.filters import SOLICITATIONS_OF_THE_LINK, WHOLE_FRAME
 from ndpresponder.wire.layout import ETH_P_IPV6, ETHER_TYPE, ETHERNET_SOURCE, SOURCE
 
@@ -66,8 +35,8 @@ BUCKETS: Final = 1 << 15
 _BUCKET_SHIFT: Final = 32 - 15
 _SEARCHED: Final = 256  # stations that flood are searched for one by one
 _RANDOM: Final = 0xFFFFF000 + 56  # SKF_AD_OFF + SKF_AD_RANDOM
-_STATION: Final = LINK_LAYER + ETHERNET_SOURCE.start
-_SOURCE: Final = of_ip(SOURCE.start)
+_STATION: Final = members.LINK_LAYER + ETHERNET_SOURCE.start
+_SOURCE: Final = members.of_ip(SOURCE.start)
 _MOST: Final = 0xFFFFFFFF
 
 
@@ -107,8 +76,8 @@ def hold_back(program: Program, shares: Shares, spared: Spared) -> Program:
     """
     writer = Writer()
     read, held, guarded, by_chance, often, rarely = (Label() for _ in range(6))
-    writer.expect(LOAD_HALF, LINK_LAYER + ETHER_TYPE.start, ETH_P_IPV6, read)
-    require_solicitation(writer, read)
+    writer.expect(bpf.LOAD_HALF, members.LINK_LAYER + ETHER_TYPE.start, ETH_P_IPV6, read)
+    members.require_solicitation(writer, read)
     writer.search(_stations(spared.stations), _STATION, 64, read)
     for station, sources in spared.guarded.items():
         in_its_name, beside = Label(), Label()
@@ -128,14 +97,14 @@ def hold_back(program: Program, shares: Shares, spared: Spared) -> Program:
     chances = (by_chance, shares.others), (guarded, shares.guarded), (often, shares.known), (rarely, LEAST_SHARE)
     for label, share in chances:
         writer.mark(label)
-        writer.put(LOAD_WORD, _RANDOM)
-        writer.test(JUMP_IF_AT_LEAST, int(share * (1 << 32)), held, read)
+        writer.put(bpf.LOAD_WORD, _RANDOM)
+        writer.test(bpf.JUMP_IF_AT_LEAST, int(share * (1 << 32)), held, read)
     writer.mark(held)
-    count_by_kind(writer, HELD_BACK)
+    members.count_by_kind(writer, members.HELD_BACK)
     writer.mark(read)
-    writer.put(RETURN, READ)
+    writer.put(bpf.RETURN, members.READ)
     end = writer.program()
-    return (*(program if len(program) + len(end) <= MAX_INSTRUCTIONS else READ_LINK)[:-1], *end)
+    return (*(program if len(program) + len(end) <= bpf.MAX_INSTRUCTIONS else members.READ_LINK)[:-1], *end)
 
 
 def _stations(lladdrs: Iterable[bytes]) -> Ranges:
@@ -156,21 +125,21 @@ def _search_many(writer: Writer, stations: Collection[bytes], salt: int, inside:
         words[bucket >> 5] |= 1 << (bucket & 31)
     outside, put = Label(), writer.put
     high, low = _factors(salt)
-    put(LOAD_HALF, _STATION + 4)
-    put(MULTIPLY, low)
-    put(TO_X)
-    put(LOAD_WORD, _STATION)
-    put(MULTIPLY, high)
-    put(ADD_X)
-    put(SHIFT_RIGHT, _BUCKET_SHIFT)
-    put(STORE, 0)
-    put(AND, 31)
-    put(TO_X)
-    put(LOAD, 1)
-    put(SHIFT_LEFT_X)
-    put(TO_X)
-    put(LOAD_STORED, 0)
-    put(SHIFT_RIGHT, 5)
+    put(bpf.LOAD_HALF, _STATION + 4)
+    put(bpf.MULTIPLY, low)
+    put(bpf.TO_X)
+    put(bpf.LOAD_WORD, _STATION)
+    put(bpf.MULTIPLY, high)
+    put(bpf.ADD_X)
+    put(bpf.SHIFT_RIGHT, _BUCKET_SHIFT)
+    put(bpf.STORE, 0)
+    put(bpf.AND, 31)
+    put(bpf.TO_X)
+    put(bpf.LOAD, 1)
+    put(bpf.SHIFT_LEFT_X)
+    put(bpf.TO_X)
+    put(bpf.LOAD_STORED, 0)
+    put(bpf.SHIFT_RIGHT, 5)
     _choose_word(writer, words, 0, inside, outside)
     writer.mark(outside)
 
@@ -178,12 +147,12 @@ def _search_many(writer: Writer, stations: Collection[bytes], salt: int, inside:
 def _choose_word(writer: Writer, words: list[int], first: int, inside: Label, outside: Label) -> None:
     """Write the choice among words by the number that is loaded, where the first has the number `first`."""
     if len(words) == 1:
-        writer.put(LOAD, words[0])
-        writer.test(JUMP_IF_SET_X, 0, inside, outside)
+        writer.put(bpf.LOAD, words[0])
+        writer.test(bpf.JUMP_IF_SET_X, 0, inside, outside)
         return
     middle = len(words) // 2
     lower, upper = (Label() if any(half) else outside for half in (words[:middle], words[middle:]))
-    writer.test(JUMP_IF_AT_LEAST, first + middle, upper, lower)
+    writer.test(bpf.JUMP_IF_AT_LEAST, first + middle, upper, lower)
     for half, label, start in ((words[:middle], lower, first), (words[middle:], upper, first + middle)):
         if label is not outside:
             writer.mark(label)
@@ -203,13 +172,13 @@ def left_in_flood(spared: Spared) -> Program:
     *head, _, refused = SOLICITATIONS_OF_THE_LINK
     stations = [*spared.stations, *spared.guarded]
     shares = Shares(UNREAD_SHARE, UNREAD_SHARE, UNREAD_SHARE)
-    program = hold_back(READ_ALL, shares, Spared(stations, gateways=spared.gateways))
-    return (*head, Instruction(JUMP, 0, 0, 1), refused, *map(_of_filter, program))
+    program = hold_back(members.READ_ALL, shares, Spared(stations, gateways=spared.gateways))
+    return (*head, Instruction(bpf.JUMP, 0, 0, 1), refused, *map(_of_filter, program))
 
 
 def _of_filter(each: Instruction) -> Instruction:
-    if each.code == RETURN:
-        return each._replace(operand=WHOLE_FRAME if each.operand == READ else 0)
-    if each.code in (LOAD_BYTE, LOAD_HALF, LOAD_WORD) and each.operand < LINK_LAYER:
-        return each._replace(operand=each.operand - of_ip(0))
+    if each.code == bpf.RETURN:
+        return each._replace(operand=WHOLE_FRAME if each.operand == members.READ else 0)
+    if each.code in (bpf.LOAD_BYTE, bpf.LOAD_HALF, bpf.LOAD_WORD) and each.operand < members.LINK_LAYER:
+        return each._replace(operand=each.operand - members.of_ip(0))
     return each
