@@ -70,10 +70,12 @@ def test_a_disk_that_hangs_holds_up_nothing_but_its_own_file(wire: Wire, tmp_pat
             disk.recover()
             wait_until(lambda: up(daemon, here), 8, "it to show")
             disk.hang()
-            replace(tmp_path / "beside", C2)
-            peer.await_answer(C2)
+            for target in (C2, C3, C2, C3, C2):  # each time both are looked at
+                replace(tmp_path / "beside", target)
+                peer.await_answer(target)
             assert len(daemon.lines("does its disk hang?")) == 1
-            assert len(list(Path(f"/proc/{daemon.process.pid}/task").iterdir())) <= threads
+            # The event loop's own threads may have become one more meanwhile; those that hang would be five
+            assert len(list(Path(f"/proc/{daemon.process.pid}/task").iterdir())) <= threads + 1
             began_s = time.monotonic()
             assert daemon.stop() == 0
             assert time.monotonic() - began_s < 1.0
