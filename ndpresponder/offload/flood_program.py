@@ -50,8 +50,8 @@ class Shares(NamedTuple):
     def changed(self, times: float, all_times: float, parts: "Shares") -> "Shares":
         """Return the shares with which so many times as much is read, without the known requesters and with them.
 
-        `parts` says from whom that came which was read. The known requesters gain last, and lose first. The guarded
-        sources and the others have half each, and what the other half leaves.
+        `parts` says which part of what was read came from each of the three. The known requesters gain last, and lose
+        first. The guarded sources and the others have half each, and what the other half leaves.
         """
         sent = Shares(*(part / share for part, share in zip(parts, self, strict=True)))
         left = max(times - sent.known * LEAST_SHARE, (1 - parts.known) * min(1, times))
