@@ -56,6 +56,11 @@ def test_all_claims_are_told(divided, claimed):
     assert [shift for shift, _ in told] == sorted({shift for shift, _ in told})
 
 
+@example(
+    [Route(SPACE[0], 122, 254, 1, 4, True, (INSIDE,)), Route(SPACE[0], 123, 254, 1, 4, False, ())],
+    None,
+    [Prefix(SPACE[0], 123), Prefix(SPACE[0], 124)],
+)
 @example([Route(SPACE[0], 128, 254, 1, 4, False, ()), Route(SPACE[0], 128, 254, 1, 4, True, (INSIDE,))], None, [])
 @given(routes, st.none() | st.frozensets(st.sampled_from([INSIDE, OTHER]), min_size=1), st.lists(small, max_size=2))
 def test_what_routes_make_ours_is_what_the_kernel_would_forward(routes, through, within):

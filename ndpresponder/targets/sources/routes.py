@@ -140,13 +140,15 @@ class Selection:
 def targets_of(routes: Iterable[kernel.Route], selection: Selection) -> TargetSet:
     """Return the targets that `routes` lead to."""
     order = selection.order or {}
+    wanted = selection.within.prefixes
+    within = Scope(frozenset(each for each in wanted if not any(contains(other, each) for other in wanted - {each})))
     decided: dict[Prefix, bool] = {}
     # As for the kernel, the longest route decides; of those the first table's, the lowest metric's, the first
     for route in sorted(routes, key=lambda each: (-each.length, order.get(each.table, 0), each.metric)):
         prefix = Prefix(route.value, route.length)
         dead = route.unicast and not route.devices  # the kernel passes it over as well
         if not dead and not any(contains(never, prefix) for never in _NEVER):
-            for part in selection.within.clip(frozenset((prefix,))):
+            for part in within.clip(frozenset((prefix,))):
                 decided.setdefault(part, selection.takes(route))
     return _condense(decided)
 
