@@ -167,7 +167,7 @@ class Peer:
         """Return the next `count` advertisements, fewer if the deadline passes first."""
         return [frame for _, frame in zip(range(count), self.advertisements(deadline_s), strict=False)]
 
-    def ask(self, *frames: bytes) -> list[bytes]:
+    def ask(self, *frames: bytes, deadline_s: float = ANSWER_DEADLINE_S) -> list[bytes]:
         """Send frames and return the advertisements they caused: all that came before the answer to one frame more.
 
         That one has an option, so that no fast path answers it before what waits in user space.
@@ -177,7 +177,7 @@ class Peer:
         """
         self.send(*frames, solicitation(MARKER, options=option(NONCE, b"noncen")))
         answers: list[bytes] = []
-        for answer in self.advertisements():
+        for answer in self.advertisements(deadline_s):
             if answer[62:78] == packed(MARKER):
                 return answers
             answers.append(answer)
