@@ -60,7 +60,7 @@ def unharmed(daemon: Installed, peer: Peer, busy: float = IDLE) -> Iterator[None
     spent = (daemon.cpu_s() - used_s) / (time.monotonic() - began_s)
     assert spent < busy, f"{spent:.2f} of a core"
     peer.await_answer()
-    wait_until(lambda: comes_to_agree(peer), 5, "exactly one right answer")
+    wait_until(lambda: peer_agrees(peer), 5, "exactly one right answer")
     seconds_until(lambda: daemon.descriptors() <= descriptors, 5)
     assert "Traceback" not in daemon.log()
     assert "fault of ours" not in daemon.log()

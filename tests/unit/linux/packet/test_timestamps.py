@@ -13,9 +13,12 @@ NOW_S = 1_800_000_000.0
 
 @pytest.mark.parametrize("step_s", [3600.0, -3600.0, 4.0, -4.0])
 def test_a_step_between_two_processes_is_found(step_s: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time, "time", lambda: NOW_S)
+    monkeypatch.setattr(time, "clock_gettime", lambda _: 50.0)
     kept = offset()
-    monkeypatch.setattr(time, "time", lambda now_s=time.time: now_s() + step_s)
-    assert step_since(kept) == pytest.approx(step_s, abs=0.1)
+    monkeypatch.setattr(time, "time", lambda: NOW_S + 20 + step_s)
+    monkeypatch.setattr(time, "clock_gettime", lambda _: 70.0)
+    assert step_since(kept) == pytest.approx(step_s)
 
 
 @pytest.mark.parametrize(
