@@ -69,7 +69,10 @@ class Pinging:
 def overruns(installed: Installed) -> int:
     """Return how many netlink messages the kernel had no room for in the sockets of the daemon, as it counts them."""
     process = Path("/proc", str(installed.process.pid))
-    ours = {path.readlink().name for path in (process / "fd").iterdir()}
+    ours = set()
+    for path in (process / "fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # closed since it was listed
+            ours.add(path.readlink().name)
     _, *rows = (line.split() for line in (process / "net" / "netlink").read_text().splitlines())
     return sum(int(row[8]) for row in rows if f"socket:[{row[9]}]" in ours)
 

@@ -57,7 +57,12 @@ def running_demo(*flags: str) -> Iterator[subprocess.Popen[str]]:
 
 
 def daemons() -> list[int]:
-    return [pid for pid in processes([VPS]) if b"ndpresponder\0--prefix" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    found = []
+    for pid in processes([VPS]):
+        with contextlib.suppress(OSError):  # it ended since it was listed
+            if b"ndpresponder\0--prefix" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                found.append(pid)
+    return found
 
 
 def namespaces() -> list[str]:

@@ -1,5 +1,6 @@
 """SIGUSR2: the installed version takes the process over, and no solicitation is lost; what cannot start does not."""
 
+import contextlib
 import os
 import signal
 import time
@@ -122,7 +123,8 @@ def test_who_signals_the_whole_service_does_not_end_the_trial_of_the_successor(d
     children = Path(f"/proc/{daemon.process.pid}/task/{daemon.process.pid}/children")
     wait_until(lambda: bool(children.read_text()), 5.0, "the trial", every_s=0.001)
     for child in children.read_text().split():
-        os.kill(int(child), number)
+        with contextlib.suppress(ProcessLookupError):  # it ended since it was listed
+            os.kill(int(child), number)
     daemon.await_line("replaced by the installed version", 30.0)
     daemon.await_notice("READY=1", 10.0)
 

@@ -223,7 +223,8 @@ class Installed:
         """Have it go before others on a busy machine, as the unit does."""
         nice = int(re.findall(r"^Nice=(.*)", UNIT.read_text(), re.MULTILINE)[0])
         for thread in Path(f"/proc/{self.process.pid}/task").iterdir():
-            os.setpriority(os.PRIO_PROCESS, int(thread.name), nice)
+            with contextlib.suppress(ProcessLookupError):  # it ended since it was listed
+                os.setpriority(os.PRIO_PROCESS, int(thread.name), nice)
 
     def cpu_s(self) -> float:
         """Return how much processor time it has used so far."""
