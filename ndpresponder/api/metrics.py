@@ -2,7 +2,7 @@
 
 One scrape is one turn of the loop, so received = answered + ignored holds in it. No label may carry an address: a
 requester that scans a /64 would create a series per target. Import this module only when metrics are wanted, and after
-the first answers: prometheus_client brings an HTTP client and server along (4.4 MB, 20 ms).
+the first answers.
 """
 
 import asyncio
@@ -15,16 +15,18 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from math import inf
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Metric, ProcessCollector, generate_latest, metrics_core
-from prometheus_client.openmetrics import exposition as openmetrics
-
 from ndpresponder import __version__
 from ndpresponder.api import snapshot
 from ndpresponder.api.server import Handler, Reply, Request, Service, serving, text_reply
 from ndpresponder.api.snapshot import InForce
+from ndpresponder.linux.imports import without
 from ndpresponder.observe.logs import get_logger
 from ndpresponder.outcome import IGNORED, Kind, Outcome
 from ndpresponder.uplink.uplink import Uplink
+
+with without("ssl", "http.server", "socketserver", "urllib.error", "urllib.request", "wsgiref.simple_server"):
+    from prometheus_client import CollectorRegistry, Metric, ProcessCollector, generate_latest, metrics_core
+    from prometheus_client.openmetrics import exposition as openmetrics
 
 PREFIX: Final = "ndpresponder_"
 TEXT: Final = "text/plain; version=0.0.4; charset=utf-8"

@@ -72,7 +72,10 @@ def _run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
         return load(vars(options), environ).config
 
     config = read()
-    from ndpresponder.daemon import daemon
+    from ndpresponder.linux.imports import without
+
+    with without("ssl"):
+        from ndpresponder.daemon import daemon
 
     return daemon.run(config, read, options.config or environ.get("NDPRESPONDER_CONFIG", ""))
 

@@ -20,6 +20,7 @@ from ndpresponder.daemon.running import Running
 from ndpresponder.daemon.supervise import contain, on_demand
 from ndpresponder.daemon.tasks import Life, Run, Task, Tasks
 from ndpresponder.errors import ExitCode, LinkNotReady, NdpresponderError
+from ndpresponder.linux.heap import give_back_free_memory
 from ndpresponder.linux.loop import frame_loop, wait
 from ndpresponder.linux.netlink import Links, LinkWatcher, ask_links
 from ndpresponder.linux.packet.handover import Handover
@@ -200,6 +201,7 @@ class Daemon:
                 for uplink in list(self._running.uplinks.values()):
                     await uplink.settle()
         self._notifier.ready(snapshot.status_line(self._running))
+        give_back_free_memory()
 
     async def _answer_first(self, life: Life) -> None:
         life.on_failure = life.ready.set  # READY does not wait for a task that is tried again

@@ -8,8 +8,8 @@ than `_ANSWER_INTERVAL_S` allows. Sections are those of RFC 4286.
 
 import asyncio
 import contextlib
+import os
 from collections.abc import Callable
-from random import SystemRandom
 from typing import Final, Literal
 
 from ndpresponder.errors import LinkNotReady, SourceUnavailable
@@ -28,7 +28,6 @@ _FIRST_INTERVAL_S: Final = 2.0
 _FIRST: Final = 3  # MaxInitialAdvertisements, 3.1.4
 _ANSWER_S: Final = 2.0  # 4.3: the longest wait before a search for routers is answered
 _ANSWER_INTERVAL_S: Final = 1.0  # a tenth of the rate that 3.1.6 allows
-_between: Final = SystemRandom().uniform
 
 
 class MulticastRouter:
@@ -112,3 +111,8 @@ class MulticastRouter:
         if is_query(search):
             soonest_s = self._advertised_s + _ANSWER_INTERVAL_S - asyncio.get_running_loop().time()
             self._again.within(max(_between(0, _ANSWER_S), soonest_s))
+
+
+def _between(least: float, most: float) -> float:
+    """Return a number in between, each as likely, that a neighbor cannot foresee."""
+    return least + (most - least) * int.from_bytes(os.urandom(4), "big") / 2**32

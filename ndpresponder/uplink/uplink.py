@@ -8,9 +8,9 @@ import asyncio
 import contextlib
 import socket
 import time
+from binascii import crc32
 from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
-from zlib import crc32
 
 from ndpresponder.errors import LinkNotReady, NdpresponderError, SourceUnavailable
 from ndpresponder.linux.netlink import Link
