@@ -7,6 +7,7 @@ Frames may have waited in a socket that a predecessor left. A requester solicits
 gives up: a solicitation that waited longer is counted, not answered.
 """
 
+import contextlib
 import errno
 import os
 import time
@@ -16,6 +17,7 @@ from typing import Final
 
 from ndpresponder.linux.loop import read_frames, stop_reading
 from ndpresponder.linux.netlink import Link
+from ndpresponder.linux.packet.fanout import begin_group
 from ndpresponder.linux.packet.handover import Handover
 from ndpresponder.linux.packet.packet_socket import PacketSocket
 from ndpresponder.linux.packet.ring import SLOTS
@@ -80,6 +82,9 @@ class Frames:
     def set_state(self, state: UplinkState | None) -> None:
         """Answer for an uplink in `state`; None while it cannot be answered on."""
         self.state = state
+        if state is not None and self.socket is not None:
+            with contextlib.suppress(OSError):  # then `counting` reads everything, and says why
+                begin_group(self.socket.fileno())
         self.responder.set_state(state)
         if not self._rests:
             self.counting.set_state(state)

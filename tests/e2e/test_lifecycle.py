@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Iterator
 
 import pytest
-from daemon_process import FOLLOW_DEADLINE_S, Installed, within
+from daemon_process import COMMAND, FOLLOW_DEADLINE_S, Installed, within
 from frames import TARGET, advertisement, lladdr, solicitation
 from peer import Peer, Wire, await_running, seconds_until
 from requirements import require
@@ -203,3 +203,18 @@ def test_it_ends_at_once_and_says_so(wire, daemon, peer):
     assert daemon.stop() == 0
     daemon.await_notice("STOPPING=1", 1)
     assert daemon.lines("stopped")
+
+
+def test_the_socket_begins_its_group_before_it_answers(wire, tmp_path):
+    """A socket that begins a group is off the kernel's list for a moment: a frame that comes then is lost."""
+    require("strace")
+    trace = tmp_path / "trace"
+    watched = "trace=setsockopt,sendto,sendmmsg"
+    command = ("strace", "-D", "-f", "-qq", "-e", watched, "-o", str(trace), COMMAND)
+    with Peer(wire.far) as peer, Installed(wire.near, *FLAGS, command=command, wait=False) as daemon:
+        peer.await_answer(every_s=0.0002, deadline_s=10)
+        daemon.await_ready()
+    calls = trace.read_text().splitlines()
+    groups = [number for number, call in enumerate(calls) if "PACKET_FANOUT, [" in call]
+    answers = [number for number, call in enumerate(calls) if ", 86, 0, NULL, 0)" in call or "sendmmsg(" in call]
+    assert groups[0] < answers[0], calls[answers[0] : groups[0] + 1]
