@@ -1,19 +1,24 @@
 """An event loop that answers frames before it does anything else.
 
-A frame's callback runs as soon as epoll returns, inside `select`, not after asyncio has made handles, looked at its
-timers and called everything that was ready: on an idle machine that is a third of the time to the answer. One such
-callback a turn, so that everything else still gets its share.
+A frame's callback runs as soon as epoll returns, inside `select`. A wake-up that brings frames only, and after which
+nothing is scheduled, needs no turn of asyncio, which makes handles, looks at its timers and calls what is ready: the
+selector waits again. One callback for each wait, so that everything else still gets its share.
 """
 
 import asyncio
 import contextlib
+import select
 import selectors
 import socket
+import time
 from collections.abc import Callable
-from typing import Protocol
+from contextvars import Context
+from math import inf
+from typing import Protocol, TypeVarTuple
 
 from ndpresponder.errors import LinkNotReady, SourceUnavailable
 
+_Arguments = TypeVarTuple("_Arguments")
 Schedule = Callable[..., asyncio.TimerHandle]  # `call_later` of an event loop: delay, callback and its arguments
 
 
@@ -25,25 +30,59 @@ class HasFileno(Protocol):
 
 
 class _FrameSelector(selectors.EpollSelector):
-    """Calls back for frames itself, and hands on the other events."""
+    """Calls back for frames itself, and hands on the other events.
+
+    It waits with an epoll of its own for the sockets that bring frames and for the epoll of asyncio (epoll(7): one can
+    wait for another).
+    """
 
     def __init__(self) -> None:
         super().__init__()
-        self.callbacks: dict[int, Callable[[], None]] = {}
+        try:
+            self._everything = select.epoll()
+        except OSError:
+            super().close()
+            raise
+        self._everything.register(self.fileno(), select.EPOLLIN)
+        self._callbacks: dict[int, Callable[[], None]] = {}
+        self.is_turn_due = False  # something was scheduled since asyncio asked
+
+    def close(self) -> None:
+        self._everything.close()
+        super().close()
+
+    def read(self, descriptor: int, callback: Callable[[], None]) -> None:
+        """Call `callback` whenever `descriptor` is readable; raise OSError if epoll(7) refuses it now."""
+        if descriptor not in self._callbacks:
+            self._everything.register(descriptor, select.EPOLLIN)
+        self._callbacks[descriptor] = callback
+
+    def stop_reading(self, descriptor: int) -> None:
+        """Undo `read`, if it took the descriptor."""
+        if self._callbacks.pop(descriptor, None) is not None:
+            self._everything.unregister(descriptor)
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        others = []
-        for event in super().select(timeout):
-            callback = self.callbacks.get(event[0].fd)
-            if callback is None:
-                others.append(event)
-                continue
-            try:
-                callback()
-            except Exception as error:  # as for any callback of the loop: told, and the loop goes on
-                context = {"message": "reading frames failed", "exception": error}
-                asyncio.get_running_loop().call_exception_handler(context)
-        return others
+        self.is_turn_due = False
+        end_s = inf if timeout is None else time.monotonic() + timeout
+        while True:
+            has_others = False
+            for descriptor, _ in self._everything.poll(timeout, 1 + len(self._callbacks)):
+                callback = self._callbacks.get(descriptor)
+                if callback is None:
+                    has_others = True
+                    continue
+                try:
+                    callback()
+                except Exception as error:  # as for any callback of the loop: told, and the loop goes on
+                    context = {"message": "reading frames failed", "exception": error}
+                    asyncio.get_running_loop().call_exception_handler(context)
+            if has_others:
+                return super().select(0)
+            if timeout is not None:
+                timeout = max(0.0, end_s - time.monotonic())
+            if self.is_turn_due or timeout == 0:
+                return []
 
 
 class FrameLoop(asyncio.SelectorEventLoop):
@@ -52,6 +91,18 @@ class FrameLoop(asyncio.SelectorEventLoop):
     def __init__(self) -> None:
         self.frames = _FrameSelector()
         super().__init__(self.frames)
+
+    def call_soon(
+        self, callback: Callable[[*_Arguments], object], *args: *_Arguments, context: Context | None = None
+    ) -> asyncio.Handle:
+        self.frames.is_turn_due = True
+        return super().call_soon(callback, *args, context=context)
+
+    def call_at(
+        self, when: float, callback: Callable[[*_Arguments], object], *args: *_Arguments, context: Context | None = None
+    ) -> asyncio.TimerHandle:
+        self.frames.is_turn_due = True
+        return super().call_at(when, callback, *args, context=context)
 
 
 def frame_loop() -> FrameLoop:
@@ -64,20 +115,15 @@ def frame_loop() -> FrameLoop:
 
 def read_frames(source: HasFileno, callback: Callable[[], None]) -> None:
     """Call `callback` first of all whenever `source` is readable; raise `LinkNotReady` if epoll(7) refuses it now."""
-    selector, descriptor = _running_selector(), source.fileno()
     try:
-        if descriptor not in selector.callbacks:
-            selector.register(source, selectors.EVENT_READ)
+        _running_selector().read(source.fileno(), callback)
     except OSError as error:
         raise LinkNotReady(f"no frame can be waited for: {error.strerror}") from error
-    selector.callbacks[descriptor] = callback
 
 
 def stop_reading(source: HasFileno) -> None:
     """Undo `read_frames`, if it took the source."""
-    selector = _running_selector()
-    if selector.callbacks.pop(source.fileno(), None) is not None:
-        selector.unregister(source)
+    _running_selector().stop_reading(source.fileno())
 
 
 def _running_selector() -> _FrameSelector:

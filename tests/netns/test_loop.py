@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import threading
 
 import pytest
 
@@ -122,3 +123,82 @@ def test_one_callback_takes_the_place_of_another():
         return said
 
     assert run(main) == ["second"]
+
+
+def test_frames_that_schedule_nothing_take_no_turn_of_asyncio(monkeypatch):
+    turns = []
+
+    async def main():
+        frames = asyncio.get_running_loop().frames
+        select = frames.select
+        monkeypatch.setattr(frames, "select", lambda timeout: turns.append(timeout) or select(timeout))
+        near, far = socket.socketpair()
+        seen = []
+        finished = asyncio.Event()
+
+        def read():
+            seen.append(near.recv(1))
+            if len(seen) == 200:
+                finished.set()
+            else:
+                far.send(b"x")  # the next one comes while this is answered
+
+        with near, far:
+            read_frames(near, read)
+            turns.clear()
+            far.send(b"x")
+            await finished.wait()
+            stop_reading(near)
+        return len(turns)
+
+    assert run(main) < 5
+
+
+@pytest.mark.parametrize("way", ["soon", "later", "future", "thread", "reader"])
+def test_what_a_frame_causes_happens_at_once_while_more_frames_come(way):
+    async def main():
+        loop = asyncio.get_running_loop()
+        near, far = socket.socketpair()
+        other, its_far = socket.socketpair()
+        happened, result = asyncio.Event(), loop.create_future()
+        result.add_done_callback(lambda _: happened.set())
+        loop.add_reader(other, happened.set)
+        causes = {
+            "soon": lambda: loop.call_soon(happened.set),
+            "later": lambda: loop.call_later(0.01, happened.set),
+            "future": lambda: result.done() or result.set_result(None),
+            "thread": lambda: threading.Thread(target=loop.call_soon_threadsafe, args=(happened.set,)).start(),
+            "reader": lambda: its_far.send(b"x"),
+        }
+        read = []
+
+        def on_frame():  # never read: readable for ever
+            if not read:
+                causes[way]()
+            read.append(1)
+
+        with near, far, other, its_far:
+            read_frames(near, on_frame)
+            far.send(b"x")
+            async with asyncio.timeout(5):
+                await happened.wait()
+            stop_reading(near)
+            loop.remove_reader(other)
+        return len(read)
+
+    assert run(main) >= 1
+
+
+def test_a_timer_is_not_late_while_frames_come():
+    async def main():
+        loop = asyncio.get_running_loop()
+        near, far = socket.socketpair()
+        with near, far:
+            far.send(b"x")
+            read_frames(near, lambda: None)
+            due_s = loop.time() + 0.05
+            await asyncio.sleep(0.05)
+            stop_reading(near)
+        return loop.time() - due_s
+
+    assert 0 <= run(main) < 0.5
