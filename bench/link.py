@@ -61,6 +61,7 @@ class Link:
 
     def __enter__(self) -> Self:
         programs.generator()
+        programs.bytecode()
         with ExitStack() as stack:
             lock = stack.enter_context(self._lock.open("w"))
             try:
@@ -120,7 +121,8 @@ class Link:
         return self.responder.run("ip", "-o", "link").stdout.count("state UP") == len(self.uplinks)
 
     def start_responder(self, *argv: str, **options: Any) -> subprocess.Popen[str]:
-        """Start a command on the responder's core."""
+        """Start a command on the responder's core, with the bytecode of an installed package."""
+        options.setdefault("env", programs.environment())
         return self.responder.popen("taskset", "-c", str(self.responder_core), *argv, **options)
 
     def receive_on_own_core(self, on: bool) -> None:

@@ -1,5 +1,7 @@
 """The benchmark's programs in C: compiled into .cache/ at the first use, and whenever a source has changed.
 
+The package's bytecode is compiled as well, because a daemon that compiles 300 modules starts in twice the time.
+
 Needs gcc for what runs in user space; clang and libbpf too for what runs in the kernel. It must never run them.
 """
 
@@ -39,6 +41,17 @@ def flood() -> tuple[Path, Path]:
 def for_the_kernel(clang: str = "clang") -> tuple[str, ...]:
     """Return the command that compiles what runs in the kernel, up to its arguments."""
     return (clang, *_KERNEL, f"-I/usr/include/{platform.machine()}-linux-gnu")
+
+
+def bytecode() -> None:
+    """Compile the package's modules, as an installer does; those whose source did not change are left alone."""
+    command = [sys.executable, "-m", "compileall", "-q", ROOT / "ndpresponder"]
+    subprocess.run(command, check=True, env=environment())
+
+
+def environment() -> dict[str, str]:
+    """Return our environment, without what keeps Python from using or writing the bytecode beside the sources."""
+    return {k: v for k, v in os.environ.items() if k not in ("PYTHONDONTWRITEBYTECODE", "PYTHONPYCACHEPREFIX")}
 
 
 def can_flood() -> bool:
