@@ -240,7 +240,7 @@ int main(int argc, char **argv) {
   const char *mode = argc > 1 ? argv[1] : "";
   char *iface = "";
   double seconds = 2, warmup = 0.2, rate = 1000, took = 0;
-  u64 window = 256, answered_before = 0;
+  u64 window = 256, answered_before = 0, in_time = 0;
   int cpu = -1;
   for (int i = 2; i < argc; i++) {
     char *value = strchr(argv[i], '=');
@@ -277,14 +277,15 @@ int main(int argc, char **argv) {
     answered_before = n.answered;
     memset(&n, 0, sizeof n), delays = 0;
     took = closed ? run_window(warm ? warmup : seconds, window) : run_rate(warm ? warmup : seconds, rate);
+    in_time = n.answered;
     settle();
   }
   struct tpacket_stats kernel = {0};
   socklen_t size = sizeof kernel;
   getsockopt(fd, SOL_PACKET, PACKET_STATISTICS, &kernel, &size);
-  printf("{\"mode\": \"%s\", \"seconds\": %.3f, \"sent\": %llu, \"answered\": %llu, \"answered_in_warmup\": %llu, \"from_target\": %llu, "
+  printf("{\"mode\": \"%s\", \"seconds\": %.3f, \"sent\": %llu, \"answered\": %llu, \"answered_in_time\": %llu, \"answered_in_warmup\": %llu, \"from_target\": %llu, "
          "\"invalid\": %llu, \"duplicate\": %llu, \"lost\": %llu, \"unsent\": %llu, \"missed_by_generator\": %u, \"waited_s\": %.4f", mode, took,
-         (unsigned long long)n.sent, (unsigned long long)n.answered, (unsigned long long)answered_before,
+         (unsigned long long)n.sent, (unsigned long long)n.answered, (unsigned long long)in_time, (unsigned long long)answered_before,
          (unsigned long long)n.from_target, (unsigned long long)n.invalid, (unsigned long long)n.duplicate,
          (unsigned long long)n.lost, (unsigned long long)n.unsent, kernel.tp_drops, waited_s());
   if (delay_ns) {

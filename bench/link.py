@@ -53,6 +53,7 @@ class Link:
             raise BenchError("two cores are needed: one for the generator, one for the responder")
         self.asker_core, self.responder_core = cores[:2]
         self.own_core = False  # whether frames are received on the core of the end they are for
+        self.half_core = False  # whether a busy loop shares the responder's core
         self._asker, self.responder = Namespace(f"{name}-asker"), Namespace(f"{name}-responder")
         self._lock = Path("/run/lock", name)
         self.uplinks = [UPLINK, *(f"{UPLINK}{number}" for number in range(2, uplinks + 1))]
@@ -133,6 +134,18 @@ class Link:
             for device in devices:
                 # A command of its own, because /sys shows the devices of the namespace it was mounted in
                 end.run("sh", "-c", f"echo {mask} > /sys/class/net/{device}/queues/rx-0/rps_cpus")
+
+    @contextmanager
+    def sharing_core(self) -> Iterator[None]:
+        """Have a busy loop of equal priority on the responder's core meanwhile."""
+        loop = self.start_responder("sh", "-c", "while :; do :; done")
+        self.half_core = True
+        try:
+            yield
+        finally:
+            self.half_core = False
+            loop.kill()
+            loop.wait()
 
     def receive_by_napi(self, on: bool) -> None:
         """Have both ends receive as a NIC does, as the frames made in the kernel want it, or (off) as a veth does."""

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from ipaddress import IPv6Address
@@ -14,9 +15,12 @@ from pathlib import Path
 from typing import Final
 
 import programs
-from link import FIRST_TARGET, PREFIX, TARGETS, TICKS_PER_S, UPLINK, BenchError, Link, core_time_s
+from link import FIRST_TARGET, PREFIX, TARGETS, UPLINK, BenchError, Link, core_time_s
 
-OURS: Final = (sys.executable, "-m", "ndpresponder")
+OURS: Final = (str(Path(sys.executable).with_name("ndpresponder")),)
+
+Sample = dict[str, float]  # figures by their keys
+_CPUCLOCK_SCHED: Final = 2  # linux/posix-timers.h
 
 
 class Responder(ABC):
@@ -26,6 +30,7 @@ class Responder(ABC):
     answers_prefix: bool  # else only the addresses it has an entry for
     quiet: float = 3.0  # percent of the time that an end may wait for its core in an undisturbed measurement
     before_skb = False  # it answers frames that never get an sk_buff, which only NAPI at the asker's end takes
+    by_stack = False  # the kernel sends its answers, and has to know each requester's link-layer address
     has_process: bool  # else its work shows only in its core's time, and only while frames are received on that core
 
     def why_not(self) -> str | None:
@@ -48,9 +53,16 @@ class Responder(ABC):
         """Return how long it wanted its core and another process had it."""
         return 0.0
 
-    def rss_mb(self) -> float | None:
-        """Return the resident memory; None for what lives in the kernel."""
-        return None
+    def wakeups(self) -> int:
+        """Return how often its threads have waited and gone on."""
+        return 0
+
+    def memory_mb(self) -> Sample:
+        """Return its memory by `rss_mb`, `pss_mb` (shared pages in part) and `uss_mb` (its own pages alone).
+
+        It is empty for a responder that lives in the kernel.
+        """
+        return {}
 
     def complaint(self) -> str:
         """Return what it said last, for an error message."""
@@ -58,13 +70,17 @@ class Responder(ABC):
 
 
 class ProcessResponder(Responder):
-    """A daemon in the foreground. `config` is the text of its configuration file, whose path replaces `{config}`."""
+    """A daemon in the foreground. `config` is the text of its configuration file, whose path replaces `{config}`.
+
+    `{folder}` stands for a folder of its own, in its arguments and in the configuration.
+    """
 
     answers_prefix = True
     has_process = True
 
-    def __init__(self, name: str, *argv: str, config: str = "") -> None:
+    def __init__(self, name: str, *argv: str, config: str = "", by_stack: bool = False) -> None:
         self.name = name
+        self.by_stack = by_stack
         self._argv = argv
         self._config = config
         self._files: tempfile.TemporaryDirectory[str] | None = None
@@ -77,8 +93,8 @@ class ProcessResponder(Responder):
 
     def start(self, link: Link) -> None:
         self._files = tempfile.TemporaryDirectory(prefix="ndpbench-")
-        self.config.write_text(self._config)
-        argv = [str(self.config) if word == "{config}" else word for word in self._argv]
+        self.config.write_text(self._placed(self._config))
+        argv = [self._placed(word) for word in self._argv]
         with self._log().open("w") as log:
             self._process = link.start_responder(*argv, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
 
@@ -96,8 +112,12 @@ class ProcessResponder(Responder):
             self._files = None
 
     def cpu_s(self) -> float:
-        fields = self._proc("stat").rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / TICKS_PER_S
+        assert self._process is not None
+        clock = ~self._process.pid << 3 | _CPUCLOCK_SCHED  # as clock_getcpuclockid(3): to the nanosecond, all threads
+        try:
+            return time.clock_gettime(clock)
+        except OSError:
+            raise self._ended() from None
 
     def ran_s(self) -> float:
         """Return what `cpu_s` does, of the main thread alone, to the nanosecond."""
@@ -106,9 +126,23 @@ class ProcessResponder(Responder):
     def waited_s(self) -> float:
         return int(self._proc("schedstat").split()[1]) / 1e9
 
-    def rss_mb(self) -> float | None:
-        line = next(line for line in self._proc("status").splitlines() if line.startswith("VmRSS"))
-        return int(line.split()[1]) * 1024 / 1e6
+    def memory_mb(self) -> Sample:
+        lines = map(str.split, self._proc("smaps_rollup").splitlines()[1:])
+        size = {line[0].rstrip(":"): int(line[1]) * 1024 / 1e6 for line in lines}
+        uss_mb = size["Private_Clean"] + size["Private_Dirty"]
+        return {"rss_mb": size["Rss"], "pss_mb": size["Pss"], "uss_mb": uss_mb}
+
+    def wakeups(self) -> int:
+        assert self._process is not None
+        try:
+            texts = [path.read_text() for path in Path("/proc", str(self._process.pid)).glob("task/*/status")]
+        except OSError:
+            raise self._ended() from None
+        return sum(int(text.partition("\nvoluntary_ctxt_switches:")[2].split()[0]) for text in texts)
+
+    def path(self, name: str) -> str:
+        """Return the path of a file in the folder of its own, while it runs."""
+        return self._placed(f"{{folder}}/{name}")
 
     def complaint(self) -> str:
         return self._log().read_text()[-2000:]
@@ -128,7 +162,14 @@ class ProcessResponder(Responder):
         try:
             return Path("/proc", str(self._process.pid), name).read_text()
         except OSError:
-            raise BenchError(f"{self.name} ended by itself:\n{self.complaint()}") from None
+            raise self._ended() from None
+
+    def _ended(self) -> BenchError:
+        return BenchError(f"{self.name} ended by itself:\n{self.complaint()}")
+
+    def _placed(self, text: str) -> str:
+        assert self._files is not None
+        return text.replace("{config}", str(self.config)).replace("{folder}", self._files.name)
 
 
 class KernelResponder(Responder):
@@ -137,6 +178,7 @@ class KernelResponder(Responder):
     name = "proxy_ndp"
     answers_prefix = False
     has_process = False
+    by_stack = True
     quiet = 10.0  # it works on the generator's core, which waits for it
 
     def __init__(self, targets: Iterable[IPv6Address]) -> None:
@@ -187,10 +229,15 @@ class FastResponder(ProcessResponder):
         return None if "--fastpath" in help_text else "this ndpresponder has no --fastpath"
 
 
+def bare() -> tuple[str, ...]:
+    """Return our daemon's command with the fewest flags; its control socket must not meet another daemon's."""
+    return (*OURS, "--prefix", PREFIX, "--iface", UPLINK, "--control", "{folder}/control.sock")
+
+
 def all_responders() -> list[Responder]:
     """Return the contestants, ours first."""
     # Metrics on: the memory is that of a daemon that has imported everything
-    ours = (*OURS, "--prefix", PREFIX, "--iface", UPLINK, "--metrics", "[::1]:9846")
+    ours = (*bare(), "--metrics", "[::1]:9846")
     ndppd = f"proxy {UPLINK} {{\n  rule {PREFIX} {{\n    static\n  }}\n}}\n"
     npd6 = f"prefix=2001:db8:0:0:0:0:0:\ninterface={UPLINK}\n"  # seven groups: a /112
     least = str(programs.responder())
@@ -199,8 +246,8 @@ def all_responders() -> list[Responder]:
         FastResponder("tcx", *ours),
         FastResponder("xdp", *ours),
         KernelResponder(IPv6Address(FIRST_TARGET) + number for number in range(TARGETS)),
-        ProcessResponder("ndppd", "ndppd", "-c", "{config}", config=ndppd),
-        ProcessResponder("npd6", "npd6", "-f", "-l", "-", "-c", "{config}", config=npd6),
+        ProcessResponder("ndppd", "ndppd", "-c", "{config}", config=ndppd, by_stack=True),
+        ProcessResponder("npd6", "npd6", "-f", "-l", "-", "-c", "{config}", config=npd6, by_stack=True),
         ProcessResponder("C recvmmsg", least, "recvmmsg", UPLINK, "2001:db8::"),
         ProcessResponder("C ring", least, "ring", UPLINK, "2001:db8::"),
     ]

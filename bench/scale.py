@@ -22,8 +22,8 @@ from ending import exit_code
 from link import UPLINK, BenchError, Link
 from plot import Panel, svg
 from programs import ROOT, can_flood
-from responders import OURS, FastResponder, KernelResponder, ProcessResponder, Responder, proxy_entry
-from turn import WINDOW, Effort, Sample, Turn, per_second
+from responders import OURS, FastResponder, KernelResponder, ProcessResponder, Responder, Sample, proxy_entry
+from turn import WINDOW, Effort, Turn, per_second
 
 _BASE: Final = int(IPv6Address("2001:db8::"))
 _FIRST: Final = IPv6Address(_BASE + 0x800)
@@ -148,9 +148,7 @@ def figures(link: Link, asker: Asker, responder: Responder, setting: Setting, ef
         "wrong": sum(report["invalid"] for report in (latency.report, *saturated)),
         "disturbed": latency.disturbed,
     }
-    if (rss_mb := responder.rss_mb()) is not None:
-        sample["rss_mb"] = rss_mb
-    return sample
+    return sample | responder.memory_mb()
 
 
 def update_times_ms(link: Link, asker: Asker, responder: Responder, setting: Setting) -> Iterator[float]:

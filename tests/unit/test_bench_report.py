@@ -6,10 +6,12 @@ from xml.etree import ElementTree
 
 import pytest
 import report
+import rows
 import scale
-import wire
+import setups
 from plot import Panel, svg
 from programs import BenchError
+from turn import Effort
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -60,11 +62,48 @@ def test_the_bars_compare_medians_of_one_run() -> None:
         "npd6": [sample(saturation=100)],
         "C recvmmsg": [sample(saturation=400)],
     }
-    judged = {bar.text: (bar.value, bar.met) for bar in wire.bars(results)}
+    judged = {bar.text: (bar.value, bar.met) for bar in rows.bars(results)}
     assert judged == {
         "answered/s at saturation, to npd6": (2.1, True),
         "answered/s at saturation, to C recvmmsg": (0.525, False),
     }
+
+
+def test_the_bars_of_a_scan_of_cpu_and_of_overload() -> None:
+    results = {
+        "ndpresponder": [sample(scan=150, cpu_at_1000=30, rss_plain_mb=24, **{"overload_1.5": 89})],
+        "npd6": [sample(scan=75)],
+        "C recvmmsg": [sample(scan=200, cpu_at_1000=20)],
+    }
+    judged = {bar.text: (bar.value, bar.met) for bar in rows.bars(results)}
+    assert judged == {
+        "answered/s, 65,536 targets, to npd6": (2.0, True),
+        "answered/s, 65,536 targets, to C recvmmsg": (0.75, True),
+        "1.5 x offered, % of saturation": (89, False),
+        "CPU per answer at 1,000/s, to C recvmmsg": (1.5, False),
+        "RSS, --prefix, --iface, MB": (24, True),
+    }
+
+
+def test_each_figure_of_a_set_up_has_a_row() -> None:
+    assert set(setups.KEYS) < {measure.key for measure in rows.MEASURES}
+
+
+def test_a_row_is_measured_if_one_of_the_patterns_is_its_name() -> None:
+    effort = Effort(1, 1, 0, True, ("cpu_at_*", "scan"))
+    assert [effort.wants(key) for key in ("cpu_at_1000", "scan", "scan_half", "cpu_us")] == [True, True, False, False]
+    assert Effort(1, 1, 0, True).wants("anything")
+
+
+def test_rows_that_nobody_has_are_not_shown() -> None:
+    shown = [row[0] for row in rows.table({"npd6": [sample(scan=1)]})]
+    assert shown == [
+        "",
+        "answered/s, 65,536 targets",
+        "cores taken by others, %",
+        "rounds counted",
+        "answered/s, 65,536 targets, to npd6",
+    ]
 
 
 def test_figures_have_no_more_digits_than_they_deserve() -> None:
