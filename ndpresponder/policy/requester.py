@@ -1,4 +1,4 @@
-"""A requester: what its solicitations have in common, judged once, and the advertisements prepared for it.
+"""A requester: what its solicitations have in common, judged once, and what its advertisements have in common.
 
 Pure: no socket, clock or logging; never raises, whatever the bytes. RFC numbers without a name are sections of
 RFC 4861.
@@ -7,6 +7,7 @@ A frame's octets 6 to 38 (`REQUESTER`) are the same in every solicitation of one
 EtherType, version, payload length, next header, hop limit, IPv6 source.
 """
 
+import struct
 from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple
 
@@ -21,34 +22,31 @@ from ndpresponder.wire.addresses import (
     is_multicast,
     is_unicast_lladdr,
 )
-from ndpresponder.wire.advertisement import Template, prepare
+from ndpresponder.wire.advertisement import Body, Envelope, address, prepare
 from ndpresponder.wire.icmpv6 import word_sum
 from ndpresponder.wire.layout import (
-    DESTINATION,
     ETH_P_IPV6,
     ETHER_TYPE,
-    ETHERNET_SOURCE,
     HOP_LIMIT,
     ICMP,
     ICMP_TYPE,
     ICMPV6,
     NDP_HOP_LIMIT,
     NEXT_HEADER,
-    OPTIONS,
     OVERRIDE_FLAG,
-    PAYLOAD_LENGTH,
     ROUTER_FLAG,
     SOLICITATION_HEADER,
     SOLICITED_FLAG,
-    SOURCE,
     SOURCE_LLADDR_OPTION,
     VERSION,
 )
 from ndpresponder.wire.solicitation import lladdr_option
 
-SUMMED: Final = slice(DESTINATION.start, OPTIONS)  # what the checksum covers and no requester repeats
 _ETHER_TYPE = ETH_P_IPV6.to_bytes(2, "big")
-_NO_TEMPLATE = prepare(bytes(6), bytes(6), UNSPECIFIED, 0)
+_STATION: Final = slice(0, 6)  # where the octets `REQUESTER` hold the Ethernet source
+# `REQUESTER`: Ethernet source and type; version, payload length, next header, hop limit, source
+_FIELDS = struct.Struct("!6sHB3xHBB16s")
+_NO_ENVELOPE, _NO_BODY = address(bytes(6), bytes(6), UNSPECIFIED, 0), prepare(bytes(6), 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,45 +85,67 @@ class UplinkState:
         return self.own_addresses | self.gateways | self.anycast
 
 
-class Requester(NamedTuple):
+@dataclass(slots=True)  # quicker to make and to read than one that is frozen
+class Requester:
     """A requester whose octets `REQUESTER` are in order, and what its last options made of the answer."""
 
     end: int  # where its message ends in the frame
     options: bytes | None  # as last seen; None before the first were read
-    header_sum: int  # of the pseudo-header, without the destination
     source: bytes
-    known_sum: int  # `header_sum` and the sum of `options`
-    live: Template
-    claimed: Template
+    source_sum: int  # the `word_sum` of the source
+    known_sum: int  # of the pseudo-header, without the destination, and of `options`
+    envelope: Envelope
+    live: Body
+    claimed: Body
+
+    def sum_with(self, options: bytes) -> int:
+        """Return what `known_sum` is with other options."""
+        return self.source_sum + self.end - ICMP + ICMPV6 + word_sum(options)
 
 
-def judge(state: UplinkState, frame: bytes) -> "Requester | Outcome":
-    """Judge what the frames of one requester have in common: their octets `REQUESTER`."""
-    if frame[ETHER_TYPE] != _ETHER_TYPE or frame[VERSION] >> 4 != 6:
+class Bodies(NamedTuple):
+    """What an uplink advertises in its state, by its policy."""
+
+    live: Body
+    claimed: Body
+    defended_live: Body  # to all nodes
+    defended_claimed: Body
+
+
+def prepare_bodies(state: UplinkState, policy: Policy) -> Bodies:
+    """Prepare what the uplink advertises now, to every requester alike."""
+    bodies = (
+        prepare(state.lladdr, solicited | router_flag(state, policy) | override_flag(policy, is_live))
+        for solicited in (SOLICITED_FLAG, 0)  # 7.2.4: to all nodes Solicited must be zero
+        for is_live in (True, False)
+    )
+    return Bodies(*bodies)
+
+
+def judge(state: UplinkState, key: bytes) -> "Requester | Outcome":
+    """Judge what the frames of one requester have in common: `key`, their octets `REQUESTER`."""
+    ethernet_source, ether_type, version, length, next_header, hop_limit, source = _FIELDS.unpack(key)
+    if ether_type != ETH_P_IPV6 or version >> 4 != 6:
         return Outcome.NOT_IPV6
-    if frame[NEXT_HEADER] != ICMPV6:  # RFC 6980 5: fragments and headers in between are silent
+    if next_header != ICMPV6:  # RFC 6980 5: fragments and headers in between are silent
         return Outcome.NOT_ICMPV6
-    if frame[HOP_LIMIT] != NDP_HOP_LIMIT:  # 7.1.1: Hop Limit is 255; first of all, as in the kernel's program
+    if hop_limit != NDP_HOP_LIMIT:  # 7.1.1: Hop Limit is 255; first of all, as in the kernel's program
         return Outcome.BAD_HOP_LIMIT
-    length = int.from_bytes(frame[PAYLOAD_LENGTH], "big")
     if length == 0:
         return Outcome.BAD_PAYLOAD_LENGTH
     if length < SOLICITATION_HEADER:  # 7.1.1: ICMP length is 24 or more octets
         return Outcome.MESSAGE_TOO_SHORT
     if length % 8:  # 4.6: options come in units of 8 octets, so the last one reaches past the end
         return Outcome.BAD_OPTION
-    ethernet_source = frame[ETHERNET_SOURCE]
     if ethernet_source == state.lladdr:
         return Outcome.OWN_FRAME
     if not is_unicast_lladdr(ethernet_source):
         return Outcome.BAD_ETHERNET_SOURCE
-    source = frame[SOURCE]
     if is_multicast(source) or source == LOOPBACK or source.startswith(V4_MAPPED_PREFIX):
         return Outcome.BAD_SOURCE
     if source in state.own_addresses:
         return Outcome.OWN_SOURCE
-    header_sum = word_sum(source) + length + ICMPV6
-    return Requester(ICMP + length, None, header_sum, source, 0, _NO_TEMPLATE, _NO_TEMPLATE)
+    return Requester(ICMP + length, None, source, word_sum(source), 0, _NO_ENVELOPE, _NO_BODY, _NO_BODY)
 
 
 def judge_short(frame: bytes) -> Outcome:
@@ -136,32 +156,25 @@ def judge_short(frame: bytes) -> Outcome:
     return Outcome.BAD_HOP_LIMIT if forwarded else Outcome.TOO_SHORT
 
 
-def prepare_answers(state: UplinkState, policy: Policy, frame: bytes, requester: Requester) -> "Requester | Outcome":
-    """Read the options of a message and prepare the advertisements for its requester.
-
-    A wrong checksum is found here as well: what is remembered comes from whole messages only.
-    """
-    options = frame[OPTIONS : requester.end]
-    known_sum = requester.header_sum + word_sum(options)
-    if (word_sum(frame[SUMMED]) + known_sum) % 65535:
-        return Outcome.BAD_CHECKSUM
+def prepare_answers(
+    state: UplinkState, bodies: Bodies, key: bytes, options: bytes, requester: Requester
+) -> Outcome | None:
+    """Address the advertisements to a requester as the options of a whole message say, or return what is wrong."""
     lladdr = lladdr_option(options, SOURCE_LLADDR_OPTION)
     if isinstance(lladdr, Outcome):
         return lladdr
-    destination, ethernet_destination, flags = requester.source, frame[ETHERNET_SOURCE], SOLICITED_FLAG
     if requester.source == UNSPECIFIED:
         if lladdr is not None:  # 7.1.1: no source link-layer address option
             return Outcome.DAD_WITH_SLLA
-        # 7.2.4: to all nodes, and then Solicited must be zero
-        destination, ethernet_destination, flags = ALL_NODES, ALL_NODES_LLADDR, 0
-    elif lladdr is not None and is_unicast_lladdr(lladdr) and lladdr != state.lladdr:
-        ethernet_destination = lladdr  # behind VRRP it differs from the frame's source
-    flags |= router_flag(state, policy)
-    live, claimed = (
-        prepare(state.lladdr, ethernet_destination, destination, flags | override_flag(policy, is_live))
-        for is_live in (True, False)
-    )
-    return requester._replace(options=options, known_sum=known_sum, live=live, claimed=claimed)
+        requester.envelope = address(state.lladdr, ALL_NODES_LLADDR, ALL_NODES, word_sum(ALL_NODES))  # 7.2.4
+        requester.live, requester.claimed = bodies.defended_live, bodies.defended_claimed
+        return None
+    station = key[_STATION]
+    if lladdr not in (None, station, state.lladdr) and is_unicast_lladdr(lladdr):
+        station = lladdr  # behind VRRP it differs from the frame's source
+    requester.envelope = address(state.lladdr, station, requester.source, requester.source_sum)
+    requester.live, requester.claimed = bodies.live, bodies.claimed
+    return None
 
 
 def router_flag(state: UplinkState, policy: Policy) -> int:

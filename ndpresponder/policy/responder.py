@@ -9,13 +9,15 @@ The responder remembers two things, both bounded, and forgets both when the upli
 - Whole answers: a router solicits the same target with the same octets every time, checksum included.
 """
 
+import struct
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final
 
 from ndpresponder.outcome import Outcome
 from ndpresponder.policy.known_requesters import KnownRequesters
 from ndpresponder.policy.requester import (
-    SUMMED,
+    Bodies,
     Policy,
     Requester,
     UplinkState,
@@ -23,22 +25,19 @@ from ndpresponder.policy.requester import (
     judge_short,
     override_flag,
     prepare_answers,
+    prepare_bodies,
     router_flag,
 )
 from ndpresponder.policy.table import EMPTY, Match, TargetTable
 from ndpresponder.wire.addresses import SOLICITED_NODE_PREFIX, UNSPECIFIED
 from ndpresponder.wire.advertisement import fill
+from ndpresponder.wire.icmpv6 import word_sum
 from ndpresponder.wire.layout import (
     ADVERTISEMENT_LENGTH,
-    DESTINATION,
     ETHERNET_DESTINATION,
     ETHERNET_SOURCE,
-    ICMP_CODE,
-    ICMP_TYPE,
     NEIGHBOR_SOLICITATION,
     OPTIONS,
-    REQUESTER,
-    TARGET,
 )
 from ndpresponder.wire.solicitation import judge_target
 
@@ -57,6 +56,11 @@ _from_bytes = int.from_bytes
 _LIVE, _CLAIMED, _EXCLUDED = Match.LIVE, Match.CLAIMED, Match.EXCLUDED
 _MULTICAST, _UNICAST, _DAD = Outcome.ANSWERED_MULTICAST, Outcome.ANSWERED_UNICAST, Outcome.ANSWERED_DAD
 
+# Ethernet destination, `REQUESTER`, destination; type and code, checksum, reserved bits, target
+_FIELDS = struct.Struct("!6s32s16sHHI16s")
+_GROUPS_SUM = word_sum(SOLICITED_NODE_PREFIX + bytes(3))  # of a solicited-node group, without its low 24 bits
+_SOLICITATION = NEIGHBOR_SOLICITATION << 8  # type and code
+
 Answer = tuple[Outcome, bytes | None]
 Take = Callable[[bool], bool]
 
@@ -74,6 +78,7 @@ class Responder:
         self._policy = policy
         self._take = take
         self._state: UplinkState | None = None
+        self._bodies: Bodies  # of the last state
         self.never: frozenset[bytes] = frozenset()  # are never answered for, whatever the table says
         self._requesters: dict[bytes, Requester] = {}
         self._newcomers: dict[bytes, Requester | Outcome] = {}
@@ -116,7 +121,10 @@ class Responder:
     def set_state(self, state: UplinkState | None) -> None:
         """Answer from now on for an uplink in `state`; None while it cannot be answered on."""
         self._state = state
-        self.never = state.never if state else frozenset()
+        self.never = frozenset()
+        if state is not None:
+            self._bodies = prepare_bodies(state, self._policy)
+            self.never = state.never
         self._requesters.clear()
         self._newcomers.clear()
         self._forget_answers()
@@ -135,40 +143,46 @@ class Responder:
         left of a VLAN tag.
         """
         answer = self.recall(frame)
-        return self._decide(frame, to_other_host) if answer is None or to_other_host else answer
+        return self.decide(frame, to_other_host) if answer is None or to_other_host else answer
 
-    def _decide(self, frame: bytes, to_other_host: bool) -> Answer:
+    def decide(self, frame: bytes, to_other_host: bool = False) -> Answer:
+        """Return the same, without a look at what was answered before."""
         state = self._state
         if state is None:
             return Outcome.NOT_READY, None
         if len(frame) < OPTIONS:
             return judge_short(frame), None
-        requester = self._requesters.get(frame[REQUESTER])
+        ethernet_destination, key, destination, message, check, reserved, target = _FIELDS.unpack_from(frame)
+        requester = self._requesters.get(key)
         if requester is None:
-            met = self._meet(state, frame)
+            met = self._meet(state, key)
             if not isinstance(met, Requester):
                 return met, None
             requester = met
-        end, options, _, source, known_sum, live, claimed = requester
-
+        end, source = requester.end, requester.source
         if len(frame) < end:
             return Outcome.BAD_PAYLOAD_LENGTH, None
-        if frame[ICMP_TYPE] != NEIGHBOR_SOLICITATION:
-            return Outcome.NOT_SOLICITATION, None
-        if frame[ICMP_CODE]:  # 7.1.1: ICMP Code is 0
-            return Outcome.BAD_CODE, None
-        if frame[OPTIONS:end] != options:
-            prepared = self._prepare(state, frame, requester)
-            if isinstance(prepared, Outcome):
-                return prepared, None
-            _, _, _, _, known_sum, live, claimed = prepared
-        # 7.1.1: ICMP Checksum is valid; `wire.icmpv6` says why one division tells
-        if (_from_bytes(frame[SUMMED], "big") + known_sum) % 65535:
+        if message != _SOLICITATION:  # 7.1.1: ICMP Code is 0
+            return Outcome.BAD_CODE if message >> 8 == NEIGHBOR_SOLICITATION else Outcome.NOT_SOLICITATION, None
+        options = frame[OPTIONS:end]
+        is_new = options != requester.options
+        known_sum = requester.sum_with(options) if is_new else requester.known_sum
+        value = _from_bytes(target, "big")
+        target_sum = value % 65535  # `wire.icmpv6` says why one division tells
+        is_group = destination == SOLICITED_NODE_PREFIX + target[13:]
+        destination_sum = _GROUPS_SUM + (value & 0xFFFFFF) if is_group else word_sum(destination)
+        # 7.1.1: ICMP Checksum is valid
+        if (known_sum + destination_sum + message + check + reserved + target_sum) % 65535:
             return Outcome.BAD_CHECKSUM, None
+        if is_new:
+            if len(options) > MAX_REMEMBERED_OPTIONS:
+                requester = replace(requester)  # what is remembered stays as it is
+            wrong = prepare_answers(state, self._bodies, key, options, requester)
+            if wrong is not None:
+                return wrong, None
+            requester.options, requester.known_sum = options, known_sum
 
-        target = frame[TARGET]
-        destination = frame[DESTINATION]
-        if destination == SOLICITED_NODE_PREFIX + target[13:]:
+        if is_group:
             answered = _MULTICAST if source != UNSPECIFIED else _DAD
         elif source == UNSPECIFIED:  # 7.1.1: to the solicited-node group
             return Outcome.DAD_BAD_DESTINATION, None
@@ -178,20 +192,19 @@ class Responder:
             return Outcome.BAD_DESTINATION, None
         if source == target:
             return Outcome.SOURCE_IS_TARGET, None
-        if frame[0] & 1:
+        if ethernet_destination[0] & 1:
             if answered is _UNICAST:
                 return Outcome.UNICAST_IN_MULTICAST, None
-        elif frame[ETHERNET_DESTINATION] != state.lladdr:
+        elif ethernet_destination != state.lladdr:
             return Outcome.OTHER_LLADDR, None
         if to_other_host:
             return Outcome.VLAN_TAGGED, None
 
-        value = _from_bytes(target, "big")
         match = self._table.match(target, value)
         if match is _LIVE:
-            template = live
+            body = requester.live
         elif match is _CLAIMED:
-            template = claimed
+            body = requester.claimed
         else:
             return self._unmatched(match, target), None
         if target in self.never:
@@ -209,59 +222,39 @@ class Responder:
             return Outcome.RATE_LIMITED, None
         if policy.dry_run:
             return Outcome.DRY_RUN, None
-        answer = answered, fill(template, target, value)
+        answer = answered, fill(requester.envelope, body, target, target_sum)
         if answered is _DAD:  # not remembered: each one is told of
             self.on_defence(frame)
             return answered, _defence(frame, answer[1])
         # What must be verified again, or spends of a limit, is decided again
         if self._take is None and (match is _LIVE or self._is_there is None):
-            self._remember_answer(frame, answer)
-        return answer
-
-    def _remember_answer(self, frame: bytes, answer: Answer) -> None:
-        if frame[REQUESTER] not in self.known.since_s:  # else a requester of one target would never become known
-            return
-        if len(self._answers) < MAX_ANSWERS:
-            if len(frame) <= ADVERTISEMENT_LENGTH:  # others are few, and a hostile host fills a whole frame
+            if len(self._answers) >= MAX_ANSWERS:
+                self._misses += 1
+                if self._misses >= MISSES_BEFORE_FORGETTING:
+                    self._forget_answers()
+            elif key in self.known.since_s and len(frame) <= ADVERTISEMENT_LENGTH:
+                # Others would never become known by one target; longer frames are few, and a hostile host fills them
                 self._answers[frame] = answer
-            return
-        self._misses += 1
-        if self._misses >= MISSES_BEFORE_FORGETTING:
-            self._forget_answers()
+        return answer
 
     def _forget_answers(self) -> None:
         self._answers.clear()
         self._misses = 0
 
-    def _meet(self, state: UplinkState, frame: bytes) -> Requester | Outcome:
+    def _meet(self, state: UplinkState, key: bytes) -> Requester | Outcome:
         """Judge what a requester's frames have in common, and remember it; who asks again is no newcomer any more."""
-        key = frame[REQUESTER]
         known = self._newcomers.get(key)
         if known is None:
-            known = judge(state, frame)
-            self._welcome(key, known)
+            known = judge(state, key)
+            if len(self._newcomers) >= MAX_NEWCOMERS:
+                self._newcomers.clear()
+            self._newcomers[key] = known
         elif isinstance(known, Requester) and known.options is not None and self.known.meet(key):
             del self._newcomers[key]
             if len(self._requesters) >= MAX_REQUESTERS:
                 self._requesters.clear()
             self._requesters[key] = known
         return known
-
-    def _welcome(self, key: bytes, known: Requester | Outcome) -> None:
-        if len(self._newcomers) >= MAX_NEWCOMERS:
-            self._newcomers.clear()
-        self._newcomers[key] = known
-
-    def _prepare(self, state: UplinkState, frame: bytes, requester: Requester) -> Requester | Outcome:
-        """Prepare the advertisements for a requester, and remember them."""
-        prepared = prepare_answers(state, self._policy, frame, requester)
-        if isinstance(prepared, Requester) and prepared.end - OPTIONS <= MAX_REMEMBERED_OPTIONS:
-            key = frame[REQUESTER]
-            if key in self._requesters:
-                self._requesters[key] = prepared
-            else:
-                self._welcome(key, prepared)
-        return prepared
 
     def unsolicited_flags(self) -> int:
         """Return the flags of the advertisement that announces a live target: R and O, never S (7.2.6)."""

@@ -12,7 +12,7 @@ from typing import Final
 
 from ndpresponder.policy.token_bucket import TokenBucket
 from ndpresponder.wire.addresses import ALL_NODES, ALL_NODES_LLADDR
-from ndpresponder.wire.advertisement import fill, prepare
+from ndpresponder.wire.advertisement import advertise
 from ndpresponder.wire.solicitation import solicit
 
 REPEATS: Final = 3  # MAX_NEIGHBOR_ADVERTISEMENT, RFC 4861 10
@@ -114,5 +114,5 @@ def announcement(lladdr: bytes, target: bytes, flags: int, gateways: Iterable[by
     A router may ignore an unsolicited advertisement for an address that it does not know yet (7.2.5); a
     solicitation from that address with our link-layer address makes it create the entry (7.2.3).
     """
-    advertisement = fill(prepare(lladdr, ALL_NODES_LLADDR, ALL_NODES, flags), target, int.from_bytes(target, "big"))
+    advertisement = advertise(lladdr, ALL_NODES_LLADDR, ALL_NODES, flags, target)
     return [advertisement, *(solicit(lladdr, target, gateway) for gateway in sorted(gateways))]

@@ -171,12 +171,12 @@ class Frames:
 
     def _answer(self, socket: PacketSocket, frames: Iterable[Kept], oldest_s: float) -> None:
         tally, debug = self.tally, self._logs.debug
-        recall, respond = self.responder.recall, self.responder.respond
+        recall, decide = self.responder.recall, self.responder.decide
         verifier = self.verifier
         outcomes: list[Outcome] = []
         advertisements: list[bytes] = []
         for frame, to_other_host in frames:
-            outcome, advertisement = (None if to_other_host else recall(frame)) or respond(frame, to_other_host)
+            outcome, advertisement = (None if to_other_host else recall(frame)) or decide(frame, to_other_host)
             if advertisement is not None:
                 outcomes.append(outcome)
                 advertisements.append(advertisement)

@@ -1,9 +1,11 @@
 """Neighbor advertisements as octets (RFC 4861 4.4): ours, and those of other hosts, which tell where a gateway is.
 
-Pure, and safe on any bytes. Ours come from a template per requester, filled with a target for each answer. They are
+Pure, and safe on any bytes. Ours are made of an envelope per requester, a body that all share, and a target. They are
 always 86 octets: the IPv6 source is the target, and the one option is the target link-layer address.
 """
 
+import struct
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from ndpresponder.wire.addresses import UNSPECIFIED, is_multicast, is_unicast_lladdr
@@ -33,32 +35,52 @@ from ndpresponder.wire.layout import (
 from ndpresponder.wire.solicitation import lladdr_option
 
 
-class Template(NamedTuple):
-    """An advertisement without its target (twice) and its checksum."""
+@dataclass(slots=True)  # quicker to make and to read than one that is frozen
+class Envelope:
+    """What stands before the flags in all advertisements to one requester, without target and checksum."""
 
     head: bytes  # Ethernet header and the first 8 octets of IPv6
     middle: bytes  # IPv6 destination, ICMPv6 type and code
+    destination_sum: int  # the `word_sum` of the IPv6 destination
+
+
+@dataclass(slots=True)
+class Body:
+    """What one link-layer address advertises to every requester alike, with the same flags."""
+
     flags: bytes  # R, S, O and the reserved bits
     tail: bytes  # target link-layer address option
-    partial_sum: int  # of all that the checksum covers, but for the target
+    partial_sum: int  # of all that the checksum covers, but for the destination and the target
 
 
-def prepare(lladdr: bytes, ethernet_destination: bytes, destination: bytes, flags: int) -> Template:
-    """Build the template of what `lladdr` advertises to one requester; `flags` is the R, S, O octet."""
-    message_length = ADVERTISEMENT_LENGTH - ICMP
-    head = header(ethernet_destination, lladdr, message_length)
-    kind = bytes((NEIGHBOR_ADVERTISEMENT, 0))
+_KIND = bytes((NEIGHBOR_ADVERTISEMENT, 0))
+_MESSAGE_LENGTH = ADVERTISEMENT_LENGTH - ICMP
+_ADVERTISEMENT = struct.Struct("!22s16s18sH4s16s8s")  # head, target, middle, checksum, flags, target, tail
+
+
+def address(lladdr: bytes, ethernet_destination: bytes, destination: bytes, destination_sum: int) -> Envelope:
+    """Address what `lladdr` advertises to one requester."""
+    return Envelope(header(ethernet_destination, lladdr, _MESSAGE_LENGTH), destination + _KIND, destination_sum)
+
+
+def prepare(lladdr: bytes, flags: int) -> Body:
+    """Prepare what `lladdr` advertises; `flags` is the R, S, O octet."""
     flag_word = bytes((flags, 0, 0, 0))
     tail = bytes((TARGET_LLADDR_OPTION, 1)) + lladdr
-    partial_sum = pseudo_header_sum(UNSPECIFIED, destination, message_length) + word_sum(kind + flag_word + tail)
-    return Template(head, destination + kind, flag_word, tail, partial_sum)
+    partial_sum = pseudo_header_sum(UNSPECIFIED, UNSPECIFIED, _MESSAGE_LENGTH) + word_sum(_KIND + flag_word + tail)
+    return Body(flag_word, tail, partial_sum)
 
 
-def fill(template: Template, target: bytes, value: int) -> bytes:
-    """Return the advertisement of `target`, whose 128 bits are `value`: once as the source, once as the target."""
-    head, middle, flags, tail, partial_sum = template
-    check = -(partial_sum + 2 * value) % 65535
-    return b"".join((head, target, middle, check.to_bytes(2, "big"), flags, target, tail))
+def fill(envelope: Envelope, body: Body, target: bytes, target_sum: int) -> bytes:
+    """Return the advertisement of `target`, as the source and as the target; `target_sum` is its `word_sum`."""
+    check = -(body.partial_sum + envelope.destination_sum + 2 * target_sum) % 65535
+    return _ADVERTISEMENT.pack(envelope.head, target, envelope.middle, check, body.flags, target, body.tail)
+
+
+def advertise(lladdr: bytes, ethernet_destination: bytes, destination: bytes, flags: int, target: bytes) -> bytes:
+    """Return one advertisement of `target` by `lladdr`; `flags` is the R, S, O octet."""
+    envelope = address(lladdr, ethernet_destination, destination, word_sum(destination))
+    return fill(envelope, prepare(lladdr, flags), target, word_sum(target))
 
 
 class Received(NamedTuple):

@@ -13,13 +13,13 @@ from ndpresponder.config import InterfaceConfig
 from ndpresponder.linux.netlink import MAX_SERVED_GATEWAYS
 from ndpresponder.observe.uplink_log import MAX_LOGGED_TARGETS, UplinkLog
 from ndpresponder.policy.table import TargetTable
-from ndpresponder.wire.advertisement import fill, prepare
+from ndpresponder.wire.advertisement import advertise
 
 TUNNEL = dataclasses.replace(LINK, hardware_type=65534)
 
 
 def advertisement_of(target: bytes) -> bytes:
-    return fill(prepare(bytes(6), bytes(6), bytes(16), 0), target, int.from_bytes(target, "big"))
+    return advertise(bytes(6), bytes(6), bytes(16), 0, target)
 
 
 def uplink_log() -> UplinkLog:

@@ -10,7 +10,8 @@ from frames import ROUTER, ROUTER_LLADDR, advertisement, option, packed, solicit
 from sample_responder import make_responder, uplink_state
 
 from ndpresponder.outcome import Outcome
-from ndpresponder.policy.responder import MAX_NEWCOMERS, MAX_REQUESTERS
+from ndpresponder.policy.requester import Requester
+from ndpresponder.policy.responder import MAX_NEWCOMERS, MAX_REMEMBERED_OPTIONS, MAX_REQUESTERS
 from ndpresponder.wire.layout import REQUESTER
 
 REMEMBERED = 256  # instead of MAX_REQUESTERS and MAX_ANSWERS, to be quick
@@ -72,6 +73,14 @@ def test_messages_of_one_requester_that_differ_in_length_are_judged_apart() -> N
     first = [responder.respond(frame) for frame in frames]
     assert [responder.respond(frame) for frame in frames] == first
     assert [sent for _, sent in first] == [advertisement()] * 3 + [None] * 2
+
+
+def test_options_too_long_to_be_remembered_are_read_in_each_frame() -> None:
+    responder = make_responder()
+    frame = solicitation(slla=VRRP_LLADDR, options=option(14, bytes(MAX_REMEMBERED_OPTIONS)))
+    for _ in range(3):
+        assert responder.respond(frame)[1] == advertisement(ethernet_destination=VRRP_LLADDR)
+    assert [each.options for each in responder._newcomers.values() if isinstance(each, Requester)] == [None]
 
 
 def test_two_requesters_behind_one_link_layer_address_are_told_apart() -> None:

@@ -6,15 +6,17 @@ from frames import UPLINK_LLADDR, lladdr, packed
 
 from ndpresponder.unsolicited.recent_answers import MAX_REQUESTERS, MAX_TARGETS, RecentAnswers
 from ndpresponder.wire.addresses import ALL_NODES, ALL_NODES_LLADDR
-from ndpresponder.wire.advertisement import fill, prepare
+from ndpresponder.wire.advertisement import advertise
 
 ROUTER, SCANNER = lladdr("02:00:00:00:00:01"), lladdr("02:00:00:00:00:02")
 
 
 def answers(requester: bytes, *numbers: int) -> list[bytes]:
     """Return advertisements of the targets with these numbers to a requester."""
-    template = prepare(lladdr(UPLINK_LLADDR), requester, packed("fe80::1"), 0)
-    return [fill(template, number.to_bytes(16, "big"), number) for number in numbers]
+    return [
+        advertise(lladdr(UPLINK_LLADDR), requester, packed("fe80::1"), 0, number.to_bytes(16, "big"))
+        for number in numbers
+    ]
 
 
 def numbers(recent: RecentAnswers) -> list[int]:
@@ -62,8 +64,8 @@ def test_a_clock_that_is_set_stops_nothing() -> None:
 
 def test_duplicate_address_detection_is_nobodys() -> None:
     recent = RecentAnswers()
-    template = prepare(lladdr(UPLINK_LLADDR), ALL_NODES_LLADDR, ALL_NODES, 0)
-    recent.note([fill(template, packed("2001:db8::1"), 1)], 1.0)
+    defence = advertise(lladdr(UPLINK_LLADDR), ALL_NODES_LLADDR, ALL_NODES, 0, packed("2001:db8::1"))
+    recent.note([defence], 1.0)
     assert recent.targets() == []
 
 

@@ -3,18 +3,20 @@
 import pytest
 from frames import ROUTER, ROUTER_LLADDR, UPLINK_LLADDR, advertisement, lladdr, packed
 
-from ndpresponder.wire.advertisement import Template, fill, prepare
+from ndpresponder.wire.advertisement import Body, Envelope, address, advertise, fill, prepare
+from ndpresponder.wire.icmpv6 import word_sum
 from ndpresponder.wire.layout import OVERRIDE_FLAG, ROUTER_FLAG, SOLICITED_FLAG
 
 TARGETS = ["2001:db8::c1", "2001:db8::", "::2", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", "2001:db8:ffff:fffe::1"]
 
 
-def template(flags: int = SOLICITED_FLAG) -> Template:
-    return prepare(lladdr(UPLINK_LLADDR), lladdr(ROUTER_LLADDR), packed(ROUTER), flags)
+def template(flags: int = SOLICITED_FLAG) -> tuple[Envelope, Body]:
+    envelope = address(lladdr(UPLINK_LLADDR), lladdr(ROUTER_LLADDR), packed(ROUTER), word_sum(packed(ROUTER)))
+    return envelope, prepare(lladdr(UPLINK_LLADDR), flags)
 
 
-def filled(prepared: Template, target: str) -> bytes:
-    return fill(prepared, packed(target), int.from_bytes(packed(target), "big"))
+def filled(prepared: tuple[Envelope, Body], target: str) -> bytes:
+    return fill(*prepared, packed(target), word_sum(packed(target)))
 
 
 @pytest.mark.parametrize("target", TARGETS)
@@ -42,3 +44,9 @@ def test_a_checksum_of_zero_is_written_as_zero() -> None:
     target = f"2001:db8::{word:x}"
     assert filled(template(), target)[56:58] == bytes(2)
     assert filled(template(), target) == advertisement(target)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_one_advertisement_alone_has_the_same_octets(target: str) -> None:
+    stations = lladdr(UPLINK_LLADDR), lladdr(ROUTER_LLADDR)
+    assert advertise(*stations, packed(ROUTER), SOLICITED_FLAG, packed(target)) == advertisement(target)
