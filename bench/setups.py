@@ -17,7 +17,7 @@ from programs import ROOT, BenchError
 from responders import OURS, ProcessResponder, Sample, bare
 from turn import WINDOW, Effort, answering
 
-_STARTS: Final = 5
+_STARTS: Final = 3
 _LOAD_S: Final = 0.3
 _SCRAPES: Final = 3
 # On a network behind the bridge and outside of the claimed prefix, so that only their source makes them ours

@@ -18,7 +18,7 @@ from responders import Responder, Sample
 RATES: Final = (10_000, 50_000, 100_000, 200_000)
 CPU_RATES: Final = (1_000, 10_000, 50_000)
 WINDOW: Final = 256
-OVERLOADED: Final = ("ndpresponder", "npd6", "C recvmmsg")  # by one requester: 15 seconds each turn
+OVERLOADED: Final = ("ndpresponder", "npd6")  # by one requester; the generator cannot offer C more than it answers
 OVERLOADS: Final = (1.1, 1.5, 3)  # times what is answered at saturation
 ALONE, HALF_CORE = "", "_half"
 _CALM_S: Final = 0.5  # between the last solicitation and an idle process

@@ -105,7 +105,7 @@ def main() -> int:
         "--seconds", type=float, help="length of each measurement (default 2; latency takes twice that)"
     )
     parser.add_argument("--rounds", type=int, help="how often everyone takes a turn (default 5)")
-    parser.add_argument("--short", action="store_true", help="0.4 seconds, 2 rounds, nothing taken again: two minutes")
+    parser.add_argument("--short", action="store_true", help="0.4 seconds, 2 rounds, nothing taken again: four minutes")
     parser.add_argument(
         "--patience",
         type=float,
