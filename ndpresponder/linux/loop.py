@@ -46,6 +46,7 @@ class _FrameSelector(selectors.EpollSelector):
         self._everything.register(self.fileno(), select.EPOLLIN)
         self._callbacks: dict[int, Callable[[], None]] = {}
         self.is_turn_due = False  # something was scheduled since asyncio asked
+        self.waited_s = 0.0  # in all, for anything to do
 
     def close(self) -> None:
         self._everything.close()
@@ -64,10 +65,13 @@ class _FrameSelector(selectors.EpollSelector):
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         self.is_turn_due = False
-        end_s = inf if timeout is None else time.monotonic() + timeout
+        now_s = time.monotonic()
+        end_s = inf if timeout is None else now_s + timeout
         while True:
             has_others = False
-            for descriptor, _ in self._everything.poll(timeout, 1 + len(self._callbacks)):
+            ready = self._everything.poll(timeout, 1 + len(self._callbacks))
+            self.waited_s += time.monotonic() - now_s
+            for descriptor, _ in ready:
                 callback = self._callbacks.get(descriptor)
                 if callback is None:
                     has_others = True
@@ -79,10 +83,11 @@ class _FrameSelector(selectors.EpollSelector):
                     asyncio.get_running_loop().call_exception_handler(context)
             if has_others:
                 return super().select(0)
-            if timeout is not None:
-                timeout = max(0.0, end_s - time.monotonic())
-            if self.is_turn_due or timeout == 0:
+            now_s = time.monotonic()
+            if self.is_turn_due or now_s >= end_s:
                 return []
+            if timeout is not None:
+                timeout = end_s - now_s
 
 
 class FrameLoop(asyncio.SelectorEventLoop):
@@ -124,6 +129,11 @@ def read_frames(source: HasFileno, callback: Callable[[], None]) -> None:
 def stop_reading(source: HasFileno) -> None:
     """Undo `read_frames`, if it took the source."""
     _running_selector().stop_reading(source.fileno())
+
+
+def waited_s() -> float:
+    """Return for how long the running loop has had nothing to do, since it was made."""
+    return _running_selector().waited_s
 
 
 def _running_selector() -> _FrameSelector:

@@ -14,8 +14,10 @@ import contextlib
 from collections.abc import Callable
 from typing import Final
 
+from ndpresponder.linux.loop import waited_s
 from ndpresponder.linux.packet.fanout import Fanout, join_fanout
 from ndpresponder.linux.packet.packet_socket import PacketSocket
+from ndpresponder.linux.packet.sender import BATCH
 from ndpresponder.observe.tally import Tally
 from ndpresponder.observe.uplink_log import UplinkLog
 from ndpresponder.offload.counting_program import counting_program
@@ -30,14 +32,16 @@ from ndpresponder.wire.filters import SOLICITATIONS, SOLICITATIONS_OF_THE_LINK
 
 _AGAIN_S: Final = 10.0  # after the kernel refused, for want of memory or descriptors mostly
 _LOOK_S: Final = 0.1  # how often it is seen whether a flood goes on
+_FIRST_LOOK_S: Final = 0.03  # how soon after a program is in force
 _QUIET_LOOKS: Final = 5  # after which it is over: one that pauses for less would fill the ring anew each time
 _REWRITE_S: Final = 0.5  # between two programs in a flood, unless the last one had too much read
 _SETTLE_S: Final = 0.02  # a full ring is read by then
-_FLOOD: Final = 5000  # frames in that time: at 5 us for each unknown requester they leave no time for known ones
-_BUSY: Final = 7 / 8  # of what can be read at most known requesters that flood are given as soon as that is measured
-_WAKING: Final = 6  # frames take as long as a turn of the event loop
+_FLOOD_PER_S: Final = 50_000  # frames: at 5 us for each unknown requester they leave no time for known ones
+_BUSY: Final = 0.9  # of what can be read at most known requesters that flood are given as soon as that is measured
+_WAKING: Final = 4  # frames take as long as to wait for them and to wake up
 _FIRST_SHARES: Final = Shares(1 / 8, 1 / 8, 1 / 8)
 _LESS: Final = 1 / 2  # when the ring was filled faster than it was read
+_LESS_OF_ALL: Final = 3 / 4  # likewise: of known requesters that flood alone
 _MORE: Final = 1.1  # after that: what others take from this process may have been the reason
 _MORE_AT_FIRST: Final = 1.5  # before that, and when more requesters are known to flood
 _MOST_AT_ONCE: Final = 8.0  # times as much, when a turn finds few frames
@@ -70,6 +74,7 @@ class Counting:
         self._more = _MORE_AT_FIRST
         self._growth = 1.0  # of what is read, allowed since the program is in force
         self._frames = self._batches = self._from_known = self._from_guarded = 0  # so many were read at the last look
+        self._began_s = self._waited_s = 0.0  # when that was, and for how long the loop had had nothing to do by then
         self._is_first = False  # the next program of a flood: it comes too soon to know which requesters flood
         self._look_s = 0.0  # when it is seen next whether the flood goes on
         self._held_back = self._thinned = self._flooding = 0  # so many were when it was seen last
@@ -95,7 +100,10 @@ class Counting:
         """Hold back some of those that are not spared, until few are held back and the ring is read as it is filled."""
         if not self._overload.flooded:
             self._overload.flooded = True
-            self._shares, self._more = _FIRST_SHARES, _MORE_AT_FIRST
+            self._shares = _FIRST_SHARES._replace(
+                known=max(_FIRST_SHARES.known, self._shares.known)
+            )  # as the last time
+            self._more = _MORE_AT_FIRST
             self._rewrite_s, self._quiet = 0.0, 0
             self._begin_look()
             self._is_first = True
@@ -185,18 +193,20 @@ class Counting:
         """See whether the flood goes on, and how much the daemon reads of it from now on."""
         self.collect()
         thinned = self._overload.total > self._thinned
-        goes_on = thinned or self._tally.ended[Outcome.OVERLOADED] - self._held_back > _FLOOD
+        passed_s = asyncio.get_running_loop().time() - self._began_s
+        goes_on = thinned or self._tally.ended[Outcome.OVERLOADED] - self._held_back > _FLOOD_PER_S * passed_s
         self._quiet = 0 if goes_on else self._quiet + 1
         self._overload.flooded = self._quiet < _QUIET_LOOKS
         if self._overload.flooding > self._flooding:
             self._more = _MORE_AT_FIRST
         if thinned:
             self._more = _MORE
-        if goes_on:  # else it pauses, and how busy this process is says nothing of it
+        if goes_on and self._overload.frames > self._frames:  # else it pauses, and how busy this is says nothing of it
             self._growth *= self._more
-            times = all_times = _LESS if thinned else self._growth
+            times = _LESS if thinned else self._growth
+            all_times = _LESS_OF_ALL if thinned else self._growth
             if self._more == _MORE_AT_FIRST:
-                all_times = max(times, min(_MOST_AT_ONCE, _BUSY / self._busy))
+                all_times = max(all_times, min(_MOST_AT_ONCE, _BUSY / self._busy))
             self._shares = self._in_force.changed(times, all_times, self._parts)
             changes = [new / old for new, old in zip(self._shares, self._in_force, strict=True)]
             if thinned or max(changes) > _AT_ONCE or min(changes) < 1 / _AT_ONCE:
@@ -210,11 +220,13 @@ class Counting:
     def _busy(self) -> float:
         """Return how much was read since the last look, as a part of what can be read.
 
-        That is the part of a turn that its frames take: at more frames a second each turn finds more of them. On a
-        busy machine turns are late and find more as well, so that only a crowded ring makes the daemon read less.
+        That is the part of the time in which the loop had something to do, but for what it takes to wake up: at more
+        frames a second each time finds more of them.
         """
-        frames = (self._overload.frames - self._frames) / max(1, self._overload.batches - self._batches)
-        return max(1, frames) / (max(1, frames) + _WAKING)
+        passed_s = asyncio.get_running_loop().time() - self._began_s
+        frames = max(1.0, (self._overload.frames - self._frames) / max(1, self._overload.batches - self._batches))
+        busy = 1 - (waited_s() - self._waited_s) / max(_SETTLE_S, passed_s)
+        return max(1 / _MOST_AT_ONCE, busy * (1 + _WAKING / BATCH) / (1 + _WAKING / frames))
 
     @property
     def _parts(self) -> Shares:
@@ -224,8 +236,9 @@ class Counting:
         guarded = (self._overload.from_guarded - self._from_guarded) / frames
         return Shares(known, guarded, 1 - known - guarded)
 
-    def _begin_look(self) -> None:
-        self._look_s = asyncio.get_running_loop().time() + _LOOK_S
+    def _begin_look(self, within_s: float = _LOOK_S) -> None:
+        self._began_s, self._waited_s = asyncio.get_running_loop().time(), waited_s()
+        self._look_s = self._began_s + within_s
         overload = self._overload
         self._frames, self._batches = overload.frames, overload.batches
         self._from_known, self._from_guarded = overload.from_known, overload.from_guarded
@@ -266,7 +279,7 @@ class Counting:
             socket.set_filter(SOLICITATIONS_OF_THE_LINK)
         if self._overload.flooded:  # what waited before it was in force is not its fault
             await asyncio.sleep(_SETTLE_S)
-            self._begin_look()
+            self._begin_look(_FIRST_LOOK_S)
             if self._is_first:
                 self._is_first, self._rewrite_s = False, 0.0
                 self._changed.set()

@@ -11,6 +11,7 @@ from frames import solicitation
 from sample_responder import make_responder, uplink_state
 
 from ndpresponder.config import InterfaceConfig
+from ndpresponder.linux.loop import frame_loop
 from ndpresponder.observe.tally import Tally
 from ndpresponder.observe.uplink_log import UplinkLog
 from ndpresponder.offload import counting
@@ -119,7 +120,8 @@ def while_counting(
         await act(counter)
         counter.close()
 
-    asyncio.run(main())
+    with asyncio.Runner(loop_factory=frame_loop) as runner:
+        runner.run(main())
 
 
 @pytest.mark.parametrize("failure", [OSError("refused"), RuntimeError("can't start new thread")], ids=repr)
@@ -256,6 +258,7 @@ def test_in_a_flood_as_much_is_read_as_there_is_time_for_until_it_is_over(
     groups: list[Group], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(counting, "_LOOK_S", 3600)
+    monkeypatch.setattr(counting, "_FIRST_LOOK_S", 3600)
     monkeypatch.setattr(counting, "_SETTLE_S", 0)
     monkeypatch.setattr(counting, "_REWRITE_S", 0)
     monkeypatch.setattr(counting.Counting, "_parts", OTHERS_ONLY)
@@ -267,7 +270,8 @@ def test_in_a_flood_as_much_is_read_as_there_is_time_for_until_it_is_over(
         overload.thin([(FLOODING, False)] * 64)
 
     def hold_many_back() -> None:
-        tally.ended[Outcome.OVERLOADED] += 2 * counting._FLOOD
+        tally.ended[Outcome.OVERLOADED] += 3600 * counting._FLOOD_PER_S
+        overload.frames += 1
 
     def busy(part: float, known_part: float = 0.0) -> Callable[[], None]:
         def hold_back_more() -> None:
@@ -304,8 +308,10 @@ def test_in_a_flood_as_much_is_read_as_there_is_time_for_until_it_is_over(
             await after(busy(0.01), least, at_first * counting._MORE_AT_FIRST)
             await after(busy(counting._BUSY / 2, 1 - 1e-9), 2 * least, most)
             await after(busy(1.0, 1 - 1e-9), 2 * least * counting._MORE_AT_FIRST, most)
-            await after(thin, 2 * least * counting._MORE_AT_FIRST / 2, most)
-            await after(thin, least, most / 2)
+            loud = 2 * least * counting._MORE_AT_FIRST * counting._LESS_OF_ALL
+            await after(thin, loud, most)
+            await after(thin, loud * counting._LESS_OF_ALL, most)
+            await after(thin, loud * counting._LESS_OF_ALL**2, most / 2)
             await after(thin, least, most / 4)
             await after(busy(0.01), least, most / 4 * counting._MORE)
             for _ in range(7):
