@@ -23,6 +23,7 @@ from ndpresponder.errors import ExitCode, LinkNotReady, NdpresponderError
 from ndpresponder.linux.heap import give_back_free_memory
 from ndpresponder.linux.loop import frame_loop, wait
 from ndpresponder.linux.netlink import Links, LinkWatcher, ask_links
+from ndpresponder.linux.packet.closing import wait_closed
 from ndpresponder.linux.packet.handover import Handover
 from ndpresponder.linux.slow_calls import SlowCalls
 from ndpresponder.linux.suitability import refuse_unsuitable
@@ -98,10 +99,13 @@ class Daemon:
         finally:  # the uplinks answer until every task has tidied up
             self.handover.leave(self.upgrading)
             self._running.close()
+            if not self.upgrading:
+                self.handover.close_left()
             self._notifier.watchdog()  # the next time it is a successor's turn
             self._notifier.close()
         if self.upgrading:
-            await loop.shutdown_default_executor()  # its threads would receive the blocked signals
+            await loop.shutdown_default_executor()  # its threads would receive the blocked signals,
+            wait_closed()  # and these
             signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)  # they wait for the successor
             await asyncio.sleep(_LAST_SIGNALS_S)  # a signal that came before ends the process after all
         self._log.info("replaced by the installed version" if self.upgrading else "stopped")

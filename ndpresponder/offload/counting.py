@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import Final
 
 from ndpresponder.linux.loop import waited_s
+from ndpresponder.linux.packet.closing import close_in_thread
 from ndpresponder.linux.packet.fanout import Fanout, join_fanout
 from ndpresponder.linux.packet.packet_socket import PacketSocket
 from ndpresponder.linux.packet.sender import BATCH
@@ -151,10 +152,7 @@ class Counting:
             self.collect()
         self._fanout, self._program = None, READ_ALL
         if fanout is not None:
-            try:
-                asyncio.get_running_loop().run_in_executor(None, fanout.close)
-            except RuntimeError:  # the system has no thread left
-                fanout.close()
+            close_in_thread(fanout.close)
 
     async def _keep(self, socket: PacketSocket, name: str) -> None:
         """Hand over a program whenever another one is wanted, and some time after that has failed."""

@@ -19,6 +19,7 @@ from ndpresponder.daemon.upgrade import become_successor
 from ndpresponder.errors import LinkNotReady, SystemRefused
 from ndpresponder.lab.topology import wait_until
 from ndpresponder.linux.netlink import Link
+from ndpresponder.linux.packet.closing import wait_closed
 from ndpresponder.linux.packet.handover import Handover, Unusable, adopt, name_of
 from ndpresponder.linux.packet.packet_socket import PacketSocket, open_packet_socket
 from ndpresponder.linux.packet.ring import SLOTS
@@ -270,6 +271,7 @@ def test_of_several_that_were_kept_one_is_used_and_none_stays_open(wire, peer, l
         another, taken_over = handover.open(link)
         assert not taken_over
         handover.close(another)
+    wait_closed()
     assert open_descriptors() == at_first
 
 

@@ -9,12 +9,14 @@ import errno
 import os
 import socket
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Final
 
 from ndpresponder.errors import is_shortage
 from ndpresponder.linux import memory_file
 from ndpresponder.linux.netlink import Link
 from ndpresponder.linux.packet import timestamps
+from ndpresponder.linux.packet.closing import close_in_thread
 from ndpresponder.linux.packet.packet_socket import PacketSocket, map_ring, open_packet_socket
 from ndpresponder.linux.packet.raw import PACKET_VERSION, SOL_PACKET, TPACKET_V2, attach_filter, index_of
 from ndpresponder.linux.packet.ring import SLOT_SIZE, SLOTS
@@ -85,7 +87,7 @@ class Handover:
             self._left[name] = [opened.detach()]
         else:
             self._notifier.drop(name)
-            opened.close()
+            opened.close_in_thread()
 
     def compare_clocks(self) -> None:
         """Find out by how much the clock was set since the predecessor began or ended; keep its offset anew."""
@@ -116,6 +118,13 @@ class Handover:
         if _CLOCK in self.others:
             self.keep(_CLOCK, timestamps.offset())
         self.to_successor = upgrading or self._notifier.keeps
+
+    def close_left(self) -> None:
+        """Close what was left for a successor in this process: there is none, and the service manager has its own."""
+        for descriptors in self._left.values():
+            for descriptor in descriptors:
+                close_in_thread(partial(os.close, descriptor))
+        self._left.clear()
 
     def discard(self) -> None:
         """Close the sockets that no link has asked for."""

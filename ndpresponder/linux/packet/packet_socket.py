@@ -11,7 +11,6 @@ hands frames over in blocks and waits for a block to fill. One slot:
     | status | len  | snaplen | mac | net | sec | nsec | vlan .. | sockaddr_ll: .. index .. pkttype .. | pad | frame ...
 """
 
-import contextlib
 import errno
 import mmap
 import select
@@ -23,6 +22,7 @@ from typing import Final
 
 from ndpresponder.errors import LinkNotReady, PermissionMissing, SystemRefused, is_shortage
 from ndpresponder.linux.packet import raw
+from ndpresponder.linux.packet.closing import close_in_thread
 from ndpresponder.linux.packet.long_frames import LongFrameQueue
 from ndpresponder.linux.packet.ring import NANOSECONDS, OURS, SECONDS, SLOT_SIZE, SLOT_WORDS, SLOTS, find_first
 from ndpresponder.linux.packet.sender import BATCH, Sender, open_sender
@@ -75,17 +75,29 @@ class PacketSocket:
 
     def close(self) -> None:
         """Release the ring and the socket; closing twice is harmless."""
+        self._release_ring()
+        self._close_sockets()
+
+    def close_in_thread(self) -> None:
+        """Release the ring now, and the socket in a moment."""
+        self._release_ring()
+        close_in_thread(self._close_sockets)
+
+    def detach(self) -> int:
+        """Release the ring but not the socket, and return its descriptor, which is the caller's from now on."""
+        descriptor = self._socket.detach()
+        self.close_in_thread()
+        return descriptor
+
+    def _release_ring(self) -> None:
         self._statuses.release()
         self._words.release()
         self._octets.release()
         self._ring.close()
+
+    def _close_sockets(self) -> None:
         self.sender.close()
         self._socket.close()
-
-    def detach(self) -> int:
-        """Release the ring but not the socket, and return its descriptor, which is the caller's from now on."""
-        with contextlib.closing(self):
-            return self._socket.detach()
 
     def receive(self, most: int = BATCH) -> list[tuple[bytes, bool]]:
         """Take at most `most` (`BATCH`) waiting slots; return their frames, and whether each is for others.

@@ -208,7 +208,9 @@ def test_forwarded_frames_pass_the_filter_only_while_nobody_else_counts_them(gro
     assert len(socket.admitted) == 4  # between two processes the filter stays as it was
 
 
-def test_without_a_thread_for_it_the_group_is_closed_all_the_same(groups: list[Group]) -> None:
+def test_without_a_thread_for_it_the_group_is_closed_all_the_same(
+    groups: list[Group], monkeypatch: pytest.MonkeyPatch
+) -> None:
     def refuse(*_: object) -> None:
         raise RuntimeError("can't start new thread")
 
@@ -216,8 +218,10 @@ def test_without_a_thread_for_it_the_group_is_closed_all_the_same(groups: list[G
         await until(lambda: groups and groups[0].programs)
         loop: Any = asyncio.get_running_loop()
         loop.run_in_executor = refuse
-        counter.set_table(TABLE)
-        await until(lambda: groups[0].closed)
+        with monkeypatch.context() as patched:
+            patched.setattr(threading.Thread, "start", refuse)
+            counter.set_table(TABLE)
+            await until(lambda: groups[0].closed)
 
     while_counting(act)
     assert len(groups) == 1
