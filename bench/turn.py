@@ -19,9 +19,11 @@ RATES: Final = (10_000, 50_000, 100_000, 200_000)
 CPU_RATES: Final = (1_000, 10_000, 50_000)
 WINDOW: Final = 256
 OVERLOADED: Final = ("ndpresponder", "npd6")  # by one requester; the generator cannot offer C more than it answers
+BASELINES: Final = ("C recvmmsg", "C ring")  # no daemons: idle, they wait in one system call
 OVERLOADS: Final = (1.1, 1.5, 3)  # times what is answered at saturation
 ALONE, HALF_CORE = "", "_half"
-_CALM_S: Final = 0.5  # between the last solicitation and an idle process
+_CALM_S: Final = 1.0  # between the last solicitation and an idle process, whose work of the last second is done by then
+_IDLE_S: Final = 3.0
 
 
 def overload_key(factor: float, suffix: str) -> str:
@@ -178,9 +180,9 @@ def _figures(link: Link, responder: Responder, effort: Effort) -> Sample:
         sample["requesters"] = per_second(turn.measure("window", seconds, window=WINDOW, sources=10_000).report)
     if responder.name in OVERLOADED and wants("scan_half", *OVERLOAD_KEYS):
         sample |= _overload(link, turn, seconds)
-    if process and wants("idle_wakeups"):
+    if process and responder.name not in BASELINES and wants("idle_wakeups"):
         time.sleep(_CALM_S)
-        sample["idle_wakeups"] = idle_wakeups(responder, 2 * seconds)
+        sample["idle_wakeups"] = idle_wakeups(responder, _IDLE_S)
     if turn.kept:
         sample["from_target"] = 100 * turn.total("from_target") / max(turn.total("answered"), 1)
     sample["faults"] = turn.total("invalid") + turn.total("duplicate")
