@@ -57,6 +57,16 @@ def divide(claimed: Iterable[Prefix], refused: Iterable[Prefix]) -> Division:
     return tuple((shift, ours.get(shift, nothing), others.get(shift, nothing)) for shift in sorted({*ours, *others}))
 
 
+def never_ours(live: Iterable[bytes]) -> frozenset[bytes]:
+    """Return those of `live` that no source can make ours."""
+    return frozenset(each for each in live if not _NEAREST < each < _FURTHEST and judge_target(each) is not None)
+
+
+def can_be_ours(heads: Iterable[bytes]) -> bool:
+    """Tell whether every address that begins with one of `heads` can be ours."""
+    return all(_NEAREST <= head < _FURTHEST for head in heads)
+
+
 def _near_never_ours(prefix: Prefix) -> bool:
     return prefix.value < 2 or prefix.value + (1 << 128 - prefix.length) > 0xFE80 << 112
 
@@ -77,17 +87,20 @@ class TargetTable:
         claimed: Iterable[Prefix] = (),
         excluded: Iterable[Prefix] = (),
         divided: Iterable[tuple[frozenset[Prefix], frozenset[Prefix]]] = (),
+        strange: frozenset[bytes] | None = None,
     ) -> "TargetTable":
         """Build a table from live addresses, claimed prefixes and excluded prefixes.
 
         `divided` are pairs of claimed and refused prefixes. In each pair the longest prefix decides; what one pair
-        refuses, another, or `claimed`, can still make ours.
+        refuses, another, or `claimed`, can still make ours. `strange` are the live addresses that can never be ours,
+        if that is known.
         """
         claimed, live = frozenset(claimed), frozenset(live)
         divided = tuple(divided)
         if any(map(_near_never_ours, claimed.union(*(ours for ours, _ in divided)))):  # else spare three look-ups
             excluded = (*excluded, *_NEVER_OURS)
-        strange = [each for each in live if not _NEAREST < each < _FURTHEST and judge_target(each) is not None]
+        if strange is None:
+            strange = never_ours(live)
         if strange:
             live = live.difference(strange)
         return cls(live, _by_length(claimed), _by_length(excluded), tuple(divide(*pair) for pair in divided))

@@ -114,10 +114,11 @@ class TargetBoard:
             scope = self.scopes[uplink] | self.configured(uplink) if uplink in self.scopes else NOWHERE
             serving = [self._count(entry, uplink, scope) for entry in self.entries if entry.serves(uplink)]
             table = TargetTable.build(
-                live=frozenset().union(*(counted.live for counted in serving)),
+                live=_union([counted.live for counted in serving]),
                 claimed=frozenset().union(*(counted.claimed for counted in serving if not counted.targets.refused)),
                 excluded=excluded,
                 divided=((each.claimed, each.targets.refused) for each in serving if each.targets.refused),
+                strange=frozenset().union(*(counted.strange for counted in serving)),
             )
             if table != self._tables[uplink]:
                 try:
@@ -169,3 +170,8 @@ class TargetBoard:
                 for interface, targets in entry.targets.downstream.items():
                     found.update(dict.fromkeys(targets & live, interface))
         return found
+
+
+def _union(sets: Iterable[frozenset[bytes]]) -> frozenset[bytes]:
+    """Return the union; a set that is the only one with members is not copied, as it can have 100,000."""
+    return next(iter(some)) if len(some := [each for each in sets if each]) == 1 else frozenset().union(*some)

@@ -248,3 +248,18 @@ def test_a_table_that_an_uplink_could_not_take_is_handed_over_again_and_the_othe
     bench.expire()
     bench.expire()
     assert bench.applied == [(uplink, TargetTable.build(ONE.live)) for uplink in ("eth1", "eth0")]
+
+
+def test_the_set_of_the_only_source_is_looked_up_itself_and_not_a_copy_of_it() -> None:
+    bench = Bench()
+    bench.board.publish(bench.add(), ONE)
+    bench.add()
+    bench.expire()
+    assert bench.applied[0][1].live is ONE.live
+
+
+def test_an_address_that_can_never_be_ours_is_in_no_table() -> None:
+    bench = Bench()
+    bench.board.publish(bench.add(), TargetSet(addresses("2001:db8::1", "fe80::1", "::1")))
+    bench.expire()
+    assert bench.applied[0][1].live == addresses("2001:db8::1")

@@ -152,3 +152,41 @@ def test_doubts_are_bounded_and_those_beyond_stay_as_they_were() -> None:
     assert time.has(OUT)
     assert not time.has(OUT, answered=True)
     assert len(time.asked) == MAX_CONFLICTS
+
+
+def test_of_many_targets_on_a_few_links_no_target_is_looked_at_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks: list[int] = []
+    takes = Scope.takes
+
+    def counted(scope: Scope, value: int, length: int = 128) -> bool:
+        looks.append(value)
+        return takes(scope, value, length)
+
+    monkeypatch.setattr(Scope, "takes", counted)
+    live = addresses(*(f"2001:db8:0:{link}::{host:x}" for link in (1, 2) for host in range(1, 1001)))
+    before = count(TargetSet(live), within("2001:db8::/48"), {}, None)
+    after = count(TargetSet(live | addresses("2001:db8:0:3::1")), before.scope, {}, before)
+    assert before.live is live  # no copy either
+    assert after.live is after.targets.live
+    assert len(looks) == 3
+
+
+@pytest.mark.parametrize(
+    ("scope", "expected"),
+    [
+        (within("2001:db8::/48", besides="2001:db8::/126"), {OUT}),
+        (within("2001:db8::1/128", "2001:db8:1::/64"), {IN, OUT}),
+        (within("2001:db8::/126"), {IN}),
+    ],
+)
+def test_what_is_narrower_than_a_link_counts_by_itself(scope: Scope, expected: set[bytes]) -> None:
+    wide = Scope(scope.prefixes | within("2001:db8:1::/64").prefixes, scope.besides) if OUT in expected else scope
+    assert count(TargetSet(frozenset({IN, OUT, PRIVATE})), wide, {}, None).live == expected
+
+
+def test_addresses_that_can_never_be_ours_are_known_from_the_first_look_to_the_last() -> None:
+    link_local, loopback = (next(iter(addresses(each))) for each in ("fe80::1", "::1"))
+    before = count(TargetSet(frozenset({IN, link_local})), EVERYTHING, {}, None)
+    after = count(TargetSet(frozenset({IN, OUT, link_local, loopback})), EVERYTHING, {}, before)
+    last = count(TargetSet(frozenset({IN, loopback})), EVERYTHING, {}, after)
+    assert [each.strange for each in (before, after, last)] == [{link_local}, {link_local, loopback}, {loopback}]
