@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Final
 
+from ndpresponder.policy.table import changes
 from ndpresponder.policy.token_bucket import TokenBucket
 from ndpresponder.wire.addresses import ALL_NODES, ALL_NODES_LLADDR
 from ndpresponder.wire.advertisement import advertise
@@ -20,6 +21,7 @@ INTERVAL_S: Final = 1.0  # RetransTimer, RFC 4861 10
 TARGETS_PER_S: Final = 250  # announcements; each is an advertisement and a solicitation for each gateway
 BURST: Final = 16
 SHORTEST_WAIT_S: Final = 0.005
+_MOST_SORTED: Final = 10_000  # 2 ms; to sort 100,000 would hold up answers for 25 ms
 # A solicitation makes an entry in a gateway's neighbor table. Linux drops entries older than 5 s beyond
 # 512 (gc_thresh2), learns nothing new beyond 1,024 (gc_thresh3), and drops unused ones after 60 s (gc_stale_time)
 MAX_INTRODUCED: Final = 512
@@ -44,10 +46,14 @@ class Announcer:
     def set_targets(self, live: Iterable[bytes]) -> None:
         """Take the complete set of live targets: new ones will be announced, those that left no longer."""
         live = frozenset(live)
-        if not live.issuperset(self._live):
-            self._fresh = deque(target for target in self._fresh if target in live)
-            self._repeats = deque(repeat for repeat in self._repeats if repeat[1] in live)
-        self._fresh.extend(sorted(live - self._live))
+        self.change(live, *changes(self._live, live))
+
+    def change(self, live: frozenset[bytes], gone: frozenset[bytes], new: frozenset[bytes]) -> None:
+        """Do the same where it is known which targets are gone and new."""
+        if gone:
+            self._fresh = deque(itertools.filterfalse(gone.__contains__, self._fresh))
+            self._repeats = deque(repeat for repeat in self._repeats if repeat[1] not in gone)
+        self._fresh.extend(_in_order(new))
         self._live = live
 
     def add(self, targets: Iterable[bytes], most: int) -> None:
@@ -57,7 +63,7 @@ class Announcer:
     def restart(self, first: Iterable[bytes] = ()) -> None:
         """Announce every live target from the beginning, some of them first: the link is new to the neighbors."""
         in_use = dict.fromkeys(target for target in first if target in self._live)
-        self._fresh = deque((*in_use, *sorted(self._live.difference(in_use))))
+        self._fresh = deque((*in_use, *_in_order(self._live.difference(in_use))))
         self._repeats.clear()
 
     def stop(self) -> None:
@@ -85,6 +91,10 @@ class Announcer:
             return None
         paced_s = max(SHORTEST_WAIT_S, self._pace.wait_s())
         return paced_s if self._fresh else max(paced_s, self._repeats[0][0] - self._clock())
+
+
+def _in_order(targets: frozenset[bytes]) -> Iterable[bytes]:
+    return sorted(targets) if len(targets) <= _MOST_SORTED else targets
 
 
 class Introductions:

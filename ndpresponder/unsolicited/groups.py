@@ -17,6 +17,7 @@ from ndpresponder.wire.addresses import SOLICITED_NODE_PREFIX
 
 # As many as a Linux bridge learns (mcast_hash_max) before it stops snooping altogether
 MAX_GROUPS: Final = 4096
+SLICE: Final = 10_000  # live targets that are counted at once: about 2 ms
 _ALL_GROUPS: Final = 1 << 24
 _LOW: Final = itemgetter(slice(-3, None))  # what a group takes of a target; in C, as there can be 100,000
 
@@ -29,6 +30,7 @@ class GroupTable:
         self._live: frozenset[bytes] = frozenset()
         self._counts: Counter[bytes] = Counter()  # of live targets, by the last octets that make a group
         self._joined_live: set[bytes] = set()
+        self._not_counted: list[bytes] = []  # live targets that wait for their turn
         self.groups: frozenset[bytes] = frozenset()
         self.left_out = 0  # groups there was no room for
 
@@ -37,16 +39,36 @@ class GroupTable:
 
         What has room keeps it while it is needed, so that new targets throw nobody out.
         """
-        gone, new = changes(self._live, live)
+        self.change(live, *changes(self._live, live))
+        while not self.count():
+            pass
+        return self.choose(claimed)
+
+    def change(self, live: frozenset[bytes], gone: frozenset[bytes], new: frozenset[bytes]) -> None:
+        """Take the live targets, those that are gone and those that are new; then `count` them."""
         if 2 * len(gone) > len(live):  # then all are counted sooner than those are taken off
-            self._counts = Counter(map(_LOW, live))
+            self._counts.clear()
+            self._not_counted = list(live)
         else:
-            self._counts.update(map(_LOW, new))
+            if gone and self._not_counted:
+                waiting = gone.intersection(self._not_counted)
+                self._not_counted = [target for target in self._not_counted if target not in waiting]
+                gone -= waiting
+            self._not_counted += new
             for low in map(_LOW, gone):
                 self._counts[low] -= 1
                 if not self._counts[low]:
                     del self._counts[low]
         self._live = live
+
+    def count(self) -> bool:
+        """Count some of the new targets; return whether all are counted."""
+        self._counts.update(map(_LOW, self._not_counted[-SLICE:]))
+        del self._not_counted[-SLICE:]
+        return not self._not_counted
+
+    def choose(self, claimed: Iterable[tuple[int, frozenset[int]]]) -> bool:
+        """Choose the groups of the counted targets and of claimed prefixes; tell whether `groups` changed."""
         self._joined_live &= self._counts.keys()
         room = self._groups_max - len(self._joined_live)
         if room:

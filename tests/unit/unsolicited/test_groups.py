@@ -10,7 +10,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from sample_responder import addresses, prefixes
 
 from ndpresponder.policy.table import TargetTable
-from ndpresponder.unsolicited.groups import MAX_GROUPS, GroupTable
+from ndpresponder.unsolicited.groups import MAX_GROUPS, SLICE, GroupTable
+from ndpresponder.wire.addresses import SOLICITED_NODE_PREFIX
 
 SAME_GROUP = ("2001:db8::aa:1", "2001:db8:1::aa:1")  # the low 24 bits are equal
 
@@ -141,3 +142,43 @@ class GroupMachine(RuleBasedStateMachine):
 
 GroupMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=20, deadline=None)
 test_groups_against_the_model = GroupMachine.TestCase
+
+
+def numbered(first: int, end: int) -> frozenset[bytes]:
+    return frozenset(number.to_bytes(16, "big") for number in range(first, end))
+
+
+def test_no_step_counts_more_than_a_slice_of_many_targets() -> None:
+    groups = GroupTable()
+    live = numbered(0, 2 * SLICE + 1)
+    groups.change(live, frozenset(), live)
+    assert [groups.count(), groups.count(), groups.count()] == [False, False, True]
+    assert groups.choose(())
+    assert len(groups.groups) + groups.left_out == len(live)
+
+
+def test_a_target_that_goes_before_it_is_counted_is_not_taken_off() -> None:
+    groups = GroupTable()
+    live = numbered(0, SLICE + 100)
+    groups.change(live, frozenset(), live)
+    assert not groups.count()
+    gone = numbered(50, SLICE + 50)  # some are counted, some are not
+    left = live - gone
+    groups.change(left, gone, frozenset())
+    while not groups.count():
+        pass
+    groups.choose(())
+    assert groups.groups == {SOLICITED_NODE_PREFIX + target[-3:] for target in left}
+
+
+def test_some_that_go_before_they_are_counted_are_not_taken_off() -> None:
+    groups = GroupTable()
+    live = numbered(0, 3 * SLICE)
+    groups.change(live, frozenset(), live)
+    assert not groups.count()
+    gone = numbered(0, SLICE)
+    groups.change(live - gone, gone, frozenset())
+    while not groups.count():
+        pass
+    groups.choose(())
+    assert len(groups.groups) + groups.left_out == 2 * SLICE

@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+from collections.abc import Iterable
 
 import pytest
 from fake_engine import until
@@ -14,7 +15,7 @@ from ndpresponder.config import InterfaceConfig
 from ndpresponder.linux.netlink import MAX_SERVED_GATEWAYS
 from ndpresponder.policy.responder import Policy, Responder
 from ndpresponder.policy.table import TargetTable
-from ndpresponder.unsolicited import unsolicited
+from ndpresponder.unsolicited import groups, unsolicited
 from ndpresponder.unsolicited.unsolicited import Unsolicited
 from ndpresponder.wire.layout import ICMPV6, NEXT_HEADER
 
@@ -66,3 +67,28 @@ def test_a_target_is_announced_to_so_many_gateways_and_no_more() -> None:
 
     asyncio.run(run())
     assert len([frame for frame in frames if frame[NEXT_HEADER] == ICMPV6]) == 1 + MAX_SERVED_GATEWAYS
+
+
+def test_between_two_slices_of_many_targets_the_loop_has_its_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(groups, "SLICE", 10)
+    live = frozenset(number.to_bytes(16, "big") for number in range(1 << 64, (1 << 64) + 95))
+    turns = 0
+    counted = asyncio.Event()
+
+    class Watched(groups.GroupTable):
+        def choose(self, claimed: Iterable[tuple[int, frozenset[int]]]) -> bool:
+            counted.set()
+            return super().choose(claimed)
+
+    async def run() -> None:
+        nonlocal turns
+        monkeypatch.setattr(unsolicited, "GroupTable", Watched)
+        uplink = speaker([])
+        uplink.set_table(TargetTable.build(live))
+        while not counted.is_set():
+            turns += 1
+            await asyncio.sleep(0)
+        uplink.close()
+
+    asyncio.run(run())
+    assert turns >= len(live) // 10
