@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import platform
 import signal
+import sys
 import time
 from collections.abc import Callable, Collection, Sequence
 from functools import partial
@@ -38,6 +39,7 @@ _FIRST_SETS_S = 2.0  # for the first sets of new sources: then a reload takes ef
 _BACKLOG_WAIT_S = 1.0  # likewise, before the frames that a predecessor left are answered
 _ANSWER_S = 0.1  # for the client that asked for an upgrade to read the reply
 _LAST_SIGNALS_S = 0.01
+_SWITCH_S = 0.0005  # Python lets another thread compute for 5 ms while frames wait, each time
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2)
 _CONTROL, _METRICS = "control", "metrics"
 _PROBLEMS_SHOWN = 20  # in the log, of one reading of the configuration
@@ -46,6 +48,7 @@ _PROBLEMS_SHOWN = 20  # in the log, of one reading of the configuration
 def run(config: Config, read: Callable[[], Config], file: str) -> ExitCode:
     """Run the daemon until SIGTERM or SIGINT and return how it ended; `read` reads `config` from `file` again."""
     daemon = Daemon(config, configure(config.log), read, file)
+    sys.setswitchinterval(_SWITCH_S)
     try:
         with asyncio.Runner(loop_factory=frame_loop) as runner:
             runner.run(daemon.run())
