@@ -15,6 +15,7 @@ from typing import Final
 
 from ndpresponder.api.listening import READ_AHEAD, Clients, refused
 from ndpresponder.api.snapshot import DaemonHandle
+from ndpresponder.linux.loop import beat
 from ndpresponder.linux.unix_socket import UnixSocket, open_unix_socket, peer_of
 from ndpresponder.observe.logs import get_logger
 
@@ -53,8 +54,8 @@ async def serve(path: str, daemon: DaemonHandle, on_listening: Callable[[], None
                 log.info("this daemon can be asked now", control=path)
                 said = ""
             try:
-                while opened.group is not None:  # noqa: ASYNC110  nothing tells that a file is gone
-                    await asyncio.sleep(_LOOK_S)
+                while opened.group is not None:
+                    await beat(_LOOK_S)
             finally:
                 server.close()  # its clients may finish: one of them may have asked for the reload that ends this
             log.warning("the file of the control socket was removed or replaced: it is opened anew", control=path)

@@ -14,6 +14,7 @@ from ndpresponder.api.snapshot import Reading
 from ndpresponder.config import Config
 from ndpresponder.daemon.tasks import Life, Run, Task, Tasks
 from ndpresponder.errors import LinkNotReady
+from ndpresponder.linux.loop import beat
 from ndpresponder.linux.netlink import Link, Links
 from ndpresponder.linux.packet.handover import Handover
 from ndpresponder.observe.logs import Logs, get_logger
@@ -143,7 +144,7 @@ class Running:
                 uplink.collect()
             if not any(uplink.stalled for uplink in self.uplinks.values()):
                 say_alive()
-            await asyncio.sleep(pause_s)
+            await beat(pause_s)
 
     def close(self) -> None:
         self._remember()

@@ -5,10 +5,10 @@ filter drops that; once the entry is no longer REACHABLE, all that lives behind 
 from one of the uplink's global addresses passes, and the gateway's answer to it confirms the kernel's entry as well.
 """
 
-import asyncio
 from collections.abc import Callable
 from typing import Final, NoReturn
 
+from ndpresponder.linux.loop import beat
 from ndpresponder.linux.netlink import Link, is_reachable
 from ndpresponder.wire.addresses import best_source
 from ndpresponder.wire.solicitation import solicit
@@ -16,6 +16,7 @@ from ndpresponder.wire.solicitation import solicit
 # Also how soon an entry that is no longer REACHABLE is noticed; it works for another 8 s (RFC 4861 10), or less where
 # the host's timers are shorter
 INTERVAL_S: Final = 1.0
+_LATE_S: Final = 0.05  # by which the one before may have been
 
 
 async def keep_alive(link: Callable[[], Link | None], send: Callable[[list[bytes]], None], always: bool) -> NoReturn:
@@ -27,7 +28,7 @@ async def keep_alive(link: Callable[[], Link | None], send: Callable[[list[bytes
     while True:
         if frames := solicitations(link(), always, is_reachable):
             send(frames)
-        await asyncio.sleep(INTERVAL_S)
+        await beat(INTERVAL_S, INTERVAL_S - _LATE_S)
 
 
 def solicitations(link: Link | None, always: bool, is_reachable: Callable[[int, bytes], bool]) -> list[bytes]:

@@ -149,6 +149,15 @@ async def wait(event: asyncio.Event, at_most_s: float | None) -> None:
             await event.wait()
 
 
+async def beat(period_s: float, at_least_s: float = 0.0) -> None:
+    """Wait until the time of the loop is a multiple of `period_s`, and `at_least_s`.
+
+    So all that happens once in a period wakes the processor once.
+    """
+    soonest_s = asyncio.get_running_loop().time() + at_least_s
+    await asyncio.sleep(at_least_s + period_s - soonest_s % period_s)
+
+
 def watch(source: HasFileno, callback: Callable[..., object], *arguments: object) -> None:
     """Call `callback` with these arguments whenever `source` is readable; `remove_reader` of the loop undoes it.
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from ndpresponder.linux.loop import wait
+from ndpresponder.linux.loop import beat, wait
 from ndpresponder.linux.netlink import Link
 from ndpresponder.linux.packet.listener import Ear
 from ndpresponder.observe.logs import Logger
@@ -48,7 +48,7 @@ class DroppedReports:
         known: int | None = None  # the index of the link of which it is known
         before, silent_s = self.heard(), 0.0
         while True:
-            await asyncio.sleep(_LOOK_S)
+            await beat(_LOOK_S)
             link, now = self.link(), self.heard()
             if link is None or link.index == known or not self.expects():
                 silent_s = 0.0

@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from ndpresponder.errors import LinkNotReady, SourceUnavailable
-from ndpresponder.linux.loop import FrameLoop, read_frames, stop_reading, watch
+from ndpresponder.linux.loop import FrameLoop, beat, read_frames, stop_reading, watch
 
 
 def run(main):
@@ -202,3 +202,23 @@ def test_a_timer_is_not_late_while_frames_come():
         return loop.time() - due_s
 
     assert 0 <= run(main) < 0.5
+
+
+def test_what_happens_in_a_beat_happens_together():
+    async def main():
+        loop, times = asyncio.get_running_loop(), []
+
+        async def each(offset_s):
+            await asyncio.sleep(offset_s)
+            for _ in range(3):
+                await beat(0.1, 0.05)
+                times.append(loop.time())
+
+        async with asyncio.TaskGroup() as group:
+            for offset_s in (0.0, 0.02, 0.04):
+                group.create_task(each(offset_s))
+        return times
+
+    times = run(main)
+    assert all(-1e-6 < time_s - round(time_s, 1) < 0.05 for time_s in times)
+    assert len({round(time_s, 1) for time_s in times}) <= 4  # nine waits
