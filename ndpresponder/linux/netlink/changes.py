@@ -64,7 +64,8 @@ class Changes:
                 pause_s = await look() or _PAUSE_S
                 await asyncio.sleep(max(pause_s, loop.time() - began_s))
                 await wait(self._changed, every_s)
-                await asyncio.sleep(_SETTLE_S)
+                if self._changed.is_set():
+                    await asyncio.sleep(_SETTLE_S)
         raise SourceUnavailable(f"netlink: {broken[0].strerror}") from broken[0]
 
     def _receive(self, events: socket.socket, broken: list[OSError]) -> None:
