@@ -4,6 +4,7 @@ Every one answers for the same 256 addresses, with its stock settings except whe
 """
 
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -64,6 +65,10 @@ class Responder(ABC):
         """
         return {}
 
+    def end_ms(self) -> Sample:
+        """Have it end, and return how long that took by `end_ms`; empty for a responder that lives in the kernel."""
+        return {}
+
     def complaint(self) -> str:
         """Return what it said last, for an error message."""
         return ""
@@ -100,16 +105,27 @@ class ProcessResponder(Responder):
 
     def stop(self) -> None:
         if self._process is not None:
-            self._process.terminate()
-            try:
-                self._process.wait(5)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
+            self.end_ms()
             self._process = None
         if self._files is not None:
             self._files.cleanup()
             self._files = None
+
+    def end_ms(self) -> Sample:
+        assert self._process is not None
+        began = time.monotonic()
+        self._process.terminate()
+        try:
+            self._process.wait(5)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        return {"end_ms": (time.monotonic() - began) * 1e3}
+
+    def reload(self) -> None:
+        """Have it read its configuration again."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGHUP)
 
     def cpu_s(self) -> float:
         assert self._process is not None

@@ -11,6 +11,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from ipaddress import IPv6Address, IPv6Network
 from statistics import median
@@ -33,6 +34,7 @@ _LOW_BITS: Final = 12
 _LENGTHS: Final = range(96, 128)
 _UPDATES: Final = 5  # at most, and fewer than that where one takes long
 _UPDATES_WITHIN_S: Final = 3.0
+_CHANGE_EVERY_S: Final = 0.8  # by then 100,000 lines are read and in force
 _SVG: Final = ROOT / "bench" / "scale.svg"
 _FIGURES: Final = (
     ("answered", "answered/s", 0),
@@ -40,6 +42,8 @@ _FIGURES: Final = (
     ("p99_us", "latency p99, us", 0),
     ("rss_mb", "RSS, MB", 1),
     ("update_ms", "update, ms", 1),
+    ("stopped_ms", "longest wait, ms", 1),
+    ("end_ms", "end, ms", 0),
 )
 
 
@@ -126,7 +130,7 @@ def measure(link: Link, responder: Responder, setting: Setting, effort: Effort) 
             for number in range(setting.uplinks):
                 with Asker(link, number) as other:
                     other.await_answer(int(setting.target(setting.count - 1)))
-            return figures(link, asker, responder, setting, effort)
+            return figures(link, asker, responder, setting, effort) | responder.end_ms()
         except BenchError as error:
             raise BenchError(f"{responder.name}, {setting}: {error}\n{responder.complaint()}") from error
         finally:
@@ -145,6 +149,7 @@ def figures(link: Link, asker: Asker, responder: Responder, setting: Setting, ef
         "p50_us": latency.report["p50_us"],
         "p99_us": latency.report["p99_us"],
         "update_ms": median(update_times_ms(link, asker, responder, setting)),
+        "stopped_ms": longest_wait_ms(Turn(link, responder, replace(effort, attempts=1)), responder, setting),
         "wrong": sum(report["invalid"] for report in (latency.report, *saturated)),
         "disturbed": latency.disturbed,
     }
@@ -169,6 +174,27 @@ def update_times_ms(link: Link, asker: Asker, responder: Responder, setting: Set
             if time.monotonic() > end:
                 return
             time.sleep(0.15 + number % 7 * 0.01)  # at any moment of the daemon's pace
+
+
+def longest_wait_ms(turn: Turn, responder: Responder, setting: Setting) -> float:
+    """Return the longest an answer took at 1,000/s while one target or prefix came, went, and all was read again."""
+
+    def change() -> None:
+        assert isinstance(responder, ProcessResponder)
+        for more in (1, 0):
+            time.sleep(_CHANGE_EVERY_S)
+            following = responder.config.with_name("following")
+            following.write_text(setting.listed(setting.count + more))
+            following.rename(responder.config)
+        time.sleep(_CHANGE_EVERY_S)
+        responder.reload()
+
+    with ThreadPoolExecutor(1) as beside:
+        done = beside.submit(change) if isinstance(responder, ProcessResponder) else None
+        report = turn.measure("latency", 4 * _CHANGE_EVERY_S, rate=1000, **setting.asked()).report
+        if done is not None:
+            done.result()
+    return float(report["max_us"]) / 1e3
 
 
 def values(results: Results, axis: Axis) -> list[int]:

@@ -142,3 +142,5 @@ def test_cost_is_measured_for_many_targets_uplinks_and_requesters(name: str, mon
     assert sample["answered"] > 1000
     assert 0 < sample["p50_us"] <= sample["p99_us"] < 1e6
     assert 0 < sample["update_ms"] < 10_000
+    assert 0 < sample["stopped_ms"] < 10_000
+    assert ("end_ms" in sample) == responder.has_process

@@ -122,8 +122,8 @@ def test_the_table_of_scale_has_a_row_for_each_point_and_contestant() -> None:
     }
     rows = list(scale.table(results))
     assert rows[1:] == [
-        ["uplinks: 32", "user space", "1,500", "-", "-", "40.0", "-"],
-        ["uplinks: 32", "proxy_ndp", "2", "-", "-", "-", "-"],
+        ["uplinks: 32", "user space", "1,500", "-", "-", "40.0", "-", "-", "-"],
+        ["uplinks: 32", "proxy_ndp", "2", "-", "-", "-", "-", "-", "-"],
     ]
     assert "uplinks" in scale.picture(results)
 
