@@ -16,7 +16,7 @@ from ndpresponder.policy.responder import Responder
 from ndpresponder.policy.table import EMPTY, TargetTable, changes
 from ndpresponder.policy.token_bucket import TokenBucket
 from ndpresponder.unsolicited.announcements import MAX_INTRODUCED, Announcer, Introductions, announcement
-from ndpresponder.unsolicited.groups import GroupTable
+from ndpresponder.unsolicited.groups import SLICE, GroupTable
 from ndpresponder.unsolicited.mld_reports import MldReports
 from ndpresponder.unsolicited.multicast_router import MulticastRouter
 
@@ -99,7 +99,10 @@ class Unsolicited(UplinkPart):
             self._announcer.change(live, gone, new)
             self._announce_now()
         self._groups.change(live, gone, new)
-        self._count()
+        if len(live) > SLICE:  # then all of this took some milliseconds already
+            self._next_count.within(0)
+        else:
+            self._count()
 
     def _count(self) -> None:
         if self._groups.count():
