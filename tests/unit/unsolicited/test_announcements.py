@@ -2,6 +2,7 @@
 
 import itertools
 
+import pytest
 from frames import UPLINK_LLADDR, advertisement, lladdr, packed, solicitation
 from sample_responder import addresses
 
@@ -142,3 +143,13 @@ def test_what_is_added_is_announced_in_its_order_and_bounded() -> None:
     announcer.add((value.to_bytes(16, "big") for value in (3, 1, 2, 4)), 3)
     assert [int.from_bytes(target, "big") for target in announcer.due_at(10.0)] == [3, 1, 2]
     assert announcer.pending == 3
+
+
+@pytest.mark.parametrize("number", [1, 3, 4, 50])
+def test_of_targets_that_go_before_they_are_announced_none_is_announced(number: int) -> None:
+    announcer = Announcer(lambda: 0.0)
+    live = frozenset(each.to_bytes(16, "big") for each in range(60))
+    announcer.set_targets(live)
+    left = live - frozenset(sorted(live)[:number])
+    announcer.set_targets(left)
+    assert announcer.pending == len(left)
