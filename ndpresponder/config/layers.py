@@ -8,19 +8,21 @@ their name as the place, and checked like the tables of a file. Nothing is start
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import Any, Final
 
 from ndpresponder.config import values
 from ndpresponder.config.checks import judge
 from ndpresponder.config.declaration import Key, keys
 from ndpresponder.config.draft import Checker, Given, Table, build, lay
-from ndpresponder.config.host import Host
 from ndpresponder.config.problem import Problem, Wrong
 from ndpresponder.config.settings import Config, DockerSourceConfig, SourcesConfig, leaves, names_source
 from ndpresponder.errors import ConfigError, ExitCode
 
 _SEPARATOR = re.compile(r"[,\s]+")
 _LINE = re.compile(r":(\d+)$")
+_ROUTES: Final = Path("/proc/net/ipv6_route")
+_RTF_REJECT: Final = 0x200
 _UPLINK_FLAGS = (("name", "iface"), ("prefixes", "prefix"), ("exclude", "exclude"))
 
 
@@ -161,8 +163,8 @@ def _at(path: Sequence[str], raw: object, cls: Any = Config) -> dict[str, Any]:
     return {name: raw}
 
 
-def load(options: Mapping[str, Any], environ: Mapping[str, str], host: Host | None = None) -> Loaded:
-    """Read all settings.
+def load(options: Mapping[str, Any], environ: Mapping[str, str], routes: Path = _ROUTES) -> Loaded:
+    """Read all settings; `routes` are the kernel's, for advice about a missing uplink.
 
     Raises: ConfigError with every problem found; NothingToDo when nothing was said at all.
     """
@@ -177,7 +179,7 @@ def load(options: Mapping[str, Any], environ: Mapping[str, str], host: Host | No
         draft = toml_file.read(name, problems)
     uplinks = draft.arrays["interface"] = _in_play(draft.arrays.get("interface", []), environment, flags)
     if not (uplinks or draft.broken or environment.broken or flags.broken):
-        problems.append(_no_uplink(name, environment, flags, host or Host()))
+        problems.append(_no_uplink(name, environment, flags, _default_uplink(routes)))
     for layer in (environment, flags):
         _lay_over(draft, layer)
     _share(draft, environ, problems)
@@ -233,9 +235,22 @@ def _share(draft: Table, environ: Mapping[str, str], problems: list[Problem]) ->
             table.values |= checker.table(DockerSourceConfig, {"url": environ["DOCKER_HOST"]}).values
 
 
-def _no_uplink(name: str | None, environment: Layer, flags: Layer, host: Host) -> Problem:
-    """Say that an uplink is missing, and which one it probably is; raise `NothingToDo` if nothing at all was said."""
-    uplink = host.default_uplink()
+def _default_uplink(routes: Path) -> str:
+    """Return the interface of the best IPv6 default route, or an empty string."""
+    try:
+        rows = [row.split() for row in routes.read_text().splitlines()]
+    except (OSError, UnicodeDecodeError):
+        return ""
+    found = [
+        (int(row[5], 16), row[9])
+        for row in rows
+        if row[:2] == ["0" * 32, "00"] and row[9] != "lo" and not int(row[8], 16) & _RTF_REJECT
+    ]
+    return min(found, default=(0, ""))[1]
+
+
+def _no_uplink(name: str | None, environment: Layer, flags: Layer, uplink: str) -> Problem:
+    """Say that an uplink is missing, probably `uplink`; raise `NothingToDo` if nothing at all was said."""
     prefixes = [each for layer in (flags, environment) for table in layer.uplinks for each in table.items("prefixes")]
     sources = [table for kind in flags.sources.arrays for table in flags.followed(kind)]
     sources += flags.sources.tables.values()

@@ -8,13 +8,12 @@ from typing import Any, Final
 from ndpresponder.api.client import client_of
 from ndpresponder.api.explain import Scene, judge, parse_target, report_of
 from ndpresponder.config import Config, InterfaceConfig
-from ndpresponder.config.host import Host
 from ndpresponder.config.layers import load
 from ndpresponder.config.problem import Problem, Wrong
 from ndpresponder.config.settings import SourcesConfig
 from ndpresponder.diagnose.host_uplinks import present, troubles_on
 from ndpresponder.errors import ConfigError
-from ndpresponder.linux.netlink import Link, Links
+from ndpresponder.linux.netlink import Link
 from ndpresponder.policy.requester import UplinkState
 from ndpresponder.policy.responder import Responder
 from ndpresponder.policy.table import TargetTable
@@ -22,19 +21,16 @@ from ndpresponder.targets.board import Entry
 from ndpresponder.targets.source import as_prefix, of_networks
 from ndpresponder.targets.sources import StaticSource
 from ndpresponder.uplink.parts import Settings
-from ndpresponder.wire.addresses import subnet_router_anycast
 
 _ANY_LLADDR: Final = bytes.fromhex("020000000001")
 _OF_THE_DAEMON: Final = frozenset({"target", "iface", "json", "control.socket"})  # do not say what to answer for
 
 
-def report(options: argparse.Namespace, environ: Mapping[str, str], host: Host | None = None) -> dict[str, Any]:
+def report(options: argparse.Namespace, environ: Mapping[str, str]) -> dict[str, Any]:
     """Return what happens to a solicitation for the target that `options` hold."""
     given = {name for name, value in vars(options).items() if value is not None}
     if given - _OF_THE_DAEMON:
-        config = load(vars(options), environ).config
-        links = present([each.name for each in config.interfaces]) if host is None else {}
-        return _by_settings(config, options.target, host or Host(), links)
+        return _by_settings(load(vars(options), environ).config, options.target)
     client = client_of(options, environ)
     names = options.iface or ()
     if len(names) > 1:
@@ -42,27 +38,24 @@ def report(options: argparse.Namespace, environ: Mapping[str, str], host: Host |
     return client.get("/explain", target=options.target, **({"iface": names[0]} if names else {}))
 
 
-def _by_settings(config: Config, word: str, host: Host, links: Links) -> dict[str, Any]:
+def _by_settings(config: Config, word: str) -> dict[str, Any]:
     try:
         target = parse_target(word)
     except Wrong as wrong:
         raise ConfigError((f"{wrong.message}; {wrong.hint}",)) from None
-    scenes = [_scene(config, each, host, links.get(each.name)) for each in config.interfaces]
+    links = present([each.name for each in config.interfaces])
+    scenes = [_scene(config, each, links.get(each.name)) for each in config.interfaces]
     return report_of(target, [judge(scene, target) for scene in scenes])
 
 
-def _scene(config: Config, interface: InterfaceConfig, host: Host, link: Link | None) -> Scene:
+def _scene(config: Config, interface: InterfaceConfig, link: Link | None) -> Scene:
     configured = Entry(StaticSource(interface.name, interface.prefixes))
     configured.targets = targets = of_networks(interface.prefixes)
-    device = link.device if link else interface.name  # an alternative name is none to /proc
-    own = frozenset(address.packed for address in host.addresses(device))
-    gateways = frozenset(address.packed for address in host.gateways(device))
     settings = Settings(interface, config.limits, config.dry_run)
     responder = Responder(settings.policy)
-    networks = host.networks(device)
-    routers = (subnet_router_anycast(each.network_address.packed, each.prefixlen) for each in networks)
-    anycast = frozenset(filter(None, routers))
-    state = UplinkState(_ANY_LLADDR, own, gateways, anycast=anycast)
+    state = UplinkState(_ANY_LLADDR)
+    if link:
+        state = UplinkState(_ANY_LLADDR, link.addresses, link.gateways, anycast=link.anycast)
     responder.set_state(state)
     responder.table = TargetTable.build(targets.live, targets.claimed, map(as_prefix, interface.exclude))
     notes = troubles_on(link, interface.prefixes) if link else []

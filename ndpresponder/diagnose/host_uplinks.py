@@ -16,7 +16,7 @@ def present(names: Collection[str]) -> Links:
     try:
         with asyncio.Runner(loop_factory=frame_loop) as runner:
             return runner.run(ask_links(names))
-    except (NdpresponderError, OSError):  # a sandbox without netlink: what /sys says is told all the same
+    except (NdpresponderError, OSError):  # a sandbox without netlink: the settings are judged all the same
         return {}
 
 

@@ -3,7 +3,6 @@
 import tempfile
 from pathlib import Path
 
-from ndpresponder.config.host import Host
 from ndpresponder.config.layers import Loaded, load
 from ndpresponder.config.render import as_data, as_toml
 from ndpresponder.errors import ConfigError
@@ -25,7 +24,7 @@ def _load(octets: bytes) -> Loaded | None:
     with tempfile.NamedTemporaryFile(dir="/dev/shm") as file:
         Path(file.name).write_bytes(octets)
         try:
-            return load({"config": file.name}, {}, Host("/nonexistent"))
+            return load({"config": file.name}, {}, Path("/nonexistent"))
         except ConfigError as error:
             problems = error.problems
     assert problems

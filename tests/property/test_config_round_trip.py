@@ -3,6 +3,7 @@
 import string
 import tomllib
 from ipaddress import IPv6Network
+from pathlib import Path
 from typing import Any, get_args
 
 from hypothesis import given
@@ -12,7 +13,6 @@ from ndpresponder.config import Config, InterfaceConfig, LimitsConfig, LogConfig
 from ndpresponder.config.checks import judge
 from ndpresponder.config.declaration import keys
 from ndpresponder.config.draft import Table, build
-from ndpresponder.config.host import Host
 from ndpresponder.config.layers import load
 from ndpresponder.config.problem import Problem
 from ndpresponder.config.render import as_data, as_toml
@@ -156,7 +156,7 @@ def test_any_flags_end_in_a_tree_or_in_printable_problems(some: dict[str, str], 
 
 def problems_of(options: dict[str, Any]) -> tuple[str, ...]:
     try:
-        load(options, {}, Host("/nonexistent"))
+        load(options, {}, Path("/nonexistent"))
     except ConfigError as error:
         return error.problems
     return ()

@@ -3,12 +3,12 @@
 from argparse import Namespace
 from functools import partial
 from ipaddress import IPv6Network
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from frames import packed, solicitation
+from sample_link import LINK
 from sample_responder import (
     CLAIMED,
     CLAIMED_TARGET,
@@ -25,7 +25,6 @@ from sample_responder import (
 
 from ndpresponder.api.explain import Scene, judge, parse_target
 from ndpresponder.config import InterfaceConfig, LimitsConfig
-from ndpresponder.config.host import Host
 from ndpresponder.config.problem import Wrong
 from ndpresponder.diagnose.explain import report
 from ndpresponder.errors import ConfigError
@@ -173,14 +172,16 @@ def test_what_is_no_address_is_said_as_in_the_configuration(said: str, raw: obje
 # By settings, without a daemon
 
 
-def by_settings(tmp_path: Path, target: str, **flags: Any) -> Any:
-    (tmp_path / "proc/net").mkdir(parents=True)
-    zero = "0" * 32
-    route = f"{zero} 00 {zero} 00 20010db8000000000000000000000001 00000400 00000001 00000000 00000003 eth0\n"
-    (tmp_path / "proc/net/ipv6_route").write_text(route)
-    (tmp_path / "proc/net/if_inet6").write_text("20010db8000000000000000000000002 02 40 00 80 eth0\n")
+@pytest.fixture(autouse=True)
+def host(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let this host have the sample link alone."""
+    monkeypatch.setattr("ndpresponder.diagnose.explain.present", lambda _: {"eth0": LINK})
+    monkeypatch.setattr("ndpresponder.diagnose.explain.troubles_on", lambda *_: [])
+
+
+def by_settings(target: str, **flags: Any) -> Any:
     options = {"iface": ["eth0"], "prefix": ["2001:db8::/64"], "target": target, "json": False, **flags}
-    return report(Namespace(**options), {}, Host(str(tmp_path)))
+    return report(Namespace(**options), {})
 
 
 @pytest.mark.parametrize(
@@ -194,34 +195,32 @@ def by_settings(tmp_path: Path, target: str, **flags: Any) -> Any:
         ("dry_run", "2001:db8::5", {"dry_run": True}),
     ],
 )
-def test_settings_and_host_say_what_would_be_answered(
-    tmp_path: Path, outcome: str, target: str, flags: dict[str, Any]
-) -> None:
-    (uplink,) = by_settings(tmp_path, target, **flags)["uplinks"]
+def test_settings_and_host_say_what_would_be_answered(outcome: str, target: str, flags: dict[str, Any]) -> None:
+    (uplink,) = by_settings(target, **flags)["uplinks"]
     assert (uplink["uplink"], uplink["outcome"]) == ("eth0", outcome)
 
 
-def test_what_only_a_daemon_knows_is_said(tmp_path: Path) -> None:
+def test_what_only_a_daemon_knows_is_said() -> None:
     flags = {"source.bridge.name": ["br0"], "interface.verify": True}
-    (uplink,) = by_settings(tmp_path, "2001:db8::c1", **flags)["uplinks"]
+    (uplink,) = by_settings("2001:db8::c1", **flags)["uplinks"]
     assert uplink["why"][1:] == [
         "what the sources of targets find is known to the running daemon only",
         "`verify`: claimed, it is answered for only once it was found behind this host",
     ]
 
 
-def test_a_limit_of_the_answers_is_told_where_there_are_any(tmp_path: Path) -> None:
-    report = by_settings(tmp_path, "2001:db8::c1", rate="50/100")
+def test_a_limit_of_the_answers_is_told_where_there_are_any() -> None:
+    report = by_settings("2001:db8::c1", rate="50/100")
     assert report["uplinks"][0]["yet"] == [
         "`rate` limits the answers of an uplink: beyond 50 answers a second, and 100 at once, it ends as rate_limited"
     ]
 
 
-def test_without_answers_or_without_a_limit_there_is_none_to_tell(tmp_path: Path) -> None:
-    assert by_settings(tmp_path / "a", "2001:db8:1::c1", rate="50/100")["uplinks"][0]["yet"] == []
-    assert by_settings(tmp_path / "b", "2001:db8::c1")["uplinks"][0]["yet"] == []
+def test_without_answers_or_without_a_limit_there_is_none_to_tell() -> None:
+    assert by_settings("2001:db8:1::c1", rate="50/100")["uplinks"][0]["yet"] == []
+    assert by_settings("2001:db8::c1")["uplinks"][0]["yet"] == []
 
 
-def test_a_wrong_target_is_a_wrong_use(tmp_path: Path) -> None:
+def test_a_wrong_target_is_a_wrong_use() -> None:
     with pytest.raises(ConfigError, match="is a prefix"):
-        by_settings(tmp_path, "2001:db8::/64")
+        by_settings("2001:db8::/64")

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from ndpresponder.config.host import Host
 from ndpresponder.config.layers import load
 from ndpresponder.errors import ConfigError
 
@@ -247,7 +246,7 @@ def problems(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Problems:
     def read(document: str | bytes) -> tuple[str, ...]:
         Path("f.toml").write_bytes(document if isinstance(document, bytes) else document.encode())
         with pytest.raises(ConfigError) as raised:
-            load({"config": "f.toml"}, {}, Host("/nonexistent"))
+            load({"config": "f.toml"}, {}, Path("/nonexistent"))
         assert raised.value.exit_code == 78
         return raised.value.problems
 

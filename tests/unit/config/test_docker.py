@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 
 from ndpresponder.config import Config
-from ndpresponder.config.host import Host
 from ndpresponder.config.layers import load
 from ndpresponder.config.settings import DockerSourceConfig
 from ndpresponder.errors import ConfigError
@@ -26,7 +25,7 @@ url = "{PODMAN}"
 
 
 def loaded(flags: dict[str, Any], environ: dict[str, str] | None = None) -> Config:
-    return load(flags, environ or {}, Host("/nonexistent")).config
+    return load(flags, environ or {}, Path("/nonexistent")).config
 
 
 def refused(flags: dict[str, Any], environ: dict[str, str] | None = None) -> list[str]:

@@ -7,7 +7,6 @@ import pytest
 
 from ndpresponder.cli.commands import parser_of
 from ndpresponder.config import Config
-from ndpresponder.config.host import Host
 from ndpresponder.config.layers import load
 from ndpresponder.config.settings import RoutesSourceConfig
 from ndpresponder.errors import ConfigError
@@ -29,7 +28,7 @@ through = ["gre1"]
 
 
 def loaded(*flags: str) -> Config:
-    return load(vars(parser_of().parse(flags)), {}, Host("/nonexistent")).config
+    return load(vars(parser_of().parse(flags)), {}, Path("/nonexistent")).config
 
 
 def nets(*texts: str) -> tuple[IPv6Network, ...]:

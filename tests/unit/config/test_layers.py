@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from ndpresponder.config import Config, InterfaceConfig, LimitsConfig, LogConfig
-from ndpresponder.config.host import Host
 from ndpresponder.config.layers import Loaded, NothingToDo, load
 from ndpresponder.config.settings import MetricsConfig
 from ndpresponder.errors import ConfigError
@@ -41,7 +40,7 @@ def read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Read:
     Path("f.toml").write_text(FILE)
 
     def read(environ: dict[str, str] | None = None, **flags: Any) -> Loaded:
-        return load({"config": "f.toml", **flags}, environ or {}, Host("/nonexistent"))
+        return load({"config": "f.toml", **flags}, environ or {}, Path("/nonexistent"))
 
     return read
 
@@ -50,9 +49,9 @@ def prefixes(loaded: Loaded) -> dict[str, tuple[IPv6Network, ...]]:
     return {uplink.name: uplink.prefixes for uplink in loaded.config.interfaces}
 
 
-def refused(flags: dict[str, Any], environ: dict[str, str] | None = None, host: str = "/nonexistent") -> list[str]:
+def refused(flags: dict[str, Any], environ: dict[str, str] | None = None, routes: str = "/nonexistent") -> list[str]:
     with pytest.raises(ConfigError) as raised:
-        load(flags, environ or {}, Host(host))
+        load(flags, environ or {}, Path(routes))
     return list(raised.value.problems)
 
 
@@ -215,12 +214,11 @@ def test_problems_of_a_file_come_in_the_order_of_its_lines(read: Read) -> None:
 @pytest.mark.parametrize("flags", [{}, {"log.level": "debug"}, {"dry_run": True}])
 def test_nothing_to_do_is_a_mistake_of_use(flags: dict[str, Any]) -> None:
     with pytest.raises(NothingToDo, match="ndpresponder --prefix 2001:db8::/112 --iface eth0") as raised:
-        load(flags, {}, Host("/nonexistent"))
+        load(flags, {}, Path("/nonexistent"))
     assert raised.value.exit_code == 2
 
 
 def test_the_uplink_of_the_default_route_is_suggested(tmp_path: Path) -> None:
-    (tmp_path / "proc/net").mkdir(parents=True)
     zero, gateway = "0" * 32, "20010db8" + "0" * 23 + "1"
     rows = (
         f"{zero} 00 {zero} 00 {zero} ffffffff 00000001 00000000 00200200       lo",
@@ -228,9 +226,16 @@ def test_the_uplink_of_the_default_route_is_suggested(tmp_path: Path) -> None:
         f"{zero} 00 {zero} 00 {gateway} 00000064 00000001 00000000 00000003      wan",
         f"{zero} 00 {zero} 00 {zero} 00000001 00000001 00000000 00000200  unreachable",
     )
-    (tmp_path / "proc/net/ipv6_route").write_text("\n".join(rows) + "\n")
+    (tmp_path / "routes").write_text("\n".join(rows) + "\n")
     expected = "no uplink to answer for 2001:db8::/112 on; add --iface wan, where this host's IPv6 default route leads"
-    assert [f"flag --prefix: {expected}"] == refused({"prefix": ["2001:db8::/112"]}, host=str(tmp_path))
+    assert [f"flag --prefix: {expected}"] == refused({"prefix": ["2001:db8::/112"]}, routes=str(tmp_path / "routes"))
+
+
+@pytest.mark.parametrize("content", [b"", b"x y\n", b"g" * 32, b"\0", b"\xff"])
+def test_routes_that_cannot_be_read_suggest_nothing(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "routes").write_bytes(content)
+    (problem,) = refused({"prefix": ["2001:db8::/112"]}, routes=str(tmp_path / "routes"))
+    assert problem.endswith("; add --iface eth0")
 
 
 @pytest.mark.parametrize(

@@ -1,29 +1,25 @@
 """`check` shows what is in effect and where it came from, and says what this host shows about it."""
 
 import json
+import socket
 from argparse import Namespace
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sample_link import LINK
 
-from ndpresponder.config.host import Host
 from ndpresponder.diagnose.check import main
+from ndpresponder.linux.netlink import Link, Links
 
-ROUTES = """\
-{zero} 00 {zero} 00 20010db8000000000000000000000001 00000400 00000001 00000000 00000003      eth0
-{zero} 00 {zero} 00 fe800000000000000000000000000001 00000800 00000001 00000000 00000003      eth0
-20010db8000000000000000000000000 40 {zero} 00 {zero} 00000100 00000001 00000000 00000001      eth0
-""".format(zero="0" * 32)
-ADDRESSES = """\
-20010db8000000000000000000000002 02 40 00 80     eth0
-fe8000000000000000000000000000aa 02 40 20 80     eth0
-00000000000000000000000000000001 01 80 10 80       lo
-"""
+HOST: dict[str, Link] = {
+    "eth0": replace(LINK, subnets=frozenset({(0x20010DB8 << 96, 64)})),
+    "tun0": replace(LINK, name="tun0", index=8, hardware_type=65534),
+}
 OTHERS = "other hosts live there: claim a narrower prefix, exclude them, or use verify"
 AUTOMATICALLY = "excluded automatically: nothing to do"
-ROUTER = "name the interface towards the router"
 
 Check = Callable[..., int]
 
@@ -31,17 +27,17 @@ Check = Callable[..., int]
 @pytest.fixture
 def check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Check:
     """Return a function that checks flags on a host with an Ethernet eth0, a gateway there and a tunnel tun0."""
-    (tmp_path / "proc/net").mkdir(parents=True)
-    (tmp_path / "proc/net/ipv6_route").write_text(ROUTES)
-    (tmp_path / "proc/net/if_inet6").write_text(ADDRESSES)
-    for name, kind in (("eth0", 1), ("lo", 772), ("tun0", 65534)):
-        (tmp_path / "sys/class/net" / name).mkdir(parents=True)
-        (tmp_path / "sys/class/net" / name / "type").write_text(f"{kind}\n")
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(socket, "if_nameindex", lambda: [(7, "eth0"), (8, "tun0")])
+    monkeypatch.setattr("ndpresponder.diagnose.check.troubles_on", lambda *_: [])
 
-    def run(host: str = str(tmp_path), environ: dict[str, str] | None = None, **flags: Any) -> int:
+    def run(host: dict[str, Link] = HOST, environ: dict[str, str] | None = None, **flags: Any) -> int:
+        def present(names: Iterable[str]) -> Links:
+            return {name: host.get(name) for name in names} if host else {}
+
+        monkeypatch.setattr("ndpresponder.diagnose.check.present", present)
         options = {"json": False, "quiet": False, **flags}
-        return main(Namespace(**options), environ or {}, Host(host))
+        return main(Namespace(**options), environ or {})
 
     return run
 
@@ -151,7 +147,6 @@ def test_quiet_prints_errors_only(check: Check, capsys: pytest.CaptureFixture[st
             )
             for prefix, more in (("2001:db8::/64", {}), ("2001:db8::/60", {"interface.allow_wide": True}))
         ),
-        (["flag --iface: 'tun0' is not an Ethernet interface (link type 65534); " + ROUTER], {"iface": ["tun0"]}),
         (["flag --iface: there is no interface 'wan' now; ndpresponder waits for it"], {"iface": ["wan"]}),
     ],
 )
@@ -162,12 +157,21 @@ def test_the_host_gives_warnings(
     assert [f"warning: {warning}" for warning in warnings] == capsys.readouterr().err.splitlines()
 
 
-@pytest.mark.parametrize("content", ["", "x y\n", "g" * 32, "\0"])
-def test_a_host_that_shows_nothing_gives_no_warning(
-    content: str, check: Check, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_an_uplink_that_is_not_ethernet_is_refused(check: Check, capsys: pytest.CaptureFixture[str]) -> None:
+    assert check(iface=["tun0"], prefix=["2001:db8:1::/64"]) == 78
+    message = "interface 'tun0' is not Ethernet (hardware type 65534): nobody solicits neighbors there; "
+    assert capsys.readouterr().err == f"{message}name the interface towards the router\n"
+
+
+def test_a_followed_bridge_with_the_prefix_of_the_uplink_is_a_warning(
+    check: Check, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for name in ("ipv6_route", "if_inet6"):
-        (tmp_path / "proc/net" / name).write_text(content)
-    assert check(iface=["eth0"], prefix=["2001:db8::/64"]) == 0
-    assert check(host="/nonexistent", iface=["eth0"], prefix=["2001:db8::/64"]) == 0
+    host = {**HOST, "br0": replace(LINK, name="br0", index=9, subnets=HOST["eth0"].subnets)}
+    assert check(host=host, iface=["eth0"], **{"source.bridge.name": ["br0"]}) == 0
+    fault = "2001:db8::/64 covers 2001:db8::/64, the prefix of the link of 'eth0' itself"
+    assert capsys.readouterr().err == f"warning: flag --bridge: {fault}; {OTHERS}\n"
+
+
+def test_a_host_that_shows_nothing_gives_no_warning(check: Check, capsys: pytest.CaptureFixture[str]) -> None:
+    assert check(host={}, iface=["eth0"], prefix=["2001:db8::/64"]) == 0
     assert capsys.readouterr().err == ""

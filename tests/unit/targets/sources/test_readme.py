@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from ndpresponder.cli.commands import parser_of
-from ndpresponder.config.host import Host
 from ndpresponder.config.layers import load
 from ndpresponder.targets import sources
 
@@ -23,6 +22,6 @@ def test_there_is_one_for_each_source() -> None:
 def test_an_example_loads(block: str, tmp_path: Path) -> None:
     path = tmp_path / "f.toml"
     path.write_text('version = 1\n[[interface]]\nname = "eth0"\n' + re.sub("^ {4}", "", block, flags=re.MULTILINE))
-    config = load(vars(parser_of().parse(["-c", str(path)])), {}, Host("/nonexistent")).config
+    config = load(vars(parser_of().parse(["-c", str(path)])), {}, Path("/nonexistent")).config
     kind = re.findall(r"\w+", block)[1]
     assert getattr(config.sources, kind), kind
