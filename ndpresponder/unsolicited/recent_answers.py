@@ -16,8 +16,7 @@ from ndpresponder.wire.layout import ETHERNET_DESTINATION, TARGET
 # About 0.25 kB each: a Linux router's neighbor table holds no more (net.ipv6.neigh.default.gc_thresh3)
 MAX_TARGETS: Final = 1024
 MAX_REQUESTERS: Final = 8
-_FEW: Final = 2  # answers of one batch that are noted at once; the other work of a batch takes ten times as long
-_WAITING: Final = 2048  # of the answers of longer ones, so many wait to be noted
+_WAITING: Final = 2048  # so many answers wait to be noted
 _PAUSE_S: Final = 0.25  # between two looks at those: about 0.7 ms each
 
 
@@ -34,9 +33,6 @@ class RecentAnswers:
 
     def note(self, advertisements: Sequence[bytes], now_s: float) -> None:
         """Take the advertisements of one batch, sent at `now_s`."""
-        if len(advertisements) <= _FEW and not self._waiting:
-            self._look(advertisements)
-            return
         self._waiting.extend(advertisements)
         if not 0 <= now_s - self._looked_s < _PAUSE_S:  # the clock may have been set
             self._looked_s = now_s
@@ -61,13 +57,10 @@ class RecentAnswers:
             self._remember(requester, target)
 
     def _look_at_waiting(self) -> None:
-        self._look(self._waiting)
-        self._waiting.clear()
-
-    def _look(self, advertisements: Iterable[bytes]) -> None:
-        for advertisement in advertisements:
+        for advertisement in self._waiting:
             if not advertisement[0] & 1:  # duplicate address detection is answered to all nodes
                 self._remember(advertisement[ETHERNET_DESTINATION], advertisement[TARGET])
+        self._waiting.clear()
 
     def _remember(self, requester: bytes, target: bytes) -> None:
         targets = self._requesters.get(requester)

@@ -189,10 +189,12 @@ class Frames:
                 self._log.frame(outcome, frame)
         if advertisements:
             refused = socket.sender.send(advertisements)
+            left = len(outcomes)
             for kind, answered in _ANSWERED:
-                count = outcomes.count(answered)
-                tally.received[kind] += count
-                tally.ended[answered] += count
+                if left:  # nearly all are of the first kind
+                    left -= (count := outcomes.count(answered))
+                    tally.received[kind] += count
+                    tally.ended[answered] += count
             for position, error in refused:
                 tally.ended[outcomes[position]] -= 1
                 tally.ended[Outcome.SEND_FAILED] += 1

@@ -76,7 +76,7 @@ def test_ever_new_requesters_and_targets_take_bounded_memory() -> None:
         for number in range(4 * MAX_REQUESTERS):
             requester = lladdr("02:00:00:00:00:00")[:4] + number.to_bytes(2, "big")
             for target in range(MAX_TARGETS + 100):
-                recent.note(answers(requester, target), 1.0)
+                recent.note(answers(requester, target), 1.0 * target)
         assert len(recent.rows()) == MAX_REQUESTERS * MAX_TARGETS
         assert tracemalloc.get_traced_memory()[0] < 3 << 20
     finally:
