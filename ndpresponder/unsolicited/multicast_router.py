@@ -16,10 +16,9 @@ from ndpresponder.errors import LinkNotReady, SourceUnavailable
 from ndpresponder.linux.loop import Timer
 from ndpresponder.linux.netlink import Link
 from ndpresponder.linux.packet.listener import Ear
-from ndpresponder.wire import mrd
+from ndpresponder.wire import mld
 from ndpresponder.wire.addresses import best_source, is_link_local
 from ndpresponder.wire.filters import ROUTER_SEARCHES
-from ndpresponder.wire.mld import is_query
 
 _INTERVAL_S: Final = 20  # AdvertisementInterval, 3.1.1
 _JITTER_S: Final = 0.5  # AdvertisementJitter, 3.1.2: 0.025 of that
@@ -61,7 +60,7 @@ class MulticastRouter:
         anew = not set(sources).issubset(self._sources) or (before is not None and before.lladdr != link.lladdr)
         self._sources = sources
         if gone:
-            self._send([mrd.terminate(link.lladdr, source) for source in gone])
+            self._send([mld.terminate_router(link.lladdr, source) for source in gone])
         if not sources:
             self._rest()
         elif anew:
@@ -85,7 +84,7 @@ class MulticastRouter:
     def _choose(self, link: Link) -> list[bytes]:
         """Return the addresses to advertise from: a link-local one, as 3.2 asks, or what passes a provider's filter."""
         local = min(filter(is_link_local, link.sources), default=None)
-        routed = best_source(link.sources, mrd.ALL_SNOOPERS)
+        routed = best_source(link.sources, mld.ALL_SNOOPERS)
         chosen = [local] if self._source != "global" and local is not None else []
         if routed is not None and (self._source != "linklocal" or not any(map(is_link_local, link.addresses))):
             chosen.append(routed)
@@ -104,11 +103,11 @@ class MulticastRouter:
         self._again.within(wait_s)
         with contextlib.suppress(LinkNotReady, SourceUnavailable):  # tried with the next one
             self._searches.open(link.device)
-        self._send([mrd.advertise(link.lladdr, source, _INTERVAL_S) for source in self._sources])
+        self._send([mld.advertise_router(link.lladdr, source, _INTERVAL_S) for source in self._sources])
 
     def _on_search(self, search: bytes) -> None:
         """Advertise within `_ANSWER_S` of a search, but not more than once in `_ANSWER_INTERVAL_S`."""
-        if is_query(search):
+        if mld.is_query(search):
             soonest_s = self._advertised_s + _ANSWER_INTERVAL_S - asyncio.get_running_loop().time()
             self._again.within(max(_between(0, _ANSWER_S), soonest_s))
 

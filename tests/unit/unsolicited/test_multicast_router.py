@@ -24,8 +24,10 @@ from scapy.packet import Packet
 from ndpresponder.linux.netlink import Link
 from ndpresponder.unsolicited import multicast_router
 from ndpresponder.unsolicited.multicast_router import MulticastRouter
-from ndpresponder.wire import mrd
+from ndpresponder.wire import mld
 from ndpresponder.wire.layout import ICMP, SOURCE
+from ndpresponder.wire.mld import ROUTER_ADVERTISEMENT as ADVERTISEMENT
+from ndpresponder.wire.mld import ROUTER_TERMINATION as TERMINATION
 
 LOCAL = "fe80::2"
 KIND = ICMP + 8  # behind the Hop-by-Hop Options
@@ -43,11 +45,11 @@ def of_scapy(source: str, message: Packet) -> bytes:
 
 def test_an_advertisement_is_what_scapy_builds() -> None:
     expected = of_scapy(LOCAL, ICMPv6MRD_Advertisement(advinter=20, queryint=0, robustness=0))
-    assert mrd.advertise(lladdr(UPLINK_LLADDR), packed(LOCAL), 20) == expected
+    assert mld.advertise_router(lladdr(UPLINK_LLADDR), packed(LOCAL), 20) == expected
 
 
 def test_a_termination_is_what_scapy_builds() -> None:
-    assert mrd.terminate(lladdr(UPLINK_LLADDR), packed(LOCAL)) == of_scapy(LOCAL, ICMPv6MRD_Termination())
+    assert mld.terminate_router(lladdr(UPLINK_LLADDR), packed(LOCAL)) == of_scapy(LOCAL, ICMPv6MRD_Termination())
 
 
 def said(
@@ -79,9 +81,7 @@ def said(
 def test_the_source_follows_that_of_the_reports(
     source: Literal["linklocal", "global", "both"], link: Link, sources: Sequence[str]
 ) -> None:
-    assert said(lambda router: router.follow_link(link, True), source) == [
-        (mrd.ADVERTISEMENT, each) for each in sources
-    ]
+    assert said(lambda router: router.follow_link(link, True), source) == [(ADVERTISEMENT, each) for each in sources]
 
 
 def test_what_is_wanted_no_more_is_terminated_once() -> None:
@@ -92,7 +92,7 @@ def test_what_is_wanted_no_more_is_terminated_once() -> None:
         router.follow_link(LINK, False)
         router.terminate()
 
-    assert said(act) == [(mrd.ADVERTISEMENT, "local"), (mrd.TERMINATION, "local")]
+    assert said(act) == [(ADVERTISEMENT, "local"), (TERMINATION, "local")]
 
 
 def test_another_link_local_address_ends_the_old_one_first() -> None:
@@ -100,7 +100,11 @@ def test_another_link_local_address_ends_the_old_one_first() -> None:
         router.follow_link(LINK, True)
         router.follow_link(dataclasses.replace(LINK, addresses=addresses(OWN, "fe80::3")), True)
 
-    assert said(act) == [(mrd.ADVERTISEMENT, "local"), (mrd.TERMINATION, "local"), (mrd.ADVERTISEMENT, "routed")]
+    assert said(act) == [
+        (ADVERTISEMENT, "local"),
+        (TERMINATION, "local"),
+        (ADVERTISEMENT, "routed"),
+    ]
 
 
 def test_a_link_that_goes_down_is_told_nothing_and_told_anew_when_it_is_up() -> None:
@@ -110,14 +114,14 @@ def test_a_link_that_goes_down_is_told_nothing_and_told_anew_when_it_is_up() -> 
         router.terminate()
         router.follow_link(LINK, True)
 
-    assert said(act) == [(mrd.ADVERTISEMENT, "local")] * 2
+    assert said(act) == [(ADVERTISEMENT, "local")] * 2
 
 
 def test_three_follow_each_other_soon_and_the_others_as_promised(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(multicast_router, "_INTERVAL_S", 0.2)
     monkeypatch.setattr(multicast_router, "_JITTER_S", 0.01)
     monkeypatch.setattr(multicast_router, "_FIRST_INTERVAL_S", 0.02)
-    monkeypatch.setattr(mrd, "advertise", lambda *_: b"")
+    monkeypatch.setattr(mld, "advertise_router", lambda *_: b"")
     times: list[float] = []
 
     async def run() -> None:
