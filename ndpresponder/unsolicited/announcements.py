@@ -10,7 +10,6 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from ndpresponder.policy.table import changes
 from ndpresponder.policy.token_bucket import TokenBucket
 from ndpresponder.wire.addresses import ALL_NODES, ALL_NODES_LLADDR
 from ndpresponder.wire.advertisement import advertise
@@ -44,13 +43,8 @@ class Announcer:
         """How many announcements are still to be made, as far as they are planned."""
         return len(self._fresh) + len(self._repeats)
 
-    def set_targets(self, live: Iterable[bytes]) -> None:
-        """Take the complete set of live targets: new ones will be announced, those that left no longer."""
-        live = frozenset(live)
-        self.change(live, *changes(self._live, live))
-
     def change(self, live: frozenset[bytes], gone: frozenset[bytes], new: frozenset[bytes]) -> None:
-        """Do the same where it is known which targets are gone and new."""
+        """Take all live targets: those that are new will be announced, those that are gone no longer."""
         if gone:
             if len(gone) <= _FEW:
                 for target in gone:

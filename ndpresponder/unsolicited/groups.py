@@ -12,7 +12,6 @@ from heapq import nsmallest
 from operator import itemgetter
 from typing import Final
 
-from ndpresponder.policy.table import changes
 from ndpresponder.wire.addresses import SOLICITED_NODE_PREFIX
 
 # As many as a Linux bridge learns (mcast_hash_max) before it stops snooping altogether
@@ -27,22 +26,11 @@ class GroupTable:
 
     def __init__(self, groups_max: int = MAX_GROUPS) -> None:
         self._groups_max = groups_max
-        self._live: frozenset[bytes] = frozenset()
         self._counts: Counter[bytes] = Counter()  # of live targets, by the last octets that make a group
         self._joined_live: set[bytes] = set()
         self._not_counted: list[bytes] = []  # live targets that wait for their turn
         self.groups: frozenset[bytes] = frozenset()
         self.left_out = 0  # groups there was no room for
-
-    def set_targets(self, live: frozenset[bytes], claimed: Iterable[tuple[int, frozenset[int]]]) -> bool:
-        """Take the live targets and the claimed prefixes, as a `TargetTable` has them; tell whether `groups` changed.
-
-        What has room keeps it while it is needed, so that new targets throw nobody out.
-        """
-        self.change(live, *changes(self._live, live))
-        while not self.count():
-            pass
-        return self.choose(claimed)
 
     def change(self, live: frozenset[bytes], gone: frozenset[bytes], new: frozenset[bytes]) -> None:
         """Take the live targets, those that are gone and those that are new; then `count` them."""
@@ -59,7 +47,6 @@ class GroupTable:
                 self._counts[low] -= 1
                 if not self._counts[low]:
                     del self._counts[low]
-        self._live = live
 
     def count(self) -> bool:
         """Count some of the new targets; return whether all are counted."""
@@ -68,7 +55,10 @@ class GroupTable:
         return not self._not_counted
 
     def choose(self, claimed: Iterable[tuple[int, frozenset[int]]]) -> bool:
-        """Choose the groups of the counted targets and of claimed prefixes; tell whether `groups` changed."""
+        """Choose the groups of the counted targets and of `claimed`, as a `TargetTable` has it; tell of a change.
+
+        What has room keeps it while it is needed, so that new targets throw nobody out.
+        """
         self._joined_live &= self._counts.keys()
         room = self._groups_max - len(self._joined_live)
         if room:

@@ -6,6 +6,7 @@ import pytest
 from frames import UPLINK_LLADDR, advertisement, lladdr, packed, solicitation
 from sample_responder import addresses
 
+from ndpresponder.policy.table import changes
 from ndpresponder.unsolicited.announcements import (
     BURST,
     INTERVAL_S,
@@ -30,6 +31,9 @@ class TimedAnnouncer(Announcer):
     def __init__(self, targets_per_s: int = TARGETS_PER_S) -> None:
         self.now_s = 0.0
         super().__init__(lambda: self.now_s, targets_per_s)
+
+    def set_targets(self, live: frozenset[bytes]) -> None:
+        self.change(live, *changes(self._live, live))
 
     def due_at(self, now_s: float) -> list[bytes]:
         self.now_s = now_s
@@ -147,7 +151,7 @@ def test_what_is_added_is_announced_in_its_order_and_bounded() -> None:
 
 @pytest.mark.parametrize("number", [1, 3, 4, 50])
 def test_of_targets_that_go_before_they_are_announced_none_is_announced(number: int) -> None:
-    announcer = Announcer(lambda: 0.0)
+    announcer = TimedAnnouncer()
     live = frozenset(each.to_bytes(16, "big") for each in range(60))
     announcer.set_targets(live)
     left = live - frozenset(sorted(live)[:number])

@@ -43,7 +43,7 @@ class AnnouncerMachine(RuleBasedStateMachine):
 
     @rule(live=st.sets(st.sampled_from(TARGETS)))
     def follow(self, live: set[bytes]) -> None:
-        self.announcer.set_targets(live)
+        self.announcer.change(frozenset(live), self.live - live, live - self.live)
         self.owed &= live
         self.expect(frozenset(live) - self.live)
         self.live = frozenset(live)
