@@ -2,7 +2,6 @@
 
 import errno
 import os
-import re
 import resource
 from pathlib import Path
 from typing import Final
@@ -10,6 +9,7 @@ from typing import Final
 from ndpresponder.errors import LinkNotReady, NdpresponderError, PermissionMissing, SystemRefused
 from ndpresponder.linux.bpf import syscall
 from ndpresponder.linux.bpf.syscall import Hook, VerifierRefused
+from ndpresponder.linux.packet.fanout import kernel_version
 
 _DROP_IN: Final = "systemd/ndpresponder-fastpath.conf"
 _CAPABILITIES: Final = ((12, "CAP_NET_ADMIN"), (39, "CAP_BPF"))  # linux/capability.h
@@ -75,7 +75,7 @@ def _what_forbids(error: OSError) -> str:
             "unprivileged container's, are none: run it outside, or switch the fast path off"
         )
     limit, _ = resource.getrlimit(resource.RLIMIT_MEMLOCK)
-    if limit != resource.RLIM_INFINITY and _release() < _UNLOCKED:
+    if limit != resource.RLIM_INFINITY and kernel_version() < _UNLOCKED:
         return (
             f"the fast path needs more memory than may be locked, {limit // 1024} kB: LimitMEMLOCK=infinity in the "
             f"unit, as {_DROP_IN} has it, or ulimit -l unlimited"
@@ -87,7 +87,3 @@ def _what_forbids(error: OSError) -> str:
 
 def _effective() -> int:
     return int(Path("/proc/self/status").read_text().partition("CapEff:")[2].split()[0], 16)
-
-
-def _release() -> tuple[int, ...]:
-    return tuple(map(int, re.findall(r"\d+", os.uname().release)[:2]))

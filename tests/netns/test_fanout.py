@@ -121,6 +121,6 @@ def test_each_keeps_its_number_while_the_link_goes_down_and_up(wire, read, peer)
 
 
 def test_a_kernel_that_would_mix_up_the_members_is_refused(wire, read, monkeypatch):
-    monkeypatch.setattr(fanout, "_kernel_version", lambda: (4, 19))
+    monkeypatch.setattr(fanout, "kernel_version", lambda: (4, 19))
     with pytest.raises(OSError, match=r"5\.1 or newer"):
         join(wire, read)

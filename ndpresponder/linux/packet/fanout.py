@@ -12,6 +12,7 @@ they were created, which is the same here.
 import ctypes
 import functools
 import os
+import re
 import socket
 import threading
 from typing import Final
@@ -94,7 +95,7 @@ def join_fanout(descriptor: int, name: str, count: int) -> Fanout:
     All frames go to member 0 until there is a program. A socket that is a member already, because it outlived the
     process that made it so, stays one: no frame is lost. OSError: the kernel does not have this, or the link is down.
     """
-    if _kernel_version() < _KEEPS_ORDER:
+    if kernel_version() < _KEEPS_ORDER:
         raise OSError(f"Linux {'.'.join(map(str, _KEEPS_ORDER))} or newer is needed")
     fanout = Fanout(name, begin_group(descriptor))
     _set_program(descriptor, _ZERO)  # there may be an old program, and members to come for it
@@ -128,6 +129,6 @@ def _setsockopt() -> "ctypes._NamedFuncPointer":
     return ctypes.CDLL(None, use_errno=True).setsockopt
 
 
-def _kernel_version() -> tuple[int, ...]:
-    major, minor, *_ = os.uname().release.split(".")
-    return int(major), int(minor)
+def kernel_version() -> tuple[int, ...]:
+    """Return the first two numbers of the running Linux."""
+    return tuple(map(int, re.findall(r"\d+", os.uname().release)[:2]))
