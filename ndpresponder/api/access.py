@@ -10,6 +10,7 @@ import os
 from asyncio import StreamReader, StreamWriter
 from collections.abc import Callable
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Final
 
@@ -24,10 +25,6 @@ _AGAIN_S: Final = 10.0  # between attempts to open the socket
 _LOOK_S: Final = 10.0  # between looks whether the file is still there: a program that clears /run may remove it
 _STAY_OUT: Final = "this is for root, the user of the daemon, and the group of the socket"
 _BROKEN: Final = "the daemon cannot load what answers: was another version installed since it started? Restart it"
-
-
-def _load() -> None:
-    import ndpresponder.api.control  # noqa: F401
 
 
 async def serve(path: str, daemon: DaemonHandle, on_listening: Callable[[], None]) -> None:
@@ -90,10 +87,9 @@ def _enter(
 
 async def _talk(reader: StreamReader, writer: StreamWriter, daemon: DaemonHandle, uid: int) -> None:
     try:
-        await asyncio.to_thread(_load)  # it takes some 30 ms at first, and solicitations must not wait
-        from ndpresponder.api.control import talk
-
-        await talk(reader, writer, daemon, uid)
+        # It takes some 30 ms at first, and solicitations must not wait
+        control = await asyncio.to_thread(import_module, "ndpresponder.api.control")
+        await control.talk(reader, writer, daemon, uid)
     except Exception:
         get_logger().exception("the control socket cannot be served")
         writer.write(_refusal("503 Service Unavailable", _BROKEN))

@@ -12,13 +12,13 @@ from ipaddress import IPv6Network
 from itertools import starmap
 from typing import Final
 
+from ndpresponder.config.checks import WIDEST
 from ndpresponder.linux.netlink.changes import Changes
 from ndpresponder.linux.netlink.downstream import GROUPS, Downstream, ask_downstream, removes
 from ndpresponder.observe.logs import get_logger
 from ndpresponder.targets.scope import contains, prefix_of
 from ndpresponder.targets.source import NOTHING, Source, TargetSet
 
-WIDEST: Final = 64  # a link's prefix: a wider one does not tell where its addresses are
 _EVENTS_MAX: Final = 1024  # then it is cheaper to ask again
 
 

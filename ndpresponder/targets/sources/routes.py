@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
 
+from ndpresponder.config.checks import WIDEST
 from ndpresponder.config.settings import RoutesSourceConfig
 from ndpresponder.linux.netlink import routes as kernel
 from ndpresponder.linux.netlink.changes import Changes
@@ -20,7 +21,6 @@ from ndpresponder.targets.scope import EVERYTHING, Scope, contains
 from ndpresponder.targets.source import Source, TargetSet, as_prefix
 
 _LOOKS: Final = 3  # while other routes change
-WIDEST: Final = 64  # without `within`
 _LOOPBACK: Final = 1  # index of `lo` in every network namespace
 _NEVER: Final = (Prefix(0xFE80 << 112, 10), Prefix(0xFF << 120, 8))  # link-local, multicast
 

@@ -91,12 +91,10 @@ class TemporaryPrefixes:
             if rest_s is not None and rest_s <= 0:
                 continue
             try:
-                prefix = check(values.prefix(str(network)), uplink, interfaces)
+                if not self._set(check(values.prefix(str(network)), uplink, interfaces), rest_s):
+                    refused.append(f"{network}: there are {MAX_PREFIXES} already")
             except Wrong as wrong:
                 refused.append(f"{wrong.message}; {wrong.hint}")
-                continue
-            if not self._set(prefix, rest_s):
-                refused.append(f"{network}: there are {MAX_PREFIXES} already")
         self._tell()
         return refused
 
