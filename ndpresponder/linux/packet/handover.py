@@ -87,7 +87,7 @@ class Handover:
             self._left[name] = [opened.detach()]
         else:
             self._notifier.drop(name)
-            opened.close_in_thread()
+            opened.close()
 
     def compare_clocks(self) -> None:
         """Find out by how much the clock was set since the predecessor began or ended; keep its offset anew."""

@@ -7,6 +7,7 @@ from typing import Final
 
 from ndpresponder.errors import LinkNotReady, SourceUnavailable
 from ndpresponder.linux.loop import watch
+from ndpresponder.linux.packet.closing import close_in_thread
 from ndpresponder.linux.packet.raw import bind, index_of, unbound_socket
 from ndpresponder.wire.classic_bpf import Program
 from ndpresponder.wire.filters import of_link
@@ -34,11 +35,8 @@ class Listener:
         return bool(self._socket.getsockname()[0])
 
     def close(self) -> None:
-        """Close the socket in a thread, if a loop runs: that waits for an RCU grace period, some 10 ms."""
-        try:
-            asyncio.get_running_loop().run_in_executor(None, self._socket.close)
-        except RuntimeError:  # no loop runs, or the system has no thread left
-            self._socket.close()
+        """Close the socket in a moment."""
+        close_in_thread(self._socket.close)
 
     def receive(self) -> list[bytes]:
         """Return the frames that wait, a bounded number of them; an error of the link is none."""

@@ -74,30 +74,19 @@ class PacketSocket:
         return bool(self._socket.getsockname()[0])
 
     def close(self) -> None:
-        """Release the ring and the socket; closing twice is harmless."""
-        self._release_ring()
-        self._close_sockets()
-
-    def close_in_thread(self) -> None:
-        """Release the ring now, and the socket in a moment."""
-        self._release_ring()
-        close_in_thread(self._close_sockets)
-
-    def detach(self) -> int:
-        """Release the ring but not the socket, and return its descriptor, which is the caller's from now on."""
-        descriptor = self._socket.detach()
-        self.close_in_thread()
-        return descriptor
-
-    def _release_ring(self) -> None:
+        """Release the ring now, and the sockets in a moment; closing twice is harmless."""
         self._statuses.release()
         self._words.release()
         self._octets.release()
         self._ring.close()
+        close_in_thread(self.sender.close)
+        close_in_thread(self._socket.close)
 
-    def _close_sockets(self) -> None:
-        self.sender.close()
-        self._socket.close()
+    def detach(self) -> int:
+        """Release the ring but not the socket, and return its descriptor, which is the caller's from now on."""
+        descriptor = self._socket.detach()
+        self.close()
+        return descriptor
 
     def receive(self, most: int = BATCH) -> list[tuple[bytes, bool]]:
         """Take at most `most` (`BATCH`) waiting slots; return their frames, and whether each is for others.
