@@ -63,18 +63,13 @@ class RecentAnswers:
         self._waiting.clear()
 
     def _remember(self, requester: bytes, target: bytes) -> None:
-        targets = self._requesters.get(requester)
-        if targets is None:
-            if len(self._requesters) >= MAX_REQUESTERS:
-                spared = self.spared()
-                oldest = next((each for each in self._requesters if each not in spared), None)
-                del self._requesters[oldest or next(iter(self._requesters))]
-            targets = self._requesters[requester] = OrderedDict()
-        else:
-            self._requesters.move_to_end(requester)
-        if target in targets:
-            targets.move_to_end(target)
-        else:
-            targets[target] = None
-            if len(targets) > MAX_TARGETS:
-                targets.popitem(last=False)
+        if requester not in self._requesters and len(self._requesters) >= MAX_REQUESTERS:
+            spared = self.spared()
+            oldest = next((each for each in self._requesters if each not in spared), None)
+            del self._requesters[oldest or next(iter(self._requesters))]
+        targets = self._requesters.setdefault(requester, OrderedDict())
+        self._requesters.move_to_end(requester)
+        targets[target] = None
+        targets.move_to_end(target)
+        if len(targets) > MAX_TARGETS:
+            targets.popitem(last=False)
