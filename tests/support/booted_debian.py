@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import Self
 
 from debian_roots import Recipe
+from proc import children
 
 PACKAGES = "systemd-sysv,python3-venv,iproute2,iputils-ping"
 # Nothing here is wanted, and each would keep the boot waiting or the journal busy.
@@ -105,8 +106,8 @@ class Machine:
                 continue
             said = dict(line.partition("=")[::2] for line in notify.recv(4096).decode().splitlines())
             if said.get("READY") == "1":
-                (nspawn,) = _children(self._process.pid)
-                (self._leader,) = _children(nspawn)
+                (nspawn,) = children(self._process.pid)
+                (self._leader,) = children(nspawn)
                 return
         raise RuntimeError(f"systemd did not boot:\n{(self._state / 'console').read_text()[-3000:]}")
 
@@ -129,10 +130,6 @@ class Machine:
             self._process.wait()
         remove_cgroup(self._cgroup)
         shutil.rmtree(self._state)
-
-
-def _children(pid: int) -> list[int]:
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def cgroup2_mount() -> Path:

@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import ClassVar, Self
 
 from booted_debian import JOIN_CGROUP, cgroup2_mount, remove_cgroup
+from proc import children, command
 
 from ndpresponder.lab import wait_until
 from ndpresponder.lab.namespace import Namespace
@@ -122,12 +123,7 @@ class Engine:
         self._await_ready()
 
     def _daemons(self) -> list[int]:
-        return [
-            pid
-            for holder in _children(self._holder.pid)
-            for pid in _children(holder)
-            if Path(f"/proc/{pid}/comm").read_text().strip() == self.daemon
-        ]
+        return [pid for holder in children(self._holder.pid) for pid in children(holder) if command(pid) == self.daemon]
 
     def _await_ready(self) -> None:
         def answers() -> bool:
@@ -202,10 +198,6 @@ def network(engine: Engine, name: str, *flags: str) -> Iterator[None]:
         if containers:
             engine.cli("rm", "-f", *containers, check=False)
         engine.cli("network", "rm", name, check=False)
-
-
-def _children(pid: int) -> list[int]:
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def image() -> bytes:
