@@ -76,7 +76,6 @@ def _remove_directory(path: Path) -> None:
 def _enter(
     opened: UnixSocket, daemon: DaemonHandle, clients: Clients, reader: StreamReader, writer: StreamWriter
 ) -> None:
-    """Admit a client or refuse it."""
     peer = peer_of(writer.get_extra_info("socket"))
     if peer.uid in (0, os.geteuid()) or opened.group in peer.groups:
         clients.admit(writer, _talk(reader, writer, daemon, peer.uid))

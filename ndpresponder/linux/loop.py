@@ -23,10 +23,7 @@ Schedule = Callable[..., asyncio.TimerHandle]  # `call_later` of an event loop: 
 
 
 class HasFileno(Protocol):
-    """Something that epoll can watch."""
-
-    def fileno(self) -> int:
-        """Return its descriptor."""
+    def fileno(self) -> int: ...
 
 
 class _FrameSelector(selectors.EpollSelector):

@@ -50,7 +50,6 @@ class TargetMaps:
         return other_map
 
     def close(self) -> None:
-        """Give the maps back."""
         for descriptor in self.descriptors.values():
             os.close(descriptor)
         self.descriptors.clear()

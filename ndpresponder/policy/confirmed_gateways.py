@@ -28,7 +28,6 @@ class ConfirmedGateways:
     """The confirmed stations of one uplink's gateways."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
-        """Begin with none."""
         self._clock = clock
         self._last_s: dict[bytes, dict[bytes, float]] = {}  # gateway -> station -> when; the longest confirmed first
         self.stations: dict[bytes, frozenset[bytes]] = {}  # station -> its gateways; to be read only

@@ -37,7 +37,6 @@ class KnownRequesters:
     """The requesters of one uplink that asked valid questions before."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
-        """Begin with nobody."""
         self._clock = clock
         self.since_s: dict[bytes, float] = {}  # octets `REQUESTER` -> when they became known; to be read only
         self._new: dict[bytes, float] = {}  # -> when the place was used last, the longest ago first

@@ -13,6 +13,7 @@ from typing import Final, Literal, NamedTuple
 
 from ndpresponder.outcome import Outcome
 from ndpresponder.policy.table import Match
+from ndpresponder.wire import layout
 from ndpresponder.wire.addresses import (
     ALL_NODES,
     ALL_NODES_LLADDR,
@@ -24,25 +25,9 @@ from ndpresponder.wire.addresses import (
 )
 from ndpresponder.wire.advertisement import Body, Envelope, address, prepare
 from ndpresponder.wire.icmpv6 import word_sum
-from ndpresponder.wire.layout import (
-    ETH_P_IPV6,
-    ETHER_TYPE,
-    HOP_LIMIT,
-    ICMP,
-    ICMP_TYPE,
-    ICMPV6,
-    NDP_HOP_LIMIT,
-    NEXT_HEADER,
-    OVERRIDE_FLAG,
-    ROUTER_FLAG,
-    SOLICITATION_HEADER,
-    SOLICITED_FLAG,
-    SOURCE_LLADDR_OPTION,
-    VERSION,
-)
 from ndpresponder.wire.solicitation import lladdr_option
 
-_ETHER_TYPE = ETH_P_IPV6.to_bytes(2, "big")
+_ETHER_TYPE = layout.ETH_P_IPV6.to_bytes(2, "big")
 _STATION: Final = slice(0, 6)  # where the octets `REQUESTER` hold the Ethernet source
 # `REQUESTER`: Ethernet source and type; version, payload length, next header, hop limit, source
 _FIELDS = struct.Struct("!6sHB3xHBB16s")
@@ -100,7 +85,7 @@ class Requester:
 
     def sum_with(self, options: bytes) -> int:
         """Return what `known_sum` is with other options."""
-        return self.source_sum + self.end - ICMP + ICMPV6 + word_sum(options)
+        return self.source_sum + self.end - layout.ICMP + layout.ICMPV6 + word_sum(options)
 
 
 class Bodies(NamedTuple):
@@ -116,7 +101,7 @@ def prepare_bodies(state: UplinkState, policy: Policy) -> Bodies:
     """Prepare what the uplink advertises now, to every requester alike."""
     bodies = (
         prepare(state.lladdr, solicited | router_flag(state, policy) | override_flag(policy, is_live))
-        for solicited in (SOLICITED_FLAG, 0)  # 7.2.4: to all nodes Solicited must be zero
+        for solicited in (layout.SOLICITED_FLAG, 0)  # 7.2.4: to all nodes Solicited must be zero
         for is_live in (True, False)
     )
     return Bodies(*bodies)
@@ -125,15 +110,15 @@ def prepare_bodies(state: UplinkState, policy: Policy) -> Bodies:
 def judge(state: UplinkState, key: bytes) -> "Requester | Outcome":
     """Judge what the frames of one requester have in common: `key`, their octets `REQUESTER`."""
     ethernet_source, ether_type, version, length, next_header, hop_limit, source = _FIELDS.unpack(key)
-    if ether_type != ETH_P_IPV6 or version >> 4 != 6:
+    if ether_type != layout.ETH_P_IPV6 or version >> 4 != 6:
         return Outcome.NOT_IPV6
-    if next_header != ICMPV6:  # RFC 6980 5: fragments and headers in between are silent
+    if next_header != layout.ICMPV6:  # RFC 6980 5: fragments and headers in between are silent
         return Outcome.NOT_ICMPV6
-    if hop_limit != NDP_HOP_LIMIT:  # 7.1.1: Hop Limit is 255; first of all, as in the kernel's program
+    if hop_limit != layout.NDP_HOP_LIMIT:  # 7.1.1: Hop Limit is 255; first of all, as in the kernel's program
         return Outcome.BAD_HOP_LIMIT
     if length == 0:
         return Outcome.BAD_PAYLOAD_LENGTH
-    if length < SOLICITATION_HEADER:  # 7.1.1: ICMP length is 24 or more octets
+    if length < layout.SOLICITATION_HEADER:  # 7.1.1: ICMP length is 24 or more octets
         return Outcome.MESSAGE_TOO_SHORT
     if length % 8:  # 4.6: options come in units of 8 octets, so the last one reaches past the end
         return Outcome.BAD_OPTION
@@ -145,14 +130,14 @@ def judge(state: UplinkState, key: bytes) -> "Requester | Outcome":
         return Outcome.BAD_SOURCE
     if source in state.own_addresses:
         return Outcome.OWN_SOURCE
-    return Requester(ICMP + length, None, source, word_sum(source), 0, _NO_ENVELOPE, _NO_BODY, _NO_BODY)
+    return Requester(layout.ICMP + length, None, source, word_sum(source), 0, _NO_ENVELOPE, _NO_BODY, _NO_BODY)
 
 
 def judge_short(frame: bytes) -> Outcome:
     """Judge a frame that is too short for a solicitation: one that a router forwarded is no less forwarded."""
-    if len(frame) <= ICMP_TYPE or frame[ETHER_TYPE] != _ETHER_TYPE or frame[VERSION] >> 4 != 6:
+    if len(frame) <= layout.ICMP_TYPE or frame[layout.ETHER_TYPE] != _ETHER_TYPE or frame[layout.VERSION] >> 4 != 6:
         return Outcome.TOO_SHORT
-    forwarded = frame[NEXT_HEADER] == ICMPV6 and frame[HOP_LIMIT] != NDP_HOP_LIMIT
+    forwarded = frame[layout.NEXT_HEADER] == layout.ICMPV6 and frame[layout.HOP_LIMIT] != layout.NDP_HOP_LIMIT
     return Outcome.BAD_HOP_LIMIT if forwarded else Outcome.TOO_SHORT
 
 
@@ -160,7 +145,7 @@ def prepare_answers(
     state: UplinkState, bodies: Bodies, key: bytes, options: bytes, requester: Requester
 ) -> Outcome | None:
     """Address the advertisements to a requester as the options of a whole message say, or return what is wrong."""
-    lladdr = lladdr_option(options, SOURCE_LLADDR_OPTION)
+    lladdr = lladdr_option(options, layout.SOURCE_LLADDR_OPTION)
     if isinstance(lladdr, Outcome):
         return lladdr
     if requester.source == UNSPECIFIED:
@@ -180,11 +165,11 @@ def prepare_answers(
 def router_flag(state: UplinkState, policy: Policy) -> int:
     """Return the Router flag of advertisements now, or 0."""
     wanted = policy.router_flag
-    return ROUTER_FLAG if wanted == "always" or (wanted == "auto" and state.forwarding) else 0
+    return layout.ROUTER_FLAG if wanted == "always" or (wanted == "auto" and state.forwarding) else 0
 
 
 def override_flag(policy: Policy, is_live: bool) -> int:
     """Return the Override flag for a live or a claimed target, or 0."""
     # 7.2.8 asks a proxy to leave it unset, so that the address's real owner wins; nobody else owns a live one
     override = policy.override
-    return OVERRIDE_FLAG if override == "always" or (override == "auto" and is_live) else 0
+    return layout.OVERRIDE_FLAG if override == "always" or (override == "auto" and is_live) else 0

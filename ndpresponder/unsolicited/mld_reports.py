@@ -71,7 +71,6 @@ class MldReports:
             self._again.within(_REPEAT_S)  # changes that never end do not put it off for ever
 
     def close(self) -> None:
-        """Fall silent."""
         self._link = None
         self._groups = frozenset()
         self._queries.close()

@@ -183,7 +183,6 @@ class MovedTargets(UplinkPart):
                 self._announce((target,))
 
     def _expect_no_more(self, network: int, shift: int) -> None:
-        """Forget a prefix whose time is over."""
         del self._expected[shift][network]
         if not self._expected[shift]:
             del self._expected[shift]

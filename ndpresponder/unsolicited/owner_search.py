@@ -47,7 +47,6 @@ class OwnerSearch:
         self._task = asyncio.get_running_loop().create_task(self._run(link, targets, rounds_s, done))
 
     def close(self) -> None:
-        """Ask no more."""
         if self._task is not None:
             self._task.cancel()
             self._task = None

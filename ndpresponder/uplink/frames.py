@@ -136,7 +136,6 @@ class Frames:
             self._answer(self.socket, kept, time.time() - (self.context.clock() - since_s))
 
     def _on_backlog(self) -> None:
-        """Begin to read a socket that was taken over."""
         if (socket := self.socket) is None:
             return
         if begin_backlog(socket, self.tally, self.handover.step_s):

@@ -8,30 +8,9 @@ import struct
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from ndpresponder.wire import layout
 from ndpresponder.wire.addresses import UNSPECIFIED, is_multicast, is_unicast_lladdr
 from ndpresponder.wire.icmpv6 import checksum, header, pseudo_header_sum, word_sum
-from ndpresponder.wire.layout import (
-    ADVERTISEMENT_LENGTH,
-    DESTINATION,
-    ETH_P_IPV6,
-    ETHER_TYPE,
-    FLAGS,
-    HOP_LIMIT,
-    ICMP,
-    ICMP_CODE,
-    ICMP_TYPE,
-    ICMPV6,
-    NDP_HOP_LIMIT,
-    NEIGHBOR_ADVERTISEMENT,
-    NEXT_HEADER,
-    OPTIONS,
-    PAYLOAD_LENGTH,
-    SOLICITED_FLAG,
-    SOURCE,
-    TARGET,
-    TARGET_LLADDR_OPTION,
-    VERSION,
-)
 from ndpresponder.wire.solicitation import lladdr_option
 
 
@@ -53,8 +32,9 @@ class Body:
     partial_sum: int  # of all that the checksum covers, but for the destination and the target
 
 
-_KIND = bytes((NEIGHBOR_ADVERTISEMENT, 0))
-_MESSAGE_LENGTH = ADVERTISEMENT_LENGTH - ICMP
+_ETHER_TYPE = layout.ETH_P_IPV6.to_bytes(2, "big")
+_KIND = bytes((layout.NEIGHBOR_ADVERTISEMENT, 0))
+_MESSAGE_LENGTH = layout.ADVERTISEMENT_LENGTH - layout.ICMP
 _ADVERTISEMENT = struct.Struct("!22s16s18sH4s16s8s")  # head, target, middle, checksum, flags, target, tail
 
 
@@ -66,7 +46,7 @@ def address(lladdr: bytes, ethernet_destination: bytes, destination: bytes, dest
 def prepare(lladdr: bytes, flags: int) -> Body:
     """Prepare what `lladdr` advertises; `flags` is the R, S, O octet."""
     flag_word = bytes((flags, 0, 0, 0))
-    tail = bytes((TARGET_LLADDR_OPTION, 1)) + lladdr
+    tail = bytes((layout.TARGET_LLADDR_OPTION, 1)) + lladdr
     partial_sum = pseudo_header_sum(UNSPECIFIED, UNSPECIFIED, _MESSAGE_LENGTH) + word_sum(_KIND + flag_word + tail)
     return Body(flag_word, tail, partial_sum)
 
@@ -94,23 +74,23 @@ class Received(NamedTuple):
 
 def read_advertisement(frame: bytes) -> Received | None:
     """Return the advertisement in `frame`; None if it is invalid or names no link-layer address."""
-    if len(frame) < OPTIONS or frame[ETHER_TYPE] != ETH_P_IPV6.to_bytes(2, "big") or frame[VERSION] >> 4 != 6:
+    if len(frame) < layout.OPTIONS or frame[layout.ETHER_TYPE] != _ETHER_TYPE or frame[layout.VERSION] >> 4 != 6:
         return None
-    if frame[NEXT_HEADER] != ICMPV6 or frame[ICMP_TYPE] != NEIGHBOR_ADVERTISEMENT:
+    if frame[layout.NEXT_HEADER] != layout.ICMPV6 or frame[layout.ICMP_TYPE] != layout.NEIGHBOR_ADVERTISEMENT:
         return None
-    end = ICMP + int.from_bytes(frame[PAYLOAD_LENGTH], "big")
-    target, destination = frame[TARGET], frame[DESTINATION]
-    solicited = bool(frame[FLAGS.start] & SOLICITED_FLAG)
+    end = layout.ICMP + int.from_bytes(frame[layout.PAYLOAD_LENGTH], "big")
+    target, destination = frame[layout.TARGET], frame[layout.DESTINATION]
+    solicited = bool(frame[layout.FLAGS.start] & layout.SOLICITED_FLAG)
     if (
-        frame[HOP_LIMIT] != NDP_HOP_LIMIT  # 7.1.2: Hop Limit is 255
-        or frame[ICMP_CODE]  # 7.1.2: ICMP Code is 0
-        or not OPTIONS <= end <= len(frame)  # 7.1.2: ICMP length is 24 or more octets
+        frame[layout.HOP_LIMIT] != layout.NDP_HOP_LIMIT  # 7.1.2: Hop Limit is 255
+        or frame[layout.ICMP_CODE]  # 7.1.2: ICMP Code is 0
+        or not layout.OPTIONS <= end <= len(frame)  # 7.1.2: ICMP length is 24 or more octets
         or is_multicast(target)  # 7.1.2: Target Address is not multicast
         or (solicited and is_multicast(destination))  # 7.1.2: then Solicited is zero
-        or checksum(frame[SOURCE], destination, frame[ICMP:end]) != 0  # 7.1.2: ICMP Checksum is valid
+        or checksum(frame[layout.SOURCE], destination, frame[layout.ICMP : end])  # 7.1.2: ICMP Checksum is valid
     ):
         return None
-    lladdr = lladdr_option(frame[OPTIONS:end], TARGET_LLADDR_OPTION)
+    lladdr = lladdr_option(frame[layout.OPTIONS : end], layout.TARGET_LLADDR_OPTION)
     if not isinstance(lladdr, bytes) or not is_unicast_lladdr(lladdr):
         return None
     return Received(target, lladdr, destination, solicited)

@@ -72,7 +72,6 @@ class Ear:
                 raise
 
     def close(self) -> None:
-        """Hear nothing more."""
         if self._listener is not None:
             asyncio.get_running_loop().remove_reader(self._listener)
             self._listener.close()

@@ -64,7 +64,6 @@ class FileSource(Source):
         self._unfinished: tuple[_Identity, float] = (), 0.0  # a version, and since when it has been there
 
     async def run(self, publish: Callable[[TargetSet], None]) -> None:
-        """Follow the file; see `Source.run`."""
         self._seen = None  # publish even the same set again: the file can be read again
         async with contextlib.aclosing(inotify.changes(self.name, self._slow_calls, self._writing)) as changes:
             async for changed_again in changes:

@@ -77,7 +77,6 @@ class UnroutedHosts(Source):
         return TargetSet(live=frozenset().union(*live.values()), downstream=live)
 
     async def run(self, publish: Callable[[TargetSet], None]) -> None:
-        """Publish these hosts now and after every change."""
         while True:
             self._changed.clear()
             targets = self.targets()
