@@ -12,18 +12,21 @@ time. Until then a new target is not answered for. The responder's own table sil
 import asyncio
 import contextlib
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
-from ndpresponder.linux.loop import waited_s
+from ndpresponder.linux.loop import read_frames, stop_reading
 from ndpresponder.linux.packet.closing import close_in_thread
-from ndpresponder.linux.packet.fanout import Fanout, join_fanout
-from ndpresponder.linux.packet.packet_socket import PacketSocket
+from ndpresponder.linux.packet.fanout import ZERO, Fanout, join_fanout
+from ndpresponder.linux.packet.packet_socket import PacketSocket, open_packet_socket
+from ndpresponder.linux.packet.ring import SLOTS
 from ndpresponder.linux.packet.sender import BATCH
 from ndpresponder.observe.tally import Tally
 from ndpresponder.observe.uplink_log import UplinkLog
 from ndpresponder.offload.counting_program import counting_program
 from ndpresponder.offload.fanout_members import ALWAYS_COUNTED, COUNTED, READ_ALL
-from ndpresponder.offload.flood_program import AT_LEAST, Shares, hold_back, left_in_flood
+from ndpresponder.offload.flood_program import AT_LEAST, hold_back, left_in_flood
+from ndpresponder.offload.reading import SETTLE_S, Reading
 from ndpresponder.outcome import Outcome
 from ndpresponder.policy.overload import Overload
 from ndpresponder.policy.requester import UplinkState
@@ -36,28 +39,30 @@ _LOOK_S: Final = 0.1  # how often it is seen whether a flood goes on
 _FIRST_LOOK_S: Final = 0.03  # how soon after a program is in force
 _QUIET_LOOKS: Final = 5  # after which it is over: one that pauses for less would fill the ring anew each time
 _REWRITE_S: Final = 0.5  # between two programs in a flood, unless the last one had too much read
-_SETTLE_S: Final = 0.02  # a full ring is read by then
 _FLOOD_PER_S: Final = 50_000  # frames: at 5 us for each unknown requester they leave no time for known ones
-_BUSY: Final = 0.9  # of what can be read at most known requesters that flood are given as soon as that is measured
-_WAKING: Final = 4  # frames take as long as to wait for them and to wake up
-_FIRST_SHARES: Final = Shares(1 / 8, 1 / 8, 1 / 8)
-_LESS: Final = 1 / 2  # when the ring was filled faster than it was read
-_LESS_OF_ALL: Final = 3 / 4  # likewise: of known requesters that flood alone
-_MORE: Final = 1.1  # after that: what others take from this process may have been the reason
-_MORE_AT_FIRST: Final = 1.5  # before that, and when more requesters are known to flood
-_MOST_AT_ONCE: Final = 8.0  # times as much, when a turn finds few frames
-_AT_ONCE: Final = 1.25  # a change of so many times is not left to the next program
 
 
 class Counting:
     """The unread solicitations of one uplink; `open` it with each packet socket, and `close` it before that."""
 
-    def __init__(self, tally: Tally, overload: Overload, read_all: Callable[[], bool], log: UplinkLog) -> None:
-        """Count in `tally`; read everything while `read_all` says so; `overload` knows the spared ones."""
+    def __init__(
+        self,
+        tally: Tally,
+        overload: Overload,
+        read_all: Callable[[], bool],
+        log: UplinkLog,
+        read: Callable[[PacketSocket], None],
+    ) -> None:
+        """Count in `tally`; read everything while `read_all` says so; `overload` knows the spared ones.
+
+        `read` answers what waits in the second ring, which takes what is read of those that are not spared.
+        """
         self._tally = tally
         self._read_all = read_all
         self._overload = overload
         self._log = log
+        self._read = read
+        self.second: PacketSocket | None = None  # from the first flood on
         self._table: TargetTable = EMPTY
         self._state: UplinkState | None = None
         self._changed = asyncio.Event()
@@ -70,15 +75,10 @@ class Counting:
         self._reads_all = False  # because debug logging shows every frame
         self._complained = False
         self._again_s: float | None = None  # when it is tried again although nothing has changed
-        self._shares = _FIRST_SHARES
-        self._in_force = self._shares  # by the program
-        self._more = _MORE_AT_FIRST
-        self._growth = 1.0  # of what is read, allowed since the program is in force
-        self._frames = self._batches = self._from_known = self._from_guarded = 0  # so many were read at the last look
-        self._began_s = self._waited_s = 0.0  # when that was, and for how long the loop had had nothing to do by then
+        self._reading = Reading(overload)
         self._is_first = False  # the next program of a flood: it comes too soon to know which requesters flood
         self._look_s = 0.0  # when it is seen next whether the flood goes on
-        self._held_back = self._thinned = self._flooding = 0  # so many were when it was seen last
+        self._held_back = 0  # so many were when it was seen last
         self._quiet = 0  # looks since the flood went on
         self._rewrite_s = 0.0  # when the program may be written anew because a flood goes on
 
@@ -101,10 +101,7 @@ class Counting:
         """Hold back some of those that are not spared, until few are held back and the ring is read as it is filled."""
         if not self._overload.flooded:
             self._overload.flooded = True
-            self._shares = _FIRST_SHARES._replace(
-                known=max(_FIRST_SHARES.known, self._shares.known)
-            )  # as the last time
-            self._more = _MORE_AT_FIRST
+            self._reading.begin_flood()
             self._rewrite_s, self._quiet = 0.0, 0
             self._begin_look()
             self._is_first = True
@@ -117,7 +114,7 @@ class Counting:
         """Begin with a socket of a predecessor; after a flood its filter goes once the group has a program."""
         if in_flood and not self._read_all():
             self.flood()
-            self._shares = AT_LEAST  # a start takes time of its own
+            self._reading.shares = AT_LEAST  # a start takes time of its own
         elif in_flood:
             socket.set_filter(SOLICITATIONS)
 
@@ -125,12 +122,14 @@ class Counting:
         """Have a flood kept off `socket` until a successor reads: half a second would fill the ring."""
         if self._overload.would_fill_the_ring:
             with contextlib.suppress(OSError):  # then it fills the ring
-                socket.set_filter(left_in_flood(self._overload.spared(self._shares.others)))
+                socket.set_filter(left_in_flood(self._overload.spared(self._reading.shares.others)))
 
     def collect(self) -> None:
         """Add to the tally what the kernel counted since the last call."""
         if self._read_all() != self._reads_all:
             self._changed.set()
+        if self.second is not None:
+            self._tally.kernel_drops += self.second.take_drops()
         if self._fanout is not None:
             for (kind, outcome), count in zip(COUNTED, self._fanout.take_counts(), strict=False):
                 self._tally.received[kind] += count
@@ -151,6 +150,15 @@ class Counting:
         with contextlib.suppress(OSError):  # what cannot be counted now never is
             self.collect()
         self._fanout, self._program = None, READ_ALL
+        if (second := self.second) is not None:
+            self.second = None
+            stop_reading(second)
+            with contextlib.suppress(OSError):  # then nothing waits
+                second.set_filter(ZERO)
+            for _ in range(SLOTS // BATCH):
+                if second.waiting:
+                    self._read(second)
+            second.close()
         if fanout is not None:
             close_in_thread(fanout.close)
 
@@ -190,58 +198,22 @@ class Counting:
     def _look(self) -> None:
         """See whether the flood goes on, and how much the daemon reads of it from now on."""
         self.collect()
-        thinned = self._overload.total > self._thinned
-        passed_s = asyncio.get_running_loop().time() - self._began_s
-        goes_on = thinned or self._tally.ended[Outcome.OVERLOADED] - self._held_back > _FLOOD_PER_S * passed_s
+        read = self._reading.look(asyncio.get_running_loop().time())
+        held_back = self._tally.ended[Outcome.OVERLOADED] - self._held_back
+        goes_on = read.crowded or held_back > _FLOOD_PER_S * read.at_s
         self._quiet = 0 if goes_on else self._quiet + 1
         self._overload.flooded = self._quiet < _QUIET_LOOKS
-        if self._overload.flooding > self._flooding:
-            self._more = _MORE_AT_FIRST
-        if thinned:
-            self._more = _MORE
-        if goes_on and self._overload.frames > self._frames:  # else it pauses, and how busy this is says nothing of it
-            self._growth *= self._more
-            times = _LESS if thinned else self._growth
-            all_times = _LESS_OF_ALL if thinned else self._growth
-            if self._more == _MORE_AT_FIRST:
-                all_times = max(all_times, min(_MOST_AT_ONCE, _BUSY / self._busy))
-            self._shares = self._in_force.changed(times, all_times, self._parts)
-            changes = [new / old for new, old in zip(self._shares, self._in_force, strict=True)]
-            if thinned or max(changes) > _AT_ONCE or min(changes) < 1 / _AT_ONCE:
-                self._rewrite_s = 0.0
-        self._flooding = self._overload.flooding
+        if goes_on and self._reading.adapt(read):
+            self._rewrite_s = 0.0
         if not self._overload.flooded:
             self._overload.forget()
         self._begin_look()
 
-    @property
-    def _busy(self) -> float:
-        """Return how much was read since the last look, as a part of what can be read.
-
-        That is the part of the time in which the loop had something to do, but for what it takes to wake up: at more
-        frames a second each time finds more of them.
-        """
-        passed_s = asyncio.get_running_loop().time() - self._began_s
-        frames = max(1.0, (self._overload.frames - self._frames) / max(1, self._overload.batches - self._batches))
-        busy = 1 - (waited_s() - self._waited_s) / max(_SETTLE_S, passed_s)
-        return max(1 / _MOST_AT_ONCE, busy * (1 + _WAKING / BATCH) / (1 + _WAKING / frames))
-
-    @property
-    def _parts(self) -> Shares:
-        """Return which part of what was read since the last look came from those that each share is for."""
-        frames = max(1, self._overload.frames - self._frames)
-        known = (self._overload.from_known - self._from_known) / frames
-        guarded = (self._overload.from_guarded - self._from_guarded) / frames
-        return Shares(known, guarded, 1 - known - guarded)
-
     def _begin_look(self, within_s: float = _LOOK_S) -> None:
-        self._began_s, self._waited_s = asyncio.get_running_loop().time(), waited_s()
-        self._look_s = self._began_s + within_s
-        overload = self._overload
-        self._frames, self._batches = overload.frames, overload.batches
-        self._from_known, self._from_guarded = overload.from_known, overload.from_guarded
+        now_s = asyncio.get_running_loop().time()
+        self._reading.look(now_s)
+        self._look_s = now_s + within_s
         self._held_back = self._tally.ended[Outcome.OVERLOADED]
-        self._thinned = self._overload.total
 
     async def _wanted(self) -> Program:
         self._reads_all = self._read_all()
@@ -257,9 +229,9 @@ class Counting:
         if loop.time() < self._rewrite_s:
             return self._program
         self._rewrite_s = loop.time() + _REWRITE_S
-        self._in_force, self._growth = self._shares, 1.0
-        spared = self._overload.spared(self._shares.others)
-        return await loop.run_in_executor(None, hold_back, self._written, self._shares, spared)
+        self._reading.in_force = shares = self._reading.shares
+        spared = self._overload.spared(shares.others)
+        return await loop.run_in_executor(None, hold_back, self._written, shares, spared)
 
     async def _hand_over(self, program: Program, socket: PacketSocket, name: str) -> None:
         if self._reads_all:
@@ -270,13 +242,17 @@ class Counting:
             self._fanout = join_fanout(socket.fileno(), name, ALWAYS_COUNTED)
         if self._overload.flooded:
             self._fanout.grow(len(COUNTED))
+            if self.second is None:
+                self.second = second = open_packet_socket(name, socket.index, ZERO)
+                self._fanout.add(second)
+                read_frames(second, partial(self._read, second))
         await asyncio.get_running_loop().run_in_executor(None, self._fanout.set_program, program)
         self._program = program
         self._complained = False
         if program != READ_ALL:  # forwarded frames are counted now; between two processes they must not fill the ring
             socket.set_filter(SOLICITATIONS_OF_THE_LINK)
         if self._overload.flooded:  # what waited before it was in force is not its fault
-            await asyncio.sleep(_SETTLE_S)
+            await asyncio.sleep(SETTLE_S)
             self._begin_look(_FIRST_LOOK_S)
             if self._is_first:
                 self._is_first, self._rewrite_s = False, 0.0

@@ -1,6 +1,6 @@
 """The members of a packet fanout group, and the first tests of each program that chooses one for a frame.
 
-Member `READ` is the socket that the daemon reads. The sockets of the other members only count (`linux.packet.fanout`).
+The daemon reads the members `READ` and, in a flood, `FLOOD`. The others only count (`linux.packet.fanout`).
 A program returns the number of a member (packet(7), PACKET_FANOUT_CBPF). It starts at the IPv6 header; the Ethernet
 header is at SKF_LL_OFF (linux/filter.h). Pure.
 """
@@ -17,10 +17,11 @@ READ: Final = 0
 NEVER_READ: Final = tuple(READ + 1 + kind for kind in Kind)
 FORWARDED: Final = tuple(READ + 1 + len(Kind) + kind for kind in Kind)
 HELD_BACK: Final = tuple(READ + 1 + 2 * len(Kind) + kind for kind in Kind)
-# How the frames of each member but `READ` end, in the order of their numbers
+# How the frames of the members from 1 on end, in the order of their numbers
 COUNTED: Final = tuple(
     (kind, outcome) for outcome in (Outcome.NOT_OURS, Outcome.BAD_HOP_LIMIT, Outcome.OVERLOADED) for kind in Kind
 )
+FLOOD: Final = READ + 1 + len(COUNTED)
 ALWAYS_COUNTED: Final = len(NEVER_READ) + len(FORWARDED)  # members that there are without a flood
 
 LINK_LAYER: Final = 0xFFE00000  # SKF_LL_OFF: octets from the start of the frame

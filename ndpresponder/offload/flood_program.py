@@ -3,7 +3,8 @@
 The rules of the program that says which member of a fanout group gets a frame, in this order:
 
 1. A frame that the program without a flood does not have read is counted as before.
-2. Spared stations, by their link-layer address, and gateways, by their IPv6 address, are read.
+2. Spared stations, by their link-layer address, and gateways, by their IPv6 address, are read. All that is read by
+   the rules that follow goes to a ring of its own: it may be full, and these must not lose by it.
 3. Of a guarded station, in whose name there is a flood, its own IPv6 sources are read, and those that flood by chance,
    by a share of their own: a new router must not lose by it. Next to nothing is read of its other sources.
 4. Of the few known requesters that flood a share is read by chance, of the others that flood next to nothing.
@@ -75,7 +76,7 @@ def hold_back(program: Program, shares: Shares, spared: Spared) -> Program:
     Each program ends where it has decided that a frame be read: there this goes on.
     """
     writer = Writer()
-    read, held, guarded, by_chance, often, rarely = (Label() for _ in range(6))
+    read, chosen, held, guarded, by_chance, often, rarely = (Label() for _ in range(7))
     writer.expect(bpf.LOAD_HALF, members.LINK_LAYER + ETHER_TYPE.start, ETH_P_IPV6, read)
     members.require_solicitation(writer, read)
     writer.search(_stations(spared.stations), _STATION, 64, read)
@@ -98,7 +99,9 @@ def hold_back(program: Program, shares: Shares, spared: Spared) -> Program:
     for label, share in chances:
         writer.mark(label)
         writer.put(bpf.LOAD_WORD, _RANDOM)
-        writer.test(bpf.JUMP_IF_AT_LEAST, int(share * (1 << 32)), held, read)
+        writer.test(bpf.JUMP_IF_AT_LEAST, int(share * (1 << 32)), held, chosen)
+    writer.mark(chosen)
+    writer.put(bpf.RETURN, members.FLOOD)
     writer.mark(held)
     members.count_by_kind(writer, members.HELD_BACK)
     writer.mark(read)
@@ -178,7 +181,7 @@ def left_in_flood(spared: Spared) -> Program:
 
 def _of_filter(each: Instruction) -> Instruction:
     if each.code == bpf.RETURN:
-        return each._replace(operand=WHOLE_FRAME if each.operand == members.READ else 0)
+        return each._replace(operand=WHOLE_FRAME if each.operand in (members.READ, members.FLOOD) else 0)
     if each.code in (bpf.LOAD_BYTE, bpf.LOAD_HALF, bpf.LOAD_WORD) and each.operand < members.LINK_LAYER:
         return each._replace(operand=each.operand - members.of_ip(0))
     return each

@@ -20,7 +20,7 @@ from ndpresponder.outcome import Kind
 from ndpresponder.policy.confirmed_gateways import ConfirmedGateways
 from ndpresponder.policy.known_requesters import KnownRequesters
 from ndpresponder.policy.recent_rates import FLOODS, MODEST, RecentRates
-from ndpresponder.wire.layout import ETHERNET_SOURCE, REQUESTER, SOURCE
+from ndpresponder.wire.layout import ETHERNET_SOURCE, REQUESTER
 from ndpresponder.wire.solicitation import kinds_of
 
 GATEWAYS_SHARE: Final = 16  # of one gateway at its confirmed station, in one batch of 64
@@ -74,6 +74,7 @@ class Overload:
         self._recall = recall
         self._began_s = 0.0  # the second that is counted now
         self._asked: dict[bytes, int] = {}  # in this second, by key: each has a share of its own
+        self._spared: dict[bytes, None] = {}  # stations that the kernel was told last
         self._flooding: set[bytes] = set()  # keys that solicited more than a router does
         self._lately = RecentRates()
         self._closed: dict[bytes, None] = {}  # stations that flood, the longest held back first
@@ -90,11 +91,6 @@ class Overload:
         """How many frames came of late while the ring was filled faster than it was read."""
         return self._crowded + self._crowded_before
 
-    @property
-    def flooding(self) -> int:
-        """How many are known to flood."""
-        return len(self._closed) + len(self._flooding)
-
     def note(self, count: int) -> None:
         """Count frames that were read, or would have been without a program in the kernel."""
         now_s = self._clock()
@@ -109,7 +105,7 @@ class Overload:
         self.note(0)
         return self.flooded or max(self._read_per_s, self._read) > BUSY_PER_S
 
-    def thin(self, frames: Collection[Frame], crowded: bool = True) -> tuple[list[Frame], list[int]]:
+    def thin(self, frames: list[Frame], crowded: bool = True) -> tuple[list[Frame], list[int]]:
         """Return the frames of one batch to answer, and how many others there were of each kind, by its number.
 
         `crowded` says that the ring was filled faster than it was read.
@@ -122,40 +118,44 @@ class Overload:
             self._crowded += len(frames)
         since_s, stations, gateways, asked = self._known.since_s, self._confirmed.stations, self._gateways, self._asked
         ask_lately, closed, flooding = self._lately.ask, self._closed, self._flooding
-        share = SHARE if crowded else len(frames)  # there is time, as after what waited for this process
+        # There is time, as after what waited for this process
+        share, spared = (SHARE, {}) if crowded else (len(frames), self._spared)
         of_gateways: dict[bytes, list[Frame]] = {}
         chosen: list[Frame] = []
         known: list[tuple[float, Frame]] = []
         loud: list[Frame] = []
         unknown: list[tuple[float, Frame]] = []
         shares: dict[bytes, int] = {}
-        for each in frames:
-            frame = each[0]
-            station, key = frame[ETHERNET_SOURCE], frame[REQUESTER]
+        requesters = [frame[REQUESTER] for frame, _ in frames]
+        is_one = bool(requesters) and requesters.count(requesters[0]) == len(requesters)
+        for requester, several in [(requesters[0], frames)] if is_one else zip(requesters, zip(frames), strict=True):
+            station, key = requester[_STATION], requester
             if station in stations:
-                if (source := frame[SOURCE]) in stations[station]:
+                if (source := requester[_IN_REQUESTER]) in stations[station]:
                     pair = station + source  # not `key`, of which any host can make up many
-                    of_gateways.setdefault(pair, []).append(each)
+                    of_gateways.setdefault(pair, []).extend(several)
                     continue
                 if key not in since_s:
                     key = station  # all sources that were made up beside it share
             elif key not in since_s:
-                key = frame[SOURCE]
+                key = requester[_IN_REQUESTER]
                 if key not in gateways or self._confirmed.has(key):  # most of a flood ends here
                     if station not in closed:
-                        if (rank := ask_lately(station)) < MODEST:
-                            unknown.append((rank, each))
-                        elif rank == FLOODS:
-                            self._close(station)
+                        for each in several:
+                            if (rank := ask_lately(station)) < MODEST:
+                                unknown.append((rank, each))
+                            elif rank == FLOODS:
+                                self._close(station)
                     continue
-            shares[key] = had = shares.get(key, 0) + 1
-            if had <= share:
-                if key in flooding:
-                    loud.append(each)
-                elif station in stations:
-                    chosen.append(each)
-                else:
-                    known.append((since_s.get(key, 0.0), each))
+            had = shares.get(key, 0)
+            shares[key] = count = had + len(several)
+            within = several if count <= share else several[: max(0, share - had)]
+            if key in flooding:
+                loud += within
+            elif station in stations or station in spared:
+                chosen += within
+            else:
+                known += [(since_s.get(key, 0.0), each) for each in within]
         for key, count in shares.items():
             asked[key] = asked.get(key, 0) + count
             if key in flooding and len(key) == _REQUESTER_LENGTH:
@@ -167,11 +167,12 @@ class Overload:
             asked[pair] = asked.get(pair, 0) + len(several)
             if pair in flooding:
                 self.from_guarded += len(several)
-            chosen += self._most_wanted(several, crowded)
+            chosen += self._most_wanted(several, crowded or pair in flooding)
         chosen += self._longest_known(known)
         chosen += loud[:SHARE] if crowded else loud
         chosen += _first(unknown, 1 + len(frames) // FRAMES_PER_UNKNOWN)
-        self._note(chosen)
+        for requester in requesters[:1] if is_one else {frame[REQUESTER] for frame, _ in chosen}:
+            self._known.use(requester)
         if len(chosen) == len(frames):
             return chosen, [0] * len(Kind)
         others = kinds_of(frame for frame, _ in frames)
@@ -179,10 +180,9 @@ class Overload:
             others[kind] -= count
         return chosen, others
 
-    def _most_wanted(self, frames: list[Frame], crowded: bool) -> list[Frame]:
+    def _most_wanted(self, frames: list[Frame], is_limited: bool) -> list[Frame]:
         """Return a gateway's share of its frames: if a host floods in its very name, what was answered before."""
-        pair = frames[0][0][ETHERNET_SOURCE] + frames[0][0][SOURCE]
-        if len(frames) <= GATEWAYS_SHARE or not (crowded or pair in self._flooding):
+        if len(frames) <= GATEWAYS_SHARE or not is_limited:
             return frames
         return sorted(frames, key=lambda each: self._recall(each[0]) is None)[:GATEWAYS_SHARE]
 
@@ -199,10 +199,6 @@ class Overload:
     def _close(self, station: bytes) -> None:
         if len(self._closed) < MAX_FLOODING:
             self._closed[station] = None
-
-    def _note(self, chosen: list[Frame]) -> None:
-        for key in {frame[REQUESTER] for frame, _ in chosen}:
-            self._known.use(key)
 
     def _begin_second(self) -> None:
         now_s = self._clock()
@@ -252,9 +248,10 @@ class Overload:
                 break
             if key[_STATION] not in in_the_name:
                 stations[key[_STATION]] = None
+        self._spared = dict.fromkeys(islice(stations, MAX_SPARED))
         gateways = (each for each in self._gateways if each not in flooding and not self._confirmed.has(each))
         return Spared(
-            list(islice(stations, MAX_SPARED)),
+            list(self._spared),
             guarded,
             list(islice(gateways, MAX_ADDRESSES)),
             known,
@@ -266,6 +263,7 @@ class Overload:
         """Forget how much each requester solicited: the flood is over."""
         self._asked.clear()
         self._flooding.clear()
+        self._spared.clear()
         self._closed.clear()
         self._lately = RecentRates()
         self._crowded = self._crowded_before = 0

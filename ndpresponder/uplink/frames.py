@@ -57,14 +57,14 @@ class Frames:
         self.responder = Responder(Policy(), known=known)
         self.responder.on_defence = log.defended
         self.requesters = Requesters(known, self.responder.recall, tally, clock)
-        self.counting = Counting(tally, self.requesters.overload, lambda: logs.debug, log)
+        self.counting = Counting(tally, self.requesters.overload, lambda: logs.debug, log, self._read)
         self.verifier: Verifier | None = None  # keeps frames until their targets are verified
         self.on_answered: Callable[[list[bytes], float], None] = lambda *_: None  # told of each batch, and when
         self.on_lost: Callable[[], None] = lambda: None  # called when the link went from under the socket
         self.socket: PacketSocket | None = None
         self.handover = handover
         self._logs = logs
-        self._stall = Stall(log, clock)
+        self._stalls = Stall(log, clock), Stall(log, clock)
         self._rests = False  # the socket was taken over, and nothing is read yet
         self.state: UplinkState | None = None
 
@@ -77,7 +77,7 @@ class Frames:
         self.socket, self._rests = self.handover.open(link, self.requesters.was_flooded)
         self.counting.open(self.socket, link.device)
         if not self._rests:
-            read_frames(self.socket, self._on_readable)
+            read_frames(self.socket, partial(self._read, self.socket))
 
     def set_state(self, state: UplinkState | None) -> None:
         """Answer for an uplink in `state`; None while it cannot be answered on."""
@@ -99,7 +99,8 @@ class Frames:
 
     def collect(self) -> None:
         """Add to the tally what the kernel counted and dropped since the last call, and whether frames are left."""
-        self.tally.stalled_s = self._stall.look(None if self._rests else self.socket)
+        rings = None if self._rests else self.socket, self.counting.second
+        self.tally.stalled_s = max(stall.look(ring) for stall, ring in zip(self._stalls, rings, strict=True))
         if self.socket is None:
             return
         self.counting.collect()
@@ -139,13 +140,11 @@ class Frames:
         if (socket := self.socket) is None:
             return
         if begin_backlog(socket, self.tally, self.handover.step_s):
-            read_frames(socket, self._on_readable)
+            read_frames(socket, partial(self._read, socket))
         else:
             self._take_error(socket)
 
-    def _on_readable(self) -> None:
-        if (socket := self.socket) is None:
-            return
+    def _read(self, socket: PacketSocket) -> None:
         taken = self._answer_batch(socket)
         if not taken:
             self._take_error(socket)

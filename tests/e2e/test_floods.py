@@ -29,6 +29,7 @@ STRANGER, STRANGER_LLADDR = "fe80::666", "02:00:00:00:06:66"
 ASKED = 1200
 ANSWERED = 0.999
 GROWTH_KB = 2000
+PAUSES, PAUSE_S, PAUSED = 5, 0.1, 40  # a host takes a processor away for that long
 GREETINGS = 64  # first answers that are logged at once, before it is one a second
 FRAMES = 10_000
 
@@ -167,6 +168,25 @@ def test_what_is_more_than_can_be_answered_is_answered_to_who_is_known(wire, dae
     router.send(*strangers[:100])
     await_counted(daemon, before, len(strangers) + 101)
     assert total(daemon.counters() - before, "sent") >= 101
+
+
+def test_a_pause_of_the_daemon_in_a_flood_of_a_known_requester_costs_a_router_no_answer(own_wire):
+    scanning = [scan(random.Random(number), "2001:db8::") for number in range(FRAMES)]
+    with Installed(own_wire.near, *FLAGS) as daemon, Router(own_wire.far) as router:
+        daemon.go_first()
+        assert router.go_on_asking(16) == 16
+        meet(daemon, router, scanning)
+        with Flood(own_wire.far, scanning, at_once=True):
+            wait_until(lambda: router.go_on_asking(50) == 50, 10, "the flood to be held back")
+            drops = daemon.counters()["drops"]
+            for _ in range(PAUSES):
+                daemon.process.send_signal(signal.SIGSTOP)
+                router.send(*[router.question()] * PAUSED)
+                time.sleep(PAUSE_S)
+                daemon.process.send_signal(signal.SIGCONT)
+                assert len(router.collect(PAUSED)) == PAUSED
+                assert router.go_on_asking(50) == 50
+        assert daemon.counters()["drops"] - drops > SLOTS, "the pauses were too short for this"
 
 
 def test_in_a_flood_that_lasts_strangers_go_unread_until_it_is_over(own_wire):

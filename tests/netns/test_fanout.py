@@ -8,8 +8,9 @@ import pytest
 from frames import solicitation
 from peer import Wire, await_running
 
+from ndpresponder.lab import wait_until
 from ndpresponder.linux.packet import fanout
-from ndpresponder.linux.packet.fanout import Fanout, join_fanout
+from ndpresponder.linux.packet.fanout import ZERO, Fanout, join_fanout
 from ndpresponder.linux.packet.packet_socket import PacketSocket, open_packet_socket
 from ndpresponder.wire.classic_bpf import RETURN, Instruction
 from ndpresponder.wire.filters import SOLICITATIONS
@@ -68,6 +69,27 @@ def test_members_may_come_later(wire, read, peer):
     peer.send(*[solicitation()] * 7)
     assert group.take_counts() == [0, 0, 0, 0, 7]
     group.close()
+
+
+def test_another_socket_that_is_read_may_come_after_the_counters(wire, read, peer):
+    group = join(wire, read)
+    with wire.near.enter():
+        second = open_packet_socket("up0", read.index, ZERO)
+    group.add(second)
+    peer.send(solicitation())
+    group.set_program((Instruction(RETURN, 0, 0, COUNT + 1),))
+    peer.send(*[solicitation()] * 7)
+    assert received(second) == [solicitation()] * 7
+    assert received(read) == [solicitation()]
+    assert group.take_counts() == [0, 0, 0]
+    second.close()
+    group.close()
+
+    def read_again() -> bool:
+        peer.send(solicitation())
+        return received(read) == [solicitation()]
+
+    wait_until(read_again, 1, "all to go to the one that is left")
 
 
 def test_what_is_sent_is_not_counted(wire, read):

@@ -16,7 +16,7 @@ from protocol_model import World
 from sample_responder import prefixes, uplink_state
 
 from ndpresponder.offload.counting_program import counting_program
-from ndpresponder.offload.fanout_members import COUNTED, FORWARDED, HELD_BACK, NEVER_READ, READ, READ_LINK
+from ndpresponder.offload.fanout_members import COUNTED, FLOOD, FORWARDED, HELD_BACK, NEVER_READ, READ, READ_LINK
 from ndpresponder.offload.flood_program import (
     BUCKETS,
     LEAST_SHARE,
@@ -288,7 +288,7 @@ def test_in_a_flood_what_was_read_of_strangers_is_held_back_but_for_a_few(
             read = in_name
         elif station in known and station not in guarded:
             read = often
-        assert member == (HELD_BACK[kind_of(frame)] if random / 2**32 >= read else READ)
+        assert member == (HELD_BACK[kind_of(frame)] if random / 2**32 >= read else FLOOD)
 
 
 @given(st.one_of(nearly_foreign(), foreign(), any_frames), some_stations, some_gateways, st.integers(0, 2**32 - 1))
@@ -313,8 +313,8 @@ def test_of_thousands_that_flood_all_are_told_from_most_others(count: int) -> No
     assert len(program) < MAX_INSTRUCTIONS - 500  # which a table of some targets needs
     some = [*flooding[:100], *flooding[-100:]]
     seldom = int((LEAST_SHARE + EVEN.others) / 2 * 2**32)
-    assert all(steered(program, question_of(each), random=seldom) != READ for each in some)
-    read = sum(steered(program, question_of(each), random=seldom) == READ for each in others)
+    assert all(steered(program, question_of(each), random=seldom) != FLOOD for each in some)
+    read = sum(steered(program, question_of(each), random=seldom) == FLOOD for each in others)
     assert read / len(others) > 0.8 * math.exp(-count / BUCKETS)
 
 
@@ -329,7 +329,7 @@ def test_another_salt_mistakes_others_for_those_that_flood() -> None:
 
 
 def test_each_member_is_counted_as_what_it_gets() -> None:
-    assert [*NEVER_READ, *FORWARDED, *HELD_BACK] == [READ + 1 + place for place in range(len(COUNTED))]
+    assert [READ, *NEVER_READ, *FORWARDED, *HELD_BACK, FLOOD] == list(range(len(COUNTED) + 2))
     for kind in Kind:
         assert COUNTED[NEVER_READ[kind] - 1] == (kind, Outcome.NOT_OURS)
         assert COUNTED[FORWARDED[kind] - 1] == (kind, Outcome.BAD_HOP_LIMIT)

@@ -2,8 +2,9 @@
 
 They form a packet fanout group (packet(7), PACKET_FANOUT). The kernel runs one program once for each frame, and its
 result is the number of the member that gets the frame. So a frame is either read or counted, never both or neither,
-also while the program is exchanged. Member 0 is the socket that is read. The others have almost no buffer: the kernel
-drops their frames and counts them (PACKET_STATISTICS). CAP_NET_RAW is enough, and the group ends with its sockets.
+also while the program is exchanged. Member 0 is the socket that is read. The counters have almost no buffer: the kernel
+drops their frames and counts them (PACKET_STATISTICS). After them another socket that is read may join. CAP_NET_RAW is
+enough, and the group ends with its sockets.
 
 Members are numbered as they join. After a link went down and up the kernel numbers them anew in the order in which
 they were created, which is the same here.
@@ -15,7 +16,7 @@ import os
 import re
 import socket
 import threading
-from typing import Final
+from typing import Final, Protocol
 
 from ndpresponder.linux.packet.raw import SOL_PACKET, sock_fprog, take_counts, unbound_socket
 from ndpresponder.wire.classic_bpf import RETURN, Instruction, Program
@@ -29,8 +30,12 @@ _PACKET_FANOUT_FLAG_IGNORE_OUTGOING: Final = 0x4000
 _SO_DETACH_FILTER: Final = 27
 
 _NEW_GROUP: Final = (_PACKET_FANOUT_CBPF | _PACKET_FANOUT_FLAG_UNIQUEID | _PACKET_FANOUT_FLAG_IGNORE_OUTGOING) << 16
-_ZERO: Final = (Instruction(RETURN, 0, 0, 0),)  # as a filter: nothing; for a group: member 0
+ZERO: Final = (Instruction(RETURN, 0, 0, 0),)  # as a filter: nothing; for a group: member 0
 _KEEPS_ORDER: Final = (5, 1)  # before this Linux the numbers after a link went down and up were another order's
+
+
+class HasOptions(Protocol):
+    def setsockopt(self, level: int, option: int, value: int, /) -> None: ...
 
 
 class Fanout:
@@ -40,8 +45,8 @@ class Fanout:
         self._name = name
         self._group = group
         self._counters: list[socket.socket] = []
-        self._not_counting: list[socket.socket] = []  # the counters that still have a filter
-        self._program: Program = _ZERO
+        self._filtered: list[HasOptions] = []  # members that get nothing yet
+        self._program: Program = ZERO
         self._lock = threading.Lock()  # a thread that sets the program must not find another file under a descriptor
 
     def grow(self, members: int) -> None:
@@ -49,7 +54,12 @@ class Fanout:
         with self._lock:
             while len(self._counters) < members:
                 self._counters.append(_joined(self._name, self._group))
-                self._not_counting.append(self._counters[-1])
+                self._filtered.append(self._counters[-1])
+
+    def add(self, member: HasOptions) -> None:
+        """Have a socket whose filter is `ZERO` as the next member, which loses that filter with the next program."""
+        member.setsockopt(SOL_PACKET, _PACKET_FANOUT, self._group)
+        self._filtered.append(member)
 
     def set_program(self, program: Program) -> None:
         """Let `program` say from the next frame on which member gets it; raise OSError if the kernel refuses.
@@ -58,15 +68,15 @@ class Fanout:
         """
         with self._lock:
             member = self._counters[0].fileno()
-            if self._not_counting:
+            if self._filtered:
                 _set_program(member, self._program)  # after that wait nothing is on its way to them as if to no member
-                while self._not_counting:
-                    self._not_counting.pop().setsockopt(socket.SOL_SOCKET, _SO_DETACH_FILTER, 0)
+                while self._filtered:
+                    self._filtered.pop().setsockopt(socket.SOL_SOCKET, _SO_DETACH_FILTER, 0)
             _set_program(member, program)
             self._program = program
 
     def take_counts(self) -> list[int]:
-        """Return how many frames each of the members 1 and up got since the last call."""
+        """Return how many frames each of the counters got since the last call."""
         return [take_counts(counter)[0] for counter in self._counters]
 
     def close(self) -> None:
@@ -98,7 +108,7 @@ def join_fanout(descriptor: int, name: str, count: int) -> Fanout:
     if kernel_version() < _KEEPS_ORDER:
         raise OSError(f"Linux {'.'.join(map(str, _KEEPS_ORDER))} or newer is needed")
     fanout = Fanout(name, begin_group(descriptor))
-    _set_program(descriptor, _ZERO)  # there may be an old program, and members to come for it
+    _set_program(descriptor, ZERO)  # there may be an old program, and members to come for it
     try:
         fanout.grow(count)
     except OSError:
@@ -109,7 +119,7 @@ def join_fanout(descriptor: int, name: str, count: int) -> Fanout:
 
 def _joined(name: str, group: int) -> socket.socket:
     """Return a new member of `group`. Its filter keeps it from counting frames that came before it was a member."""
-    with unbound_socket(_ZERO) as counter:
+    with unbound_socket(ZERO) as counter:
         counter.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 0)  # the kernel raises it to its minimum
         counter.bind((name, ETH_P_IPV6))
         counter.setsockopt(SOL_PACKET, _PACKET_FANOUT, group)

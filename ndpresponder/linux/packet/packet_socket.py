@@ -52,7 +52,7 @@ class PacketSocket:
 
     def __init__(self, sock: socket.socket, ring: mmap.mmap, index: int, sender: Sender) -> None:
         self._socket = sock
-        self.fileno = sock.fileno
+        self.fileno, self.setsockopt = sock.fileno, sock.setsockopt
         self._long_frames = LongFrameQueue(sock)
         self._ring = ring
         self._octets = memoryview(ring)

@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import os
 import threading
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -14,7 +15,7 @@ from ndpresponder.config import InterfaceConfig
 from ndpresponder.linux.loop import frame_loop
 from ndpresponder.observe.tally import Tally
 from ndpresponder.observe.uplink_log import UplinkLog
-from ndpresponder.offload import counting
+from ndpresponder.offload import counting, reading
 from ndpresponder.offload.fanout_members import COUNTED
 from ndpresponder.offload.flood_program import LEAST_SHARE, MOST_SHARE, Shares, hold_back
 from ndpresponder.outcome import Outcome
@@ -37,6 +38,7 @@ class Group:
     def __init__(self) -> None:
         self.programs: list[Program] = []
         self.members = 3
+        self.added: list[object] = []
         self.collected = 0
         self.closed = False
         self.failure: Exception | None = None
@@ -49,6 +51,9 @@ class Group:
     def grow(self, members: int) -> None:
         self.members = members
 
+    def add(self, member: object) -> None:
+        self.added.append(member)
+
     def take_counts(self) -> list[int]:
         self.collected += 1
         return [0] * self.members
@@ -60,11 +65,20 @@ class Group:
 class Socket:
     """Stands in for `PacketSocket`."""
 
+    index, waiting = 2, False
+
     def __init__(self) -> None:
         self.admitted: list[Program] = []
+        self.descriptor = os.eventfd(0)  # which is never readable
 
     def fileno(self) -> int:
-        return -1
+        return self.descriptor
+
+    def take_drops(self) -> int:
+        return 0
+
+    def close(self) -> None:
+        os.close(self.descriptor)
 
     def set_filter(self, program: Program) -> None:
         self.admitted.append(program)
@@ -79,6 +93,7 @@ def groups(monkeypatch: pytest.MonkeyPatch) -> list[Group]:
         return joined[-1]
 
     monkeypatch.setattr(counting, "join_fanout", join)
+    monkeypatch.setattr(counting, "open_packet_socket", lambda *_: Socket())
     return joined
 
 
@@ -109,16 +124,19 @@ def while_counting(
     """Have `act` done while somebody counts in `tally`."""
 
     async def main() -> None:
+        read = socket or Socket()
         counter = counting.Counting(
             tally or Tally(),
             overload or make_overload(KnownRequesters(lambda: 0.0)),
             read_all,
             UplinkLog(InterfaceConfig("up0")),
+            lambda _: None,
         )
-        counter.open(socket or Socket(), "up0")
+        counter.open(read, "up0")
         counter.set_state(uplink_state())
         await act(counter)
         counter.close()
+        read.close()
 
     with asyncio.Runner(loop_factory=frame_loop) as runner:
         runner.run(main())
@@ -263,9 +281,9 @@ def test_in_a_flood_as_much_is_read_as_there_is_time_for_until_it_is_over(
 ) -> None:
     monkeypatch.setattr(counting, "_LOOK_S", 3600)
     monkeypatch.setattr(counting, "_FIRST_LOOK_S", 3600)
-    monkeypatch.setattr(counting, "_SETTLE_S", 0)
+    monkeypatch.setattr(counting, "SETTLE_S", 0)
     monkeypatch.setattr(counting, "_REWRITE_S", 0)
-    monkeypatch.setattr(counting.Counting, "_parts", OTHERS_ONLY)
+    monkeypatch.setattr(reading.Read, "parts", OTHERS_ONLY)
     known = KnownRequesters(lambda: 0.0)
     known.meet(FLOODING[REQUESTER])
     tally, overload = Tally(), make_overload(known)
@@ -279,8 +297,8 @@ def test_in_a_flood_as_much_is_read_as_there_is_time_for_until_it_is_over(
 
     def busy(part: float, known_part: float = 0.0) -> Callable[[], None]:
         def hold_back_more() -> None:
-            monkeypatch.setattr(counting.Counting, "_busy", part)
-            monkeypatch.setattr(counting.Counting, "_parts", Shares(known_part, 0.0, 1 - known_part))
+            monkeypatch.setattr(reading.Read, "busy", part)
+            monkeypatch.setattr(reading.Read, "parts", Shares(known_part, 0.0, 1 - known_part))
             hold_many_back()
 
         return hold_back_more
@@ -288,10 +306,10 @@ def test_in_a_flood_as_much_is_read_as_there_is_time_for_until_it_is_over(
     async def act(counter: counting.Counting) -> None:
         async def in_force(known: float, others: float) -> None:
             def is_written() -> bool:
-                shares = counter._in_force
+                shares = counter._reading.in_force
                 return counter._program == hold_back(calm, shares, overload.spared(shares.others))
 
-            await until(lambda: counter._in_force == pytest.approx((known, others, others)) and is_written())
+            await until(lambda: counter._reading.in_force == pytest.approx((known, others, others)) and is_written())
             await asyncio.sleep(0)  # what is thinned from now on is too much
 
         async def after(happened: Callable[[], None], known: float, others: float) -> None:
@@ -307,24 +325,22 @@ def test_in_a_flood_as_much_is_read_as_there_is_time_for_until_it_is_over(
             thin()
             counter.flood()
             await in_force(1 / 8, 1 / 8)
-            at_first = counting._MORE_AT_FIRST / 8
-            await after(busy(0.01), least, at_first)
-            await after(busy(0.01), least, at_first * counting._MORE_AT_FIRST)
-            await after(busy(counting._BUSY / 2, 1 - 1e-9), 2 * least, most)
-            await after(busy(1.0, 1 - 1e-9), 2 * least * counting._MORE_AT_FIRST, most)
-            loud = 2 * least * counting._MORE_AT_FIRST * counting._LESS_OF_ALL
-            await after(thin, loud, most)
-            await after(thin, loud * counting._LESS_OF_ALL, most)
-            await after(thin, loud * counting._LESS_OF_ALL**2, most / 2)
-            await after(thin, least, most / 4)
-            await after(busy(0.01), least, most / 4 * counting._MORE)
+            await after(busy(reading._BUSY / 2), least, 1 / 4)
+            await after(busy(reading._BUSY / 2, 1 - 1e-9), 2 * least, most)
+            loud = 2 * least * reading._BUSY
+            await after(busy(1.0, 1 - 1e-9), loud, most)
+            await after(thin, loud * reading._LESS_OF_ALL, most / 2)
+            await after(thin, max(least, loud * reading._LESS_OF_ALL**2), most / 4)
+            await after(thin, least, most / 8)
+            await after(busy(reading._BUSY / 2), least, most / 8 * reading._MORE)
+            await after(busy(0.01), least, most / 8 * reading._MORE**2)
             for _ in range(7):
-                await after(thin, least, max(least, counter._in_force.others / 2))
+                await after(thin, least, max(least, counter._reading.in_force.others / 2))
             for _ in range(counting._QUIET_LOOKS):
                 assert counter._overload.flooded
                 await look(counter, groups[0])
             await until(lambda: programs[-1] == calm)
-            assert (overload.total, groups[0].members) == (0, len(COUNTED))
+            assert (overload.total, groups[0].members, groups[0].added) == (0, len(COUNTED), [counter.second])
 
     while_counting(act, tally, overload)
 

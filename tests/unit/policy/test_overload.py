@@ -260,12 +260,21 @@ def test_a_flood_in_the_name_of_the_gateways_station_leaves_its_own_sources_spar
     assert len(spared.guarded) <= MAX_GUARDED
 
 
+def test_whom_the_kernel_spares_is_answered_in_full_where_nobody_was_in_the_way() -> None:
+    scene = Scene(known=[KNOWN])
+    waited = [KNOWN] * (2 * KNOWN_ROOM)  # while the process had no processor
+    assert len(scene.overload.thin(waited, crowded=False)[0]) == KNOWN_ROOM
+    assert list(scene.overload.spared(1.0).stations) == [station(KNOWN)]
+    assert scene.overload.thin(waited, crowded=False)[0] == waited
+    assert len(scene.overload.thin(waited, crowded=True)[0]) == SHARE
+
+
 def test_all_of_it_is_forgotten_with_the_flood() -> None:
     scene = Scene(known=[KNOWN])
     for _ in range(FLOODING_PER_S // BATCH + 1):
         scene.overload.thin([KNOWN] * BATCH)
     scene.overload.forget()
-    assert (scene.overload.total, scene.overload.flooding, scene.overload.lately) == (0, 0, 0)
+    assert (scene.overload.total, scene.overload.lately) == (0, 0)
     assert list(scene.overload.spared(1.0).stations) == [station(KNOWN)]
 
 
