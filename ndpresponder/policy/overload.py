@@ -41,8 +41,6 @@ _SOURCE_LENGTH: Final = 16
 _REQUESTER_LENGTH: Final = 32
 _FEWEST: Final = 3  # solicitations that tell a flood: a requester that was answered twice before is known
 
-Frame = tuple[bytes, bool]
-
 
 class Spared(NamedTuple):
     """The requesters that the kernel treats otherwise than unknown ones in a flood."""
@@ -105,7 +103,7 @@ class Overload:
         self.note(0)
         return self.flooded or max(self._read_per_s, self._read) > BUSY_PER_S
 
-    def thin(self, frames: list[Frame], crowded: bool = True) -> tuple[list[Frame], list[int]]:
+    def thin(self, frames: list[bytes], crowded: bool = True) -> tuple[list[bytes], list[int]]:
         """Return the frames of one batch to answer, and how many others there were of each kind, by its number.
 
         `crowded` says that the ring was filled faster than it was read.
@@ -120,13 +118,13 @@ class Overload:
         ask_lately, closed, flooding = self._lately.ask, self._closed, self._flooding
         # There is time, as after what waited for this process
         share, spared = (SHARE, {}) if crowded else (len(frames), self._spared)
-        of_gateways: dict[bytes, list[Frame]] = {}
-        chosen: list[Frame] = []
-        known: list[tuple[float, Frame]] = []
-        loud: list[Frame] = []
-        unknown: list[tuple[float, Frame]] = []
+        of_gateways: dict[bytes, list[bytes]] = {}
+        chosen: list[bytes] = []
+        known: list[tuple[float, bytes]] = []
+        loud: list[bytes] = []
+        unknown: list[tuple[float, bytes]] = []
         shares: dict[bytes, int] = {}
-        requesters = [frame[REQUESTER] for frame, _ in frames]
+        requesters = [frame[REQUESTER] for frame in frames]
         is_one = bool(requesters) and requesters.count(requesters[0]) == len(requesters)
         for requester, several in [(requesters[0], frames)] if is_one else zip(requesters, zip(frames), strict=True):
             station, key = requester[_STATION], requester
@@ -171,26 +169,26 @@ class Overload:
         chosen += self._longest_known(known)
         chosen += loud[:SHARE] if crowded else loud
         chosen += _first(unknown, 1 + len(frames) // FRAMES_PER_UNKNOWN)
-        for requester in requesters[:1] if is_one else {frame[REQUESTER] for frame, _ in chosen}:
+        for requester in requesters[:1] if is_one else {frame[REQUESTER] for frame in chosen}:
             self._known.use(requester)
         if len(chosen) == len(frames):
             return chosen, [0] * len(Kind)
-        others = kinds_of(frame for frame, _ in frames)
-        for kind, count in enumerate(kinds_of(frame for frame, _ in chosen)):
+        others = kinds_of(frames)
+        for kind, count in enumerate(kinds_of(chosen)):
             others[kind] -= count
         return chosen, others
 
-    def _most_wanted(self, frames: list[Frame], is_limited: bool) -> list[Frame]:
+    def _most_wanted(self, frames: list[bytes], is_limited: bool) -> list[bytes]:
         """Return a gateway's share of its frames: if a host floods in its very name, what was answered before."""
         if len(frames) <= GATEWAYS_SHARE or not is_limited:
             return frames
-        return sorted(frames, key=lambda each: self._recall(each[0]) is None)[:GATEWAYS_SHARE]
+        return sorted(frames, key=lambda each: self._recall(each) is None)[:GATEWAYS_SHARE]
 
-    def _longest_known(self, ranked: list[tuple[float, Frame]]) -> list[Frame]:
+    def _longest_known(self, ranked: list[tuple[float, bytes]]) -> list[bytes]:
         """Return the frames of known requesters that there is room for; the others count as unknown."""
         if len(ranked) > KNOWN_ROOM:
             ranked = sorted(ranked, key=itemgetter(0))
-            for _, (frame, _) in ranked[KNOWN_ROOM:]:
+            for _, frame in ranked[KNOWN_ROOM:]:
                 station = frame[ETHERNET_SOURCE]
                 if station not in self._closed and self._lately.ask(station) == FLOODS:
                     self._close(station)
@@ -270,7 +268,7 @@ class Overload:
         self.total = 0
 
 
-def _first(ranked: list[tuple[float, Frame]], room: int) -> list[Frame]:
+def _first(ranked: list[tuple[float, bytes]], room: int) -> list[bytes]:
     """Return the frames of the lowest ranks that there is room for."""
     if len(ranked) > room:
         ranked = sorted(ranked, key=itemgetter(0))[:room]

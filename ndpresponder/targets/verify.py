@@ -32,8 +32,6 @@ ASKS_BURST: Final = 100
 _ROUTE_S: Final = 0.05  # between two looks whether a host that was found has a route now
 _TICK_S: Final = 1.0
 
-Kept = tuple[bytes, bool]  # a frame, and whether it was addressed to another host
-
 
 @dataclass(slots=True, eq=False)
 class _Pending:
@@ -41,7 +39,7 @@ class _Pending:
     is_new: bool
     since_s: float
     found: bool = False  # and no route leads there yet
-    kept: list[Kept] = field(default_factory=list)
+    kept: list[bytes] = field(default_factory=list)
 
 
 class Verifier:
@@ -50,7 +48,7 @@ class Verifier:
     def __init__(
         self,
         kernel: Resolver,
-        finish: Callable[[list[Kept], float], None],
+        finish: Callable[[list[bytes], float], None],
         call_later: Schedule,
         clock: Callable[[], float],
         unrouted: UnroutedHosts,
@@ -130,12 +128,12 @@ class Verifier:
         """Tell whether `target` is known to exist now, without any look."""
         return self._known.get(target, 0.0) > self._clock()
 
-    def keep(self, frame: bytes, to_other_host: bool) -> bool:
+    def keep(self, frame: bytes) -> bool:
         """Keep a solicitation until the outcome for its target is known; return False if its target does not wait."""
         pending = self._pending.get(frame[TARGET])
         if pending is None or len(pending.kept) >= MAX_KEPT:
             return False
-        pending.kept.append((frame, to_other_host))
+        pending.kept.append(frame)
         return True
 
     def read(self) -> None:

@@ -11,7 +11,7 @@ import contextlib
 import errno
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import partial
 from typing import Final
 
@@ -32,7 +32,7 @@ from ndpresponder.outcome import Kind, Outcome
 from ndpresponder.policy.known_requesters import KnownRequesters
 from ndpresponder.policy.requester import Policy, UplinkState
 from ndpresponder.policy.responder import Responder
-from ndpresponder.targets.verify import Kept, Verifier
+from ndpresponder.targets.verify import Verifier
 from ndpresponder.uplink.requesters import Requesters
 from ndpresponder.wire.layout import ICMP_TYPE, NEIGHBOR_ADVERTISEMENT
 from ndpresponder.wire.solicitation import kind_of
@@ -131,7 +131,7 @@ class Frames:
             elif frame[ICMP_TYPE] == NEIGHBOR_ADVERTISEMENT:
                 self.tally.unsolicited += 1
 
-    def finish(self, kept: list[Kept], since_s: float) -> None:
+    def finish(self, kept: list[bytes], since_s: float) -> None:
         """Answer, or not, what waited for its target to be verified since `since_s` of the clock."""
         if self.socket is not None:
             self._answer(self.socket, kept, time.time() - (self.context.clock() - since_s))
@@ -159,6 +159,7 @@ class Frames:
             frames, received_s = socket.receive(), socket.received_s
             admitted = self.requesters.admit(frames, bool(socket.backlogged))
             self._answer(socket, admitted, received_s)
+            self._leave_to_others(socket)
             if socket.backlogged and not self.requesters.overload.flooded:
                 was_full_s = time.time() - received_s  # within which half of the ring was filled, if this is the first
                 if was_full_s < _FLOOD_S or max(socket.backlogged, self.requesters.overload.lately) > SLOTS:
@@ -167,18 +168,27 @@ class Frames:
             socket.release()
         return socket.taken
 
-    def _answer(self, socket: PacketSocket, frames: Iterable[Kept], oldest_s: float) -> None:
+    def _leave_to_others(self, socket: PacketSocket) -> None:
+        """Count what is for others, and why no host would have answered it; not so closely if there is no time."""
+        for frame in socket.for_others:
+            outcome = Outcome.OVERLOADED if socket.backlogged else self.responder.decide(frame, to_other_host=True)[0]
+            self.tally.received[kind_of(frame)] += 1
+            self.tally.ended[outcome] += 1
+            if self._logs.debug:
+                self._log.frame(outcome, frame)
+
+    def _answer(self, socket: PacketSocket, frames: list[bytes], oldest_s: float) -> None:
         tally, debug = self.tally, self._logs.debug
         recall, decide = self.responder.recall, self.responder.decide
         verifier = self.verifier
         outcomes: list[Outcome] = []
         advertisements: list[bytes] = []
-        for frame, to_other_host in frames:
-            outcome, advertisement = (None if to_other_host else recall(frame)) or decide(frame, to_other_host)
+        for frame in frames:
+            outcome, advertisement = recall(frame) or decide(frame)
             if advertisement is not None:
                 outcomes.append(outcome)
                 advertisements.append(advertisement)
-            elif outcome is _NOT_VERIFIED and verifier and verifier.keep(frame, to_other_host):
+            elif outcome is _NOT_VERIFIED and verifier and verifier.keep(frame):
                 continue  # it ends later, and is counted then
             else:
                 tally.received[kind_of(frame)] += 1
@@ -229,7 +239,7 @@ def begin_backlog(socket: PacketSocket, tally: Tally, step_s: float = 0.0) -> bo
         tally.durations.distrust()
     is_too_old = partial(has_waited, BACKLOG_S, time.time(), step_s)
     while count := socket.count_while(is_too_old, BATCH):
-        for frame, _ in socket.receive(count):
+        for frame in socket.receive(count) + socket.for_others:
             tally.received[kind_of(frame)] += 1
             tally.ended[Outcome.TOO_OLD] += 1
         socket.release()

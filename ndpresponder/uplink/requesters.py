@@ -15,7 +15,7 @@ from ndpresponder.observe.tally import Tally
 from ndpresponder.outcome import Outcome
 from ndpresponder.policy.confirmed_gateways import Confirmation, ConfirmedGateways
 from ndpresponder.policy.known_requesters import KnownRequester, KnownRequesters
-from ndpresponder.policy.overload import Frame, Overload
+from ndpresponder.policy.overload import Overload
 from ndpresponder.wire.layout import REQUESTER
 
 MAX_GATEWAYS: Final = 1024  # without a route now; anybody can make up any number in router advertisements
@@ -73,7 +73,7 @@ class Requesters:
         self.confirmed.restore(memory.confirmed)
         self.known.restore(memory.known)
 
-    def admit(self, frames: list[Frame], backlogged: bool) -> list[Frame]:
+    def admit(self, frames: list[bytes], backlogged: bool) -> list[bytes]:
         """Return the frames of one batch that are answered; the others are counted.
 
         `backlogged` says that the ring is filled faster than it is read.
@@ -81,7 +81,7 @@ class Requesters:
         self.overload.note(len(frames))
         if not backlogged and not self.overload.flooded:
             if frames:
-                self.known.use(frames[0][0][REQUESTER])  # of many at once that must do
+                self.known.use(frames[0][REQUESTER])  # of many at once that must do
             return frames
         chosen, others = self.overload.thin(frames, backlogged)
         for kind, count in enumerate(others):

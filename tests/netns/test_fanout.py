@@ -35,7 +35,7 @@ def join(wire: Wire, read: PacketSocket) -> Fanout:
 
 
 def received(read: PacketSocket) -> list[bytes]:
-    frames = [frame for frame, _ in read.receive()]
+    frames = read.receive()
     read.release()
     return frames
 

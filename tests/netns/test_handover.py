@@ -72,7 +72,7 @@ def received(found: PacketSocket, count: int) -> list[bytes]:
     frames: list[bytes] = []
     while len(frames) < count:
         assert select.select([found], [], [], 5)[0], f"only {len(frames)} came"
-        frames += [frame for frame, _ in found.receive()]
+        frames += found.receive()
         found.release()
     return frames
 

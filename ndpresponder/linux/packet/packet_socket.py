@@ -64,6 +64,7 @@ class PacketSocket:
         self.sender = sender
         self.index = index
         self.received_s = 0.0
+        self.for_others: list[bytes] = []  # of what was received last
         self.backlogged = 0
         self.taken = 0  # slots, by the last `receive`: more than it returned frames if some held no whole one
         self.slots_taken = 0  # slots taken since the socket was opened
@@ -88,8 +89,8 @@ class PacketSocket:
         self.close()
         return descriptor
 
-    def receive(self, most: int = BATCH) -> list[tuple[bytes, bool]]:
-        """Take at most `most` (`BATCH`) waiting slots; return their frames, and whether each is for others.
+    def receive(self, most: int = BATCH) -> list[bytes]:
+        """Take at most `most` (`BATCH`) waiting slots; return their frames, but leave in `for_others` those for others.
 
         A frame is for others if it is for another host, or now belongs to an interface above this one, say a VLAN's.
         A slot that holds a part of its frame only is a drop: `taken`, not the number of frames, tells whether anything
@@ -98,21 +99,23 @@ class PacketSocket:
         """
         words, first, here = self._words, self._position, self.index
         self.received_s = words[first * SLOT_WORDS + SECONDS] + words[first * SLOT_WORDS + NANOSECONDS] * 1e-9
-        frames: list[tuple[bytes, bool]] = []
+        frames: list[bytes] = []
+        self.for_others = for_others = list[bytes]()
         cut = 0
         for status, length, index, packet_type, frame in self._slots(first, most):
-            if length == _USUAL_LENGTH and status & _WHOLE == OURS and index == here:
-                frames.append((frame, packet_type == _PACKET_OTHERHOST))
+            is_ours = index == here and packet_type != _PACKET_OTHERHOST
+            if length == _USUAL_LENGTH and is_ours and status & _WHOLE == OURS:
+                frames.append(frame)
             elif not status & OURS:
                 self.backlogged = 0
                 if self._long_frames.first:  # it belongs to no slot: all were taken
                     self._long_frames.clear()
                 break
-            elif (unusual := self._read((first + len(frames) + cut) % SLOTS)) is not None:
-                frames.append((unusual, packet_type == _PACKET_OTHERHOST or index != here))
+            elif (unusual := self._read((first + len(frames) + len(for_others) + cut) % SLOTS)) is not None:
+                (frames if is_ours else for_others).append(unusual)
             else:
                 cut += 1
-        self.taken = taken = len(frames) + cut
+        self.taken = taken = len(frames) + len(for_others) + cut
         self.slots_taken += taken
         self._position = position = (first + taken) % SLOTS
         self._cut += cut

@@ -289,7 +289,7 @@ def test_in_a_flood_as_much_is_read_as_there_is_time_for_until_it_is_over(
     tally, overload = Tally(), make_overload(known)
 
     def thin() -> None:
-        overload.thin([(FLOODING, False)] * 64)
+        overload.thin([FLOODING] * 64)
 
     def hold_many_back() -> None:
         tally.ended[Outcome.OVERLOADED] += 3600 * counting._FLOOD_PER_S

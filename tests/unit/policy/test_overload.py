@@ -17,7 +17,6 @@ from ndpresponder.policy.overload import (
     MAX_GUARDED,
     MAX_SPARED,
     SHARE,
-    Frame,
     Overload,
 )
 from ndpresponder.policy.recent_rates import FLOODS
@@ -25,9 +24,9 @@ from ndpresponder.wire.layout import ETHERNET_SOURCE, REQUESTER
 
 BATCH = 64
 STATION = lladdr(ROUTER_LLADDR)
-KNOWN = solicitation(), False
-FROM_GATEWAY = solicitation(source=GATEWAY), False
-PRETENDER = solicitation(source=GATEWAY, ethernet_source="02:00:00:00:00:77"), False
+KNOWN = solicitation()
+FROM_GATEWAY = solicitation(source=GATEWAY)
+PRETENDER = solicitation(source=GATEWAY, ethernet_source="02:00:00:00:00:77")
 
 
 class Clock:
@@ -43,7 +42,7 @@ class Clock:
 class Scene:
     """The overload with what it looks at."""
 
-    def __init__(self, known: Collection[Frame] = (), confirmed: bool = False, recall=lambda _: None) -> None:
+    def __init__(self, known: Collection[bytes] = (), confirmed: bool = False, recall=lambda _: None) -> None:
         self.clock = Clock()
         self.known, self.confirmed = KnownRequesters(self.clock), ConfirmedGateways(self.clock)
         for frame in known:
@@ -52,28 +51,28 @@ class Scene:
             self.confirmed.confirm(packed(GATEWAY), STATION)
         self.overload = Overload(self.known, self.confirmed, {packed(GATEWAY): 0.0}, self.clock, recall)
 
-    def chosen(self, batch: list[Frame]) -> list[Frame]:
+    def chosen(self, batch: list[bytes]) -> list[bytes]:
         return self.overload.thin(batch)[0]
 
     def a_second_later(self, seconds: float = 1.0) -> None:
         self.clock.now_s += seconds
 
 
-def who(frame: Frame) -> bytes:
-    return frame[0][REQUESTER]
+def who(frame: bytes) -> bytes:
+    return frame[REQUESTER]
 
 
-def station(frame: Frame) -> bytes:
-    return frame[0][ETHERNET_SOURCE]
+def station(frame: bytes) -> bytes:
+    return frame[ETHERNET_SOURCE]
 
 
-def stranger(number: int, **fields: object) -> Frame:
+def stranger(number: int, **fields: object) -> bytes:
     """Return a frame of one of many made-up stations."""
     made_up = {"source": packed("fe80::bad:0:0")[:12] + number.to_bytes(4, "big")} | fields
-    return solicitation(ethernet_source=b"\x02\xbb" + number.to_bytes(4, "big"), **made_up), False
+    return solicitation(ethernet_source=b"\x02\xbb" + number.to_bytes(4, "big"), **made_up)
 
 
-def strangers(count: int) -> list[Frame]:
+def strangers(count: int) -> list[bytes]:
     return [stranger(number) for number in range(count)]
 
 
@@ -97,7 +96,7 @@ def test_who_writes_the_address_of_a_confirmed_gateway_is_a_stranger() -> None:
 
 def test_sources_made_up_beside_a_confirmed_station_share_and_the_gateway_does_not() -> None:
     scene = Scene(confirmed=True)
-    floods = [(solicitation(source=packed("fe80::bad:0:0")[:12] + bytes((0, 0, 1, n))), False) for n in range(60)]
+    floods = [solicitation(source=packed("fe80::bad:0:0")[:12] + bytes((0, 0, 1, n))) for n in range(60)]
     chosen = scene.chosen([*floods, *[FROM_GATEWAY] * 4])
     assert chosen.count(FROM_GATEWAY) == 4
     assert len(chosen) - 4 == SHARE
@@ -105,15 +104,15 @@ def test_sources_made_up_beside_a_confirmed_station_share_and_the_gateway_does_n
 
 def test_flow_labels_made_up_in_the_gateways_very_name_give_no_share_of_their_own() -> None:
     scene = Scene(confirmed=True)
-    floods = [(FROM_GATEWAY[0][:16] + bytes((0, n)) + FROM_GATEWAY[0][18:], False) for n in range(BATCH)]
+    floods = [FROM_GATEWAY[:16] + bytes((0, n)) + FROM_GATEWAY[18:] for n in range(BATCH)]
     assert len(scene.chosen(floods)) == GATEWAYS_SHARE
 
 
 def test_of_a_flood_in_the_gateways_very_name_what_was_answered_before_is_answered() -> None:
     asked = solicitation("2001:db8::c1", GATEWAY)
     scene = Scene(confirmed=True, recall=lambda frame: frame == asked or None)
-    floods = [(solicitation(f"2001:db8::{n:x}", GATEWAY), False) for n in range(1, BATCH)]
-    assert (asked, False) in scene.chosen([*floods, (asked, False)])
+    floods = [solicitation(f"2001:db8::{n:x}", GATEWAY) for n in range(1, BATCH)]
+    assert asked in scene.chosen([*floods, asked])
 
 
 def test_a_gateway_that_nobody_has_confirmed_has_a_share_with_all_who_write_its_address() -> None:
@@ -212,8 +211,8 @@ def test_what_is_not_answered_is_counted_by_its_kind() -> None:
     for _ in range(2):
         scene.overload.thin([stranger(1)] * BATCH)
     probe, dad = stranger(1, destination="2001:db8::c1"), stranger(1, source="::")
-    chosen, others = scene.overload.thin([probe, dad, dad, stranger(1), (b"", False)])
-    assert chosen == [(b"", False)]
+    chosen, others = scene.overload.thin([probe, dad, dad, stranger(1), b""])
+    assert chosen == [b""]
     assert others == [1, 1, 2]
     assert [Kind.MULTICAST, Kind.UNICAST, Kind.DAD] == [0, 1, 2]
 
@@ -248,7 +247,7 @@ def test_a_gateway_that_nobody_has_confirmed_is_spared_by_its_address_unless_tha
 def test_a_flood_in_the_name_of_the_gateways_station_leaves_its_own_sources_spared() -> None:
     scene = Scene(known=[KNOWN], confirmed=True)
     assert station(KNOWN) == STATION
-    floods = [(solicitation(source=packed("fe80::bad:0:0")[:12] + bytes((0, 0, 1, n))), False) for n in range(BATCH)]
+    floods = [solicitation(source=packed("fe80::bad:0:0")[:12] + bytes((0, 0, 1, n))) for n in range(BATCH)]
     for _ in range(FLOODING_PER_S // BATCH + 1):
         scene.overload.thin(floods)
     spared = scene.overload.spared(1.0)

@@ -9,7 +9,7 @@ from ndpresponder.linux.netlink.layout import CONFIRMED, NUD_FAILED, STALE
 from ndpresponder.linux.netlink.resolver import Neighbor, Unknown
 from ndpresponder.targets import verify
 from ndpresponder.targets.sources.unrouted_hosts import UnroutedHosts
-from ndpresponder.targets.verify import Kept, Verifier
+from ndpresponder.targets.verify import Verifier
 
 TARGET = packed("2001:db8::c1")
 ROUTER = packed("2001:db8::1")
@@ -31,7 +31,7 @@ class World:
         self.looked = 0
         self.fails = False
         self.news: list[tuple[Neighbor, int]] = []
-        self.finished: list[tuple[list[Kept], float]] = []
+        self.finished: list[tuple[list[bytes], float]] = []
         self._timers: list[tuple[float, Callable[..., None], tuple[object, ...]]] = []
         self.verifier = Verifier(self, self._finish, self._call_later, lambda: self.now_s, UnroutedHosts())
 
@@ -58,7 +58,7 @@ class World:
         while self.news:
             yield self.news.pop(0)
 
-    def _finish(self, kept: list[Kept], since_s: float) -> None:
+    def _finish(self, kept: list[bytes], since_s: float) -> None:
         self.finished.append((kept, since_s))
 
     def _call_later(self, delay: float, callback: Callable[..., None], /, *args: object) -> None:
@@ -121,7 +121,7 @@ def test_where_nobody_can_be_asked_who_is_routed_there_is_there(world: World) ->
 def test_where_no_route_leads_nobody_is_asked_for(world: World) -> None:
     world.nowhere.add(TARGET)
     assert not world.verifier.is_there(TARGET)
-    assert not world.verifier.keep(FRAME, False)
+    assert not world.verifier.keep(FRAME)
     assert world.asked == []
 
 
@@ -139,10 +139,10 @@ def test_where_no_route_leads_nobody_is_asked_for(world: World) -> None:
 def test_what_is_kept_ends_when_the_kernel_knows(world: World, stale: bool, state: int, there: bool) -> None:
     world.stale.update({TARGET} if stale else ())
     assert not world.verifier.is_there(TARGET)
-    assert world.verifier.keep(FRAME, False)
+    assert world.verifier.keep(FRAME)
     world.after(0.1)
     world.hear(state)
-    assert world.finished == [([(FRAME, False)], 1000.0)]
+    assert world.finished == [([FRAME], 1000.0)]
     assert there == world.verifier.is_there(TARGET)
     world.after(2)
     assert len(world.finished) == 1
@@ -152,26 +152,26 @@ def test_what_is_kept_ends_when_the_kernel_knows(world: World, stale: bool, stat
 def test_what_proves_nothing_ends_nothing(world: World, state: int) -> None:
     world.stale.add(TARGET)
     world.verifier.is_there(TARGET)
-    assert world.verifier.keep(FRAME, False)
+    assert world.verifier.keep(FRAME)
     world.hear(state)
     assert world.finished == []
 
 
 def test_the_same_address_on_another_link_is_another_neighbor(world: World) -> None:
     world.verifier.is_there(TARGET)
-    assert world.verifier.keep(FRAME, False)
+    assert world.verifier.keep(FRAME)
     world.hear(CONFIRMED, link=8)
     assert world.finished == []
 
 
 def test_nobody_is_waited_for_longer_than_a_second_nor_asked_for_twice_meanwhile(world: World) -> None:
     world.verifier.is_there(TARGET)
-    assert world.verifier.keep(FRAME, True)
+    assert world.verifier.keep(FRAME)
     world.after(verify.WAIT_S - 0.1)
     assert not world.verifier.is_there(TARGET)
     assert world.finished == []
     world.after(0.1)
-    assert world.finished == [([(FRAME, True)], 1000.0)]
+    assert world.finished == [([FRAME], 1000.0)]
     assert world.asked == [TARGET]
 
 
@@ -222,11 +222,11 @@ def test_targets_behind_one_router_wait_for_it_together(world: World) -> None:
 
 def test_so_many_solicitations_of_one_target_are_kept(world: World) -> None:
     world.verifier.is_there(TARGET)
-    assert [world.verifier.keep(FRAME, False) for _ in range(verify.MAX_KEPT + 1)] == [True] * verify.MAX_KEPT + [False]
+    assert [world.verifier.keep(FRAME) for _ in range(verify.MAX_KEPT + 1)] == [True] * verify.MAX_KEPT + [False]
 
 
 def test_nothing_is_kept_of_who_is_not_waited_for(world: World) -> None:
-    assert not world.verifier.keep(FRAME, False)
+    assert not world.verifier.keep(FRAME)
 
 
 def test_a_scan_asks_for_so_many_and_no_more(world: World) -> None:
@@ -290,7 +290,7 @@ def test_strangers_who_wait_leave_room_for_who_was_there_before(world: World, mo
 
 def test_at_the_end_all_that_waits_ends(world: World) -> None:
     world.verifier.is_there(TARGET)
-    assert world.verifier.keep(FRAME, False)
+    assert world.verifier.keep(FRAME)
     world.verifier.close()
     assert len(world.finished) == 1
     world.after(verify.WAIT_S)

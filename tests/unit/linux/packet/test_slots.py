@@ -71,7 +71,8 @@ def test_a_frame_of_an_interface_above_is_for_others(
     ring: mmap.mmap, opened: PacketSocket, frame: bytes, index: int, packet_type: int, of_others: bool
 ) -> None:
     fill(ring, 0, frame, index, packet_type)
-    assert opened.receive() == [(frame, of_others)]
+    expected = ([], [frame]) if of_others else ([frame], [])
+    assert (opened.receive(), opened.for_others) == expected
 
 
 def test_in_a_batch_each_frame_is_told_apart_where_the_ring_wraps_too(ring: mmap.mmap, opened: PacketSocket) -> None:
@@ -80,10 +81,11 @@ def test_in_a_batch_each_frame_is_told_apart_where_the_ring_wraps_too(ring: mmap
     for number, frame in enumerate(frames):
         fill(ring, first + number, frame, ABOVE if number % 5 == 0 else UPLINK)
     assert opened.seek()
-    found = opened.receive()
+    found, for_others = opened.receive(), opened.for_others
     opened.release()
-    found += opened.receive()
-    assert found == [(frame, number % 5 == 0) for number, frame in enumerate(frames)]
+    found, for_others = found + opened.receive(), for_others + opened.for_others
+    assert found == [frame for number, frame in enumerate(frames) if number % 5]
+    assert for_others == frames[::5]
 
 
 class Stores:
