@@ -20,7 +20,7 @@ from ndpresponder.wire.layout import DESTINATION, ETHERNET_SOURCE, SOURCE, TARGE
 # Targets remembered as answered: a scan must neither grow memory nor flood the log. Of more, the one that was logged
 # longest ago is forgotten, and few are logged
 MAX_LOGGED_TARGETS: Final = 4096
-_LINES_PER_BATCH: Final = 8  # under load the line may come later, the answer never
+_LINES_AT_ONCE: Final = 8  # under load the line may come later, the answer never
 _LINES_PER_S, _LINES_BURST = 1.0, 64
 _SELDOM_PER_S: Final = 1 / 60
 _DEFENCE_INTERVAL_S: Final = 60.0  # between two lines of one host and one target
@@ -153,7 +153,7 @@ class UplinkLog:
         """Log the first answer for each target."""
         logged = self._logged
         full = len(logged) >= MAX_LOGGED_TARGETS
-        for advertisement in advertisements[: 1 if full else _LINES_PER_BATCH]:
+        for advertisement in advertisements[: 1 if full or len(advertisements) > _LINES_AT_ONCE else _LINES_AT_ONCE]:
             target = advertisement[TARGET]
             if target not in logged and (self._seldom if full else self._first_lines).take():
                 if full:

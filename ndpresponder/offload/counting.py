@@ -135,7 +135,8 @@ class Counting:
                 self._tally.received[kind] += count
                 self._tally.ended[outcome] += count
                 if outcome is Outcome.NOT_OURS:  # which the next process reads until it has a program
-                    self._overload.note(count)
+                    self._overload.read += count
+        self._overload.measure()
 
     def close(self) -> None:
         """Count for the last time and give back what was opened."""

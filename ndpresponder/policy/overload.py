@@ -82,26 +82,26 @@ class Overload:
         self.from_known = 0  # of those, from known requesters that flood
         self.from_guarded = 0  # and from sources of confirmed stations, in whose very name there is a flood
         self.flooded = False  # whether that lasts, and the kernel holds frames back
-        self._read_since_s, self._read, self._read_per_s = 0.0, 0, 0.0
+        self.read = 0  # frames, or what would have been without a program in the kernel, since the last `measure`
+        self._read_since_s, self._read_per_s = 0.0, 0.0
 
     @property
     def lately(self) -> int:
         """How many frames came of late while the ring was filled faster than it was read."""
         return self._crowded + self._crowded_before
 
-    def note(self, count: int) -> None:
-        """Count frames that were read, or would have been without a program in the kernel."""
+    def measure(self) -> None:
+        """Find out how much is read a second; this is called about once a second."""
         now_s = self._clock()
         if now_s - self._read_since_s >= _SECOND_S:
-            self._read_per_s = self._read / (now_s - self._read_since_s)
-            self._read_since_s, self._read = now_s, 0
-        self._read += count
+            self._read_per_s = self.read / (now_s - self._read_since_s)
+            self._read_since_s, self.read = now_s, 0
 
     @property
     def would_fill_the_ring(self) -> bool:
         """Whether so much comes that the ring is soon full if nobody reads it."""
-        self.note(0)
-        return self.flooded or max(self._read_per_s, self._read) > BUSY_PER_S
+        self.measure()
+        return self.flooded or max(self._read_per_s, self.read) > BUSY_PER_S
 
     def thin(self, frames: list[bytes], crowded: bool = True) -> tuple[list[bytes], list[int]]:
         """Return the frames of one batch to answer, and how many others there were of each kind, by its number.

@@ -17,6 +17,7 @@ from ndpresponder.wire.layout import ETHERNET_DESTINATION, TARGET
 MAX_TARGETS: Final = 1024
 MAX_REQUESTERS: Final = 8
 _WAITING: Final = 2048  # so many answers wait to be noted
+_FEW: Final = 16  # of so many at once, the later ones are noted, of more the earlier ones
 _PAUSE_S: Final = 0.25  # between two looks at those: about 0.7 ms each
 
 
@@ -33,7 +34,8 @@ class RecentAnswers:
 
     def note(self, advertisements: Sequence[bytes], now_s: float) -> None:
         """Take the advertisements of one batch, sent at `now_s`."""
-        self._waiting.extend(advertisements)
+        if len(advertisements) < _FEW or len(self._waiting) < _WAITING:
+            self._waiting.extend(advertisements)
         if not 0 <= now_s - self._looked_s < _PAUSE_S:  # the clock may have been set
             self._looked_s = now_s
             self._look_at_waiting()

@@ -28,7 +28,7 @@ from ndpresponder.observe.tally import Tally
 from ndpresponder.observe.uplink_log import UplinkLog
 from ndpresponder.observe.uplink_part import UplinkContext
 from ndpresponder.offload.counting import Counting
-from ndpresponder.outcome import Kind, Outcome
+from ndpresponder.outcome import Outcome
 from ndpresponder.policy.known_requesters import KnownRequesters
 from ndpresponder.policy.requester import Policy, UplinkState
 from ndpresponder.policy.responder import Responder
@@ -42,7 +42,7 @@ STALL_TOLERATED_S: Final = 0.5  # a requester repeats its solicitation after 1 s
 _MORE_BATCHES: Final = 7  # in one turn of the event loop, some 0.5 ms in all
 _FLOOD_S: Final = SLOTS / 2 / 100_000  # half of the ring fills within that at 100,000 a second, faster than it is read
 _NOT_VERIFIED: Final = Outcome.NOT_VERIFIED
-_ANSWERED: Final = tuple(zip(Kind, Outcome, strict=False))  # they mirror each other
+_USUAL: Final = Outcome.ANSWERED_MULTICAST
 
 
 class Frames:
@@ -159,7 +159,8 @@ class Frames:
             frames, received_s = socket.receive(), socket.received_s
             admitted = self.requesters.admit(frames, bool(socket.backlogged))
             self._answer(socket, admitted, received_s)
-            self._leave_to_others(socket)
+            if socket.for_others:
+                self._leave_to_others(socket)
             if socket.backlogged and not self.requesters.overload.flooded:
                 was_full_s = time.time() - received_s  # within which half of the ring was filled, if this is the first
                 if was_full_s < _FLOOD_S or max(socket.backlogged, self.requesters.overload.lately) > SLOTS:
@@ -181,12 +182,13 @@ class Frames:
         tally, debug = self.tally, self._logs.debug
         recall, decide = self.responder.recall, self.responder.decide
         verifier = self.verifier
-        outcomes: list[Outcome] = []
+        rarer: dict[int, Outcome] = {}
         advertisements: list[bytes] = []
         for frame in frames:
             outcome, advertisement = recall(frame) or decide(frame)
             if advertisement is not None:
-                outcomes.append(outcome)
+                if outcome is not _USUAL:
+                    rarer[len(advertisements)] = outcome
                 advertisements.append(advertisement)
             elif outcome is _NOT_VERIFIED and verifier and verifier.keep(frame):
                 continue  # it ends later, and is counted then
@@ -197,14 +199,14 @@ class Frames:
                 self._log.frame(outcome, frame)
         if advertisements:
             refused = socket.sender.send(advertisements)
-            left = len(outcomes)
-            for kind, answered in _ANSWERED:
-                if left:  # nearly all are of the first kind
-                    left -= (count := outcomes.count(answered))
-                    tally.received[kind] += count
-                    tally.ended[answered] += count
+            usual = len(advertisements) - len(rarer)
+            tally.received[_USUAL] += usual  # answers mirror kinds
+            tally.ended[_USUAL] += usual
+            for answered in rarer.values():
+                tally.received[answered] += 1
+                tally.ended[answered] += 1
             for position, error in refused:
-                tally.ended[outcomes[position]] -= 1
+                tally.ended[rarer.get(position, _USUAL)] -= 1
                 tally.ended[Outcome.SEND_FAILED] += 1
                 self._count_refused(error)
             if len(refused) < len(advertisements):

@@ -78,7 +78,7 @@ class Requesters:
 
         `backlogged` says that the ring is filled faster than it is read.
         """
-        self.overload.note(len(frames))
+        self.overload.read += len(frames)
         if not backlogged and not self.overload.flooded:
             if frames:
                 self.known.use(frames[0][REQUESTER])  # of many at once that must do

@@ -41,8 +41,7 @@ _SLOT_ROOM: Final = SLOT_SIZE - _FRAME
 # Status, length, index, packet type, and the frame if it is as long as a solicitation with an option, as nearly all are
 _SLOT: Final = struct.Struct("=I4xI24xi2xB23x86s104x")
 _USUAL_LENGTH: Final = 86
-_FREE: Final = 0  # TP_STATUS_KERNEL
-_WHOLE: Final = OURS | _TP_STATUS_COPY  # of these, only OURS is set when the slot holds the whole frame
+_WHOLE: Final = 0xFFFF00 | OURS | _TP_STATUS_COPY  # of these, OURS alone is set where a slot holds a usual frame
 _RECEIVE_BUFFER: Final = 4 << 20  # for what is larger than a slot; the kernel lowers it to net.core.rmem_max
 _LINK_ERRORS: Final = (errno.ENETDOWN, errno.ENODEV, errno.ENXIO)
 
@@ -57,7 +56,7 @@ class PacketSocket:
         self._ring = ring
         self._octets = memoryview(ring)
         self._words = self._octets.cast("I")
-        self._statuses = self._words[::SLOT_WORDS]
+        self._statuses = self._octets[::SLOT_SIZE], self._octets[3::SLOT_SIZE]  # first and last octet of each
         self._position = 0  # of the slot that has waited longest, or that the kernel fills next
         self._held = 0  # of the first slot that is still ours
         self._cut = 0  # frames that neither a slot nor the socket's queue had room for, since the last `take_drops`
@@ -76,7 +75,8 @@ class PacketSocket:
 
     def close(self) -> None:
         """Release the ring now, and the sockets in a moment; closing twice is harmless."""
-        self._statuses.release()
+        for octets in self._statuses:
+            octets.release()
         self._words.release()
         self._octets.release()
         self._ring.close()
@@ -103,8 +103,12 @@ class PacketSocket:
         self.for_others = for_others = list[bytes]()
         cut = 0
         for status, length, index, packet_type, frame in self._slots(first, most):
-            is_ours = index == here and packet_type != _PACKET_OTHERHOST
-            if length == _USUAL_LENGTH and is_ours and status & _WHOLE == OURS:
+            if (
+                length == _USUAL_LENGTH
+                and index == here
+                and packet_type != _PACKET_OTHERHOST
+                and status & _WHOLE == OURS
+            ):
                 frames.append(frame)
             elif not status & OURS:
                 self.backlogged = 0
@@ -112,7 +116,7 @@ class PacketSocket:
                     self._long_frames.clear()
                 break
             elif (unusual := self._read((first + len(frames) + len(for_others) + cut) % SLOTS)) is not None:
-                (frames if is_ours else for_others).append(unusual)
+                (for_others if index != here or packet_type == _PACKET_OTHERHOST else frames).append(unusual)
             else:
                 cut += 1
         self.taken = taken = len(frames) + len(for_others) + cut
@@ -134,6 +138,7 @@ class PacketSocket:
     def _read(self, slot: int) -> bytes | None:
         """Return the frame of a slot whatever its length; None if only a part of it is there."""
         status, whole, length = self._words[slot * SLOT_WORDS : slot * SLOT_WORDS + 3]
+        self._ring[slot * SLOT_SIZE + 1 : slot * SLOT_SIZE + 3] = b"\0\0"  # of the status, which keeps `OURS`
         start = slot * SLOT_SIZE + _FRAME
         beginning = self._ring[start : start + length]
         if status & _TP_STATUS_COPY:
@@ -145,15 +150,16 @@ class PacketSocket:
 
         A process that is killed before leaves them to a successor, which answers once more rather than never.
         """
-        statuses, first, last = self._statuses, self._held, self._position
-        # One by one: for a slice memoryview calls memcpy(3), and glibc's stores four octets twice. Between the two
-        # stores an interrupt of this processor may fill the slot, whose frame is then lost and the ring out of step.
-        if last < first:
-            for slot in range(first, SLOTS):
-                statuses[slot] = _FREE
-            first = 0
-        for slot in range(first, last):
-            statuses[slot] = _FREE
+        first, last = self._held, self._position
+        # A status is 0 (TP_STATUS_KERNEL) once its last octet is. memoryview calls memcpy(3) for each item, and glibc's
+        # stores four octets twice. Between the two stores an interrupt of this processor may fill the slot, whose frame
+        # is then lost and the ring out of step. It stores one octet once.
+        for octets in self._statuses:
+            if last < first:
+                octets[first:] = bytes(SLOTS - first)
+                octets[:last] = bytes(last)
+            else:
+                octets[first:last] = bytes(last - first)
         self._held = last
 
     def seek(self) -> bool:

@@ -281,7 +281,8 @@ def test_what_is_read_for_a_second_tells_whether_the_ring_would_be_full_soon_if_
     scene = Scene()
     for per_s, fills in ((BUSY_PER_S * 2, True), (BUSY_PER_S // 2, False), (BUSY_PER_S * 2, True), (0, False)):
         scene.a_second_later()
-        scene.overload.note(per_s)
+        scene.overload.measure()
+        scene.overload.read += per_s
         scene.a_second_later()
         assert scene.overload.would_fill_the_ring is fills
     scene.overload.flooded = True

@@ -40,11 +40,22 @@ def test_a_scan_pushes_out_nothing_that_another_asked_for() -> None:
     assert len(recent.rows()) == MAX_TARGETS + 1
 
 
-def test_of_long_batches_the_latest_are_remembered() -> None:
+def test_of_long_batches_a_part_of_each_quarter_of_a_second_is_remembered() -> None:
     recent = RecentAnswers()
     for first in range(0, 64_000, 64):
-        recent.note(answers(ROUTER, *range(first, first + 64)), 1.0)
-    assert numbers(recent)[:64] == list(range(63_999, 63_935, -1))
+        recent.note(answers(ROUTER, *range(first, first + 64)), first / 64_000)
+    quarters = {number * 4 // 64_000 for number in numbers(recent)}
+    assert 3 in quarters, quarters
+
+
+def test_a_router_that_asks_now_and_then_is_remembered_in_the_midst_of_long_batches() -> None:
+    recent = RecentAnswers()
+    for first in range(100, 64_000, 64):
+        recent.note(answers(SCANNER, *range(first, first + 64)), 1.0)
+        if first % 6400 == 100:
+            recent.note(answers(ROUTER, first // 6400), 1.0)
+    asked = [int.from_bytes(target, "big") for requester, target in recent.rows() if requester == ROUTER]
+    assert asked[-5:] == [5, 6, 7, 8, 9]
 
 
 def test_a_short_batch_after_long_ones_is_the_latest() -> None:

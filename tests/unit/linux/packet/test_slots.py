@@ -4,6 +4,7 @@ import contextlib
 import mmap
 import socket
 import struct
+from collections import Counter
 from collections.abc import Iterator
 from typing import cast
 
@@ -34,6 +35,7 @@ def ring() -> Iterator[mmap.mmap]:
 @pytest.fixture
 def opened(ring: mmap.mmap) -> Iterator[PacketSocket]:
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    sock.setblocking(False)
     with contextlib.closing(PacketSocket(sock, ring, UPLINK, cast(Sender, _NoSender()))) as found:
         yield found
 
@@ -89,35 +91,39 @@ def test_in_a_batch_each_frame_is_told_apart_where_the_ring_wraps_too(ring: mmap
 
 
 class Stores:
-    """Stands in for the words of a ring and notes each store."""
+    """Stands in for one octet of each status, and notes how often it is stored to."""
 
-    def __init__(self, words: memoryview) -> None:
-        self._words = words
-        self.keys: list[object] = []
+    def __init__(self, octets: memoryview) -> None:
+        self._octets = octets
+        self.count = Counter[int]()
 
-    def __getitem__(self, key: int) -> int:
-        return self._words[key]
-
-    def __setitem__(self, key: object, value: int) -> None:
-        self.keys.append(key)
-        self._words[key] = value
+    def __setitem__(self, key: slice, value: bytes) -> None:
+        assert self._octets.itemsize == 1  # memcpy(3) stores more octets twice
+        self.count.update(range(SLOTS)[key])
+        self._octets[key] = value
 
     def release(self) -> None:
-        self._words.release()
+        self._octets.release()
 
 
 @pytest.mark.parametrize("first", [0, SLOTS - 3], ids=["in the middle", "around the end"])
-def test_each_slot_is_given_back_by_a_single_store(ring: mmap.mmap, opened: PacketSocket, first: int) -> None:
-    """The kernel may fill a slot as soon as it is free: a second store would take that frame away again."""
-    for slot in range(first, first + 6):
+@pytest.mark.parametrize("bit", range(1, 32))
+def test_each_slot_is_given_back_by_a_single_store_of_each_octet(
+    ring: mmap.mmap, opened: PacketSocket, first: int, bit: int
+) -> None:
+    """The kernel may fill a slot as soon as its status is 0: a second store would take that frame away again."""
+    taken = [slot % SLOTS for slot in range(first, first + 6)]
+    for slot in taken:
         fill(ring, slot, USUAL, UPLINK)
+        struct.pack_into("=I", ring, slot * SLOT_SIZE, TP_STATUS_USER | 1 << bit)
     assert opened.seek()
     opened.receive()
-    stores = Stores(opened._statuses)
-    opened._statuses = cast(memoryview, stores)
+    assert all(ring[slot * SLOT_SIZE] & TP_STATUS_USER for slot in taken)
+    stores = [Stores(octets) for octets in opened._statuses]
+    opened._statuses = cast(tuple[memoryview, memoryview], tuple(stores))
     opened.release()
-    assert stores.keys == [slot % SLOTS for slot in range(first, first + 6)]
-    assert not any(ring[slot % SLOTS * SLOT_SIZE] for slot in range(first, first + 6))
+    assert [each.count for each in stores] == [Counter(taken)] * 2
+    assert [ring[slot * SLOT_SIZE : slot * SLOT_SIZE + 4] for slot in taken] == [bytes(4)] * 6
 
 
 def wait_in(ring: mmap.mmap, first: int, count: int) -> None:
