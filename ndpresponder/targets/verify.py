@@ -10,7 +10,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
-from ndpresponder.errors import SourceUnavailable
 from ndpresponder.linux.loop import Schedule, Timer, watch
 from ndpresponder.linux.netlink.layout import CONFIRMED, NUD_FAILED, STALE
 from ndpresponder.linux.netlink.resolver import Neighbor, Resolver, Unknown
@@ -75,14 +74,10 @@ class Verifier:
         """Read the kernel's sockets whenever they have news.
 
         Raises:
-            SourceUnavailable: the system refuses that now; all is closed.
+            SourceUnavailable: the system refuses that now; close it.
         """
-        try:
-            for each in self._kernel.sockets():
-                watch(each, self.read)
-        except SourceUnavailable:
-            self.close()
-            raise
+        for each in self._kernel.sockets():
+            watch(each, self.read)
         self._tick()
 
     def _tick(self) -> None:

@@ -75,8 +75,8 @@ class Verification(UplinkPart):
         resolver = Resolver(lambda: {link.index, *around.indexes()}, link.index, around.followed)
         call_later, clock = asyncio.get_running_loop().call_later, frames.context.clock
         verifier = Verifier(resolver, frames.finish, call_later, clock, around.unrouted_hosts)
-        verifier.open()
         frames.verifier, frames.responder.is_there = verifier, verifier.is_there
+        verifier.open()
 
     def close(self) -> None:
         frames = self._frames
