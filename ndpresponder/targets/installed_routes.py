@@ -53,15 +53,13 @@ class Autowire:
     async def clean(self) -> None:
         """Remove every route of ours."""
         why = "the routes changed while they were read"
-        for _ in range(_CLEANINGS):
-            try:
-                await self._reconcile(frozenset())
-                return
-            except Interrupted:
-                continue
-            except SourceUnavailable as error:
-                why = str(error)
-                break
+        try:
+            for _ in range(_CLEANINGS):
+                with contextlib.suppress(Interrupted):
+                    await self._reconcile(frozenset())
+                    return
+        except SourceUnavailable as error:
+            why = str(error)
         self._log.warning("routes may be left: the next start with install_routes removes them", why=why)
 
     async def _look(self) -> float:
@@ -84,11 +82,11 @@ class Autowire:
 
     async def _reconcile(self, wanted: frozenset[HostRoute]) -> None:
         uplinks = {link.index for link in self._links()}
-        added = removed = 0
+        added = 0
         installed = await own_entries.installed_routes()
-        for route in sorted(installed - wanted):
+        removed = installed - wanted
+        for route in sorted(removed):
             await own_entries.remove_route(route)
-            removed += 1
         with contextlib.closing(Forwarding()) as kernel:
             for number, route in enumerate(sorted(wanted - installed), 1):
                 if number % _LOOKS_PER_TURN == 0:
@@ -98,4 +96,4 @@ class Autowire:
                 if any(way.missing or way.link in uplinks for way in ways):
                     added += await own_entries.add_route(route)
         if added or removed:
-            self._log.info("routes to live targets", added=added, removed=removed)
+            self._log.info("routes to live targets", added=added, removed=len(removed))
