@@ -157,11 +157,7 @@ class Admission:
         return _PAUSE_S if again else None
 
     async def _ask(self, kernel: Forwarding, entry: Entry, targets: TargetSet, link: Link) -> Mapping[bytes, Cause]:
-        """Return the live targets that the kernel would not forward to their downstream interface.
-
-        Raises:
-            SourceUnavailable: the kernel does not answer.
-        """
+        """Return the live targets that the kernel would not forward to their downstream interface."""
         if entry.configured:
             return {}
         given = NOWHERE  # the prefixes in which `install_routes` adds a missing route

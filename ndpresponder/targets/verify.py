@@ -52,10 +52,7 @@ class Verifier:
         clock: Callable[[], float],
         unrouted: UnroutedHosts,
     ) -> None:
-        """Hand the kept frames of a target, and since when they wait by `clock`, to `finish` once the outcome is known.
-
-        `unrouted` takes the hosts that no route leads to; each is answered for once there is one.
-        """
+        """Hand `finish` the kept frames of a target once its outcome is known, and since when they wait by `clock`."""
         self._unrouted = unrouted
         self._kernel = kernel
         self._finish = finish

@@ -38,7 +38,6 @@ class BridgeSource(Source):
         self._logged: object = None
 
     async def run(self, publish: Callable[[TargetSet], None]) -> None:
-        """Follow the interface until cancelled; see `Source.run`."""
         await self._changes.follow(partial(self._look, publish))
 
     async def _look(self, publish: Callable[[TargetSet], None]) -> None:

@@ -48,7 +48,6 @@ class RoutesSource(Source):
         self._changed = False  # whether an event told of anything else, a link say, or was lost
 
     async def run(self, publish: Callable[[TargetSet], None]) -> None:
-        """Follow the routes until cancelled; see `Source.run`."""
         self._routes = None
         await self._changes.follow(partial(self._look, publish))
 

@@ -168,7 +168,6 @@ class TemporarySource(Source):
         self._prefixes = prefixes
 
     async def run(self, publish: Callable[[TargetSet], None]) -> None:
-        """Publish the prefixes in force now and after every change."""
         while True:
             changed = self._prefixes.changed
             publish(self._prefixes.on(self.name))
