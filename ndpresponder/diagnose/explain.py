@@ -18,7 +18,7 @@ from ndpresponder.policy.requester import UplinkState
 from ndpresponder.policy.responder import Responder
 from ndpresponder.policy.table import TargetTable
 from ndpresponder.targets.board import Entry
-from ndpresponder.targets.source import as_prefix, of_networks
+from ndpresponder.targets.source import as_prefix, of_prefixes
 from ndpresponder.targets.sources import StaticSource
 from ndpresponder.uplink.parts import Settings
 
@@ -50,7 +50,7 @@ def _by_settings(config: Config, word: str) -> dict[str, Any]:
 
 def _scene(config: Config, interface: InterfaceConfig, link: Link | None) -> Scene:
     configured = Entry(StaticSource(interface.name, interface.prefixes))
-    configured.targets = targets = of_networks(interface.prefixes)
+    configured.targets = targets = of_prefixes(map(as_prefix, interface.prefixes))
     settings = Settings(interface, config.limits, config.dry_run)
     responder = Responder(settings.policy)
     state = UplinkState(_ANY_LLADDR)

@@ -34,9 +34,9 @@ def as_prefix(network: IPv6Network) -> Prefix:
     return Prefix(int(network.network_address), network.prefixlen)
 
 
-def of_networks(networks: Iterable[IPv6Network]) -> TargetSet:
-    """Return the targets that a person wrote as prefixes: a /128 names a host that exists, so it is live."""
-    prefixes = frozenset(map(as_prefix, networks))
+def of_prefixes(prefixes: Iterable[Prefix]) -> TargetSet:
+    """Return the targets in some prefixes: a /128 names a host that exists, so it is live."""
+    prefixes = frozenset(prefixes)
     hosts = frozenset(prefix for prefix in prefixes if prefix.length == 128)
     return TargetSet(frozenset(host.value.to_bytes(16, "big") for host in hosts), prefixes - hosts)
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from ndpresponder.config import Config
 from ndpresponder.targets.board import Entry
 from ndpresponder.targets.scope import EVERYTHING, Cause, Scope
-from ndpresponder.targets.source import Source, TargetSet, as_prefix, of_networks
+from ndpresponder.targets.source import Source, TargetSet, as_prefix, of_prefixes
 from ndpresponder.targets.sources.temporary import TemporaryPrefixes, TemporarySource
 
 
@@ -29,7 +29,7 @@ class StaticSource(Source):
     def __init__(self, uplink: str, networks: Iterable[IPv6Network]) -> None:
         self.name = uplink
         self.uplinks = frozenset((uplink,))
-        self._targets = of_networks(networks)
+        self._targets = of_prefixes(map(as_prefix, networks))
 
     async def run(self, publish: Callable[[TargetSet], None]) -> None:
         publish(self._targets)

@@ -15,7 +15,7 @@ from ndpresponder.config import InterfaceConfig, values
 from ndpresponder.config.checks import WIDEST, too_wide
 from ndpresponder.config.problem import Wrong, nearest
 from ndpresponder.linux.loop import Schedule
-from ndpresponder.targets.source import Source, TargetSet, of_networks
+from ndpresponder.targets.source import Source, TargetSet, as_prefix, of_prefixes
 
 MAX_PREFIXES: Final = 1024
 LONGEST_S: Final = 366 * 86400
@@ -135,7 +135,7 @@ class TemporaryPrefixes:
 
     def on(self, uplink: str) -> TargetSet:
         """Return the targets on an uplink."""
-        return of_networks(prefix.network for prefix in self._ends if prefix.uplink in ("", uplink))
+        return of_prefixes(as_prefix(prefix.network) for prefix in self._ends if prefix.uplink in ("", uplink))
 
     def _set(self, prefix: Temporary, lifetime_s: float | None) -> bool:
         if not self._forget(prefix) and len(self._ends) >= MAX_PREFIXES:

@@ -21,7 +21,7 @@ from ndpresponder.linux.netlink.changes import Changes
 from ndpresponder.linux.wireguard_uapi import Peer
 from ndpresponder.observe.logs import get_logger
 from ndpresponder.policy.table import Prefix
-from ndpresponder.targets.source import NOTHING, Source, TargetSet
+from ndpresponder.targets.source import NOTHING, Source, TargetSet, of_prefixes
 
 RECENT_S: Final = 180
 POLL_S: Final = 5.0
@@ -39,7 +39,6 @@ class WireguardSource(Source):
         self._wide: frozenset[Prefix] = frozenset()
 
     async def run(self, publish: Callable[[TargetSet], None]) -> None:
-        """Look every five seconds, and when an interface changes; see `Source.run`."""
         await Changes(changes.LINK).follow(partial(self._look, publish), POLL_S)
 
     async def _look(self, publish: Callable[[TargetSet], None]) -> None:
@@ -67,6 +66,5 @@ def as_targets(name: str, peers: list[Peer], now_s: float) -> tuple[TargetSet, f
         allowed = recent if now_s - peer.last_handshake_s < RECENT_S else silent
         allowed.update(Prefix(int.from_bytes(address, "big"), length) for address, length in peer.allowed)
     wide = frozenset(prefix for prefix in recent | silent if prefix.length < WIDEST)
-    hosts = frozenset(prefix for prefix in recent if prefix.length == 128)
-    live = frozenset(host.value.to_bytes(16, "big") for host in hosts)
-    return TargetSet(live, frozenset(silent | (recent - hosts)) - wide, {name: live}), wide
+    active = of_prefixes(recent)
+    return TargetSet(active.live, (active.claimed | silent) - wide, {name: active.live}), wide
