@@ -114,9 +114,7 @@ class Counted:
                 return (self.withheld or {}).get(target, Cause.UNEXAMINED)
             return self.scope.cause
         host = prefix_of(target)
-        claimed, kept = (
-            any(contains(prefix, host) for prefix in each) for each in (self.targets.claimed, self.claimed)
-        )
+        claimed, kept = (Scope(each).takes(*host) for each in (self.targets.claimed, self.claimed))
         return self.scope.cause if claimed and not kept else None
 
 
