@@ -94,12 +94,11 @@ class DockerSource(Source):
                 for network in _listed(answered):
                     missing.discard(network["Name"])
                     if self._follows(network, concerns):
-                        live: frozenset[bytes] = frozenset()
                         with contextlib.suppress(NotThere):  # it was deleted since it was listed
                             live = frozenset(_live(await self._ask(f"/networks/{network['Id']}")))
-                        found |= live
-                        if interface := _interface(network):
-                            downstream[interface] = live
+                            found |= live
+                            if interface := _interface(network):
+                                downstream[interface] = live
                     if len(found) > ADDRESSES_MAX:
                         raise SourceUnavailable(f"{self._engine.path}: more than {ADDRESSES_MAX} addresses")
         except TimeoutError as error:
