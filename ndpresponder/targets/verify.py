@@ -52,7 +52,7 @@ class Verifier:
         clock: Callable[[], float],
         unrouted: UnroutedHosts,
     ) -> None:
-        """Hand `finish` the kept frames of a target once its outcome is known, and since when they wait by `clock`."""
+        """Hand `finish` the kept frames of a target, and since when by `clock`, once its outcome is known."""
         self._unrouted = unrouted
         self._kernel = kernel
         self._finish = finish
@@ -68,11 +68,7 @@ class Verifier:
         self._timer = Timer(self._tick)
 
     def open(self) -> None:
-        """Read the kernel's sockets whenever they have news.
-
-        Raises:
-            SourceUnavailable: the system refuses that now; close it.
-        """
+        """Read the kernel's sockets whenever they have news; raise as `watch` does."""
         for each in self._kernel.sockets():
             watch(each, self.read)
         self._tick()

@@ -55,7 +55,6 @@ class DockerSource(Source):
         self._log = get_logger(source=f"docker {self.name}")
 
     async def run(self, publish: Callable[[TargetSet], None]) -> None:
-        """Publish the addresses now and after each change, until the engine goes away."""
         changed = asyncio.Event()
         events = asyncio.create_task(self._read_events(changed))
         events.add_done_callback(lambda _: changed.set())

@@ -158,11 +158,7 @@ def listed(line: str) -> Prefix | None:
 
 
 def parse_line(line: str) -> IPv6Network | None:
-    """Return the prefix that a line lists, None when it is empty or a comment.
-
-    Raises:
-        Wrong: it is neither.
-    """
+    """Return the prefix that a line lists, None when it is empty or a comment; raise `Wrong` otherwise."""
     word = line.partition("#")[0].strip()
     if not word:
         return None
