@@ -7,12 +7,10 @@ After a query of MLDv1 they are of that version, which takes a frame for each gr
 """
 
 import asyncio
-import contextlib
 from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Final, Literal
 
-from ndpresponder.errors import LinkNotReady, SourceUnavailable
 from ndpresponder.linux.loop import Timer
 from ndpresponder.linux.netlink import Link
 from ndpresponder.linux.packet.listener import Ear
@@ -60,7 +58,7 @@ class MldReports:
         elsewhere = before is None or before.index != link.index
         if elsewhere:
             self._queries.close()
-            self._listen(link)
+            self._queries.try_open(link.device)  # else with the next report
         anew = before is None or elsewhere or before.sources != link.sources
         if anew or groups != self._groups:
             left = frozenset() if elsewhere else self._groups - groups
@@ -78,10 +76,6 @@ class MldReports:
         self._again.cancel()
         self._pace.cancel()
 
-    def _listen(self, link: Link) -> None:
-        with contextlib.suppress(LinkNotReady, SourceUnavailable):  # tried with the next report
-            self._queries.open(link.device)
-
     def _on_query(self, query: bytes) -> None:
         if not mld.is_query(query):
             return
@@ -95,7 +89,7 @@ class MldReports:
     def _report_again(self) -> None:
         self._again.within(_INTERVAL_S)
         if self._link is not None:
-            self._listen(self._link)
+            self._queries.try_open(self._link.device)
         self._report(mld.IS_EXCLUDE, self._groups)
 
     def _sources(self, link: Link) -> Iterable[bytes]:

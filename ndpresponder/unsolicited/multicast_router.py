@@ -7,12 +7,10 @@ than `_ANSWER_INTERVAL_S` allows. Sections are those of RFC 4286.
 """
 
 import asyncio
-import contextlib
 import os
 from collections.abc import Callable
 from typing import Final, Literal
 
-from ndpresponder.errors import LinkNotReady, SourceUnavailable
 from ndpresponder.linux.loop import Timer
 from ndpresponder.linux.netlink import Link
 from ndpresponder.linux.packet.listener import Ear
@@ -101,8 +99,7 @@ class MulticastRouter:
             wait_s = _INTERVAL_S + _between(-_JITTER_S, _JITTER_S)
         self._again.cancel()
         self._again.within(wait_s)
-        with contextlib.suppress(LinkNotReady, SourceUnavailable):  # tried with the next one
-            self._searches.open(link.device)
+        self._searches.try_open(link.device)  # else with the next one
         self._send([mld.advertise_router(link.lladdr, source, _INTERVAL_S) for source in self._sources])
 
     def _on_search(self, search: bytes) -> None:

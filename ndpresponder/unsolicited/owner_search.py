@@ -9,7 +9,6 @@ import contextlib
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from ndpresponder.errors import LinkNotReady, SourceUnavailable
 from ndpresponder.linux.netlink import Link
 from ndpresponder.linux.packet.listener import Ear
 from ndpresponder.wire.addresses import best_source
@@ -91,8 +90,7 @@ class OwnerSearch:
 async def _opened(ear: Ear, link: Link) -> bool:
     """Open an ear for the answers; return False if there is no room for one, as then no owner would be heard."""
     for _ in range(_TRIES):
-        with contextlib.suppress(LinkNotReady, SourceUnavailable):
-            ear.open(link.device)
+        if ear.try_open(link.device):
             return True
         await asyncio.sleep(_AGAIN_S)
     return False

@@ -1,6 +1,7 @@
 """Receive the few frames that are not solicitations, for pin, MLD and announcements. Needs CAP_NET_RAW only."""
 
 import asyncio
+import contextlib
 import os
 from collections.abc import Callable
 from typing import Final
@@ -70,6 +71,12 @@ class Ear:
             except SourceUnavailable:
                 self.close()
                 raise
+
+    def try_open(self, name: str) -> bool:
+        """Listen as `open` does; return whether that is possible now."""
+        with contextlib.suppress(LinkNotReady, SourceUnavailable):
+            self.open(name)
+        return self._listener is not None
 
     def close(self) -> None:
         if self._listener is not None:
