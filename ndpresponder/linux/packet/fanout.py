@@ -16,8 +16,9 @@ import os
 import re
 import socket
 import threading
-from typing import Final, Protocol
+from typing import Final
 
+from ndpresponder.linux.packet.packet_socket import PacketSocket
 from ndpresponder.linux.packet.raw import SOL_PACKET, sock_fprog, take_counts, unbound_socket
 from ndpresponder.wire.classic_bpf import RETURN, Instruction, Program
 from ndpresponder.wire.layout import ETH_P_IPV6
@@ -34,10 +35,6 @@ ZERO: Final = (Instruction(RETURN, 0, 0, 0),)  # as a filter: nothing; for a gro
 _KEEPS_ORDER: Final = (5, 1)  # before this Linux the numbers after a link went down and up were another order's
 
 
-class HasOptions(Protocol):
-    def setsockopt(self, level: int, option: int, value: int, /) -> None: ...
-
-
 class Fanout:
     """The sockets that count, beside one that is read. Make it with `join_fanout`."""
 
@@ -45,7 +42,7 @@ class Fanout:
         self._name = name
         self._group = group
         self._counters: list[socket.socket] = []
-        self._filtered: list[HasOptions] = []  # members that get nothing yet
+        self._filtered: list[socket.socket | PacketSocket] = []  # members that get nothing yet
         self._program: Program = ZERO
         self._lock = threading.Lock()  # a thread that sets the program must not find another file under a descriptor
 
@@ -56,7 +53,7 @@ class Fanout:
                 self._counters.append(_joined(self._name, self._group))
                 self._filtered.append(self._counters[-1])
 
-    def add(self, member: HasOptions) -> None:
+    def add(self, member: PacketSocket) -> None:
         """Have a socket whose filter is `ZERO` as the next member, which loses that filter with the next program."""
         member.setsockopt(SOL_PACKET, _PACKET_FANOUT, self._group)
         self._filtered.append(member)

@@ -31,7 +31,7 @@ from ndpresponder.wire.classic_bpf import Program
 # linux/if_packet.h
 _PACKET_ADD_MEMBERSHIP, _PACKET_RX_RING, _PACKET_COPY_THRESH, _PACKET_IGNORE_OUTGOING = 1, 5, 7, 23
 _PACKET_MR_ALLMULTI: Final = 2
-_PACKET_OTHERHOST: Final = 3
+_OTHERHOST: Final = 3
 _TP_STATUS_COPY: Final = 2
 
 _BLOCK_SIZE: Final = 1 << 16
@@ -103,12 +103,7 @@ class PacketSocket:
         self.for_others = for_others = list[bytes]()
         cut = 0
         for status, length, index, packet_type, frame in self._slots(first, most):
-            if (
-                length == _USUAL_LENGTH
-                and index == here
-                and packet_type != _PACKET_OTHERHOST
-                and status & _WHOLE == OURS
-            ):
+            if length == _USUAL_LENGTH and status & _WHOLE == OURS and index == here and packet_type != _OTHERHOST:
                 frames.append(frame)
             elif not status & OURS:
                 self.backlogged = 0
@@ -116,7 +111,7 @@ class PacketSocket:
                     self._long_frames.clear()
                 break
             elif (unusual := self._read((first + len(frames) + len(for_others) + cut) % SLOTS)) is not None:
-                (for_others if index != here or packet_type == _PACKET_OTHERHOST else frames).append(unusual)
+                (for_others if index != here or packet_type == _OTHERHOST else frames).append(unusual)
             else:
                 cut += 1
         self.taken = taken = len(frames) + len(for_others) + cut
