@@ -76,7 +76,6 @@ class Counting:
         self._complained = False
         self._again_s: float | None = None  # when it is tried again although nothing has changed
         self._reading = Reading(overload)
-        self._is_first = False  # the next program of a flood: it comes too soon to know which requesters flood
         self._look_s = 0.0  # when it is seen next whether the flood goes on
         self._held_back = 0  # so many were when it was seen last
         self._quiet = 0  # looks since the flood went on
@@ -104,7 +103,6 @@ class Counting:
             self._reading.begin_flood()
             self._rewrite_s, self._quiet = 0.0, 0
             self._begin_look()
-            self._is_first = True
             self._changed.set()
             self._log.limited(
                 "in a flood: gateways and requesters that asked before are answered, most others are held back"
@@ -255,6 +253,3 @@ class Counting:
         if self._overload.flooded:  # what waited before it was in force is not its fault
             await asyncio.sleep(SETTLE_S)
             self._begin_look(_FIRST_LOOK_S)
-            if self._is_first:
-                self._is_first, self._rewrite_s = False, 0.0
-                self._changed.set()

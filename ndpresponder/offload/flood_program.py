@@ -48,8 +48,8 @@ class Shares(NamedTuple):
     guarded: float  # of a guarded station's own sources that flood
     others: float  # of all that is neither spared nor known to flood
 
-    def changed(self, times: float, all_times: float, parts: "Shares") -> "Shares":
-        """Return the shares with which so many times as much is read, without the known requesters and with them.
+    def changed(self, times: float, parts: "Shares") -> "Shares":
+        """Return the shares with which so many times as much is read.
 
         `parts` says which part of what was read came from each of the three. The known requesters gain last, and lose
         first. The guarded sources and the others have half each, and what the other half leaves.
@@ -59,7 +59,7 @@ class Shares(NamedTuple):
         others = _within(max(left / 2, left - sent.guarded) / max(_NOTHING, sent.others))
         left -= others * sent.others
         guarded = _within(left / sent.guarded) if parts.guarded else others
-        left = all_times - others * sent.others - guarded * sent.guarded
+        left = times - others * sent.others - guarded * sent.guarded
         return Shares(_within(left / sent.known) if parts.known else LEAST_SHARE, guarded, others)
 
 

@@ -16,8 +16,7 @@ SETTLE_S: Final = 0.02  # a full ring is read by then
 _BUSY: Final = 0.97  # of what can be read at most is asked for
 _WAKING: Final = 12  # frames take as long as to wait for them and to wake up
 _FIRST_SHARES: Final = Shares(1 / 8, 1 / 8, 1 / 8)
-_LESS: Final = 1 / 2  # at least, when the ring was filled faster than it was read
-_LESS_OF_ALL: Final = 3 / 4  # likewise: of known requesters that flood alone
+_LESS: Final = 3 / 4  # at least, when the ring was filled faster than it was read
 _MORE: Final = 1.25  # times as much at most after that: what others took from this process may have been the reason
 _MOST_AT_ONCE: Final = 8.0  # before that
 _AT_ONCE: Final = 1.25  # a change of so many times is not left to the next program
@@ -78,11 +77,10 @@ class Reading:
         """Choose the next shares by what those in force had read; return whether they cannot wait."""
         if not read.frames:  # the flood pauses, and how busy this is says nothing of it
             return False
-        times = all_times = min(self._most_at_once, _BUSY / read.busy)
+        times = min(self._most_at_once, _BUSY / read.busy)
         if read.crowded:
             self._most_at_once = _MORE
-            in_time = 1 - read.crowded / read.frames
-            times, all_times = max(_LESS, in_time), max(_LESS_OF_ALL, in_time)
-        self.shares = self.in_force.changed(times, all_times, read.parts)
+            times = max(_LESS, 1 - read.crowded / read.frames)
+        self.shares = self.in_force.changed(times, read.parts)
         changes = [new / old for new, old in zip(self.shares, self.in_force, strict=True)]
         return bool(read.crowded) or max(changes) > _AT_ONCE or min(changes) < 1 / _AT_ONCE

@@ -329,13 +329,15 @@ def test_in_a_flood_as_much_is_read_as_there_is_time_for_until_it_is_over(
             await after(busy(reading._BUSY / 2, 1 - 1e-9), 2 * least, most)
             loud = 2 * least * reading._BUSY
             await after(busy(1.0, 1 - 1e-9), loud, most)
-            await after(thin, loud * reading._LESS_OF_ALL, most / 2)
-            await after(thin, max(least, loud * reading._LESS_OF_ALL**2), most / 4)
-            await after(thin, least, most / 8)
-            await after(busy(reading._BUSY / 2), least, most / 8 * reading._MORE)
-            await after(busy(0.01), least, most / 8 * reading._MORE**2)
+            less, more = reading._LESS, reading._MORE
+            await after(thin, loud * less, most)
+            await after(thin, loud * less**2, most)
+            await after(thin, least, most * less)
+            await after(thin, least, most * less**2)
+            await after(busy(reading._BUSY / 2), least, most * less**2 * more)
+            await after(busy(0.01), least, most * less**2 * more**2)
             for _ in range(7):
-                await after(thin, least, max(least, counter._reading.in_force.others / 2))
+                await after(thin, least, max(least, counter._reading.in_force.others * less))
             for _ in range(counting._QUIET_LOOKS):
                 assert counter._overload.flooded
                 await look(counter, groups[0])
@@ -356,7 +358,7 @@ TIMES = pytest.mark.parametrize("times", [1 / 2, 0.9, 1.0, 1.5, 8.0, 64.0])
 def test_a_change_of_what_is_read_leaves_known_requesters_that_flood_what_the_others_do_not_need(
     known: float, others: float, times: float, known_part: float
 ) -> None:
-    after = Shares(known, others, others).changed(times, times, Shares(known_part, 0.0, 1 - known_part))
+    after = Shares(known, others, others).changed(times, Shares(known_part, 0.0, 1 - known_part))
     assert all(LEAST_SHARE <= share <= MOST_SHARE for share in after)
     read = known_part * after.known / known + (1 - known_part) * after.others / others
     if 1.01 * LEAST_SHARE < after.known < MOST_SHARE:
@@ -373,7 +375,7 @@ def test_a_change_of_what_is_read_leaves_known_requesters_that_flood_what_the_ot
 def test_a_flood_in_the_name_of_a_gateway_takes_half_at_most_of_what_the_others_need(
     guarded: float, others: float, times: float, guarded_part: float
 ) -> None:
-    after = Shares(LEAST_SHARE, guarded, others).changed(times, times, Shares(0.0, guarded_part, 1 - guarded_part))
+    after = Shares(LEAST_SHARE, guarded, others).changed(times, Shares(0.0, guarded_part, 1 - guarded_part))
     assert all(LEAST_SHARE <= share <= MOST_SHARE for share in after)
     of_guarded = guarded_part * after.guarded / guarded
     of_others = (1 - guarded_part) * after.others / others

@@ -38,7 +38,7 @@ def test_what_came_too_fast_for_a_part_of_the_time_is_read_less_by_that_part(ove
     chosen = Reading(overload)
     chosen.in_force = Shares(1 / 4, 1 / 4, 1 / 4)
     assert chosen.adapt(IDLE._replace(crowded=crowded))
-    times = max(reading._LESS_OF_ALL, 1 - crowded / IDLE.frames) if crowded else reading._BUSY * 2
+    times = max(reading._LESS, 1 - crowded / IDLE.frames) if crowded else reading._BUSY * 2
     assert chosen.shares.known == pytest.approx(times / 4)
 
 
