@@ -1,4 +1,4 @@
-"""Keep a few octets for a successor, in memory that has no name in any file system.
+"""Keep a few octets for a successor, in memory of memfd_create(2), which has no name in any file system.
 
 Each call raises OSError if the system has no memory or forbids it, or if the descriptor is of something else.
 
@@ -18,11 +18,6 @@ _LENGTH: Final = struct.Struct("=I")
 _FIRST: Final = 4096
 _ROOM: Final = 1 << 20
 MOST: Final = _ROOM - _LENGTH.size
-
-
-def create(name: str) -> int:
-    """Return the descriptor of empty memory; `name` is seen in /proc only."""
-    return os.memfd_create(name, os.MFD_CLOEXEC)
 
 
 def read(descriptor: int) -> bytes:

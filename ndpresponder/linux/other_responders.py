@@ -50,16 +50,14 @@ def responders(proc: str = "/proc") -> list[tuple[int, str]]:
         with contextlib.suppress(OSError, UnicodeDecodeError):  # it has ended, or may not be seen
             place = Path(proc, str(number))
             name = (place / "comm").read_text().strip()
-            if name not in _NAMES or number == os.getpid() or _is_python(place):
+            if name not in _NAMES or number == os.getpid():
+                continue
+            program = os.path.basename((place / "cmdline").read_bytes().partition(b"\0")[0])
+            if b"python" in program:  # a script: another daemon of ours, which its mark shows
                 continue
             if (place / "ns/net").stat().st_ino == ours:
                 found.append((number, name))
     return found
-
-
-def _is_python(place: Path) -> bool:
-    """Tell whether a process is a script: another daemon of ours, which its mark shows."""
-    return b"python" in os.path.basename((place / "cmdline").read_bytes().partition(b"\0")[0])
 
 
 def put_mark(index: int) -> tuple[socket.socket | None, bool]:

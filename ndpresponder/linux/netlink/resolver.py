@@ -102,10 +102,7 @@ class Resolver:
             return way.local
         if way.link and self._policies.takes(target):  # it leaves encrypted: there is nobody to ask
             return True
-        return self._look_around(target)
-
-    def _look_around(self, target: bytes) -> Unknown | bool:
-        """Return the neighbors to solicit for a target without a route: it may be on each link that is followed."""
+        # Without a route, it may be on each link that is followed
         neighbors = [Neighbor(link, target) for link in self._followed() if link not in self._uplinks()]
         sources = {neighbor: source for neighbor in neighbors if (source := self._source(neighbor))}
         return Unknown(sources, unrouted=True) if sources else False

@@ -106,7 +106,7 @@ class Handover:
         """Keep `data` for a successor, instead of what was kept under `name` before."""
         try:
             if name not in self.others:
-                self.others[name] = [memory_file.create(name)]
+                self.others[name] = [os.memfd_create(name)]
                 self._notifier.store(name, self.others[name][0])
             memory_file.write(self.others[name][0], data)
         except OSError as error:

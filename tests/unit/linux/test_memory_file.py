@@ -11,7 +11,7 @@ from ndpresponder.linux.memory_file import MOST
 
 @pytest.fixture
 def memory() -> Iterator[int]:
-    descriptor = memory_file.create("test")
+    descriptor = os.memfd_create("test")
     yield descriptor
     os.close(descriptor)
 
